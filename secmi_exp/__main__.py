@@ -1,0 +1,42 @@
+"""The command: Hydra composes the configuration, the pipeline runs it. Nothing heavy is imported before a run starts."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from secmi_exp.config_errors import explain
+
+PACKAGE = Path(__file__).parent
+CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
+"""Inside the package in a wheel, at the top level in the repository."""
+
+
+@hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
+def task(config: DictConfig) -> None:
+    """One job."""
+    from secmi_exp.pipeline import run
+
+    run(config, Path(HydraConfig.get().runtime.output_dir))
+
+
+def main() -> None:
+    """Run, and end a user's mistake with one sentence and exit status 1."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra hand exceptions on instead of printing them
+    try:
+        task()
+    except Exception as error:
+        sentence = explain(error, sys.argv[1:], CONF)
+        if sentence is None:
+            raise
+        logging.getLogger("secmi_exp").debug("The mistake's origin:", exc_info=error)
+        sys.stderr.write(f"secmi_exp: {sentence}\n")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

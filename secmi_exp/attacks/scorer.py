@@ -1,0 +1,64 @@
+"""The second half of an attack: signals to one membership score an image, higher = more likely a member."""
+
+from pathlib import Path
+from typing import ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from pytorch_lightning.loggers import Logger
+
+from secmi_exp.attacks.signal import Signals
+from secmi_exp.runtime import Runtime
+from secmi_exp.store import Json
+
+Scores = NDArray[np.float64]
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """A scorer with nothing to learn."""
+
+    @property
+    def maps(self) -> list[int]:
+        """Timesteps whose error maps it reads."""
+
+    def score(self, signals: Signals) -> Scores:
+        """One score an image, [n]."""
+
+
+@runtime_checkable
+class LearnedScorer(Protocol):
+    """A scorer that is fitted on the attack-train part before it scores."""
+
+    version: ClassVar[int]
+    """Of its code; raised when the same configuration would give other scores."""
+
+    @property
+    def maps(self) -> list[int]:
+        """Timesteps whose error maps it reads."""
+
+    def settings(self) -> dict[str, Json]:
+        """What decides the scores, besides signals and labels."""
+
+    def fit_and_score(
+        self,
+        signals: Signals,
+        fit_rows: NDArray[np.int64],
+        is_member: NDArray[np.bool_],
+        workspace: Path,
+        runtime: Runtime,
+        logger: Logger | None,
+    ) -> Scores:
+        """Fit on some rows, score all.
+
+        Args:
+            signals: of all n images.
+            fit_rows: rows to fit on.
+            is_member: the labels of these rows, and of no others.
+            workspace: a folder that survives a killed process.
+            runtime: the machine.
+            logger: where metrics go.
+
+        Returns:
+            One score an image, [n].
+        """

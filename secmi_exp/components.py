@@ -1,0 +1,78 @@
+"""From a composed configuration to the objects that its groups name, with a user's mistakes told in a sentence."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
+
+from secmi_exp.attacks.attack import Attack
+from secmi_exp.data.images import Dataset
+from secmi_exp.data.split import Halves
+from secmi_exp.errors import UserError
+from secmi_exp.reporting.tracking import MakeTracker
+from secmi_exp.runtime import Runtime
+from secmi_exp.targets.interface import Target
+
+
+def component(config: DictConfig, group: str) -> Any:
+    """Instantiate one config group.
+
+    Raises:
+        UserError: naming the key, what was expected, and the value seen.
+    """
+    try:
+        return instantiate(config[group], _convert_="all")
+    except (InstantiationException, ValidationError, OmegaConfBaseException) as error:
+        raise UserError(_sentence(error, group)) from error
+
+
+def _sentence(error: Exception, group: str) -> str:
+    cause = error if isinstance(error, ValidationError) else error.__cause__
+    if isinstance(cause, ValidationError):
+        first = cause.errors()[0]
+        place = _place(str(error), group)
+        key = ".".join([place, *(str(part) for part in first["loc"])])
+        return f"{key}={first['input']!r} can't be used: {first['msg'][0].lower()}{first['msg'][1:]}."
+    reason = str(cause or error).splitlines()[0].rstrip(".")
+    return f"The configuration of {group} can't be used: {reason}."
+
+
+def _place(message: str, group: str) -> str:
+    """The key of the node that failed, which Hydra names in its message's last line."""
+    last = message.splitlines()[-1]
+    return f"{group}.{last.removeprefix('full_key: ')}" if last.startswith("full_key: ") else group
+
+
+@dataclass(frozen=True)
+class Components:
+    """All that a run is made of, checked before anything is computed."""
+
+    dataset: Dataset
+    split: Halves
+    target: Target
+    runtime: Runtime
+    make_tracker: MakeTracker
+    attack: Attack | None
+
+    @classmethod
+    def of(cls, config: DictConfig) -> "Components":
+        """Instantiate every group.
+
+        Raises:
+            UserError: for a value that its group refuses.
+        """
+        parts = cls(
+            dataset=component(config, "dataset"),
+            split=component(config, "split"),
+            target=component(config, "target"),
+            runtime=component(config, "trainer"),
+            make_tracker=component(config, "logger"),
+            attack=component(config, "attack") if "attack" in config else None,
+        )
+        if parts.attack:
+            parts.attack.check(parts.target.timesteps)
+        return parts

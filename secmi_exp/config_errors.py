@@ -1,0 +1,84 @@
+"""Mistakes in a command line or configuration, each told in one sentence that lists what exists."""
+
+import difflib
+import re
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from secmi_exp.errors import UserError
+
+
+def explain(error: Exception, arguments: list[str], conf: Path) -> str | None:
+    """The sentence for a mistake of the user's; None for any other exception.
+
+    Args:
+        error: what was raised.
+        arguments: of the command line.
+        conf: folder of the configuration.
+    """
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, MissingConfigException):
+        return _missing_choice(error, conf)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _bad_override(str(error), arguments, conf)
+    return None
+
+
+def _missing_choice(error: MissingConfigException, conf: Path) -> str:
+    group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+    if error.options:
+        return f"There is no {group} '{choice}': choose one of {', '.join(error.options)}."
+    groups = sorted(folder.name for folder in conf.iterdir() if folder.is_dir())
+    return f"There is no config group '{group or choice}': choose one of {', '.join(groups)}."
+
+
+def _bad_override(message: str, arguments: list[str], conf: Path) -> str:
+    first = message.splitlines()[0].rstrip(".")
+    named = re.search(r"[Cc]ould not (?:override|append(?: to)?|delete) '([^']+)'", message)
+    if named is None:
+        return f"The command line can't be read: {first}."
+    key = named[1].split("@")[0]
+    if (conf / key).is_dir() and "No match in the defaults list" in message:
+        return f"{key} is added rather than overridden: write +{key}=…, with one of {', '.join(_choices(conf / key))}."
+    known = _composed(arguments, key, conf)
+    if known is None:
+        return f"{first}."
+    parent, _, leaf = key.rpartition(".")
+    existing = OmegaConf.select(known, parent) if parent else known
+    while not isinstance(existing, DictConfig):  # the parent doesn't exist either: list what the first known one has
+        parent, _, leaf = parent.rpartition(".")
+        existing = OmegaConf.select(known, parent) if parent else known
+    keys = sorted(str(each) for each in existing if not str(each).startswith("_"))
+    close = difflib.get_close_matches(leaf, keys, n=1)
+    place = f"in {parent}" if parent else "at the top level"
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    return f"There is no key '{leaf}' {place}{hint}: choose one of {', '.join(keys)}."
+
+
+def _choices(group: Path) -> list[str]:
+    return sorted(file.stem for file in group.glob("*.yaml"))
+
+
+def _composed(arguments: list[str], wrong_key: str, conf: Path) -> DictConfig | None:
+    """The configuration without the override of the wrong key, where it can be composed."""
+    parser = OverridesParser.create()
+    kept = []
+    for argument in arguments:
+        if argument.startswith("-") or "=" not in argument:
+            continue
+        override = parser.parse_override(argument)
+        if override.key_or_group != wrong_key and not override.is_sweep_override():
+            kept.append(argument)
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf.absolute()), version_base="1.3"):
+            return compose("config", overrides=kept)
+    except (HydraException, OmegaConfBaseException):
+        return None

@@ -1,0 +1,1 @@
+"""Image sets in their on-disk formats, splits, and the batches made of them."""

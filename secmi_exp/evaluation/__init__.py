@@ -1,0 +1,1 @@
+"""Judging membership scores: ROC, thresholds, intervals."""

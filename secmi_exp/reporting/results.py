@@ -1,0 +1,108 @@
+"""results.json, scores.parquet and the terminal's table."""
+
+import importlib.metadata
+import math
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from secmi_exp import __version__
+from secmi_exp.evaluation.judge import Judgement
+from secmi_exp.store import Json, write_json
+
+SCHEMA = 1
+
+METRIC_NAMES = {
+    "auc": "AUC",
+    "asr": "ASR (oracle threshold)",
+    "accuracy_calibrated": "accuracy (calibrated threshold)",
+    "tpr_at_1pct_fpr": "TPR @ 1% FPR",
+    "tpr_at_0.1pct_fpr": "TPR @ 0.1% FPR",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run found."""
+
+    header: dict[str, Json]
+    """The fields of results.json that hold with and without an attack."""
+    judgements: Mapping[str, Judgement]
+    """Scorer → judgement, the attack's own first; empty without an attack."""
+
+
+def versions() -> dict[str, Json]:
+    """What computed the results."""
+    packages = ("torch", "pytorch-lightning", "diffusers", "torchmetrics", "numpy")
+    return {
+        "secmi_exp": __version__,
+        "python": platform.python_version(),
+        **{package: importlib.metadata.version(package) for package in packages},
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON knows no infinity: a threshold that calls nobody a member is null."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _judged(judged: Judgement) -> dict[str, Json]:
+    return {
+        "metrics": dict(judged.metrics),
+        "ci95": {name: list(interval) if interval else None for name, interval in judged.ci95.items()},
+        "threshold": {name: _finite(value) for name, value in judged.thresholds.items()},
+        "unresolved": dict(judged.unresolved),
+    }
+
+
+def write_results(folder: Path, outcome: Outcome) -> dict[str, Json]:
+    """Write results.json: the attack's own scorer at the top level, further ones below ``others``."""
+    content: dict[str, Json] = {"schema": SCHEMA, **outcome.header}
+    if outcome.judgements:
+        (_, leading), *others = outcome.judgements.items()
+        content |= _judged(leading)
+        content["others"] = {name: _judged(judged) for name, judged in others}
+    content["versions"] = versions()
+    write_json(folder / "results.json", content)
+    return content
+
+
+def write_scores(folder: Path, columns: Mapping[str, NDArray[np.generic] | list[str]]) -> None:
+    """Write scores.parquet, a row for each attacked sample."""
+    pa.parquet.write_table(pa.table(dict(columns)), folder / "scores.parquet")
+
+
+def print_table(outcome: Outcome, console: Console) -> None:
+    """Metrics with their intervals, a column for each scorer."""
+    leading = next(iter(outcome.judgements.values()))
+    head = outcome.header
+    table = Table(
+        title=f"{head['attack']} on {head['target']}, {head['dataset']}: {leading.n_member} members, "
+        f"{leading.n_holdout} hold-outs, {head['queries_per_sample']} queries a sample",
+        title_justify="left",
+    )
+    table.add_column("metric [95% interval]")
+    for name in outcome.judgements:
+        table.add_column(name, justify="right")
+    for metric, label in METRIC_NAMES.items():
+        table.add_row(label, *(_cell(judged, metric) for judged in outcome.judgements.values()))
+    console.print(table)
+    for reason in leading.unresolved.values():
+        console.print(f"Not resolved: {reason}.", highlight=False)
+
+
+def _cell(judged: Judgement, metric: str) -> str:
+    value, interval = judged.metrics[metric], judged.ci95[metric]
+    if value is None or interval is None:
+        return "not resolved"
+    return rf"{value:.3f} \[{interval[0]:.3f}, {interval[1]:.3f}]"

@@ -1,0 +1,187 @@
+"""Where metrics go while a run lasts: Weights & Biases, a CSV file, or nowhere. What matters is in the run's folder too."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+
+from secmi_exp.evaluation.judge import Judgement, Scored
+
+log = logging.getLogger(__name__)
+
+
+class Tracker:
+    """Tracks nothing, and is what the others extend."""
+
+    lightning: Logger | None = None
+    """What Lightning trainers log to."""
+
+    def log_attack(self, judgements: Mapping[str, Judgement], scored: Mapping[str, Scored]) -> None:
+        """Metrics, ROC curves and score histograms of each scorer."""
+
+    def log_curve(self, timesteps: list[int], ratios: Any) -> None:
+        """Relative t-error over timesteps."""
+
+    def log_figures(self, figures: list[Path]) -> None:
+        """Pictures."""
+
+    def finish(self) -> None:
+        """Hand over what is still pending."""
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """What a tracker needs to know of the run."""
+
+    folder: Path
+    name: str
+    config: dict[str, Any]
+    group: str | None
+    job_type: str
+    tags: list[str]
+
+
+MakeTracker = Callable[[RunIdentity], Tracker]
+
+
+def no_tracker() -> MakeTracker:
+    """Track nothing."""
+    return lambda run: Tracker()
+
+
+def csv_tracker() -> MakeTracker:
+    """Track to metrics.csv in the run's folder."""
+    return CsvTracker
+
+
+class CsvTracker(Tracker):
+    """Lightning's CSV logger, with the results as its last row."""
+
+    def __init__(self, run: RunIdentity):
+        self.lightning = CSVLogger(run.folder, name="", version="")
+
+    def log_attack(self, judgements: Mapping[str, Judgement], scored: Mapping[str, Scored]) -> None:
+        """The metrics alone."""
+        self.lightning.log_metrics(flat_metrics(judgements))
+
+    def finish(self) -> None:
+        """Write what is buffered."""
+        self.lightning.save()
+
+
+def flat_metrics(judgements: Mapping[str, Judgement]) -> dict[str, float]:
+    """Scorer/metric → value, unresolved ones left out."""
+    return {
+        f"{name}/{metric}": value
+        for name, judged in judgements.items()
+        for metric, value in judged.metrics.items()
+        if value is not None
+    }
+
+
+def wandb_tracker(
+    project: str, entity: str | None, mode: Literal["auto", "online", "offline", "disabled"], timeout_s: float
+) -> MakeTracker:
+    """Track to Weights & Biases.
+
+    Args:
+        project: W&B project.
+        entity: W&B team or user; None: the default one.
+        mode: auto is online where credentials exist and offline elsewhere.
+        timeout_s: how long the server may take, at the start and at the end each.
+    """
+    return lambda run: WandbTracker(run, project, entity, mode, timeout_s)
+
+
+def _resolved_mode(mode: str) -> str:
+    import wandb
+
+    if mode != "auto":
+        return mode
+    if "WANDB_MODE" in os.environ:
+        return os.environ["WANDB_MODE"]
+    return "online" if wandb.Api.__module__ and wandb.setup().settings.api_key else "offline"
+
+
+class WandbTracker(Tracker):
+    """One W&B run for the whole of ours; when the server can't be reached it goes on offline."""
+
+    def __init__(self, run: RunIdentity, project: str, entity: str | None, mode: str, timeout_s: float):
+        self.timeout_s, self.folder = timeout_s, run.folder
+        self.mode = _resolved_mode(mode)
+        arguments: dict[str, Any] = {
+            "project": project, "entity": entity, "dir": run.folder, "name": run.name, "group": run.group,
+            "job_type": run.job_type, "tags": run.tags, "config": run.config,
+        }  # fmt: skip
+        self.run = self._start(arguments)
+        self.lightning = WandbLogger(experiment=self.run)
+
+    def _start(self, arguments: dict[str, Any]) -> Any:
+        import wandb
+
+        settings = wandb.Settings(init_timeout=self.timeout_s, silent=True, console="off")
+        try:
+            return wandb.init(**arguments, mode=self.mode, settings=settings)
+        except Exception as error:  # W&B raises several kinds, by what failed first
+            log.warning("Weights & Biases can't be reached (%s): going on offline.", error)
+            self.mode = "offline"
+            return wandb.init(**arguments, mode="offline", settings=settings)
+
+    def log_attack(self, judgements: Mapping[str, Judgement], scored: Mapping[str, Scored]) -> None:
+        """Summary metrics with intervals, a table, ROC curves and score histograms."""
+        import wandb
+
+        self.run.summary.update(flat_metrics(judgements))
+        table = wandb.Table(columns=["scorer", "metric", "value", "low", "high"])
+        for name, judged in judgements.items():
+            for metric, value in judged.metrics.items():
+                table.add_data(name, metric, value, *(judged.ci95[metric] or (None, None)))
+            assert judged.roc is not None
+            keep = np.unique(np.linspace(0, len(judged.roc.fpr) - 1, 1000).astype(int))  # W&B draws 1,000 points
+            curve = wandb.Table(
+                data=np.stack([judged.roc.fpr[keep], judged.roc.tpr[keep]], axis=1).tolist(),
+                columns=["fpr", "tpr"],
+            )
+            values, sides = scored[name].scores, scored[name].is_member
+            self.run.log(
+                {
+                    f"{name}/roc": wandb.plot.line(curve, "fpr", "tpr", title=f"ROC of {name}"),
+                    f"{name}/scores_members": wandb.Histogram(values[sides]),
+                    f"{name}/scores_holdouts": wandb.Histogram(values[~sides]),
+                }
+            )
+        self.run.log({"metrics": table})
+
+    def log_curve(self, timesteps: list[int], ratios: Any) -> None:
+        """Relative t-error with t_sec as its axis."""
+        self.run.define_metric("relative_t_error", step_metric="t_sec")
+        for t, ratio in zip(timesteps, ratios[0], strict=True):
+            self.run.log({"t_sec": t, "relative_t_error": float(ratio)})
+
+    def log_figures(self, figures: list[Path]) -> None:
+        """The PNG files as media."""
+        import wandb
+
+        self.run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in figures})
+
+    def finish(self) -> None:
+        """Wait for the upload as long as the timeout allows; what is left stays in the run's folder for `wandb sync`."""
+        waiting = threading.Thread(target=self._finish, daemon=True)
+        waiting.start()
+        waiting.join(self.timeout_s if self.mode == "online" else None)
+        if waiting.is_alive():
+            log.warning(
+                "Weights & Biases has not taken everything within %g s: `wandb sync %s` uploads the rest.",
+                self.timeout_s, self.folder / "wandb",
+            )  # fmt: skip
+
+    def _finish(self) -> None:
+        with suppress(Exception):  # nothing that happens to the dashboard may cost the results
+            self.run.finish()

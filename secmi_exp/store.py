@@ -1,0 +1,215 @@
+"""What was already computed: entries on disk under keys made of everything that decides their content.
+
+An entry is a folder ``KIND/DIGEST`` with the files of one stage's result and ``entry.json``, which names the key and the
+SHA-256 of each file. It appears by one rename when it is complete. Until then it grows in ``work/``, which survives a
+killed process, so that whoever needs the entry next continues there. A lock per key keeps builders apart; the kernel
+releases it when its holder dies.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from secmi_exp.errors import UserError
+
+log = logging.getLogger(__name__)
+
+Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
+
+MANIFEST = "entry.json"
+
+
+@dataclass(frozen=True)
+class Key:
+    """Names a result by what decides it; equal keys mean equal results."""
+
+    kind: str
+    """The stage, such as ``target``; the folder that the entry lies in."""
+    version: int
+    """Of the code that computes it; raised when that code's result changes."""
+    config: Mapping[str, Json]
+    """The stage's own resolved configuration."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Digests of the keys or contents that the stage starts from."""
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the key in canonical JSON, shortened to 128 bits."""
+        return hashlib.sha256(json.dumps(self.description, sort_keys=True).encode()).hexdigest()[:32]
+
+    @property
+    def description(self) -> dict[str, Json]:
+        """The key in full, as entry.json holds it."""
+        return {"kind": self.kind, "version": self.version, "config": self.config, "inputs": self.inputs}
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.digest[:8]}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A complete result on disk, its files checked against their digests."""
+
+    path: Path
+    reused: bool
+    """Whether it was there before this call."""
+
+
+class Damaged(Exception):
+    """An entry whose files are not what its manifest says."""
+
+
+def write_json(path: Path, content: Json) -> None:
+    """Write JSON so that a reader sees either the old file or the whole new one."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Store:
+    """Entries below one folder, which any number of processes may share."""
+
+    def __init__(self, root: Path):
+        """Open the store, creating its folder.
+
+        Raises:
+            UserError: where the folder can't be written.
+        """
+        self.root = root.absolute()
+        try:
+            for folder in ("work", "locks"):
+                (self.root / folder).mkdir(parents=True, exist_ok=True)
+            probe = self.root / "work" / f".writable.{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise UserError(
+                f"The store folder {self.root} can't be written ({error.strerror}): "
+                "set paths.store, or the environment variable SECMI_STORE, to a folder that can."
+            ) from error
+
+    def obtain(self, key: Key, build: Callable[[Path], None]) -> Entry:
+        """The entry of this key, built first where it is missing or damaged; see `obtain_all`."""
+        return self.obtain_all([key], lambda workspaces: build(workspaces[key.digest]))[0]
+
+    def obtain_all(self, keys: Sequence[Key], build: Callable[[dict[str, Path]], None]) -> list[Entry]:
+        """The entries of these keys, of which the missing or damaged ones are built together.
+
+        Args:
+            keys: distinct keys.
+            build: gets the digest and the workspace of each missing entry and leaves there what the entry shall hold. A
+                workspace may hold what a killed build left behind. Runs while the keys are locked, and in one process
+                only; the others wait and then find the entries.
+        """
+        found = {key.digest: self._open(key) for key in keys}
+        missing = [key for key in keys if found[key.digest] is None]
+        if missing:
+            with ExitStack() as locks:
+                for key in sorted(missing, key=lambda key: key.digest):  # one order for all, so no deadlock
+                    locks.enter_context(self._locked(key))
+                found |= {key.digest: self._open(key) for key in missing}
+                missing = [key for key in missing if found[key.digest] is None]
+                if missing:
+                    started = time.monotonic()
+                    workspaces = {key.digest: self._workspace(key) for key in missing}
+                    build(workspaces)
+                    for key in missing:
+                        self._commit(key, workspaces[key.digest], time.monotonic() - started)
+                        found[key.digest] = Entry(self._path(key), reused=False)
+        entries = [found[key.digest] for key in keys]
+        kinds = {key.kind: key for key, entry in zip(keys, entries, strict=True) if entry and entry.reused}
+        for kind, key in kinds.items():
+            n = sum(1 for each in keys if each.kind == kind)
+            log.info("Reused %s from the store%s.", key, f" and {n - 1} more" if n > 1 else "")
+        return [entry for entry in entries if entry is not None]
+
+    def _path(self, key: Key) -> Path:
+        return self.root / key.kind / key.digest
+
+    def _workspace(self, key: Key) -> Path:
+        workspace = self.root / "work" / f"{key.kind}-{key.digest}"
+        workspace.mkdir(exist_ok=True)
+        return workspace
+
+    @contextmanager
+    def _locked(self, key: Key) -> Iterator[None]:
+        lock = FileLock(self.root / "locks" / f"{key.kind}-{key.digest}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.info("Another run is making %s: waiting for it.", key)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _open(self, key: Key) -> Entry | None:
+        """The entry, or None where it is missing or damaged."""
+        path = self._path(key)
+        if not path.exists():
+            return None
+        try:
+            check(path)
+        except Damaged as damage:
+            log.warning("The store's %s is damaged (%s): computing it again.", key, damage)
+            return None
+        return Entry(path, reused=True)
+
+    def _commit(self, key: Key, workspace: Path, seconds: float) -> None:
+        """Turn a finished workspace into the entry; the key is locked."""
+        files = sorted(file for file in workspace.rglob("*") if file.is_file())
+        manifest: dict[str, Json] = {
+            "key": key.description,
+            "seconds": round(seconds, 3),
+            "files": {
+                file.relative_to(workspace).as_posix(): {
+                    "bytes": file.stat().st_size,
+                    "sha256": file_digest(file),
+                }
+                for file in files
+            },
+        }
+        write_json(workspace / MANIFEST, manifest)
+        path = self._path(key)
+        path.parent.mkdir(exist_ok=True)
+        if path.exists():  # damaged, or it would not have been built
+            shutil.rmtree(path)
+        workspace.rename(path)
+
+
+def check(entry: Path) -> None:
+    """Compare an entry's files with its manifest.
+
+    Raises:
+        Damaged: naming the first file that differs.
+    """
+    try:
+        manifest = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))
+        files = {str(name): (int(file["bytes"]), str(file["sha256"])) for name, file in manifest["files"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Damaged(f"{MANIFEST} can't be read") from error
+    for name, (size, digest) in files.items():
+        file = entry / name
+        if not file.is_file():
+            raise Damaged(f"{name} is missing")
+        if file.stat().st_size != size:
+            raise Damaged(f"{name} has {file.stat().st_size} bytes instead of {size}")
+        if file_digest(file) != digest:
+            raise Damaged(f"{name} has changed")

@@ -1,0 +1,1 @@
+"""Target models, each seen as a noise predictor."""

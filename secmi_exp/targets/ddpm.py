@@ -1,0 +1,178 @@
+"""A DDPM of our own: diffusers' U-Net trained on the member images by Lightning, kept as a diffusers folder.
+
+Source: Ho et al., "Denoising Diffusion Probabilistic Models" (NeurIPS 2020), algorithm 1.
+"""
+
+import hashlib
+import logging
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
+from hydra.utils import instantiate
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic.dataclasses import dataclass
+from pytorch_lightning.callbacks import EMAWeightAveraging, LearningRateMonitor
+from pytorch_lightning.loggers import Logger, WandbLogger
+from torch import Tensor
+from torchvision.utils import make_grid, save_image
+
+from secmi_exp.data.batches import TrainingBatchesAndNoise
+from secmi_exp.data.images import to_model_range
+from secmi_exp.errors import UserError
+from secmi_exp.runtime import Runtime
+from secmi_exp.store import Json, Key, Store
+from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.training import CHECKPOINTS, fit, seed_step
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+"""Of this training code; raised when the same configuration would give other weights."""
+
+SAMPLES = 16
+SAMPLING_STEPS = 50
+
+Settings = dict[str, None | bool | int | float | str | list[int] | list[str]]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class DDPM:
+    """The recipe by which a target is trained; its fields are those of ``conf/target/ddpm.yaml``."""
+
+    name: str
+    network: Settings
+    """Arguments of `UNet2DModel`."""
+    schedule: Settings
+    """Arguments of `DDPMScheduler`."""
+    optimizer: Settings
+    """A torch optimizer's class as ``_target_``, and its arguments."""
+    batch_size: PositiveInt
+    max_steps: PositiveInt
+    warmup_steps: NonNegativeInt
+    gradient_clip: PositiveFloat
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    horizontal_flip: bool
+    checkpoint_every: PositiveInt
+    sample_every: PositiveInt
+    seed: NonNegativeInt
+
+    @property
+    def timesteps(self) -> int:
+        """T of the schedule."""
+        return int(str(self.schedule["num_train_timesteps"]))
+
+    def key(self, members: NDArray[np.uint8], runtime: Runtime) -> Key:
+        """What decides the weights."""
+        config: dict[str, Json] = asdict(self) | {"precision": runtime.precision}
+        for name in ("name", "checkpoint_every", "sample_every"):  # decide no weight
+            del config[name]
+        digest = hashlib.sha256(repr(members.shape).encode() + members.tobytes()).hexdigest()
+        return Key("target", VERSION, config, {"members": digest})
+
+    def prepare(
+        self, members: NDArray[np.uint8], store: Store, runtime: Runtime, logger: Logger | None
+    ) -> PreparedTarget:
+        """Train on the members, or find the weights in the store.
+
+        Raises:
+            UserError: for settings that diffusers or torch refuse, and for a loss that is not finite.
+        """
+        key = self.key(members, runtime)
+        entry = store.obtain(key, lambda workspace: self._train(members, workspace, runtime, logger))
+        return PreparedTarget(entry.path, key.digest, entry.reused)
+
+    def _train(self, members: NDArray[np.uint8], workspace: Path, runtime: Runtime, logger: Logger | None) -> None:
+        torch.manual_seed(self.seed)
+        module = DDPMTraining(self)
+        size = sum(parameter.numel() for parameter in module.network.parameters())
+        log.info(
+            "Training %s (%.2f M parameters) on %d members for %d steps.",
+            self.name, size / 1e6, len(members), self.max_steps,
+        )  # fmt: skip
+        shape = (SAMPLES, *members.shape[1:])
+        x_T = np.random.default_rng(self.seed).standard_normal(shape, dtype=np.float32)
+        fit(
+            module,
+            TrainingBatchesAndNoise(members, x_T, batch_size=self.batch_size, seed=self.seed),
+            name="target",
+            workspace=workspace,
+            runtime=runtime,
+            logger=logger,
+            max_steps=self.max_steps,
+            checkpoint_every=self.checkpoint_every,
+            gradient_clip=self.gradient_clip,
+            validate_every=self.sample_every,
+            callbacks=[
+                EMAWeightAveraging(decay=self.ema_decay),
+                *([LearningRateMonitor("step")] if logger else []),
+            ],
+        )
+        # Lightning's callback has by now put the averaged weights into the network.
+        save_image(module.sample(torch.from_numpy(x_T)), workspace / "samples.png", nrow=4)
+        DDPMPipeline(unet=module.network, scheduler=module.scheduler).save_pretrained(workspace)
+        shutil.rmtree(workspace / CHECKPOINTS, ignore_errors=True)
+
+
+class DDPMTraining(pl.LightningModule):
+    """L_simple: predict the noise in a noised image.
+
+    Raises:
+        UserError: for settings that diffusers refuses.
+    """
+
+    def __init__(self, recipe: DDPM):
+        super().__init__()
+        self.recipe = recipe
+        try:
+            self.network = UNet2DModel(**recipe.network)
+            self.scheduler = DDPMScheduler(**recipe.schedule)
+        except (TypeError, ValueError, NotImplementedError) as error:
+            raise UserError(f"diffusers refuses target.network or target.schedule: {error}") from error
+
+    def training_step(self, batch: tuple[Tensor], batch_idx: int) -> Tensor:
+        """‖ε_θ(√ᾱ_t x_0 + √(1−ᾱ_t) ε, t) − ε‖², mean over pixels and batch, t uniform in 0 … T−1."""
+        seed_step(self.recipe.seed, self.global_step)
+        x_0 = to_model_range(batch[0])
+        if self.recipe.horizontal_flip:
+            flipped = torch.rand(len(x_0), 1, 1, 1, device=x_0.device) < 0.5
+            x_0 = torch.where(flipped, x_0.flip(-1), x_0)
+        t = torch.randint(self.recipe.timesteps, (len(x_0),), device=x_0.device)
+        eps = torch.randn_like(x_0)
+        x_t = self.scheduler.add_noise(x_0, eps, t)
+        loss = torch.nn.functional.mse_loss(self.network(x_t, t).sample, eps)
+        self.log("target/loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor], batch_idx: int) -> None:
+        """Show samples of the averaged weights, drawn from the same x_T each time."""
+        if isinstance(self.logger, WandbLogger):
+            self.logger.log_image("target/samples", [make_grid(self.sample(batch[0]), nrow=4)])
+
+    @torch.no_grad()
+    def sample(self, x_T: Tensor) -> Tensor:
+        """Images in [0, 1] by deterministic DDIM from the noises x_T, both [B, C, H, W]."""
+        ddim = DDIMScheduler.from_config(self.scheduler.config)
+        ddim.set_timesteps(SAMPLING_STEPS)
+        self.network.eval()
+        x = x_T.to(self.device)
+        for t in ddim.timesteps:
+            x = ddim.step(self.network(x, t).sample, t, x).prev_sample
+        self.network.train()
+        return (x.clamp(-1, 1) + 1) / 2
+
+    def configure_optimizers(self) -> Any:
+        """The recipe's optimizer with linear warm-up."""
+        try:
+            optimizer = instantiate(self.recipe.optimizer, params=list(self.network.parameters()))
+        except Exception as error:  # Hydra wraps whatever the optimizer raised
+            raise UserError(f"torch refuses target.optimizer: {error.__cause__ or error}") from error
+        warmup = max(1, self.recipe.warmup_steps)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warmup))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
