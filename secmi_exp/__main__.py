@@ -1,4 +1,4 @@
-"""The command: Hydra composes the configuration, the pipeline runs it. Nothing heavy is imported before a run starts."""
+"""The command: Hydra composes the configuration, the pipeline runs it. Imports nothing heavy before that."""
 
 import logging
 import os

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -137,7 +138,7 @@ def identity(config: DictConfig, folder: Path) -> RunIdentity:
     resolved: Any = OmegaConf.to_container(config, resolve=True)
     attack = config.attack.name if "attack" in config else "target"
     group = config.group
-    if group is None and HydraConfig.initialized() and HydraConfig.get().mode.name == "MULTIRUN":
+    if group is None and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         group = folder.parent.name
     return RunIdentity(
         folder=folder,
@@ -175,7 +176,7 @@ def score(
 def fitted_key(
     scorer: LearnedScorer, signals: Signals, fit_rows: np.ndarray[Any, Any], split: Split, runtime: Runtime
 ) -> Key:
-    """What decides a learned scorer's scores: its settings, the signals, and the rows and labels that it was fitted on."""
+    """What decides a learned scorer's scores: settings, signals, and the rows and labels it was fitted on."""
     config: dict[str, Json] = {
         "scorer": type(scorer).__qualname__,
         **scorer.settings(),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pydantic import ConfigDict, PositiveInt
 from pydantic.dataclasses import dataclass
 from pytorch_lightning.callbacks import RichProgressBar
@@ -91,7 +92,7 @@ class Runtime:
                 enable_progress_bar=self.progress_bar,
                 enable_model_summary=False,
             )
-        except pl.utilities.exceptions.MisconfigurationException as error:
+        except MisconfigurationException as error:
             raise UserError(
                 f"trainer.accelerator={self.accelerator} can't be used here ({error}): choose cpu or auto."
             ) from error

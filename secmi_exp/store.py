@@ -1,8 +1,8 @@
 """What was already computed: entries on disk under keys made of everything that decides their content.
 
-An entry is a folder ``KIND/DIGEST`` with the files of one stage's result and ``entry.json``, which names the key and the
-SHA-256 of each file. It appears by one rename when it is complete. Until then it grows in ``work/``, which survives a
-killed process, so that whoever needs the entry next continues there. A lock per key keeps builders apart; the kernel
+An entry is a folder ``KIND/DIGEST`` with the files of one stage's result and ``entry.json``, which names the key and
+the SHA-256 of each file. It appears by one rename when it is complete. Until then it grows in ``work/``, which survives
+a killed process, so that whoever needs the entry next continues there. A lock per key keeps builders apart; the kernel
 releases it when its holder dies.
 """
 

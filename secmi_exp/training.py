@@ -1,7 +1,7 @@
 """Training that loses at most one checkpoint interval when it is killed, and then repeats the undisturbed run.
 
-All randomness of step i (batch, noise, timesteps, dropout, flips) is a function of (seed, i). A resumed run hence takes the
-very steps that it would have taken: on one machine's CPU bit for bit, on CUDA up to the order of atomic additions.
+All randomness of step i (batch, noise, timesteps, dropout, flips) is a function of (seed, i). A resumed run hence takes
+the very steps that it would have taken: on one machine's CPU bit for bit, on CUDA up to the order of atomic additions.
 """
 
 import logging
@@ -82,7 +82,7 @@ class Throughput(pl.Callback):
 def newest_checkpoint(folder: Path, below_step: int) -> Path | None:
     """The newest checkpoint that can be read, of a step below the given one.
 
-    One of the last step is left alone, since a trainer that has nothing left to do skips what comes at the end of training.
+    One of the last step is left alone: a trainer that has nothing left to do skips what comes at the end of training.
     """
     for path in sorted(folder.glob("step=*.ckpt"), reverse=True):
         try:

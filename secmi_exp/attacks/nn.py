@@ -1,4 +1,4 @@
-"""SecMI_NN: a ResNet-18 on the absolute error map. Source: Duan et al. (ICML 2023), section 4.3 and their released code."""
+"""SecMI_NN: a ResNet-18 on the absolute error map. Source: Duan et al. (ICML 2023) and their released code."""
 
 import shutil
 from dataclasses import asdict
@@ -25,7 +25,7 @@ from secmi_exp.training import CHECKPOINTS, fit, seed_step
 
 def error_map_network(channels: int) -> nn.Module:
     """ResNet-18 for small images: a 3×3 stem of stride 1 and no max-pool; one output. Any height and width."""
-    network = resnet18(num_classes=1)
+    network: nn.Module = resnet18(num_classes=1)
     network.conv1 = nn.Conv2d(channels, 64, kernel_size=3, stride=1, padding=1, bias=False)
     network.maxpool = nn.Identity()
     return network

@@ -43,8 +43,8 @@ def ddim_step(x: Tensor, eps: Tensor, alpha_bar_from: float, alpha_bar_to: float
 def round_trip_coefficient(alpha_bar_t: float, alpha_bar_up: float) -> float:
     """c_t with ψ(φ(x̃_t)) − x̃_t = c_t · (ε_{t+k} − ε_t).
 
-    c_t = √(1−ᾱ_t) − √(ᾱ_t (1−ᾱ_{t+k}) / ᾱ_{t+k}), which is ≤ 0. Follows from writing φ, then ψ with ε_{t+k}, in terms of
-    x̃_t: the states cancel and only the two predictions stay.
+    c_t = √(1−ᾱ_t) − √(ᾱ_t (1−ᾱ_{t+k}) / ᾱ_{t+k}), which is ≤ 0. Follows from writing φ, then ψ with ε_{t+k}, in
+    terms of x̃_t: the states cancel and only the two predictions stay.
 
     Args:
         alpha_bar_t: ᾱ_t.

@@ -57,7 +57,7 @@ def judge(evaluation: Scored, calibration: Scored, *, rounds: int, seed: int) ->
     oracle, asr = roc.best_threshold()
     calibrated, _ = Roc.of(calibration.scores, calibration.is_member).best_threshold()
     unresolved = {
-        name: f"{max_fpr:.1%} FPR needs at least {round(1 / max_fpr):,} hold-outs to resolve, and there are {n_holdout:,}"
+        name: f"{max_fpr:.1%} FPR needs at least {round(1 / max_fpr):,} hold-outs, and there are {n_holdout:,}"
         for name, max_fpr in LOW_FPRS.items()
         if n_holdout * max_fpr < 1
     }

@@ -16,8 +16,8 @@ Floats = NDArray[np.float64]
 def ranks(scores: Floats) -> Floats:
     """Scores to their dense ranks in [0, 1], equal scores to equal ranks.
 
-    torchmetrics takes values outside [0, 1] for logits and applies a sigmoid, which makes ties of raw t-errors; ranks keep
-    the order and stay inside.
+    torchmetrics takes values outside [0, 1] for logits and applies a sigmoid, which makes ties of raw t-errors; ranks
+    keep the order and stay inside.
 
     >>> ranks(np.array([-300.0, 20.0, -300.0, 500.0])).tolist()
     [0.0, 0.5, 0.0, 1.0]

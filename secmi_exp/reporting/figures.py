@@ -65,7 +65,7 @@ def draw_t_errors(path: Path, t_errors: Scored, threshold: float, subject: str, 
     title, xlabel = f"t-errors at t_sec = {t_sec}: {subject}", "t-error (sum of squares, log scale)"
     with _axes(path, title, xlabel, "images") as axes:
         positive = np.maximum(t_errors.scores, np.finfo(np.float32).tiny)
-        bins = np.geomspace(*np.percentile(positive, [0.0, 100.0]) * [0.999, 1.001], 41)
+        bins = np.geomspace(positive.min() * 0.999, positive.max() * 1.001, 41)
         _two_sides(axes, positive, t_errors.is_member, bins)
         axes.axvline(threshold, color=NEUTRAL, linestyle="--", linewidth=1, label="oracle threshold")
         axes.set_xscale("log")

@@ -1,4 +1,4 @@
-"""Where metrics go while a run lasts: Weights & Biases, a CSV file, or nowhere. What matters is in the run's folder too."""
+"""Where metrics go while a run lasts: Weights & Biases, a CSV file, or nowhere."""
 
 import logging
 import os
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import PositiveFloat, validate_call
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
 from secmi_exp.evaluation.judge import Judgement, Scored
@@ -65,15 +66,15 @@ class CsvTracker(Tracker):
     """Lightning's CSV logger, with the results as its last row."""
 
     def __init__(self, run: RunIdentity):
-        self.lightning = CSVLogger(run.folder, name="", version="")
+        self.csv = self.lightning = CSVLogger(run.folder, name="", version="")
 
     def log_attack(self, judgements: Mapping[str, Judgement], scored: Mapping[str, Scored]) -> None:
         """The metrics alone."""
-        self.lightning.log_metrics(flat_metrics(judgements))
+        self.csv.log_metrics(dict(flat_metrics(judgements)))
 
     def finish(self) -> None:
         """Write what is buffered."""
-        self.lightning.save()
+        self.csv.save()
 
 
 def flat_metrics(judgements: Mapping[str, Judgement]) -> dict[str, float]:
@@ -86,8 +87,9 @@ def flat_metrics(judgements: Mapping[str, Judgement]) -> dict[str, float]:
     }
 
 
+@validate_call
 def wandb_tracker(
-    project: str, entity: str | None, mode: Literal["auto", "online", "offline", "disabled"], timeout_s: float
+    project: str, entity: str | None, mode: Literal["auto", "online", "offline", "disabled"], timeout_s: PositiveFloat
 ) -> MakeTracker:
     """Track to Weights & Biases.
 
@@ -100,14 +102,14 @@ def wandb_tracker(
     return lambda run: WandbTracker(run, project, entity, mode, timeout_s)
 
 
-def _resolved_mode(mode: str) -> str:
+def _resolved_mode(mode: str) -> Any:
     import wandb
 
     if mode != "auto":
         return mode
     if "WANDB_MODE" in os.environ:
         return os.environ["WANDB_MODE"]
-    return "online" if wandb.Api.__module__ and wandb.setup().settings.api_key else "offline"
+    return "online" if wandb.api.api_key else "offline"
 
 
 class WandbTracker(Tracker):
@@ -172,7 +174,7 @@ class WandbTracker(Tracker):
         self.run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in figures})
 
     def finish(self) -> None:
-        """Wait for the upload as long as the timeout allows; what is left stays in the run's folder for `wandb sync`."""
+        """Wait for the upload as long as the timeout allows; the rest stays in the run's folder for `wandb sync`."""
         waiting = threading.Thread(target=self._finish, daemon=True)
         waiting.start()
         waiting.join(self.timeout_s if self.mode == "online" else None)

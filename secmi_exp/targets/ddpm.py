@@ -39,7 +39,7 @@ VERSION = 1
 SAMPLES = 16
 SAMPLING_STEPS = 50
 
-Settings = dict[str, None | bool | int | float | str | list[int] | list[str]]
+Settings = dict[str, bool | int | float | str | list[int] | list[str] | None]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
