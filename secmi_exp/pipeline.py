@@ -223,7 +223,7 @@ def draw(
     figures.draw_t_errors(paths["t_errors"], t_errors, -threshold, subject, attack.t_sec)
     ratios = figures.relative_t_errors(signals, split.is_member, judged)
     figures.draw_relative_t_errors(paths["relative_t_error"], signals.timesteps, ratios, attack.t_sec, subject)
-    tracker.log_curve(signals.timesteps, ratios)
+    tracker.log_t_errors(signals.timesteps, ratios, t_errors)
     figures.draw_scores(paths["scores"], attack.name, evaluated[attack.name], judgements[attack.name], subject)
     return list(paths.values())
 

@@ -33,12 +33,17 @@ def error_map_network(channels: int) -> nn.Module:
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class ErrorMapClassifier:
-    """Trained by squared error against 1 for members and 0 for hold-outs; the last epoch's weights score."""
+    """Trained by squared error against 1 for members and 0 for hold-outs; the last step's weights score.
+
+    The maps are divided by their standard deviation on the fitted part: their raw size, often below 0.01, is no match
+    for the ε of batch normalisation.
+    """
 
     version: ClassVar[int] = 1
 
     t_sec: PositiveInt
     epochs: PositiveInt
+    min_steps: PositiveInt
     batch_size: Annotated[int, Field(ge=2)]
     lr: PositiveFloat
     momentum: NonNegativeFloat
@@ -67,8 +72,9 @@ class ErrorMapClassifier:
         """Train on the maps of ``fit_rows``, score all maps."""
         maps = signals.maps[self.t_sec]
         train = np.array(maps[fit_rows])
+        scale = float(train.astype(np.float32).std()) or 1.0
         torch.manual_seed(self.seed)
-        module = ErrorMapTraining(error_map_network(maps.shape[1]), self)
+        module = ErrorMapTraining(error_map_network(maps.shape[1]), scale, self)
         steps_per_epoch = len(train) // min(self.batch_size, len(train))
         fit(
             module,
@@ -77,7 +83,7 @@ class ErrorMapClassifier:
             workspace=workspace,
             runtime=runtime,
             logger=logger,
-            max_steps=self.epochs * steps_per_epoch,
+            max_steps=max(self.epochs * steps_per_epoch, self.min_steps),
             checkpoint_every=self.checkpoint_every,
         )
         shutil.rmtree(workspace / CHECKPOINTS, ignore_errors=True)
@@ -89,21 +95,26 @@ class ErrorMapClassifier:
 class ErrorMapTraining(pl.LightningModule):
     """The classifier as Lightning trains it."""
 
-    def __init__(self, network: nn.Module, recipe: ErrorMapClassifier):
+    def __init__(self, network: nn.Module, scale: float, recipe: ErrorMapClassifier):
         super().__init__()
-        self.network, self.recipe = network, recipe
+        self.network, self.scale, self.recipe = network, scale, recipe
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Error maps [B, C, H, W] to one output each, [B]."""
+        output: Tensor = self.network(maps.float() / self.scale).squeeze(1)
+        return output
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Squared error of the output against the label."""
         seed_step(self.recipe.seed, self.global_step)
         maps, labels = batch
-        loss = nn.functional.mse_loss(self.network(maps.float()).squeeze(1), labels)
+        loss = nn.functional.mse_loss(self(maps), labels)
         self.log("nn/loss", loss, prog_bar=True)
         return loss
 
     def predict_step(self, batch: tuple[Tensor], batch_idx: int) -> Tensor:
         """The output, [B]."""
-        output: Tensor = self.network(batch[0].float()).squeeze(1)
+        output: Tensor = self(batch[0])
         return output
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import PositiveFloat, validate_call
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
@@ -27,8 +28,8 @@ class Tracker:
     def log_attack(self, judgements: Mapping[str, Judgement], scored: Mapping[str, Scored]) -> None:
         """Metrics, ROC curves and score histograms of each scorer."""
 
-    def log_curve(self, timesteps: list[int], ratios: Any) -> None:
-        """Relative t-error over timesteps."""
+    def log_t_errors(self, timesteps: list[int], ratios: NDArray[np.float64], t_errors: Scored) -> None:
+        """Relative t-error over timesteps, and the distribution of t-errors at t_sec."""
 
     def log_figures(self, figures: list[Path]) -> None:
         """Pictures."""
@@ -161,8 +162,12 @@ class WandbTracker(Tracker):
             )
         self.run.log({"metrics": table})
 
-    def log_curve(self, timesteps: list[int], ratios: Any) -> None:
-        """Relative t-error with t_sec as its axis."""
+    def log_t_errors(self, timesteps: list[int], ratios: NDArray[np.float64], t_errors: Scored) -> None:
+        """Relative t-error with t_sec as its axis; a histogram of each side."""
+        import wandb
+
+        for name, side in (("members", t_errors.is_member), ("holdouts", ~t_errors.is_member)):
+            self.run.log({f"t_errors/{name}": wandb.Histogram(t_errors.scores[side])})
         self.run.define_metric("relative_t_error", step_metric="t_sec")
         for t, ratio in zip(timesteps, ratios[0], strict=True):
             self.run.log({"t_sec": t, "relative_t_error": float(ratio)})

@@ -1,0 +1,152 @@
+"""What a run leaves behind, what it reuses, and what a sweep shares."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from diffusers import DDPMPipeline
+from omegaconf import OmegaConf
+from sklearn.metrics import roc_auc_score
+
+from tests.conftest import SMOKE, Command, SmokeRun
+from tests.reporting.wandb_file import records
+
+
+def results(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "results.json").read_text())
+    return content
+
+
+def test_directory_holds_results_scores_figures_config_and_log(smoke: SmokeRun) -> None:
+    names = {path.name for path in smoke.finished.folder.iterdir()}
+    assert names >= {
+        "results.json", "scores.parquet", "config.yaml", "secmi_exp.log", "samples.png",
+        "roc.png", "roc_log.png", "t_errors.png", "relative_t_error.png", "scores.png",
+    }  # fmt: skip
+    config = OmegaConf.load(smoke.finished.folder / "config.yaml")
+    assert config.attack.t_sec == config.dataset.suggested.t_sec
+
+
+def test_results_have_the_fields_that_readers_rely_on(smoke: SmokeRun) -> None:
+    content = results(smoke.finished.folder)
+    assert content["schema"] == 1
+    assert (content["attack"], content["dataset"], content["target"]) == ("nn", "digits", "ddpm_small")
+    assert content["n_member"] == content["n_holdout"] == 51
+    assert content["queries_per_sample"] == 4  # timesteps 0, 10, 20, 30
+    assert content["trajectory"]["queries_per_sample"] == list(range(2, 12))
+    assert set(content["threshold"]) == {"oracle", "calibrated"}
+    assert {"data", "target", "signal", "scores", "evaluation"} <= set(content["timing_s"])
+    assert "torch" in content["versions"]
+    for judged in (content, content["others"]["stat"]):
+        assert set(judged["metrics"]) == set(judged["ci95"])
+        low, high = judged["ci95"]["auc"]
+        assert low <= judged["metrics"]["auc"] <= high
+        assert judged["metrics"]["tpr_at_0.1pct_fpr"] is None
+        assert "1,000 hold-outs" in judged["unresolved"]["tpr_at_0.1pct_fpr"]
+
+
+def test_scores_give_the_reported_auc_on_the_evaluation_part(smoke: SmokeRun) -> None:
+    content, table = results(smoke.finished.folder), pq.read_table(smoke.finished.folder / "scores.parquet")
+    rows = {name: np.array(values) for name, values in table.to_pydict().items()}
+    judged = rows["part"] == "evaluation"
+    for name, reported in (("nn", content), ("stat", content["others"]["stat"])):
+        auc = roc_auc_score(rows["is_member"][judged], rows[f"score_{name}"][judged])
+        assert reported["metrics"]["auc"] == pytest.approx(auc, abs=1e-6)
+    assert len(set(rows["id"])) == len(rows["id"]) == 128
+
+
+def test_target_is_a_diffusers_folder_with_safetensors(smoke: SmokeRun) -> None:
+    folder = Path(results(smoke.finished.folder)["target_folder"])
+    assert (folder / "unet/diffusion_pytorch_model.safetensors").exists()
+    assert not [*folder.rglob("*.ckpt"), *folder.rglob("*.bin")]
+    pipeline = DDPMPipeline.from_pretrained(folder, low_cpu_mem_usage=False)
+    pipeline.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(0)
+    images = pipeline(num_inference_steps=2, generator=generator, output_type="np").images
+    assert images.shape == (1, 8, 8, 1)
+
+
+def test_standard_output_is_the_table_and_the_directory(smoke: SmokeRun) -> None:
+    lines = smoke.finished.stdout.splitlines()
+    assert "AUC" in smoke.finished.stdout
+    assert "not resolved" in smoke.finished.stdout
+    assert smoke.finished.folder.is_absolute()
+    assert smoke.finished.folder.is_dir()
+    assert not any("Training" in line for line in lines)
+
+
+def test_same_command_again_reuses_everything_and_says_so(smoke: SmokeRun) -> None:
+    again = smoke.command("+attack=nn", *SMOKE)
+    assert again.returncode == 0, again.stderr
+    for kind in ("target", "t_errors", "error_maps", "scores"):
+        assert f"Reused {kind}" in again.stderr
+    assert "Training" not in again.stderr
+    assert results(again.folder)["metrics"] == results(smoke.finished.folder)["metrics"]
+    assert sum(results(again.folder)["timing_s"].values()) < 20
+
+
+def test_another_attack_shares_the_target_and_another_timestep_the_trajectory(smoke: SmokeRun) -> None:
+    sweep = smoke.command("-m", "+attack=stat", "attack.t_sec=20,40,60,80,100", "logger=none", *SMOKE)
+    assert sweep.returncode == 0, sweep.stderr
+    assert "Training" not in sweep.stderr
+    assert "Walking" not in sweep.stderr
+    folders = [Path(line) for line in sweep.stdout.splitlines() if line.startswith("/")]
+    assert [results(folder)["t_sec"] for folder in folders] == [20, 40, 60, 80, 100]
+    assert [results(folder)["queries_per_sample"] for folder in folders] == [3, 5, 7, 9, 11]
+
+
+def test_a_sweep_from_nothing_trains_once_and_walks_once(secmi: Command) -> None:
+    sweep = secmi("-m", "+attack=stat", "attack.t_sec=20,40,60,80,100", "logger=csv", *SMOKE)
+    assert sweep.returncode == 0, sweep.stderr
+    assert sweep.stderr.count("parameters) on 64 members") == 1
+    assert sweep.stderr.count("Walking 128 trajectories to t = 100: 11 queries each.") == 1
+    folders = [Path(line) for line in sweep.stdout.splitlines() if line.startswith("/")]
+    assert len(folders) == 5
+    assert "target/loss" in (folders[0] / "metrics.csv").read_text()
+    assert "stat/auc" in (folders[-1] / "metrics.csv").read_text()
+
+
+def test_without_an_attack_the_target_is_trained_and_the_next_step_named(smoke: SmokeRun) -> None:
+    run = smoke.command("logger=none", *SMOKE)
+    assert run.returncode == 0, run.stderr
+    assert "+attack=nn" in run.stdout
+    content = results(run.folder)
+    assert "metrics" not in content
+    assert content["attack"] is None
+
+
+def test_wandb_goes_offline_without_credentials_and_holds_config_history_and_charts(smoke: SmokeRun) -> None:
+    (file,) = smoke.finished.folder.glob("wandb/offline-run-*/*.wandb")
+    written = list(records(file))
+    config = {item.key: json.loads(item.value_json) for r in written for item in r.run.config.update}
+    assert config["attack"]["t_sec"] == 30
+    logged = {item.key or item.nested_key[0] for r in written for item in r.history.item}
+    assert logged >= {
+        "target/loss", "target/images_per_s", "lr-AdamW", "target/samples", "nn/loss",
+        "stat/scores_members", "nn/scores_holdouts", "t_errors/members", "t_errors/holdouts",
+        "metrics", "relative_t_error", "figures/roc", "nn/roc_table",
+    }  # fmt: skip
+    summary = {item.key or item.nested_key[0] for r in written for item in r.summary.update}
+    assert {"nn/auc", "stat/auc"} <= summary
+
+
+def test_a_damaged_entry_is_found_reported_and_computed_again(smoke: SmokeRun, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(smoke.command.folder / "outputs/store", store)
+    (weights,) = store.glob("target/*/unet/*.safetensors")
+    flipped = bytearray(weights.read_bytes())
+    flipped[-100] ^= 1
+    weights.write_bytes(flipped)
+    (errors,) = store.glob("t_errors/*/t_errors.npy")
+    errors.write_bytes(errors.read_bytes()[:-8])
+    run = smoke.command("+attack=stat", "logger=none", f"paths.store={store}", *SMOKE)
+    assert run.returncode == 0, run.stderr
+    assert "safetensors has changed): computing it again" in run.stderr
+    assert "bytes instead of" in run.stderr
+    repeated, original = results(run.folder), results(smoke.finished.folder)
+    assert repeated["metrics"] == original["others"]["stat"]["metrics"]
