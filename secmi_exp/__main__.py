@@ -9,7 +9,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from secmi_exp.config_errors import explain
+from secmi_exp.config_errors import explain, refuse_unread_keys
 
 PACKAGE = Path(__file__).parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
@@ -19,6 +19,7 @@ CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "co
 @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
 def task(config: DictConfig) -> None:
     """One job."""
+    refuse_unread_keys(config, CONF)
     from secmi_exp.pipeline import run
 
     run(config, Path(HydraConfig.get().runtime.output_dir))

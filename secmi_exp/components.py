@@ -44,7 +44,7 @@ def _sentence(error: Exception, group: str) -> str:
 def _place(message: str, group: str) -> str:
     """The key of the node that failed, which Hydra names in its message's last line."""
     last = message.splitlines()[-1]
-    return f"{group}.{last.removeprefix('full_key: ')}" if last.startswith("full_key: ") else group
+    return last.removeprefix("full_key: ") if last.startswith("full_key: ") else group
 
 
 @dataclass(frozen=True)

@@ -50,16 +50,36 @@ def _bad_override(message: str, arguments: list[str], conf: Path) -> str:
     known = _composed(arguments, key, conf)
     if known is None:
         return f"{first}."
-    parent, _, leaf = key.rpartition(".")
-    existing = OmegaConf.select(known, parent) if parent else known
-    while not isinstance(existing, DictConfig):  # the parent doesn't exist either: list what the first known one has
-        parent, _, leaf = parent.rpartition(".")
-        existing = OmegaConf.select(known, parent) if parent else known
-    keys = sorted(str(each) for each in existing if not str(each).startswith("_"))
-    close = difflib.get_close_matches(leaf, keys, n=1)
-    place = f"in {parent}" if parent else "at the top level"
+    node, path = known, key.split(".")
+    for depth, name in enumerate(path):
+        place = ".".join(path[:depth])
+        if name not in node:
+            return _no_such_key(name, place, [str(each) for each in node if not str(each).startswith("_")])
+        child = OmegaConf.select(node, name)
+        if not isinstance(child, DictConfig):
+            return f"{place}.{name} holds a value, so {key} can't be set: set {place}.{name} itself."
+        node = child
+    return f"{first}."
+
+
+def _no_such_key(name: str, place: str, keys: list[str]) -> str:
+    close = difflib.get_close_matches(name, keys, n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""
-    return f"There is no key '{leaf}' {place}{hint}: choose one of {', '.join(keys)}."
+    where = f"in {place}" if place else "at the top level"
+    return f"There is no key '{name}' {where}{hint}: choose one of {', '.join(sorted(keys))}."
+
+
+def refuse_unread_keys(config: DictConfig, conf: Path) -> None:
+    """Refuse what `+KEY=…` has put at the top level and nothing reads.
+
+    Raises:
+        UserError: naming the key and those that exist.
+    """
+    read = {str(key) for key in OmegaConf.load(conf / "config.yaml")} - {"defaults", "hydra"}
+    read |= {folder.name for folder in conf.iterdir() if folder.is_dir()}
+    for key in config:
+        if key not in read:
+            raise UserError(_no_such_key(str(key), "", sorted(read)))
 
 
 def _choices(group: Path) -> list[str]:

@@ -1,0 +1,148 @@
+"""The command line: quick help, and every mistake told in one sentence with a non-zero exit."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from secmi_exp.errors import UserError
+from tests.conftest import REPOSITORY, SMOKE, Command, run_here
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["+attack=nn", "--cfg", "job"]], ids=["help", "cfg"])
+def test_help_and_configuration_answer_at_once_without_torch(secmi: Command, arguments: list[str]) -> None:
+    times = []
+    for _ in range(3):
+        started = time.monotonic()
+        finished = secmi(*arguments)
+        times.append(time.monotonic() - started)
+        assert finished.returncode == 0, finished.stderr
+    assert min(times) < 1.5
+    modules = secmi("--help", PYTHONVERBOSE="1").stderr
+    assert "import 'hydra'" in modules
+    assert "import 'torch'" not in modules
+
+
+def test_help_names_every_group_and_choice(secmi: Command) -> None:
+    text = secmi("--help").stdout
+    for group in (REPOSITORY / "conf").iterdir():
+        if group.is_dir():
+            assert f"{group.name}: {', '.join(sorted(file.stem for file in group.glob('*.yaml')))}" in text
+
+
+def complaint(command: Command, *arguments: str) -> str:
+    finished = command(*arguments)
+    assert finished.returncode != 0
+    assert "Traceback" not in finished.stderr, finished.stderr
+    assert finished.stdout == ""
+    (sentence,) = [line for line in finished.stderr.splitlines() if line.startswith("secmi_exp: ")]
+    return sentence
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["dataset=mnist"], ["no dataset 'mnist'", "digits"]),
+        (["+attack=lira"], ["no attack 'lira'", "nn, stat"]),
+        (["+attck=nn"], ["no key 'attck'", "did you mean attack?"]),
+        (["attack=nn"], ["+attack=", "nn, stat"]),
+        (["+attack=nn", "attack.tsec=5"], ["no key 'tsec' in attack", "did you mean t_sec?", "t_max"]),
+        (["sead=5"], ["no key 'sead'", "did you mean seed?", "dataset"]),
+        (["split.members.more=5"], ["split.members holds a value"]),
+        (["+attack=stat", "attack.t_sec=[1"], ["can't be read"]),
+    ],
+)
+def test_mistakes_in_composing_are_told_at_once(secmi: Command, arguments: list[str], parts: list[str]) -> None:
+    sentence = complaint(secmi, *arguments)
+    assert all(part in sentence for part in parts), sentence
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["+attack=stat", "attack.t_sec=soon"], ["attack.t_sec='soon'", "valid integer"]),
+        (["+attack=stat", "attack.t_sec=25"], ["attack.t_sec=25", "multiple of", "attack.k=10", "20 and 30"]),
+        (["+attack=stat", "attack.t_sec=1000"], ["attack.t_sec=1000", "at most 990"]),
+        (["+attack=nn", "attack.scorers.nn.lr=-1"], ["attack.scorers.nn.lr=-1", "greater than 0"]),
+        (["split.members=0"], ["empty side"]),
+        (["split.members=1700", "split.holdouts=200"], ["1700 members and 200 hold-outs", "has 1797 samples"]),
+        (["split.members=null", "split.ratio=1.5"], ["split.ratio=1.5", "less than 1"]),
+        (["dataset.image_size=16"], ["(1, 8, 8)", "(1, 16, 16)", "dataset.image_size"]),
+        (["target.network.norm_num_groups=7"], ["diffusers refuses target.network"]),
+        (["trainer.accelerator=cuda", "target.max_steps=1"], ["trainer.accelerator=cuda", "choose cpu or auto"]),
+        (["paths.store=/dev/null/store"], ["/dev/null/store", "can't be written", "paths.store"]),
+    ],
+)  # fmt: skip
+def test_bad_values_are_told_before_anything_is_computed(
+    tmp_path: Path, arguments: list[str], parts: list[str]
+) -> None:
+    with pytest.raises(UserError) as raised:
+        run_here(tmp_path, *arguments)
+    assert all(part in str(raised.value) for part in parts), raised.value
+    assert not [*tmp_path.glob("store/*/*/")]
+
+
+def test_bad_values_end_the_command_like_other_mistakes(secmi: Command) -> None:
+    sentence = complaint(secmi, "+attack=stat", "attack.t_sec=25", "logger=none", *SMOKE)
+    assert "attack.t_sec=25 is not a multiple" in sentence
+
+
+def test_a_loss_that_becomes_nan_stops_the_run_and_keeps_what_was_saved(secmi: Command) -> None:
+    arguments = [
+        "logger=none",
+        *SMOKE,
+        "target.optimizer.lr=1e18",
+        "target.warmup_steps=50",
+        "target.checkpoint_every=1",
+    ]
+    sentence = complaint(secmi, *arguments)
+    assert "loss became" in sentence
+    assert "lower the learning rate" in sentence
+    if "none yet" not in sentence:
+        kept = Path(sentence.split("last good checkpoint: ")[1].split(")")[0])
+        assert kept.exists()
+    assert not any((secmi.folder / "outputs/store").glob("target/*"))
+
+
+def test_an_outage_of_wandb_costs_nothing_but_the_upload(secmi: Command) -> None:
+    finished = secmi(
+        "+attack=stat", "logger.timeout_s=5", *SMOKE,
+        WANDB_BASE_URL="http://127.0.0.1:9", WANDB_API_KEY="0" * 40,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    assert "going on offline" in finished.stderr
+    assert (finished.folder / "results.json").exists()
+    assert [*finished.folder.glob("wandb/offline-run-*")]
+
+
+def test_a_wheel_runs_from_an_empty_folder_and_takes_further_configs(tmp_path: Path) -> None:
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "--quiet",
+        "-w",
+        str(tmp_path),
+        str(REPOSITORY),
+    ]
+    subprocess.run(build, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    site, empty, own = tmp_path / "site", tmp_path / "empty", tmp_path / "own"
+    unpack = [sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--target", str(site), str(wheel)]
+    subprocess.run(unpack, check=True)
+    empty.mkdir()
+    (own / "dataset").mkdir(parents=True)
+    (own / "dataset/first_digits.yaml").write_text("defaults: [digits, _self_]\nname: first_digits\n")
+    command = Command(empty)
+    command.environment["PYTHONPATH"] = str(site)
+    finished = command("+attack=stat", "dataset=first_digits", "logger=none", *SMOKE, "--config-dir", str(own))
+    assert finished.returncode == 0, finished.stderr
+    assert "first_digits" in finished.stdout
+    assert (site / "secmi_exp/conf/config.yaml").exists()
+    command.module = [str(site / "bin/secmi-exp")]
+    assert "digits, first_digits" in command("--help", "--config-dir", str(own)).stdout
