@@ -1,0 +1,43 @@
+# Everything happens in .venv, which is made when it is first needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help quickstart install test test-slow test-gpu lint format clean
+.DEFAULT_GOAL := help
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	touch $@
+
+install: $(VENV)/installed  ## create the environment and install the project into it
+
+quickstart: install  ## train a target on real images and attack it with SecMI_stat and SecMI_NN (minutes)
+	$(BIN)/python -m secmi_exp +attack=nn dataset=digits
+
+test: install  ## run the tests (minutes); two at a time, one thread each
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-slow: install  ## run the tests marked slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
+
+test-gpu: install  ## run the tests marked gpu, where CUDA is
+	$(BIN)/python -m pytest -m gpu
+
+lint: install  ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install  ## put the code into the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove the environment and caches; outputs/ stays
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
