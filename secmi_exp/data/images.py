@@ -64,6 +64,7 @@ class Dataset(ABC):
 def to_model_range(images: Tensor) -> Tensor:
     """Uint8 pixels to float32 in [−1, 1].
 
+    >>> import torch
     >>> to_model_range(torch.tensor([0, 255], dtype=torch.uint8)).tolist()
     [-1.0, 1.0]
     """
