@@ -1,0 +1,80 @@
+"""Signals never see labels; scorers read them as they should."""
+
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from secmi_exp.attacks import signal
+from secmi_exp.attacks.nn import ErrorMapClassifier
+from secmi_exp.attacks.signal import Recorder, Signals
+from secmi_exp.attacks.stat import Stat
+from secmi_exp.data.split import Halves, Split
+from secmi_exp.runtime import Runtime
+from tests.conftest import run_here
+
+
+def test_labels_never_reach_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    captured = []
+    original = signal.trajectory_signals
+
+    def spy(*args: object, **kwargs: object) -> Signals:
+        captured.append(original(*args, **kwargs))  # type: ignore[arg-type]
+        return captured[-1]
+
+    monkeypatch.setattr("secmi_exp.pipeline.trajectory_signals", spy)
+    run_here(tmp_path, "+attack=stat", "target.max_steps=2")
+    split = Halves.split
+
+    def shuffled(self: Halves, n: int) -> Split:
+        made = split(self, n)
+        permuted = np.random.default_rng(1).permutation(made.is_member)
+        return Split(made.members, made.holdouts, made.attacked, permuted, made.part)
+
+    monkeypatch.setattr(Halves, "split", shuffled)
+    run_here(tmp_path, "+attack=stat", "target.max_steps=2")
+    first, second = captured
+    assert second.reused  # other labels, the very same entry
+    assert first.digest == second.digest
+    assert not any("member" in name for name in inspect.signature(original).parameters)
+
+
+def planted(n: int = 120) -> tuple[Signals, np.ndarray]:
+    """Maps that are smaller on members."""
+    rng = np.random.default_rng(0)
+    is_member = np.arange(n) % 2 == 0
+    maps = np.abs(rng.normal(0, np.where(is_member, 0.01, 0.02)[:, None, None, None], (n, 1, 8, 8))).astype(np.float16)
+    errors = np.square(maps.astype(np.float32)).sum(axis=(1, 2, 3))[:, None]
+    return Signals(10, [10], errors, {10: maps}, [2], "planted", reused=False), is_member
+
+
+def test_stat_scores_members_higher() -> None:
+    signals, is_member = planted()
+    scores = Stat(t_sec=10).score(signals)
+    assert scores[is_member].min() > scores[~is_member].max()
+
+
+def test_nn_learns_a_planted_difference_and_scores_what_it_was_not_fitted_on(tmp_path: Path) -> None:
+    signals, is_member = planted()
+    rows = np.arange(60)
+    recipe = {"epochs": 1, "min_steps": 40, "batch_size": 32, "momentum": 0.9, "weight_decay": 0.0, "seed": 0}
+    classifier = ErrorMapClassifier(t_sec=10, lr=1e-2, checkpoint_every=100, **recipe)  # type: ignore[arg-type]
+    runtime = Runtime(accelerator="cpu", precision="32-true", query_batch_size=64, progress_bar=False)
+    scores = classifier.fit_and_score(signals, rows, is_member[rows], tmp_path, runtime, None)
+    assert scores.shape == (120,)
+    fresh, labels = scores[60:], is_member[60:]
+    assert (fresh[labels][:, None] > fresh[~labels]).mean() > 0.95
+
+
+def test_recorder_continues_where_all_workspaces_agree_and_starts_anew_where_not(tmp_path: Path) -> None:
+    errors, maps = tmp_path / "errors", tmp_path / "maps"
+    for folder in (errors, maps):
+        folder.mkdir()
+    first = Recorder(4, (1, 2, 2), [10, 20], errors, {20: maps})
+    first.done, first.queries = 3, [6, 9]
+    first.save()
+    again = Recorder(4, (1, 2, 2), [10, 20], errors, {20: maps})
+    assert (again.done, again.queries) == (3, [6, 9])
+    (maps / "progress.json").unlink()
+    assert Recorder(4, (1, 2, 2), [10, 20], errors, {20: maps}).done == 0
