@@ -59,7 +59,7 @@ def test_nn_learns_a_planted_difference_and_scores_what_it_was_not_fitted_on(tmp
     signals, is_member = planted()
     rows = np.arange(60)
     recipe = {"epochs": 1, "min_steps": 40, "batch_size": 32, "momentum": 0.9, "weight_decay": 0.0, "seed": 0}
-    classifier = ErrorMapClassifier(t_sec=10, lr=1e-2, checkpoint_every=100, **recipe)  # type: ignore[arg-type]
+    classifier = ErrorMapClassifier(t_sec=10, lr=1e-3, checkpoint_every=100, **recipe)  # type: ignore[arg-type]
     runtime = Runtime(accelerator="cpu", precision="32-true", query_batch_size=64, progress_bar=False)
     scores = classifier.fit_and_score(signals, rows, is_member[rows], tmp_path, runtime, None)
     assert scores.shape == (120,)

@@ -69,7 +69,7 @@ def test_t_errors_are_the_authors(
 def test_float32_t_errors_are_those_of_float64(
     predictor: Unconditional, expected: dict[str, Tensor], t_sec: int, k: int, rtol: float
 ) -> None:
-    x_0 = predictor.encode(expected["images_uint8"])
+    x_0 = predictor.encode(expected["images_uint8"][::4])
     *_, single = walk(predictor.predict_noise, x_0, predictor.alphas_cumprod, k, t_sec)
     exact = copy.deepcopy(predictor).double()
     *_, double = walk(exact.predict_noise, x_0.double(), predictor.alphas_cumprod, k, t_sec)
