@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,45 @@ from secmi_exp.attacks.attack import Attack
 from secmi_exp.attacks.scorer import LearnedScorer, Scorer, Scores
 from secmi_exp.attacks.signal import Signals, trajectory_signals
 from secmi_exp.components import Components
+from secmi_exp.data.images import ImageSet
 from secmi_exp.data.split import Part, Split
 from secmi_exp.evaluation.judge import Judgement, Scored, judge
 from secmi_exp.evaluation.roc import Roc
 from secmi_exp.reporting import figures
 from secmi_exp.reporting.results import Outcome, print_table, write_results, write_scores
 from secmi_exp.reporting.tracking import RunIdentity, Tracker
-from secmi_exp.runtime import Runtime
 from secmi_exp.store import Json, Key, Store
+from secmi_exp.targets.interface import PreparedTarget
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the stages of one run share."""
+
+    config: DictConfig
+    folder: Path
+    parts: Components
+    store: Store
+    images: ImageSet
+    split: Split
+    tracker: Tracker
+    seconds: dict[str, Json]
+    """Wall time by stage, filled as the run goes on."""
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What an attack gave."""
+
+    attack: Attack
+    signals: Signals
+    scores: dict[str, Scores]
+    """Scorer → scores of all attacked images, the attack's own scorer first."""
+    judgements: dict[str, Judgement]
+    evaluated: dict[str, Scored]
+    """Scorer → what it was judged on."""
 
 
 def run(config: DictConfig, folder: Path) -> Path:
@@ -54,75 +84,94 @@ def run(config: DictConfig, folder: Path) -> Path:
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True), encoding="utf-8")
     pl.seed_everything(config.seed, verbose=False)
     tracker = parts.make_tracker(identity(config, folder))
+    current = Run(config, folder, parts, store, images, split, tracker, seconds)
     try:
         with timed(seconds, "target"):
             members = images.images[split.members]
             target = parts.target.prepare(members, store, parts.runtime, tracker.lightning)
-        pictures = [folder / "samples.png"]
-        shutil.copyfile(target.folder / "samples.png", pictures[0])
-        header: dict[str, Json] = {
-            "attack": parts.attack.name if parts.attack else None,
-            "dataset": parts.dataset.name,
-            "target": parts.target.name,
-            "target_folder": str(target.folder),
-            "split": {
-                "members": len(split.members),
-                "holdouts": len(split.holdouts),
-                "attacked": len(split.attacked),
-                "attack_train": int(split.of_part(Part.FIT, Part.CALIBRATION).sum()),
-                "evaluation": int(split.of_part(Part.EVALUATION).sum()),
-            },
-            "seed": config.seed,
-            "timing_s": seconds,
-        }
-        if parts.attack is None:
-            outcome = Outcome(header, {})
-        else:
-            attack = parts.attack
-            with timed(seconds, "signal"):
-                signals = trajectory_signals(
-                    target,
-                    images.images[split.attacked],
-                    images.fingerprint(split.attacked),
-                    k=attack.k,
-                    t_max=attack.last,
-                    maps=attack.kept_maps,
-                    store=store,
-                    runtime=parts.runtime,
-                )
-            with timed(seconds, "scores"):
-                scores = score(attack, signals, split, store, parts.runtime, tracker)
-            with timed(seconds, "evaluation"):
-                judgements, evaluated = evaluate(attack, scores, split, config.evaluation.bootstrap_rounds, config.seed)
-            header |= {
-                "n_member": judgements[attack.name].n_member,
-                "n_holdout": judgements[attack.name].n_holdout,
-                "t_sec": attack.t_sec,
-                "k": attack.k,
-                "queries_per_sample": signals.queries_per_sample(attack.t_sec),
-                "trajectory": {"timesteps": signals.timesteps, "queries_per_sample": signals.queries},
-            }
-            outcome = Outcome(header, judgements)
-            with timed(seconds, "figures"):
-                pictures += draw(folder, config, attack, signals, split, judgements, evaluated, tracker)
-            write_scores(
-                folder,
-                {
-                    "id": [images.ids[row] for row in split.attacked],
-                    "row": split.attacked,
-                    "is_member": split.is_member,
-                    "part": split.part.tolist(),
-                    "t_error": signals.t_error(attack.t_sec),
-                    **{f"score_{name}": values for name, values in scores.items()},
-                },
-            )
-            tracker.log_attack(judgements, evaluated)
-        write_results(folder, outcome)
-        tracker.log_figures(pictures)
+        attacked = attack_target(current, parts.attack, target) if parts.attack else None
+        outcome = report(current, target, attacked)
     finally:
         tracker.finish()
     present(outcome, folder)
     return folder
+
+
+def attack_target(run: Run, attack: Attack, target: PreparedTarget) -> Attacked:
+    """Signal, scores, evaluation."""
+    with timed(run.seconds, "signal"):
+        signals = trajectory_signals(
+            target,
+            run.images.images[run.split.attacked],
+            run.images.fingerprint(run.split.attacked),
+            k=attack.k,
+            t_max=attack.last,
+            maps=attack.kept_maps,
+            store=run.store,
+            runtime=run.parts.runtime,
+        )
+    with timed(run.seconds, "scores"):
+        scores = score(run, attack, signals)
+    with timed(run.seconds, "evaluation"):
+        judgements, evaluated = evaluate(run, attack, scores)
+    return Attacked(attack, signals, scores, judgements, evaluated)
+
+
+def report(run: Run, target: PreparedTarget, attacked: Attacked | None) -> Outcome:
+    """Leave results, scores and figures in the run's directory, and hand them to the tracker."""
+    pictures = [run.folder / "samples.png"]
+    shutil.copyfile(target.folder / "samples.png", pictures[0])
+    header = describe(run, target, attacked)
+    if attacked:
+        with timed(run.seconds, "figures"):
+            pictures += draw(run, attacked)
+        write_scores(
+            run.folder,
+            {
+                "id": [run.images.ids[row] for row in run.split.attacked],
+                "row": run.split.attacked,
+                "is_member": run.split.is_member,
+                "part": run.split.part.tolist(),
+                "t_error": attacked.signals.t_error(attacked.attack.t_sec),
+                **{f"score_{name}": values for name, values in attacked.scores.items()},
+            },
+        )
+        run.tracker.log_attack(attacked.judgements, attacked.evaluated)
+    outcome = Outcome(header, attacked.judgements if attacked else {})
+    write_results(run.folder, outcome)
+    run.tracker.log_figures(pictures)
+    return outcome
+
+
+def describe(run: Run, target: PreparedTarget, attacked: Attacked | None) -> dict[str, Json]:
+    """The fields of results.json that tell what was run."""
+    split = run.split
+    header: dict[str, Json] = {
+        "attack": attacked.attack.name if attacked else None,
+        "dataset": run.parts.dataset.name,
+        "target": run.parts.target.name,
+        "target_folder": str(target.folder),
+        "split": {
+            "members": len(split.members),
+            "holdouts": len(split.holdouts),
+            "attacked": len(split.attacked),
+            "attack_train": int(split.of_part(Part.FIT, Part.CALIBRATION).sum()),
+            "evaluation": int(split.of_part(Part.EVALUATION).sum()),
+        },
+        "seed": run.config.seed,
+        "timing_s": run.seconds,
+    }
+    if attacked:
+        attack, signals, leading = attacked.attack, attacked.signals, attacked.judgements[attacked.attack.name]
+        header |= {
+            "n_member": leading.n_member,
+            "n_holdout": leading.n_holdout,
+            "t_sec": attack.t_sec,
+            "k": attack.k,
+            "queries_per_sample": signals.queries_per_sample(attack.t_sec),
+            "trajectory": {"timesteps": signals.timesteps, "queries_per_sample": signals.queries},
+        }
+    return header
 
 
 @contextmanager
@@ -150,81 +199,65 @@ def identity(config: DictConfig, folder: Path) -> RunIdentity:
     )
 
 
-def score(
-    attack: Attack, signals: Signals, split: Split, store: Store, runtime: Runtime, tracker: Tracker
-) -> dict[str, Scores]:
+def score(run: Run, attack: Attack, signals: Signals) -> dict[str, Scores]:
     """The membership scores of all attacked images by each scorer, the attack's own first."""
+    split, runtime = run.split, run.parts.runtime
     fit_rows = np.flatnonzero(split.of_part(Part.FIT))
-    names = sorted(attack.scorers, key=lambda name: name != attack.name)
+    is_member = split.is_member[fit_rows]
     scores: dict[str, Scores] = {}
-    for name in names:
+    for name in sorted(attack.scorers, key=lambda name: name != attack.name):
         scorer = attack.scorers[name]
         if isinstance(scorer, Scorer):
             scores[name] = scorer.score(signals)
             continue
-        key = fitted_key(scorer, signals, fit_rows, split, runtime)
+        config: dict[str, Json] = {
+            "scorer": type(scorer).__qualname__,
+            **scorer.settings(),
+            "precision": runtime.precision,
+            "fit_rows": fit_rows.tolist(),
+            "is_member": is_member.tolist(),
+        }
+        key = Key("scores", scorer.version, config, {"signals": signals.digest})
 
         def fit(workspace: Path, scorer: LearnedScorer = scorer) -> None:
-            is_member = split.is_member[fit_rows]
-            fitted = scorer.fit_and_score(signals, fit_rows, is_member, workspace, runtime, tracker.lightning)
+            fitted = scorer.fit_and_score(signals, fit_rows, is_member, workspace, runtime, run.tracker.lightning)
             np.save(workspace / "scores.npy", fitted)
 
-        scores[name] = np.load(store.obtain(key, fit).path / "scores.npy")
+        scores[name] = np.load(run.store.obtain(key, fit).path / "scores.npy")
     return scores
 
 
-def fitted_key(
-    scorer: LearnedScorer, signals: Signals, fit_rows: np.ndarray[Any, Any], split: Split, runtime: Runtime
-) -> Key:
-    """What decides a learned scorer's scores: settings, signals, and the rows and labels it was fitted on."""
-    config: dict[str, Json] = {
-        "scorer": type(scorer).__qualname__,
-        **scorer.settings(),
-        "precision": runtime.precision,
-        "fit_rows": fit_rows.tolist(),
-        "is_member": split.is_member[fit_rows].tolist(),
-    }
-    return Key("scores", scorer.version, config, {"signals": signals.digest})
-
-
-def evaluate(
-    attack: Attack, scores: dict[str, Scores], split: Split, rounds: int, seed: int
-) -> tuple[dict[str, Judgement], dict[str, Scored]]:
+def evaluate(run: Run, attack: Attack, scores: dict[str, Scores]) -> tuple[dict[str, Judgement], dict[str, Scored]]:
     """Judge each scorer on the evaluation part; a threshold is calibrated where nothing was fitted."""
+    split, rounds = run.split, run.config.evaluation.bootstrap_rounds
+    judged = split.of_part(Part.EVALUATION)
     judgements, evaluated = {}, {}
     for name, values in scores.items():
         learned = isinstance(attack.scorers[name], LearnedScorer)
         free = split.of_part(Part.CALIBRATION) if learned else split.of_part(Part.FIT, Part.CALIBRATION)
-        judged = split.of_part(Part.EVALUATION)
         evaluated[name] = Scored(values[judged], split.is_member[judged])
         calibration = Scored(values[free], split.is_member[free])
-        judgements[name] = judge(evaluated[name], calibration, rounds=rounds, seed=seed)
+        judgements[name] = judge(evaluated[name], calibration, rounds=rounds, seed=run.config.seed)
     return judgements, evaluated
 
 
-def draw(
-    folder: Path,
-    config: DictConfig,
-    attack: Attack,
-    signals: Signals,
-    split: Split,
-    judgements: dict[str, Judgement],
-    evaluated: dict[str, Scored],
-    tracker: Tracker,
-) -> list[Path]:
+def draw(run: Run, attacked: Attacked) -> list[Path]:
     """Draw the figures of an attack, all on the evaluation part."""
-    subject = f"{config.target.name}, {config.dataset.name}"
+    subject = f"{run.parts.target.name}, {run.parts.dataset.name}"
+    attack, signals, split = attacked.attack, attacked.signals, run.split
     judged = split.of_part(Part.EVALUATION)
-    paths = {name: folder / f"{name}.png" for name in ("roc", "roc_log", "t_errors", "relative_t_error", "scores")}
-    figures.draw_roc(paths["roc"], judgements, subject, logarithmic=False)
-    figures.draw_roc(paths["roc_log"], judgements, subject, logarithmic=True)
+    names = ("roc", "roc_log", "t_errors", "relative_t_error", "scores")
+    paths = {name: run.folder / f"{name}.png" for name in names}
+    figures.draw_roc(paths["roc"], attacked.judgements, subject, logarithmic=False)
+    figures.draw_roc(paths["roc_log"], attacked.judgements, subject, logarithmic=True)
     t_errors = Scored(signals.t_error(attack.t_sec)[judged].astype(np.float64), split.is_member[judged])
     threshold, _ = Roc.of(-t_errors.scores, t_errors.is_member).best_threshold()
     figures.draw_t_errors(paths["t_errors"], t_errors, -threshold, subject, attack.t_sec)
     ratios = figures.relative_t_errors(signals, split.is_member, judged)
     figures.draw_relative_t_errors(paths["relative_t_error"], signals.timesteps, ratios, attack.t_sec, subject)
-    tracker.log_t_errors(signals.timesteps, ratios, t_errors)
-    figures.draw_scores(paths["scores"], attack.name, evaluated[attack.name], judgements[attack.name], subject)
+    run.tracker.log_t_errors(signals.timesteps, ratios, t_errors)
+    leading = attack.name
+    figures.draw_scores(paths["scores"], leading, attacked.evaluated[leading], attacked.judgements[leading], subject)
     return list(paths.values())
 
 

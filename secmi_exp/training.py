@@ -57,7 +57,7 @@ class FiniteLoss(pl.Callback):
 
 
 class Throughput(pl.Callback):
-    """Logs images/s over the last logging interval; a log line then too, where no progress bar shows it."""
+    """Logs images/s over the last logging interval."""
 
     def __init__(self, name: str, every: int):
         self.name, self.every = name, every
@@ -75,7 +75,6 @@ class Throughput(pl.Callback):
         if trainer.global_step % self.every == 0:
             rate = self.images / (time.monotonic() - self.since)
             pl_module.log(f"{self.name}/images_per_s", rate, prog_bar=True)
-            log.debug("%s step %d: %.0f images/s", self.name, trainer.global_step, rate)
             self.images, self.since = 0, time.monotonic()
 
 
