@@ -1,0 +1,21 @@
+"""Weights & Biases never holds a run up."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from secmi_exp.reporting.tracking import RunIdentity, WandbTracker
+
+
+def test_a_server_that_stops_answering_delays_the_end_by_the_timeout_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = RunIdentity(folder=tmp_path, name="n", config={}, group=None, job_type="stat", tags=[])
+    tracker = WandbTracker(run, project="p", entity=None, mode="disabled", timeout_s=0.2)
+    tracker.mode = "online"
+    monkeypatch.setattr(tracker, "_finish", lambda: time.sleep(60))
+    started = time.monotonic()
+    tracker.finish()
+    assert time.monotonic() - started < 5
+    assert "wandb sync" in caplog.text
