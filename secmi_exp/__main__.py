@@ -30,6 +30,9 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra hand exceptions on instead of printing them
     try:
         task()
+    except KeyboardInterrupt:
+        sys.stderr.write("secmi_exp: stopped; the same command continues where it was.\n")
+        sys.exit(130)
     except Exception as error:
         sentence = explain(error, sys.argv[1:], CONF)
         if sentence is None:

@@ -1,13 +1,14 @@
 """From a composed configuration to the objects that its groups name, with a user's mistakes told in a sentence."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
+import pydantic.dataclasses
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import ValidationError
+from pydantic import ConfigDict, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 
 from secmi_exp.attacks.attack import Attack
 from secmi_exp.data.images import Dataset
@@ -33,12 +34,15 @@ def component(config: DictConfig, group: str) -> Any:
 def _sentence(error: Exception, group: str) -> str:
     cause = error if isinstance(error, ValidationError) else error.__cause__
     if isinstance(cause, ValidationError):
-        first = cause.errors()[0]
-        place = _place(str(error), group)
-        key = ".".join([place, *(str(part) for part in first["loc"])])
-        return f"{key}={first['input']!r} can't be used: {first['msg'][0].lower()}{first['msg'][1:]}."
+        return _refused(cause, _place(str(error), group))
     reason = str(cause or error).splitlines()[0].rstrip(".")
     return f"The configuration of {group} can't be used: {reason}."
+
+
+def _refused(error: ValidationError, place: str) -> str:
+    first = error.errors()[0]
+    key = ".".join([*([place] if place else []), *(str(part) for part in first["loc"])])
+    return f"{key}={first['input']!r} can't be used: {first['msg'][0].lower()}{first['msg'][1:]}."
 
 
 def _place(message: str, group: str) -> str:
@@ -47,10 +51,41 @@ def _place(message: str, group: str) -> str:
     return last.removeprefix("full_key: ") if last.startswith("full_key: ") else group
 
 
+@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Evaluation:
+    """How scores are judged."""
+
+    bootstrap_rounds: PositiveInt
+
+
+@pydantic.dataclasses.dataclass(frozen=True)
+class General:
+    """The settings of config.yaml itself."""
+
+    seed: NonNegativeInt
+    group: str | None
+    tags: list[str]
+    evaluation: Evaluation
+
+    @classmethod
+    def of(cls, config: DictConfig) -> "General":
+        """Read them.
+
+        Raises:
+            UserError: for a value that is of the wrong type or out of range.
+        """
+        values = {each.name: config[each.name] for each in fields(cls)}
+        try:
+            return TypeAdapter(cls).validate_python(OmegaConf.to_container(OmegaConf.create(values), resolve=True))
+        except ValidationError as error:
+            raise UserError(_refused(error, "")) from error
+
+
 @dataclass(frozen=True)
 class Components:
     """All that a run is made of, checked before anything is computed."""
 
+    general: General
     dataset: Dataset
     split: Halves
     target: Target
@@ -66,6 +101,7 @@ class Components:
             UserError: for a value that its group refuses.
         """
         parts = cls(
+            general=General.of(config),
             dataset=component(config, "dataset"),
             split=component(config, "split"),
             target=component(config, "target"),

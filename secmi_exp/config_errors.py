@@ -1,6 +1,7 @@
 """Mistakes in a command line or configuration, each told in one sentence that lists what exists."""
 
 import difflib
+import errno
 import re
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from secmi_exp.errors import UserError
 
+UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT}
+"""Why a file can't be used that its owner can mend."""
+
 
 def explain(error: Exception, arguments: list[str], conf: Path) -> str | None:
     """The sentence for a mistake of the user's; None for any other exception.
@@ -24,6 +28,8 @@ def explain(error: Exception, arguments: list[str], conf: Path) -> str | None:
     """
     if isinstance(error, UserError):
         return str(error)
+    if isinstance(error, OSError) and error.errno in UNUSABLE:
+        return f"{error.filename or 'A file'} can't be written or read ({error.strerror}): check paths.output."
     if isinstance(error, MissingConfigException):
         return _missing_choice(error, conf)
     if isinstance(error, HydraException | OmegaConfBaseException):

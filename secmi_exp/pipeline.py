@@ -20,7 +20,7 @@ from rich.console import Console
 from secmi_exp.attacks.attack import Attack
 from secmi_exp.attacks.scorer import LearnedScorer, Scorer, Scores
 from secmi_exp.attacks.signal import Signals, trajectory_signals
-from secmi_exp.components import Components
+from secmi_exp.components import Components, General
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.split import Part, Split
 from secmi_exp.evaluation.judge import Judgement, Scored, judge
@@ -82,17 +82,19 @@ def run(config: DictConfig, folder: Path) -> Path:
         images = parts.dataset.load()
         split = parts.split.split(len(images.images))
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True), encoding="utf-8")
-    pl.seed_everything(config.seed, verbose=False)
-    tracker = parts.make_tracker(identity(config, folder))
+    pl.seed_everything(parts.general.seed, verbose=False)
+    tracker = parts.make_tracker(identity(config, parts.general, folder))
     current = Run(config, folder, parts, store, images, split, tracker, seconds)
+    failed = True
     try:
         with timed(seconds, "target"):
             members = images.images[split.members]
             target = parts.target.prepare(members, store, parts.runtime, tracker.lightning)
         attacked = attack_target(current, parts.attack, target) if parts.attack else None
         outcome = report(current, target, attacked)
+        failed = False
     finally:
-        tracker.finish()
+        tracker.finish(failed=failed)
     present(outcome, folder)
     return folder
 
@@ -103,7 +105,6 @@ def attack_target(run: Run, attack: Attack, target: PreparedTarget) -> Attacked:
         signals = trajectory_signals(
             target,
             run.images.images[run.split.attacked],
-            run.images.fingerprint(run.split.attacked),
             k=attack.k,
             t_max=attack.last,
             maps=attack.kept_maps,
@@ -158,7 +159,7 @@ def describe(run: Run, target: PreparedTarget, attacked: Attacked | None) -> dic
             "attack_train": int(split.of_part(Part.FIT, Part.CALIBRATION).sum()),
             "evaluation": int(split.of_part(Part.EVALUATION).sum()),
         },
-        "seed": run.config.seed,
+        "seed": run.parts.general.seed,
         "timing_s": run.seconds,
     }
     if attacked:
@@ -182,11 +183,11 @@ def timed(seconds: dict[str, Json], stage: str) -> Iterator[None]:
     seconds[stage] = round(time.monotonic() - started, 3)
 
 
-def identity(config: DictConfig, folder: Path) -> RunIdentity:
+def identity(config: DictConfig, general: General, folder: Path) -> RunIdentity:
     """What a tracker shows of this run; the jobs of a sweep share a group."""
     resolved: Any = OmegaConf.to_container(config, resolve=True)
     attack = config.attack.name if "attack" in config else "target"
-    group = config.group
+    group = general.group
     if group is None and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         group = folder.parent.name
     return RunIdentity(
@@ -195,7 +196,7 @@ def identity(config: DictConfig, folder: Path) -> RunIdentity:
         config=resolved,
         group=group,
         job_type=attack,
-        tags=list(config.tags),
+        tags=general.tags,
     )
 
 
@@ -208,11 +209,12 @@ def score(run: Run, attack: Attack, signals: Signals) -> dict[str, Scores]:
     for name in sorted(attack.scorers, key=lambda name: name != attack.name):
         scorer = attack.scorers[name]
         if isinstance(scorer, Scorer):
-            scores[name] = scorer.score(signals)
+            scores[name] = scorer.score(signals, attack.t_sec)
             continue
         config: dict[str, Json] = {
             "scorer": type(scorer).__qualname__,
             **scorer.settings(),
+            "t_sec": attack.t_sec,
             "precision": runtime.precision,
             "fit_rows": fit_rows.tolist(),
             "is_member": is_member.tolist(),
@@ -220,7 +222,9 @@ def score(run: Run, attack: Attack, signals: Signals) -> dict[str, Scores]:
         key = Key("scores", scorer.version, config, {"signals": signals.digest})
 
         def fit(workspace: Path, scorer: LearnedScorer = scorer) -> None:
-            fitted = scorer.fit_and_score(signals, fit_rows, is_member, workspace, runtime, run.tracker.lightning)
+            fitted = scorer.fit_and_score(
+                signals, attack.t_sec, fit_rows, is_member, workspace, runtime, run.tracker.lightning
+            )
             np.save(workspace / "scores.npy", fitted)
 
         scores[name] = np.load(run.store.obtain(key, fit).path / "scores.npy")
@@ -229,7 +233,7 @@ def score(run: Run, attack: Attack, signals: Signals) -> dict[str, Scores]:
 
 def evaluate(run: Run, attack: Attack, scores: dict[str, Scores]) -> tuple[dict[str, Judgement], dict[str, Scored]]:
     """Judge each scorer on the evaluation part; a threshold is calibrated where nothing was fitted."""
-    split, rounds = run.split, run.config.evaluation.bootstrap_rounds
+    split, rounds = run.split, run.parts.general.evaluation.bootstrap_rounds
     judged = split.of_part(Part.EVALUATION)
     judgements, evaluated = {}, {}
     for name, values in scores.items():
@@ -237,7 +241,7 @@ def evaluate(run: Run, attack: Attack, scores: dict[str, Scores]) -> tuple[dict[
         free = split.of_part(Part.CALIBRATION) if learned else split.of_part(Part.FIT, Part.CALIBRATION)
         evaluated[name] = Scored(values[judged], split.is_member[judged])
         calibration = Scored(values[free], split.is_member[free])
-        judgements[name] = judge(evaluated[name], calibration, rounds=rounds, seed=run.config.seed)
+        judgements[name] = judge(evaluated[name], calibration, rounds=rounds, seed=run.parts.general.seed)
     return judgements, evaluated
 
 

@@ -1,9 +1,10 @@
 """What was already computed: entries on disk under keys made of everything that decides their content.
 
 An entry is a folder ``KIND/DIGEST`` with the files of one stage's result and ``entry.json``, which names the key and
-the SHA-256 of each file. It appears by one rename when it is complete. Until then it grows in ``work/``, which survives
-a killed process, so that whoever needs the entry next continues there. A lock per key keeps builders apart; the kernel
-releases it when its holder dies.
+the SHA-256 of each file. It appears by one rename when it is complete. Until then it grows in a workspace below
+``work/``, which survives a killed process, so that whoever needs the entry next continues there. What only helps to
+continue (checkpoints, records of progress) lies in the workspace's ``scratch/`` and goes when the manifest is written:
+a kill at any moment loses nothing. A lock per key keeps builders apart; the kernel releases it when its holder dies.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
 MANIFEST = "entry.json"
+SCRATCH = "scratch"
+"""Folder of a workspace that is no part of the entry."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Damaged(Exception):
 
 def write_json(path: Path, content: Json) -> None:
     """Write JSON so that a reader sees either the old file or the whole new one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.partial")
     partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(path)
 
@@ -117,35 +120,61 @@ class Store:
                 workspace may hold what a killed build left behind. Runs while the keys are locked, and in one process
                 only; the others wait and then find the entries.
         """
-        found = {key.digest: self._open(key) for key in keys}
-        missing = [key for key in keys if found[key.digest] is None]
-        if missing:
-            with ExitStack() as locks:
-                for key in sorted(missing, key=lambda key: key.digest):  # one order for all, so no deadlock
-                    locks.enter_context(self._locked(key))
-                found |= {key.digest: self._open(key) for key in missing}
-                missing = [key for key in missing if found[key.digest] is None]
-                if missing:
-                    started = time.monotonic()
-                    workspaces = {key.digest: self._workspace(key) for key in missing}
-                    build(workspaces)
-                    for key in missing:
-                        self._commit(key, workspaces[key.digest], time.monotonic() - started)
-                        found[key.digest] = Entry(self._path(key), reused=False)
-        entries = [found[key.digest] for key in keys]
-        kinds = {key.kind: key for key, entry in zip(keys, entries, strict=True) if entry and entry.reused}
-        for kind, key in kinds.items():
-            n = sum(1 for each in keys if each.kind == kind)
-            log.info("Reused %s from the store%s.", key, f" and {n - 1} more" if n > 1 else "")
-        return [entry for entry in entries if entry is not None]
+        found = self._present(keys)
+        missing = [key for key in keys if key.digest not in found]
+        with ExitStack() as locks:
+            for key in sorted(missing, key=lambda key: key.digest):  # one order for all, so no deadlock
+                locks.enter_context(self._locked(key))
+            for key in missing:
+                self._discard_damaged(key)
+                self._adopt(key)
+            found |= self._present(missing)
+            missing = [key for key in missing if key.digest not in found]
+            if missing:
+                self._build(missing, build)
+        for kind in dict.fromkeys(key.kind for key in keys):
+            reused = [key for key in keys if key.kind == kind and key.digest in found]
+            if reused:
+                more = f" and {len(reused) - 1} more" if len(reused) > 1 else ""
+                log.info("Reused %s from the store%s.", reused[0], more)
+        return [found.get(key.digest) or Entry(self._path(key), reused=False) for key in keys]
+
+    def _present(self, keys: Sequence[Key]) -> dict[str, Entry]:
+        """Digest → entry, of those that are there and whole."""
+        entries = {}
+        for key in keys:
+            with suppress(Damaged):
+                if self._path(key).exists():
+                    check(self._path(key))
+                    entries[key.digest] = Entry(self._path(key), reused=True)
+        return entries
+
+    def _discard_damaged(self, key: Key) -> None:
+        """Remove an entry that is not what its manifest says; the key is locked."""
+        path = self._path(key)
+        if path.exists():
+            try:
+                check(path)
+            except Damaged as damage:
+                log.warning("The store's %s is damaged (%s): computing it again.", key, damage)
+                shutil.rmtree(path)
+
+    def _build(self, missing: Sequence[Key], build: Callable[[dict[str, Path]], None]) -> None:
+        """Build missing entries in their workspaces; their keys are locked."""
+        started = time.monotonic()
+        workspaces = {key.digest: self._workspace(key) for key in missing}
+        for workspace in workspaces.values():
+            (workspace / SCRATCH).mkdir(parents=True, exist_ok=True)
+        build(workspaces)
+        for key in missing:
+            write_manifest(workspaces[key.digest], key, time.monotonic() - started)
+            self._adopt(key)
 
     def _path(self, key: Key) -> Path:
         return self.root / key.kind / key.digest
 
     def _workspace(self, key: Key) -> Path:
-        workspace = self.root / "work" / f"{key.kind}-{key.digest}"
-        workspace.mkdir(exist_ok=True)
-        return workspace
+        return self.root / "work" / f"{key.kind}-{key.digest}"
 
     @contextmanager
     def _locked(self, key: Key) -> Iterator[None]:
@@ -160,38 +189,36 @@ class Store:
         finally:
             lock.release()
 
-    def _open(self, key: Key) -> Entry | None:
-        """The entry, or None where it is missing or damaged."""
-        path = self._path(key)
-        if not path.exists():
-            return None
+    def _adopt(self, key: Key) -> None:
+        """Turn a workspace that is finished into the entry, and leave any other alone; the key is locked."""
+        workspace, path = self._workspace(key), self._path(key)
+        if not (workspace / MANIFEST).exists():
+            return
         try:
-            check(path)
-        except Damaged as damage:
-            log.warning("The store's %s is damaged (%s): computing it again.", key, damage)
-            return None
-        return Entry(path, reused=True)
-
-    def _commit(self, key: Key, workspace: Path, seconds: float) -> None:
-        """Turn a finished workspace into the entry; the key is locked."""
-        files = sorted(file for file in workspace.rglob("*") if file.is_file())
-        manifest: dict[str, Json] = {
-            "key": key.description,
-            "seconds": round(seconds, 3),
-            "files": {
-                file.relative_to(workspace).as_posix(): {
-                    "bytes": file.stat().st_size,
-                    "sha256": file_digest(file),
-                }
-                for file in files
-            },
-        }
-        write_json(workspace / MANIFEST, manifest)
-        path = self._path(key)
+            check(workspace)
+        except Damaged:
+            (workspace / MANIFEST).unlink()
+            return
+        shutil.rmtree(workspace / SCRATCH, ignore_errors=True)
         path.parent.mkdir(exist_ok=True)
-        if path.exists():  # damaged, or it would not have been built
-            shutil.rmtree(path)
         workspace.rename(path)
+
+
+def write_manifest(workspace: Path, key: Key, seconds: float) -> None:
+    """Declare a workspace finished."""
+    (workspace / MANIFEST).unlink(missing_ok=True)
+    files = sorted(
+        file for file in workspace.rglob("*") if file.is_file() and SCRATCH not in file.relative_to(workspace).parts
+    )
+    manifest: dict[str, Json] = {
+        "key": key.description,
+        "seconds": round(seconds, 3),
+        "files": {
+            file.relative_to(workspace).as_posix(): {"bytes": file.stat().st_size, "sha256": file_digest(file)}
+            for file in files
+        },
+    }
+    write_json(workspace / MANIFEST, manifest)
 
 
 def check(entry: Path) -> None:

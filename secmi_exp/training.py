@@ -20,10 +20,9 @@ from torch import Tensor
 from secmi_exp.data.batches import TrainingBatches
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import Runtime
+from secmi_exp.store import SCRATCH
 
 log = logging.getLogger(__name__)
-
-CHECKPOINTS = "checkpoints"
 
 
 def seed_step(seed: int, step: int) -> None:
@@ -31,29 +30,36 @@ def seed_step(seed: int, step: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
 
-class FiniteLoss(pl.Callback):
-    """Stops at a loss that is not finite, before a checkpoint of it can be written.
+class Divergence(pl.Callback):
+    """Stops where the loss or the weights are not finite, before a checkpoint of them can be written.
 
-    A NaN stays once it is in the weights, so looking at the steps that log or save is enough, and no step waits for the
-    device in between.
+    A NaN stays once it is in the weights, so looking at the loss in the steps that log, and at the weights too in those
+    that save, is enough; no step waits for the device in between.
+
+    Args:
+        log_every: steps between looks at the loss.
+        checkpoint_every: steps between looks at the weights.
+        kept: folder of the checkpoints.
     """
 
-    def __init__(self, every: Sequence[int], kept: Path):
-        self.every, self.kept = every, kept
+    def __init__(self, log_every: int, checkpoint_every: int, kept: Path):
+        self.log_every, self.checkpoint_every, self.kept = log_every, checkpoint_every, kept
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look at the loss of this step, where it is one of those."""
+        """Look, where this step is one of those."""
         step = trainer.global_step
-        if any(step % n == 0 for n in self.every) or step == trainer.max_steps:
-            loss: Tensor = outputs["loss"]
-            if not torch.isfinite(loss):
-                kept = sorted(checkpoint.name for checkpoint in self.kept.glob("*.ckpt"))
-                raise UserError(
-                    f"The training loss became {loss.item()} by step {step} of {trainer.max_steps}: lower the learning "
-                    f"rate (last good checkpoint: {self.kept / kept[-1] if kept else 'none yet'})."
-                )
+        saves = step % self.checkpoint_every == 0 or step == trainer.max_steps
+        if not saves and step % self.log_every:
+            return
+        watched: list[Tensor] = [outputs["loss"], *(pl_module.parameters() if saves else ())]
+        if not torch.isfinite(torch.nn.utils.get_total_norm(watched)):
+            kept = sorted(self.kept.glob("*.ckpt"))
+            raise UserError(
+                f"The training diverged by step {step} of {trainer.max_steps}, loss {outputs['loss'].item():.3g}: "
+                f"lower the learning rate (last checkpoint before it: {kept[-1] if kept else 'none yet'})."
+            )
 
 
 class Throughput(pl.Callback):
@@ -115,7 +121,7 @@ def fit(
         module: takes batches of ``batches`` and returns a loss.
         batches: shuffled batches that start at the trainer's step.
         name: prefix of the metrics logged.
-        workspace: checkpoints lie in its folder ``checkpoints``, the newest two; left for the caller to remove.
+        workspace: of the store; the newest two checkpoints lie in its scratch folder.
         runtime: makes the trainer.
         logger: where metrics go.
         max_steps: optimizer steps in all.
@@ -126,9 +132,9 @@ def fit(
         validate_every: steps between validations, where ``batches`` has a validation loader.
 
     Raises:
-        UserError: for a loss that is not finite; the checkpoints before it stay.
+        UserError: where the loss or the weights are not finite; the checkpoints before that stay.
     """
-    folder = workspace / CHECKPOINTS
+    folder = workspace / SCRATCH / "checkpoints"
     log_every = min(log_every, max_steps)
     checkpoint = newest_checkpoint(folder, below_step=max_steps)
     if checkpoint is not None:
@@ -147,7 +153,7 @@ def fit(
         callbacks=[
             *callbacks,
             Throughput(name, log_every),
-            FiniteLoss([log_every, checkpoint_every], folder),
+            Divergence(log_every, checkpoint_every, folder),
             saving,
         ],
         max_steps=max_steps,

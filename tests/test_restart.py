@@ -11,7 +11,7 @@ from tests.conftest import NN, SMOKE, Command, SmokeRun
 
 
 def in_training(store: Path) -> bool:
-    return any(store.glob("work/target-*/checkpoints/step=000000040.ckpt"))
+    return any(store.glob("work/target-*/scratch/checkpoints/step=000000040.ckpt"))
 
 
 def in_walk(store: Path) -> bool:
@@ -19,7 +19,7 @@ def in_walk(store: Path) -> bool:
 
 
 def in_classifier(store: Path) -> bool:
-    return any(store.glob("work/scores-*/checkpoints/*.ckpt"))
+    return any(store.glob("work/scores-*/scratch/checkpoints/*.ckpt"))
 
 
 @pytest.mark.parametrize("stage", [in_training, in_walk, in_classifier], ids=lambda stage: stage.__name__)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secmi_exp.errors import UserError
-from secmi_exp.store import MANIFEST, Damaged, Key, Store, check
+from secmi_exp.store import MANIFEST, SCRATCH, Damaged, Key, Store, check
 
 KEY = Key("thing", 1, {"a": 1})
 
@@ -114,3 +114,34 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"can't be written .* set paths.store"):
         Store(tmp_path / "file" / "store")
+
+
+def test_a_build_killed_between_manifest_and_rename_is_adopted(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    entry = store.obtain(KEY, lambda workspace: write("x", workspace))
+    workspace = tmp_path / "work" / f"thing-{KEY.digest}"
+    entry.path.rename(workspace)
+    (workspace / SCRATCH).mkdir()
+
+    def unwanted(workspace: Path) -> None:
+        raise AssertionError("built again")
+
+    adopted = store.obtain(KEY, unwanted)
+    check(adopted.path)
+    assert not workspace.exists()
+    assert not (adopted.path / SCRATCH).exists()
+
+
+def test_scratch_is_no_part_of_the_entry_and_a_stale_manifest_does_no_harm(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    workspace = tmp_path / "work" / f"thing-{KEY.digest}"
+    (workspace / SCRATCH).mkdir(parents=True)
+    (workspace / MANIFEST).write_text('{"files": {"content.txt": {"bytes": 1, "sha256": "0"}}}')
+
+    def build(workspace: Path) -> None:
+        (workspace / SCRATCH / "step.ckpt").touch()
+        write("x", workspace)
+
+    entry = store.obtain(KEY, build)
+    check(entry.path)
+    assert sorted(path.name for path in entry.path.iterdir()) == ["content.txt", MANIFEST]

@@ -20,8 +20,8 @@ class Attack:
     t_sec: PositiveInt
     k: PositiveInt
     t_max: PositiveInt
-    maps: list[int] | Literal["all"]
-    """Timesteps whose error maps are kept for later runs, besides those that the scorers read."""
+    maps: list[PositiveInt] | Literal["all"]
+    """Timesteps whose error maps are kept for later runs, besides those at t_sec that a scorer reads."""
     scorers: dict[str, InstanceOf[Scorer] | InstanceOf[LearnedScorer]] = field(default_factory=dict)
 
     @property
@@ -34,7 +34,8 @@ class Attack:
         """Timesteps whose error maps are kept."""
         if self.maps == "all":
             return timesteps(self.k, self.last)
-        return sorted({*self.maps, *(t for scorer in self.scorers.values() for t in scorer.maps)})
+        read = [self.t_sec] if any(scorer.reads_maps for scorer in self.scorers.values()) else []
+        return sorted({*self.maps, *read})
 
     def check(self, target_timesteps: int) -> None:
         """Compare with the schedule of the target, which has T timesteps.

@@ -1,6 +1,5 @@
 """SecMI_NN: a ResNet-18 on the absolute error map. Source: Duan et al. (ICML 2023) and their released code."""
 
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -20,7 +19,7 @@ from secmi_exp.attacks.signal import Signals
 from secmi_exp.data.batches import TrainingBatches, in_order
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import Json
-from secmi_exp.training import CHECKPOINTS, fit, seed_step
+from secmi_exp.training import fit, seed_step
 
 
 def error_map_network(channels: int) -> nn.Module:
@@ -40,8 +39,8 @@ class ErrorMapClassifier:
     """
 
     version: ClassVar[int] = 1
+    reads_maps: ClassVar[bool] = True
 
-    t_sec: PositiveInt
     epochs: PositiveInt
     min_steps: PositiveInt
     batch_size: Annotated[int, Field(ge=2)]
@@ -51,11 +50,6 @@ class ErrorMapClassifier:
     checkpoint_every: PositiveInt
     seed: NonNegativeInt
 
-    @property
-    def maps(self) -> list[int]:
-        """The one timestep that it looks at."""
-        return [self.t_sec]
-
     def settings(self) -> dict[str, Json]:
         """All but how often it is saved."""
         return {name: value for name, value in asdict(self).items() if name != "checkpoint_every"}
@@ -63,6 +57,7 @@ class ErrorMapClassifier:
     def fit_and_score(
         self,
         signals: Signals,
+        t_sec: int,
         fit_rows: NDArray[np.int64],
         is_member: NDArray[np.bool_],
         workspace: Path,
@@ -70,7 +65,7 @@ class ErrorMapClassifier:
         logger: Logger | None,
     ) -> Scores:
         """Train on the maps of ``fit_rows``, score all maps."""
-        maps = signals.maps[self.t_sec]
+        maps = signals.maps[t_sec]
         train = np.array(maps[fit_rows])
         scale = float(train.astype(np.float32).std()) or 1.0
         torch.manual_seed(self.seed)
@@ -86,7 +81,6 @@ class ErrorMapClassifier:
             max_steps=max(self.epochs * steps_per_epoch, self.min_steps),
             checkpoint_every=self.checkpoint_every,
         )
-        shutil.rmtree(workspace / CHECKPOINTS, ignore_errors=True)
         batches = in_order(maps, batch_size=runtime.query_batch_size)
         predictions: Any = runtime.trainer().predict(module, batches)
         return torch.cat(predictions).double().cpu().numpy()

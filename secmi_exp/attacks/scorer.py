@@ -18,12 +18,11 @@ Scores = NDArray[np.float64]
 class Scorer(Protocol):
     """A scorer with nothing to learn."""
 
-    @property
-    def maps(self) -> list[int]:
-        """Timesteps whose error maps it reads."""
+    reads_maps: ClassVar[bool]
+    """Whether it needs the error maps at t_sec."""
 
-    def score(self, signals: Signals) -> Scores:
-        """One score an image, [n]."""
+    def score(self, signals: Signals, t_sec: int) -> Scores:
+        """One score an image, [n], from the signals at t_sec."""
 
 
 @runtime_checkable
@@ -33,16 +32,16 @@ class LearnedScorer(Protocol):
     version: ClassVar[int]
     """Of its code; raised when the same configuration would give other scores."""
 
-    @property
-    def maps(self) -> list[int]:
-        """Timesteps whose error maps it reads."""
+    reads_maps: ClassVar[bool]
+    """Whether it needs the error maps at t_sec."""
 
     def settings(self) -> dict[str, Json]:
-        """What decides the scores, besides signals and labels."""
+        """What decides the scores, besides signals, t_sec and labels."""
 
     def fit_and_score(
         self,
         signals: Signals,
+        t_sec: int,
         fit_rows: NDArray[np.int64],
         is_member: NDArray[np.bool_],
         workspace: Path,
@@ -53,6 +52,7 @@ class LearnedScorer(Protocol):
 
         Args:
             signals: of all n images.
+            t_sec: the timestep to look at.
             fit_rows: rows to fit on.
             is_member: the labels of these rows, and of no others.
             workspace: a folder that survives a killed process.

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from secmi_exp.data.batches import in_order
+from secmi_exp.data.images import content_digest
 from secmi_exp.diffusion.trajectory import timesteps, walk
 from secmi_exp.runtime import Runtime
-from secmi_exp.store import Key, Store, write_json
+from secmi_exp.store import SCRATCH, Json, Key, Store, write_json
 from secmi_exp.targets.interface import NoisePredictor, PreparedTarget
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,6 @@ SAVE_EVERY_S = 5.0
 class Signals:
     """What the target gave for each image, memory-mapped from the store."""
 
-    k: int
     timesteps: list[int]
     """Values of t_sec, ascending."""
     t_errors: NDArray[np.float32]
@@ -48,8 +48,6 @@ class Signals:
     """Queries per sample, counted at the noise predictor, until the t-error at each timestep was complete."""
     digest: str
     """What they are, for the keys of what is computed from them."""
-    reused: bool
-    """Whether no query was needed."""
 
     def t_error(self, t_sec: int) -> NDArray[np.float32]:
         """The t-errors at one timestep, [n]."""
@@ -63,7 +61,6 @@ class Signals:
 def trajectory_signals(
     target: PreparedTarget,
     images: NDArray[np.uint8],
-    fingerprint: str,
     *,
     k: int,
     t_max: int,
@@ -76,14 +73,13 @@ def trajectory_signals(
     Args:
         target: to be queried.
         images: [n, C, H, W].
-        fingerprint: digest of the images' content.
         k: DDIM interval.
         t_max: last timestep walked to; a multiple of k.
         maps: timesteps whose error maps are kept, as float16.
         store: t-errors and each timestep's maps are entries of their own, so that attacks share them.
         runtime: the machine.
     """
-    inputs = {"target": target.digest, "images": fingerprint}
+    inputs = {"target": target.digest, "images": content_digest(images)}
     common = {"k": k, "precision": runtime.precision}
     errors_key = Key("t_errors", VERSION, {**common, "t_max": t_max}, inputs)
     map_keys = {t: Key("error_maps", VERSION, {**common, "t_sec": t}, inputs) for t in maps}
@@ -94,13 +90,11 @@ def trajectory_signals(
     errors, *kept = store.obtain_all([errors_key, *map_keys.values()], build)
     steps = json.loads((errors.path / "trajectory.json").read_text())
     return Signals(
-        k=k,
         timesteps=steps["timesteps"],
         t_errors=np.load(errors.path / "t_errors.npy", mmap_mode="r"),
         maps={t: np.load(entry.path / "maps.npy", mmap_mode="r") for t, entry in zip(maps, kept, strict=True)},
         queries=steps["queries_per_sample"],
         digest=errors_key.digest,
-        reused=errors.reused and all(entry.reused for entry in kept),
     )
 
 
@@ -197,8 +191,8 @@ class Recorder(pl.Callback):
     def _progress(self) -> tuple[int, list[int]]:
         """Images done and queries spent in all workspaces; from the start where they differ."""
         try:
-            records = [json.loads((path / "progress.json").read_text()) for path in self.workspaces]
-        except FileNotFoundError:
+            records = [json.loads((path / SCRATCH / "progress.json").read_text()) for path in self.workspaces]
+        except (OSError, ValueError):
             records = []
         if records and all(record == records[0] for record in records) and records[0]["timesteps"] == self.steps:
             return int(records[0]["done"]), list(records[0]["queries"])
@@ -229,8 +223,9 @@ class Recorder(pl.Callback):
         """Record the progress, after what it speaks of."""
         for array in [*([self.t_errors] if self.t_errors is not None else []), *self.maps.values()]:
             array.flush()
+        record: dict[str, Json] = {"done": self.done, "timesteps": self.steps, "queries": self.queries}
         for path in self.workspaces:
-            write_json(path / "progress.json", {"done": self.done, "timesteps": self.steps, "queries": self.queries})
+            write_json(path / SCRATCH / "progress.json", record)
         self.saved_at = time.monotonic()
 
     def finish(self) -> None:
@@ -239,5 +234,3 @@ class Recorder(pl.Callback):
         if self.errors:
             per_sample = [total // self.n for total in self.queries]
             write_json(self.errors / "trajectory.json", {"timesteps": self.steps, "queries_per_sample": per_sample})
-        for path in self.workspaces:
-            (path / "progress.json").unlink()

@@ -1,7 +1,9 @@
 """SecMI_stat: the negative t-error. Source: Duan et al. (ICML 2023), equation 12."""
 
+from typing import ClassVar
+
 import numpy as np
-from pydantic import ConfigDict, PositiveInt
+from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.scorer import Scores
@@ -12,13 +14,8 @@ from secmi_exp.attacks.signal import Signals
 class Stat:
     """Members come back closer to where they were."""
 
-    t_sec: PositiveInt
+    reads_maps: ClassVar[bool] = False
 
-    @property
-    def maps(self) -> list[int]:
-        """None: sums are enough."""
-        return []
-
-    def score(self, signals: Signals) -> Scores:
+    def score(self, signals: Signals, t_sec: int) -> Scores:
         """−(t-error at t_sec), [n]."""
-        return -signals.t_error(self.t_sec).astype(np.float64)
+        return -signals.t_error(t_sec).astype(np.float64)

@@ -22,11 +22,6 @@ class ImageSet:
     ids: list[str]
     """One stable, unique name a sample, such as ``digits/0042``."""
 
-    def fingerprint(self, rows: NDArray[np.int64]) -> str:
-        """SHA-256 over the pixels of these rows, in this order: what the store's keys are made of."""
-        pixels = self.images[rows]
-        return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
-
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Dataset(ABC):
@@ -59,6 +54,13 @@ class Dataset(ABC):
     @abstractmethod
     def read(self) -> ImageSet:
         """Decode the images."""
+
+
+def content_digest(images: NDArray[np.uint8]) -> str:
+    """SHA-256 over pixels [N, C, H, W] in this order: images as the store's keys name them."""
+    digest = hashlib.sha256(repr(images.shape).encode())
+    digest.update(np.ascontiguousarray(images).data)
+    return digest.hexdigest()
 
 
 def to_model_range(images: Tensor) -> Tensor:

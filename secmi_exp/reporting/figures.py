@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib
@@ -37,7 +38,7 @@ def draw_roc(path: Path, judgements: Mapping[str, Judgement], subject: str, *, l
     """ROC of each scorer; on logarithmic axes from the smallest FPR that the hold-outs resolve."""
     with _axes(path, f"ROC: {subject}", "false-positive rate", "true-positive rate") as axes:
         floor = 1.0
-        for colour, (name, judged) in zip(LINES, judgements.items(), strict=False):
+        for colour, (name, judged) in zip(cycle(LINES), judgements.items(), strict=False):
             assert judged.roc is not None
             low, high = judged.ci95["auc"] or (np.nan, np.nan)
             label = f"{name}   AUC {judged.metrics['auc']:.3f} [{low:.3f}, {high:.3f}]"

@@ -47,7 +47,8 @@ def versions() -> dict[str, Json]:
         "secmi_exp": __version__,
         "python": platform.python_version(),
         **{package: importlib.metadata.version(package) for package in packages},
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
+        "machine": platform.machine(),
+        "gpu_available": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 
 
@@ -65,7 +66,7 @@ def _judged(judged: Judgement) -> dict[str, Json]:
     }
 
 
-def write_results(folder: Path, outcome: Outcome) -> dict[str, Json]:
+def write_results(folder: Path, outcome: Outcome) -> None:
     """Write results.json: the attack's own scorer at the top level, further ones below ``others``."""
     content: dict[str, Json] = {"schema": SCHEMA, **outcome.header}
     if outcome.judgements:
@@ -74,7 +75,6 @@ def write_results(folder: Path, outcome: Outcome) -> dict[str, Json]:
         content["others"] = {name: _judged(judged) for name, judged in others}
     content["versions"] = versions()
     write_json(folder / "results.json", content)
-    return content
 
 
 def write_scores(folder: Path, columns: Mapping[str, NDArray[np.generic] | list[str]]) -> None:

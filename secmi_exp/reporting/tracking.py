@@ -34,7 +34,7 @@ class Tracker:
     def log_figures(self, figures: list[Path]) -> None:
         """Pictures."""
 
-    def finish(self) -> None:
+    def finish(self, *, failed: bool) -> None:
         """Hand over what is still pending."""
 
 
@@ -73,7 +73,7 @@ class CsvTracker(Tracker):
         """The metrics alone."""
         self.csv.log_metrics(dict(flat_metrics(judgements)))
 
-    def finish(self) -> None:
+    def finish(self, *, failed: bool) -> None:
         """Write what is buffered."""
         self.csv.save()
 
@@ -178,9 +178,9 @@ class WandbTracker(Tracker):
 
         self.run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in figures})
 
-    def finish(self) -> None:
+    def finish(self, *, failed: bool) -> None:
         """Wait for the upload as long as the timeout allows; the rest stays in the run's folder for `wandb sync`."""
-        waiting = threading.Thread(target=self._finish, daemon=True)
+        waiting = threading.Thread(target=self._finish, args=(failed,), daemon=True)
         waiting.start()
         waiting.join(self.timeout_s if self.mode == "online" else None)
         if waiting.is_alive():
@@ -189,6 +189,6 @@ class WandbTracker(Tracker):
                 self.timeout_s, self.folder / "wandb",
             )  # fmt: skip
 
-    def _finish(self) -> None:
+    def _finish(self, failed: bool) -> None:
         with suppress(Exception):  # nothing that happens to the dashboard may cost the results
-            self.run.finish()
+            self.run.finish(exit_code=int(failed))

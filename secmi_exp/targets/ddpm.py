@@ -3,12 +3,11 @@
 Source: Ho et al., "Denoising Diffusion Probabilistic Models" (NeurIPS 2020), algorithm 1.
 """
 
-import hashlib
 import logging
-import shutil
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
@@ -24,12 +23,13 @@ from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
 from secmi_exp.data.batches import TrainingBatchesAndNoise
-from secmi_exp.data.images import to_model_range
+from secmi_exp.data.images import content_digest, to_model_range
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import Json, Key, Store
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.training import CHECKPOINTS, fit, seed_step
+from secmi_exp.targets.unconditional import Unconditional
+from secmi_exp.training import fit, seed_step
 
 log = logging.getLogger(__name__)
 
@@ -43,14 +43,23 @@ Settings = dict[str, bool | int | float | str | list[int] | list[str] | None]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class NoiseSchedule:
+    """Arguments of `DDPMScheduler`; the prediction is always ε."""
+
+    num_train_timesteps: PositiveInt
+    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"]
+    beta_start: PositiveFloat
+    beta_end: PositiveFloat
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class DDPM:
     """The recipe by which a target is trained; its fields are those of ``conf/target/ddpm.yaml``."""
 
     name: str
     network: Settings
     """Arguments of `UNet2DModel`."""
-    schedule: Settings
-    """Arguments of `DDPMScheduler`."""
+    schedule: NoiseSchedule
     optimizer: Settings
     """A torch optimizer's class as ``_target_``, and its arguments."""
     batch_size: PositiveInt
@@ -66,15 +75,14 @@ class DDPM:
     @property
     def timesteps(self) -> int:
         """T of the schedule."""
-        return int(str(self.schedule["num_train_timesteps"]))
+        return self.schedule.num_train_timesteps
 
     def key(self, members: NDArray[np.uint8], runtime: Runtime) -> Key:
         """What decides the weights."""
         config: dict[str, Json] = asdict(self) | {"precision": runtime.precision}
         for name in ("name", "checkpoint_every", "sample_every"):  # decide no weight
             del config[name]
-        digest = hashlib.sha256(repr(members.shape).encode() + members.tobytes()).hexdigest()
-        return Key("target", VERSION, config, {"members": digest})
+        return Key("target", VERSION, config, {"members": content_digest(members)})
 
     def prepare(
         self, members: NDArray[np.uint8], store: Store, runtime: Runtime, logger: Logger | None
@@ -82,11 +90,11 @@ class DDPM:
         """Train on the members, or find the weights in the store.
 
         Raises:
-            UserError: for settings that diffusers or torch refuse, and for a loss that is not finite.
+            UserError: for settings that diffusers or torch refuse, and for training that diverges.
         """
         key = self.key(members, runtime)
         entry = store.obtain(key, lambda workspace: self._train(members, workspace, runtime, logger))
-        return PreparedTarget(entry.path, key.digest, entry.reused)
+        return PreparedTarget(entry.path, key.digest, load=partial(Unconditional, entry.path))
 
     def _train(self, members: NDArray[np.uint8], workspace: Path, runtime: Runtime, logger: Logger | None) -> None:
         torch.manual_seed(self.seed)
@@ -117,7 +125,6 @@ class DDPM:
         # Lightning's callback has by now put the averaged weights into the network.
         save_image(module.sample(torch.from_numpy(x_T)), workspace / "samples.png", nrow=4)
         DDPMPipeline(unet=module.network, scheduler=module.scheduler).save_pretrained(workspace)
-        shutil.rmtree(workspace / CHECKPOINTS, ignore_errors=True)
 
 
 class DDPMTraining(pl.LightningModule):
@@ -132,7 +139,7 @@ class DDPMTraining(pl.LightningModule):
         self.recipe = recipe
         try:
             self.network = UNet2DModel(**recipe.network)
-            self.scheduler = DDPMScheduler(**recipe.schedule)
+            self.scheduler = DDPMScheduler(**asdict(recipe.schedule))
         except (TypeError, ValueError, NotImplementedError) as error:
             raise UserError(f"diffusers refuses target.network or target.schedule: {error}") from error
 

@@ -1,6 +1,7 @@
 """The one interface through which attacks see any target, and what a config must offer to make one."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -46,16 +47,8 @@ class PreparedTarget:
     """Its weights, as a diffusers pipeline."""
     digest: str
     """What it is, for the keys of what is computed with it."""
-    reused: bool
-    """Whether it was there already."""
-
-    def load(self) -> NoisePredictor:
-        """Read the weights."""
-        from secmi_exp.targets.unconditional import (
-            Unconditional,
-        )  # imports diffusers: seconds that a reused run saves
-
-        return Unconditional(self.folder)
+    load: Callable[[], NoisePredictor]
+    """Reads the weights."""
 
 
 class Target(Protocol):

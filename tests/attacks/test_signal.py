@@ -15,7 +15,10 @@ from secmi_exp.runtime import Runtime
 from tests.conftest import run_here
 
 
-def test_labels_never_reach_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_never_reach_a_signal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     captured = []
     original = signal.trajectory_signals
 
@@ -35,8 +38,8 @@ def test_labels_never_reach_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Halves, "split", shuffled)
     run_here(tmp_path, "+attack=stat", "target.max_steps=2")
     first, second = captured
-    assert second.reused  # other labels, the very same entry
     assert first.digest == second.digest
+    assert "Reused t_errors" in caplog.text  # other labels, the very same entry
     assert not any("member" in name for name in inspect.signature(original).parameters)
 
 
@@ -46,12 +49,12 @@ def planted(n: int = 120) -> tuple[Signals, np.ndarray]:
     is_member = np.arange(n) % 2 == 0
     maps = np.abs(rng.normal(0, np.where(is_member, 0.01, 0.02)[:, None, None, None], (n, 1, 8, 8))).astype(np.float16)
     errors = np.square(maps.astype(np.float32)).sum(axis=(1, 2, 3))[:, None]
-    return Signals(10, [10], errors, {10: maps}, [2], "planted", reused=False), is_member
+    return Signals([10], errors, {10: maps}, [2], "planted"), is_member
 
 
 def test_stat_scores_members_higher() -> None:
     signals, is_member = planted()
-    scores = Stat(t_sec=10).score(signals)
+    scores = Stat().score(signals, 10)
     assert scores[is_member].min() > scores[~is_member].max()
 
 
@@ -59,9 +62,9 @@ def test_nn_learns_a_planted_difference_and_scores_what_it_was_not_fitted_on(tmp
     signals, is_member = planted()
     rows = np.arange(60)
     recipe = {"epochs": 1, "min_steps": 40, "batch_size": 32, "momentum": 0.9, "weight_decay": 0.0, "seed": 0}
-    classifier = ErrorMapClassifier(t_sec=10, lr=1e-3, checkpoint_every=100, **recipe)  # type: ignore[arg-type]
+    classifier = ErrorMapClassifier(lr=1e-3, checkpoint_every=100, **recipe)  # type: ignore[arg-type]
     runtime = Runtime(accelerator="cpu", precision="32-true", query_batch_size=64, progress_bar=False)
-    scores = classifier.fit_and_score(signals, rows, is_member[rows], tmp_path, runtime, None)
+    scores = classifier.fit_and_score(signals, 10, rows, is_member[rows], tmp_path, runtime, None)
     assert scores.shape == (120,)
     fresh, labels = scores[60:], is_member[60:]
     assert (fresh[labels][:, None] > fresh[~labels]).mean() > 0.95
@@ -70,11 +73,11 @@ def test_nn_learns_a_planted_difference_and_scores_what_it_was_not_fitted_on(tmp
 def test_recorder_continues_where_all_workspaces_agree_and_starts_anew_where_not(tmp_path: Path) -> None:
     errors, maps = tmp_path / "errors", tmp_path / "maps"
     for folder in (errors, maps):
-        folder.mkdir()
+        (folder / "scratch").mkdir(parents=True)
     first = Recorder(4, (1, 2, 2), [10, 20], errors, {20: maps})
     first.done, first.queries = 3, [6, 9]
     first.save()
     again = Recorder(4, (1, 2, 2), [10, 20], errors, {20: maps})
     assert (again.done, again.queries) == (3, [6, 9])
-    (maps / "progress.json").unlink()
+    (maps / "scratch/progress.json").write_text("")
     assert Recorder(4, (1, 2, 2), [10, 20], errors, {20: maps}).done == 0

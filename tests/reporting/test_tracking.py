@@ -14,8 +14,8 @@ def test_a_server_that_stops_answering_delays_the_end_by_the_timeout_only(
     run = RunIdentity(folder=tmp_path, name="n", config={}, group=None, job_type="stat", tags=[])
     tracker = WandbTracker(run, project="p", entity=None, mode="disabled", timeout_s=0.2)
     tracker.mode = "online"
-    monkeypatch.setattr(tracker, "_finish", lambda: time.sleep(60))
+    monkeypatch.setattr(tracker, "_finish", lambda failed: time.sleep(60))
     started = time.monotonic()
-    tracker.finish()
+    tracker.finish(failed=False)
     assert time.monotonic() - started < 5
     assert "wandb sync" in caplog.text

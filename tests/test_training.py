@@ -1,0 +1,63 @@
+"""Training that diverges stops before it can save what it has become, and continues from before it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from secmi_exp.data.batches import TrainingBatches
+from secmi_exp.errors import UserError
+from secmi_exp.runtime import Runtime
+from secmi_exp.training import fit, newest_checkpoint
+
+
+class Line(pl.LightningModule):
+    """One weight; from step ``nan_from`` on the loss, or the gradient alone, is NaN."""
+
+    def __init__(self, nan_from: int, *, gradient_only: bool):
+        super().__init__()
+        self.weight, self.nan_from, self.gradient_only = nn.Parameter(torch.ones(1)), nan_from, gradient_only
+
+    def training_step(self, batch: tuple[Tensor], batch_idx: int) -> Tensor:
+        loss = self.weight.square().sum()
+        if self.global_step + 1 >= self.nan_from:
+            if not self.gradient_only:
+                return loss * torch.nan
+            self.weight.register_hook(lambda gradient: gradient * torch.nan)
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+
+def train(module: Line, folder: Path) -> None:
+    runtime = Runtime(accelerator="cpu", precision="32-true", query_batch_size=1, progress_bar=False)
+    arguments: dict[str, Any] = {"max_steps": 9, "checkpoint_every": 3, "log_every": 100}
+    batches = TrainingBatches(np.zeros(4, dtype=np.float32), batch_size=2, seed=0)
+    fit(module, batches, name="line", workspace=folder, runtime=runtime, logger=None, **arguments)
+
+
+@pytest.mark.parametrize(("nan_from", "gradient_only", "kept"), [(4, False, 3), (6, True, 3), (9, True, 6)])
+def test_nothing_diverged_is_saved_and_training_continues_from_before(
+    tmp_path: Path, nan_from: int, gradient_only: bool, kept: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(UserError, match=f"diverged by step .*step=00000000{kept}.ckpt"):
+        train(Line(nan_from, gradient_only=gradient_only), tmp_path)
+    newest = newest_checkpoint(tmp_path / "scratch/checkpoints", below_step=9)
+    assert newest
+    assert torch.isfinite(torch.load(newest, weights_only=True)["state_dict"]["weight"]).all()
+    caplog.set_level("INFO")
+    healthy = Line(100, gradient_only=False)
+    train(healthy, tmp_path)
+    assert f"Continuing line from step=00000000{kept}" in caplog.text
+    assert healthy.weight.item() == pytest.approx(0.98**9)
+
+
+def test_an_unreadable_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    torch.save({"global_step": 3}, tmp_path / "step=000000003.ckpt")
+    (tmp_path / "step=000000006.ckpt").write_bytes(b"half")
+    assert newest_checkpoint(tmp_path, below_step=9) == tmp_path / "step=000000003.ckpt"
