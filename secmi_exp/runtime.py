@@ -18,6 +18,7 @@ from secmi_exp.errors import UserError
 logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
 logging.getLogger("pytorch_lightning.accelerators.cuda").setLevel(logging.WARNING)
 
+warnings.filterwarnings("ignore", message="Checkpoint directory .* exists")  # a resumed run means to continue there
 warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")  # Lightning 2.6 on torch ≥ 2.12
 
 
