@@ -21,8 +21,9 @@ from secmi_exp.attacks.attack import Attack
 from secmi_exp.attacks.scorer import LearnedScorer, Scorer, Scores
 from secmi_exp.attacks.signal import Signals, trajectory_signals
 from secmi_exp.components import Components, General
-from secmi_exp.data.images import ImageSet
-from secmi_exp.data.split import Part, Split
+from secmi_exp.data.images import Images, ImageSet
+from secmi_exp.data.split import Part, Split, duplicated_holdouts
+from secmi_exp.errors import UserError
 from secmi_exp.evaluation.judge import Judgement, Scored, judge
 from secmi_exp.evaluation.roc import Roc
 from secmi_exp.reporting import figures
@@ -79,17 +80,20 @@ def run(config: DictConfig, folder: Path) -> Path:
     parts = Components.of(config)
     store = Store(Path(config.paths.store))
     with timed(seconds, "data"):
-        images = parts.dataset.load()
-        split = parts.split.split(len(images.images))
+        images = parts.dataset.load(store, progress_bar=parts.runtime.progress_bar)
+        split = parts.split.split(images)
+        tell_of_split(split, images)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True), encoding="utf-8")
+    split.save(folder / "split.npz")
     pl.seed_everything(parts.general.seed, verbose=False)
     tracker = parts.make_tracker(identity(config, parts.general, folder))
     current = Run(config, folder, parts, store, images, split, tracker, seconds)
     failed = True
     try:
         with timed(seconds, "target"):
-            members = images.images[split.members]
+            members = images.select(split.members)
             target = parts.target.prepare(members, store, parts.runtime, tracker.lightning)
+        refuse_drawn_membership(split, target, members)
         attacked = attack_target(current, parts.attack, target) if parts.attack else None
         outcome = report(current, target, attacked)
         failed = False
@@ -104,7 +108,7 @@ def attack_target(run: Run, attack: Attack, target: PreparedTarget) -> Attacked:
     with timed(run.seconds, "signal"):
         signals = trajectory_signals(
             target,
-            run.images.images[run.split.attacked],
+            run.images.select(run.split.attacked),
             k=attack.k,
             t_max=attack.last,
             maps=attack.kept_maps,
@@ -120,8 +124,10 @@ def attack_target(run: Run, attack: Attack, target: PreparedTarget) -> Attacked:
 
 def report(run: Run, target: PreparedTarget, attacked: Attacked | None) -> Outcome:
     """Leave results, scores and figures in the run's directory, and hand them to the tracker."""
-    pictures = [run.folder / "samples.png"]
-    shutil.copyfile(target.folder / "samples.png", pictures[0])
+    pictures = []
+    if target.samples:
+        pictures.append(run.folder / "samples.png")
+        shutil.copyfile(target.samples, pictures[0])
     header = describe(run, target, attacked)
     if attacked:
         with timed(run.seconds, "figures"):
@@ -158,6 +164,9 @@ def describe(run: Run, target: PreparedTarget, attacked: Attacked | None) -> dic
             "attacked": len(split.attacked),
             "attack_train": int(split.of_part(Part.FIT, Part.CALIBRATION).sum()),
             "evaluation": int(split.of_part(Part.EVALUATION).sum()),
+            "share_of_dataset": used(split, run.images),
+            "holdouts_equal_to_a_member": len(duplicated_holdouts(split, run.images)),
+            "unreadable": len(run.images.unreadable),
         },
         "seed": run.parts.general.seed,
         "timing_s": run.seconds,
@@ -173,6 +182,40 @@ def describe(run: Run, target: PreparedTarget, attacked: Attacked | None) -> dic
             "trajectory": {"timesteps": signals.timesteps, "queries_per_sample": signals.queries},
         }
     return header
+
+
+def used(split: Split, images: ImageSet) -> float:
+    """Share of the dataset that is a member or a hold-out."""
+    return (len(split.members) + len(split.holdouts)) / len(images)
+
+
+def tell_of_split(split: Split, images: ImageSet) -> None:
+    """Log what the split uses, and what in it corrupts an evaluation."""
+    log.info(
+        "%d members and %d hold-outs, %.1f%% of the dataset's %d images.",
+        len(split.members), len(split.holdouts), 100 * used(split, images), len(images),
+    )  # fmt: skip
+    equal = duplicated_holdouts(split, images)
+    if len(equal):
+        log.warning(
+            "%d hold-outs have the very pixels of a member (the first of them: %s): no attack can tell them apart, so "
+            "metrics are too low.",
+            len(equal), images.ids[equal[0]],
+        )  # fmt: skip
+
+
+def refuse_drawn_membership(split: Split, target: PreparedTarget, members: Images) -> None:
+    """Refuse to attack a target with a membership that was drawn at random after its training.
+
+    Raises:
+        UserError: saying how to state the membership.
+    """
+    if split.drawn and target.trained_on != members.digest:
+        raise UserError(
+            "The target was trained elsewhere, and not on the members that this split has drawn at random: state which "
+            "images it saw, by dataset=image_folder with dataset.members and dataset.holdout, or by split=indices "
+            "split.path=… (a run's split.npz, or a split file of the authors')."
+        )
 
 
 @contextmanager
