@@ -83,9 +83,8 @@ def main() -> None:
     def stage(name: str) -> list[float]:
         """Each in a process of its own."""
         command = [sys.executable, __file__, str(root), "--stage", name]
-        return [
-            float(word) for word in subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-        ]
+        finished = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        return [float(word) for word in finished.stdout.split()]
 
     make_images(root, arguments.n)
     print(f"{arguments.n} JPEGs of 64×64, {platform.processor() or platform.machine()}, {platform.python_version()}")

@@ -66,7 +66,7 @@ class Dataset(ABC):
             skip = self.on_error == "skip"
             decode(samples, preprocessing, workspace, skip_unreadable=skip, progress_bar=progress_bar)
 
-        images = load(store.obtain(key, build).path)
+        images = load(store.obtain(key, build).path, samples.is_member)
         if images.unreadable:
             row, why = next(iter(images.unreadable.items()))
             if self.on_error == "stop":

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import torch
 from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
@@ -99,7 +100,6 @@ def decode(
     columns = {
         "id": pa.array(ids, pa.string()),
         "error": pa.array([unreadable.get(row) for row in range(len(ids))], pa.string()),
-        "is_member": pa.array([None] * len(ids) if samples.is_member is None else samples.is_member, pa.bool_()),
     }
     pa.parquet.write_table(pa.table(columns), workspace / "samples.parquet")
 
@@ -135,10 +135,9 @@ def usable_processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def load(entry: Path) -> ImageSet:
-    """What `decode` has written, its pixels memory-mapped."""
+def load(entry: Path, is_member: NDArray[np.bool_] | None) -> ImageSet:
+    """What `decode` has written, its pixels memory-mapped, and the membership that the samples state."""
     table = pa.parquet.read_table(entry / "samples.parquet")
-    is_member = table["is_member"].to_numpy() if table["is_member"].null_count == 0 else None
     return ImageSet(
         pixels=np.load(entry / "pixels.npy", mmap_mode="r"),
         digests=np.load(entry / "digests.npy"),

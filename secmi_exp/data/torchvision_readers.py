@@ -64,7 +64,7 @@ class ArrayFiles(Published):
         fingerprint = hashlib.sha256(
             repr((self.reader_class, PARTS[self.reader_class], checksums)).encode()
         ).hexdigest()
-        return Array(self.name, fingerprint, self._pixels)
+        return Array(self.reader_class.lower(), fingerprint, self._pixels)
 
     def _pixels(self) -> Pixels:
         pixels: Pixels = self.reader(self.reader_class).data

@@ -21,7 +21,7 @@ SMALL = Preprocessing(image_size=8, channels=3, crop=None)
 def decoded(samples: Array | ImageFiles, workspace: Path) -> ImageSet:
     (workspace / "scratch").mkdir(parents=True, exist_ok=True)
     decode(samples, SMALL, workspace, skip_unreadable=True, progress_bar=False)
-    return load(workspace)
+    return load(workspace, samples.is_member)
 
 
 @pytest.fixture

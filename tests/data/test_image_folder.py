@@ -102,6 +102,15 @@ def test_a_list_names_images_and_may_state_the_membership(tmp_path: Path, suffix
     assert (images.pixels == ordered.pixels[[2, 0, 3]]).all()
 
 
+def test_a_changed_mind_about_the_membership_is_heeded(tmp_path: Path) -> None:
+    folder_of(tmp_path / "images", 2)
+    for first, second in ((1, 0), (0, 1)):
+        (tmp_path / "list.csv").write_text(f"path,is_member\nimages/000.png,{first}\nimages/001.png,{second}\n")
+        images = loaded(tmp_path, path=tmp_path / "list.csv")
+        assert images.is_member is not None
+        assert images.is_member.tolist() == [first, second]
+
+
 def truncated(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-200])
 
