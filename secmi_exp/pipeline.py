@@ -22,7 +22,7 @@ from secmi_exp.attacks.scorer import LearnedScorer, Scorer, Scores
 from secmi_exp.attacks.signal import Signals, trajectory_signals
 from secmi_exp.components import Components, General
 from secmi_exp.data.images import Images, ImageSet
-from secmi_exp.data.split import Part, Split, duplicated_holdouts
+from secmi_exp.data.split import Part, Split, split_facts
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.judge import Judgement, Scored, judge
 from secmi_exp.evaluation.roc import Roc
@@ -45,6 +45,8 @@ class Run:
     store: Store
     images: ImageSet
     split: Split
+    split_facts: dict[str, Json]
+    """What results.json tells of the split."""
     tracker: Tracker
     seconds: dict[str, Json]
     """Wall time by stage, filled as the run goes on."""
@@ -82,12 +84,12 @@ def run(config: DictConfig, folder: Path) -> Path:
     with timed(seconds, "data"):
         images = parts.dataset.load(store, progress_bar=parts.runtime.progress_bar)
         split = parts.split.split(images)
-        tell_of_split(split, images)
+        facts = split_facts(split, images)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True), encoding="utf-8")
     split.save(folder / "split.npz")
     pl.seed_everything(parts.general.seed, verbose=False)
     tracker = parts.make_tracker(identity(config, parts.general, folder))
-    current = Run(config, folder, parts, store, images, split, tracker, seconds)
+    current = Run(config, folder, parts, store, images, split, facts, tracker, seconds)
     failed = True
     try:
         with timed(seconds, "target"):
@@ -152,22 +154,12 @@ def report(run: Run, target: PreparedTarget, attacked: Attacked | None) -> Outco
 
 def describe(run: Run, target: PreparedTarget, attacked: Attacked | None) -> dict[str, Json]:
     """The fields of results.json that tell what was run."""
-    split = run.split
     header: dict[str, Json] = {
         "attack": attacked.attack.name if attacked else None,
         "dataset": run.parts.dataset.name,
         "target": run.parts.target.name,
         "target_folder": str(target.folder),
-        "split": {
-            "members": len(split.members),
-            "holdouts": len(split.holdouts),
-            "attacked": len(split.attacked),
-            "attack_train": int(split.of_part(Part.FIT, Part.CALIBRATION).sum()),
-            "evaluation": int(split.of_part(Part.EVALUATION).sum()),
-            "share_of_dataset": used(split, run.images),
-            "holdouts_equal_to_a_member": len(duplicated_holdouts(split, run.images)),
-            "unreadable": len(run.images.unreadable),
-        },
+        "split": run.split_facts,
         "seed": run.parts.general.seed,
         "timing_s": run.seconds,
     }
@@ -182,26 +174,6 @@ def describe(run: Run, target: PreparedTarget, attacked: Attacked | None) -> dic
             "trajectory": {"timesteps": signals.timesteps, "queries_per_sample": signals.queries},
         }
     return header
-
-
-def used(split: Split, images: ImageSet) -> float:
-    """Share of the dataset that is a member or a hold-out."""
-    return (len(split.members) + len(split.holdouts)) / len(images)
-
-
-def tell_of_split(split: Split, images: ImageSet) -> None:
-    """Log what the split uses, and what in it corrupts an evaluation."""
-    log.info(
-        "%d members and %d hold-outs, %.1f%% of the dataset's %d images.",
-        len(split.members), len(split.holdouts), 100 * used(split, images), len(images),
-    )  # fmt: skip
-    equal = duplicated_holdouts(split, images)
-    if len(equal):
-        log.warning(
-            "%d hold-outs have the very pixels of a member (the first of them: %s): no attack can tell them apart, so "
-            "metrics are too low.",
-            len(equal), images.ids[equal[0]],
-        )  # fmt: skip
 
 
 def refuse_drawn_membership(split: Split, target: PreparedTarget, members: Images) -> None:

@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field, NonNegativeInt
 from secmi_exp.data.images import ImageSet, Rows
 from secmi_exp.data.index_files import read_indices
 from secmi_exp.errors import UserError
+from secmi_exp.store import Json
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,32 @@ def duplicated_holdouts(split: Split, images: ImageSet) -> Rows:
     """Rows of the hold-outs whose pixels are those of a member: an attack can't tell them apart. Ascending."""
     content = images.digests.view(f"V{images.digests.shape[1]}").ravel()
     return split.holdouts[np.isin(content[split.holdouts], content[split.members])]
+
+
+def split_facts(split: Split, images: ImageSet) -> dict[str, Json]:
+    """What a reader of the results has to know of the split; logs it, and warns of what corrupts an evaluation."""
+    equal = duplicated_holdouts(split, images)
+    share = (len(split.members) + len(split.holdouts)) / len(images)
+    log.info(
+        "%d members and %d hold-outs, %.1f%% of the dataset's %d images.",
+        len(split.members), len(split.holdouts), 100 * share, len(images),
+    )  # fmt: skip
+    if len(equal):
+        log.warning(
+            "%d hold-outs have the very pixels of a member (the first of them: %s): no attack can tell them apart, and "
+            "the metrics understate the leak.",
+            len(equal), images.ids[equal[0]],
+        )  # fmt: skip
+    return {
+        "members": len(split.members),
+        "holdouts": len(split.holdouts),
+        "attacked": len(split.attacked),
+        "attack_train": int(split.of_part(Part.FIT, Part.CALIBRATION).sum()),
+        "evaluation": int(split.of_part(Part.EVALUATION).sum()),
+        "share_of_dataset": share,
+        "holdouts_equal_to_a_member": len(equal),
+        "unreadable": len(images.unreadable),
+    }
 
 
 @pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
