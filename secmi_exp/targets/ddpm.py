@@ -7,7 +7,7 @@ import logging
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -27,6 +27,8 @@ from secmi_exp.errors import UserError
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import Json, Key, Store
 from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.targets.schedule import NoiseSchedule
+from secmi_exp.targets.trained import Trained
 from secmi_exp.targets.unconditional import Unconditional
 from secmi_exp.training import fit, seed_step
 
@@ -42,20 +44,12 @@ Settings = dict[str, bool | int | float | str | list[int] | list[str] | None]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class NoiseSchedule:
-    """Arguments of `DDPMScheduler`; the prediction is always ε."""
-
-    num_train_timesteps: PositiveInt
-    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"]
-    beta_start: PositiveFloat
-    beta_end: PositiveFloat
-
-
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class DDPM:
     """The recipe by which a target is trained; its fields are those of ``conf/target/ddpm.yaml``."""
 
     name: str
+    path: Path | None
+    """A target trained before, which is attacked as it is."""
     network: Settings
     """Arguments of `UNet2DModel`."""
     schedule: NoiseSchedule
@@ -74,21 +68,31 @@ class DDPM:
     @property
     def timesteps(self) -> int:
         """T of the schedule."""
-        return self.schedule.num_train_timesteps
+        return Trained.at(self.path).timesteps if self.path else self.schedule.num_train_timesteps
 
     def key(self, members: Images, runtime: Runtime) -> Key:
         """What decides the weights."""
         config: dict[str, Json] = asdict(self) | {"precision": runtime.precision}
-        for name in ("name", "checkpoint_every", "sample_every"):  # decide no weight
+        for name in ("name", "path", "checkpoint_every", "sample_every"):  # decide no weight
             del config[name]
         return Key("target", VERSION, config, {"members": members.digest})
 
     def prepare(self, members: Images, store: Store, runtime: Runtime, logger: Logger | None) -> PreparedTarget:
-        """Train on the members, or find the weights in the store.
+        """Train on the members, or find the weights in the store, or at ``path``.
 
         Raises:
-            UserError: for settings that diffusers or torch refuse, and for training that diverges.
+            UserError: for settings that diffusers or torch refuse, for training that diverges, and for a path
+                without a target for such images.
         """
+        if self.path:
+            return Trained.at(self.path).prepare(members)
+        levels = self.network.get("block_out_channels")
+        halvings = len(levels) - 1 if isinstance(levels, list) else 0
+        if members.shape[1] % 2**halvings:
+            raise UserError(
+                f"dataset.image_size={members.shape[1]} is no multiple of {2**halvings}, and target.network halves its "
+                f"images {halvings} times."
+            )
         key = self.key(members, runtime)
         entry = store.obtain(key, lambda workspace: self._train(members, workspace, runtime, logger))
         return PreparedTarget(

@@ -7,17 +7,21 @@ amplifies float32's rounding itself: its own t-errors then lie 3e-3 from float64
 """
 
 import copy
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from diffusers import DDPMPipeline, DDPMScheduler
 from safetensors.torch import load_file
 from torch import Tensor
 
+from secmi_exp.data.images import Images
 from secmi_exp.diffusion.trajectory import walk
+from secmi_exp.runtime import Runtime
+from secmi_exp.store import Store
+from secmi_exp.targets.secmi_checkpoint import SecMICheckpoint
 from secmi_exp.targets.unconditional import Unconditional
-from tests.targets.authors_checkpoint import converted, small_network
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TIMESTEPS = pytest.mark.parametrize(
@@ -31,15 +35,19 @@ def expected() -> dict[str, Tensor]:
     return load_file(GOLDEN / "expected.safetensors")
 
 
+def converted(folder: Path, weights: Any, expected: dict[str, Tensor]) -> Unconditional:
+    for name in ("checkpoint.pt", "flagfile.txt"):
+        shutil.copy(GOLDEN / name, folder)
+    target = SecMICheckpoint(name="secmi_checkpoint", path=folder / "checkpoint.pt", weights=weights)
+    runtime = Runtime(accelerator="cpu", precision="32-true", query_batch_size=16, progress_bar=False)
+    loaded = target.prepare(Images.of(expected["images_uint8"].numpy()), Store(folder / "store"), runtime, None).load()
+    assert isinstance(loaded, Unconditional)
+    return loaded
+
+
 @pytest.fixture(scope="module")
-def predictor(tmp_path_factory: pytest.TempPathFactory) -> Unconditional:
-    checkpoint = torch.load(GOLDEN / "checkpoint.pt", map_location="cpu", weights_only=True)
-    network = small_network()
-    network.load_state_dict(converted(checkpoint["ema_model"]))
-    folder = tmp_path_factory.mktemp("pipeline")
-    schedule = DDPMScheduler(num_train_timesteps=1000, beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
-    DDPMPipeline(unet=network, scheduler=schedule).save_pretrained(folder)
-    return Unconditional(folder)
+def predictor(tmp_path_factory: pytest.TempPathFactory, expected: dict[str, Tensor]) -> Unconditional:
+    return converted(tmp_path_factory.mktemp("ema"), "ema", expected)
 
 
 @pytest.mark.parametrize("t", [0, 10, 100, 500, 999])
@@ -47,6 +55,13 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Unconditional:
 def test_predictions_are_the_authors(predictor: Unconditional, expected: dict[str, Tensor], t: int) -> None:
     x_0 = predictor.encode(expected["images_uint8"]).to(memory_format=torch.channels_last)
     torch.testing.assert_close(predictor.predict_noise(x_0, t), expected[f"eps_ema_t{t}"], rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def test_predictions_of_the_unaveraged_weights_are_the_authors(tmp_path: Path, expected: dict[str, Tensor]) -> None:
+    predictor = converted(tmp_path, "net", expected)
+    x_0 = predictor.encode(expected["images_uint8"]).to(memory_format=torch.channels_last)
+    torch.testing.assert_close(predictor.predict_noise(x_0, 100), expected["eps_net_t100"], rtol=0, atol=1e-4)
 
 
 @TIMESTEPS
