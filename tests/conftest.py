@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,12 +76,12 @@ class Command:
         assert process.returncode == -signal.SIGKILL
 
 
-def run_here(output: Path, *overrides: str) -> Path:
+def run_here(output: Path, *overrides: str, base: Sequence[str] = SMOKE) -> Path:
     """The same run within this process, without Hydra's logging; much quicker to start."""
     from secmi_exp.pipeline import run
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", [f"paths.output={output}", "logger=none", *SMOKE, *overrides])
+        config = compose("config", [f"paths.output={output}", "logger=none", *base, *overrides])
     folder = output / "runs" / str(time.monotonic_ns())
     folder.mkdir(parents=True)
     return run(config, folder)

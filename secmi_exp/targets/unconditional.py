@@ -15,7 +15,7 @@ from secmi_exp.diffusion.ddim import noise_from
 from secmi_exp.errors import UserError
 from secmi_exp.targets.interface import NoisePredictor
 from secmi_exp.targets.schedule import Schedule
-from secmi_exp.targets.weights import first_line
+from secmi_exp.targets.weights import first_line, read_pickled
 
 logging.getLogger("diffusers.models.modeling_utils").setLevel(logging.ERROR)  # what it warns of is told here
 
@@ -119,9 +119,17 @@ def read_network(folder: Path) -> UNet2DModel:
     Raises:
         UserError: for weights that are missing, superfluous, of another shape, damaged, or no mere weights.
     """
+    safetensors = any(folder.glob("*.safetensors"))
+    if not safetensors:
+        for file in folder.glob("*.bin"):
+            read_pickled(file)  # says why it refuses, where diffusers, which reads it again, only says that it failed
     try:
         network, found = UNet2DModel.from_pretrained(
-            folder, local_files_only=True, low_cpu_mem_usage=False, output_loading_info=True
+            folder,
+            use_safetensors=safetensors,
+            local_files_only=True,
+            low_cpu_mem_usage=False,
+            output_loading_info=True,
         )
     except Exception as error:  # diffusers, safetensors and torch each raise their own
         raise UserError(f"The network in {folder} can't be read ({first_line(error)}).") from error

@@ -32,5 +32,6 @@ def read_pickled(path: Path) -> Any:
 
 
 def first_line(error: Exception) -> str:
-    """What it says, without a full stop."""
-    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+    """What it says, in one line and without a full stop."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1]).rstrip(".")
