@@ -1,5 +1,6 @@
 """From a composed configuration to the objects that its groups name, with a user's mistakes told in a sentence."""
 
+import re
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -36,6 +37,9 @@ def _sentence(error: Exception, group: str) -> str:
     if isinstance(cause, ValidationError):
         return _refused(cause, _place(str(error), group))
     reason = str(cause or error).splitlines()[0].rstrip(".")
+    missing = re.fullmatch(r"Missing mandatory value: (\S+)", reason)
+    if missing:
+        return f"{missing[1]} has no default: add {missing[1]}=… to the command line."
     return f"The configuration of {group} can't be used: {reason}."
 
 

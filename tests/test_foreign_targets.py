@@ -115,7 +115,7 @@ def test_a_path_without_a_target_of_ours_is_told(smoke: SmokeRun, tmp_path: Path
 
 @pytest.mark.parametrize("target", ["secmi_checkpoint", "diffusers"])
 def test_a_target_without_its_path_is_asked_for_it(tmp_path: Path, target: str) -> None:
-    with pytest.raises(UserError, match=r"target\.path"):
+    with pytest.raises(UserError, match=r"^target\.path has no default: add target\.path="):
         run_here(tmp_path, *SHORT, f"target={target}", base=["trainer=cpu"])
 
 
