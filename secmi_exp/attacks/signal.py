@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from secmi_exp.data.batches import in_order
-from secmi_exp.data.images import content_digest
+from secmi_exp.data.images import Images
 from secmi_exp.diffusion.trajectory import timesteps, walk
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import SCRATCH, Json, Key, Store, write_json
@@ -60,7 +60,7 @@ class Signals:
 
 def trajectory_signals(
     target: PreparedTarget,
-    images: NDArray[np.uint8],
+    images: Images,
     *,
     k: int,
     t_max: int,
@@ -72,14 +72,14 @@ def trajectory_signals(
 
     Args:
         target: to be queried.
-        images: [n, C, H, W].
+        images: n of them.
         k: DDIM interval.
         t_max: last timestep walked to; a multiple of k.
         maps: timesteps whose error maps are kept, as float16.
         store: t-errors and each timestep's maps are entries of their own, so that attacks share them.
         runtime: the machine.
     """
-    inputs = {"target": target.digest, "images": content_digest(images)}
+    inputs = {"target": target.digest, "images": images.digest}
     common = {"k": k, "precision": runtime.precision}
     errors_key = Key("t_errors", VERSION, {**common, "t_max": t_max}, inputs)
     map_keys = {t: Key("error_maps", VERSION, {**common, "t_sec": t}, inputs) for t in maps}
@@ -103,7 +103,7 @@ def _walk_into(
     errors_key: Key,
     map_keys: Mapping[int, Key],
     predictor: NoisePredictor,
-    images: NDArray[np.uint8],
+    images: Images,
     k: int,
     t_max: int,
     runtime: Runtime,

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-Array = NDArray[np.generic]
+from secmi_exp.data.images import Images
+
+Array = NDArray[np.generic] | Images
 
 
 class ArrayRows(Dataset[tuple[Tensor, ...]]):

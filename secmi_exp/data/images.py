@@ -1,66 +1,91 @@
 """Image sets: uint8 pixels with a stable id for each sample, and the range in which models see them."""
 
 import hashlib
-from abc import ABC, abstractmethod
-from dataclasses import field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from secmi_exp.errors import UserError
+Pixels = NDArray[np.uint8]
+Rows = NDArray[np.int64]
+
+DIGEST_BYTES = 16
 
 
-@dataclass(frozen=True, config=ConfigDict(arbitrary_types_allowed=True))
+@dataclass(frozen=True)
+class Images:
+    """Some rows of a decoded image set; pixels are copied out, of a memory map as a rule, when a batch is asked for."""
+
+    pixels: Pixels
+    """Of the whole set, [N, C, H, W]."""
+    digests: Pixels
+    """Of the whole set, [N, 16]: see `pixel_digests`."""
+    rows: Rows
+    """Which of them these are, [n]."""
+
+    @classmethod
+    def of(cls, pixels: Pixels) -> "Images":
+        """All of an array [N, C, H, W]."""
+        return cls(pixels, pixel_digests(pixels), np.arange(len(pixels)))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        channels, height, width = self.pixels.shape[1:]
+        return channels, height, width
+
+    def __getitem__(self, batch: Rows | slice) -> Pixels:
+        """A copy of a batch, [B, C, H, W]."""
+        return self.pixels[self.rows[batch]]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over shape and content in this order, without reading a pixel: images as the store's keys name them."""
+        content = hashlib.sha256(repr((len(self), *self.shape)).encode())
+        content.update(np.ascontiguousarray(self.digests[self.rows]).data)
+        return content.hexdigest()
+
+
+@dataclass(frozen=True)
 class ImageSet:
-    """Decoded images in dataset order."""
+    """A decoded dataset; its rows keep the dataset's own order and number, whether or not all could be read."""
 
-    images: NDArray[np.uint8]
-    """[N, C, H, W]."""
-    ids: list[str]
-    """One stable, unique name a sample, such as ``digits/0042``."""
+    pixels: Pixels
+    """[N, C, H, W]; of a sample that could not be read, zeros."""
+    digests: Pixels
+    """[N, 16]."""
+    ids: Sequence[str]
+    """One stable, unique name a sample, such as ``digits/0042``. [N]"""
+    unreadable: Mapping[int, str]
+    """Row → why it could not be read."""
+    is_member: NDArray[np.bool_] | None
+    """The membership that the dataset itself states; None where it states none. [N]"""
 
+    def __len__(self) -> int:
+        return len(self.pixels)
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Dataset(ABC):
-    """What a file in ``conf/dataset`` names: where the images come from, and what they look like."""
+    @cached_property
+    def readable(self) -> NDArray[np.bool_]:
+        """[N]."""
+        mask = np.ones(len(self), dtype=bool)
+        mask[list(self.unreadable)] = False
+        return mask
 
-    name: str
-    image_size: int
-    """Height and width in pixels."""
-    channels: int
-    horizontal_flip: bool
-    """Whether a mirrored image is as good as the original, so that targets may be trained with flips."""
-    suggested: dict[str, int | None] = field(default_factory=dict)
-    """Values that other config groups read by interpolation."""
-
-    def load(self) -> ImageSet:
-        """All images.
-
-        Raises:
-            UserError: where what is on disk is not what the config says.
-        """
-        images = self.read()
-        shape, expected = images.images.shape[1:], (self.channels, self.image_size, self.image_size)
-        if shape != expected:
-            raise UserError(
-                f"Dataset {self.name} has images of shape {shape} (channels, height, width) where its config says "
-                f"{expected}: set dataset.channels and dataset.image_size accordingly."
-            )
-        return images
-
-    @abstractmethod
-    def read(self) -> ImageSet:
-        """Decode the images."""
+    def select(self, rows: Rows) -> Images:
+        """These rows."""
+        return Images(self.pixels, self.digests, rows)
 
 
-def content_digest(images: NDArray[np.uint8]) -> str:
-    """SHA-256 over pixels [N, C, H, W] in this order: images as the store's keys name them."""
-    digest = hashlib.sha256(repr(images.shape).encode())
-    digest.update(np.ascontiguousarray(images).data)
-    return digest.hexdigest()
+def pixel_digests(pixels: Pixels) -> Pixels:
+    """BLAKE2b of each image [N, C, H, W], shortened to 128 bits: equal where the pixels are. [N, 16]."""
+    digests = b"".join(hashlib.blake2b(image.tobytes(), digest_size=DIGEST_BYTES).digest() for image in pixels)
+    return np.frombuffer(digests, dtype=np.uint8).reshape(len(pixels), DIGEST_BYTES)
 
 
 def to_model_range(images: Tensor) -> Tensor:

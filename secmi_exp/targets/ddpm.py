@@ -14,7 +14,6 @@ import pytorch_lightning as pl
 import torch
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 from hydra.utils import instantiate
-from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 from pytorch_lightning.callbacks import EMAWeightAveraging, LearningRateMonitor
@@ -23,7 +22,7 @@ from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
 from secmi_exp.data.batches import TrainingBatchesAndNoise
-from secmi_exp.data.images import content_digest, to_model_range
+from secmi_exp.data.images import Images, to_model_range
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import Json, Key, Store
@@ -77,15 +76,15 @@ class DDPM:
         """T of the schedule."""
         return self.schedule.num_train_timesteps
 
-    def key(self, members: NDArray[np.uint8], runtime: Runtime) -> Key:
+    def key(self, members: Images, runtime: Runtime) -> Key:
         """What decides the weights."""
         config: dict[str, Json] = asdict(self) | {"precision": runtime.precision}
         for name in ("name", "checkpoint_every", "sample_every"):  # decide no weight
             del config[name]
-        return Key("target", VERSION, config, {"members": content_digest(members)})
+        return Key("target", VERSION, config, {"members": members.digest})
 
     def prepare(
-        self, members: NDArray[np.uint8], store: Store, runtime: Runtime, logger: Logger | None
+        self, members: Images, store: Store, runtime: Runtime, logger: Logger | None
     ) -> PreparedTarget:
         """Train on the members, or find the weights in the store.
 
@@ -94,9 +93,15 @@ class DDPM:
         """
         key = self.key(members, runtime)
         entry = store.obtain(key, lambda workspace: self._train(members, workspace, runtime, logger))
-        return PreparedTarget(entry.path, key.digest, load=partial(Unconditional, entry.path))
+        return PreparedTarget(
+            entry.path,
+            key.digest,
+            load=partial(Unconditional, entry.path),
+            trained_on=members.digest,
+            samples=entry.path / "samples.png",
+        )
 
-    def _train(self, members: NDArray[np.uint8], workspace: Path, runtime: Runtime, logger: Logger | None) -> None:
+    def _train(self, members: Images, workspace: Path, runtime: Runtime, logger: Logger | None) -> None:
         torch.manual_seed(self.seed)
         module = DDPMTraining(self)
         size = sum(parameter.numel() for parameter in module.network.parameters())
@@ -104,7 +109,7 @@ class DDPM:
             "Training %s (%.2f M parameters) on %d members for %d steps.",
             self.name, size / 1e6, len(members), self.max_steps,
         )  # fmt: skip
-        shape = (SAMPLES, *members.shape[1:])
+        shape = (SAMPLES, *members.shape)
         x_T = np.random.default_rng(self.seed).standard_normal(shape, dtype=np.float32)
         fit(
             module,

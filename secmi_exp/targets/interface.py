@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from pytorch_lightning.loggers import Logger
 from torch import Tensor, nn
 
+from secmi_exp.data.images import Images
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import Store
 
@@ -49,6 +48,10 @@ class PreparedTarget:
     """What it is, for the keys of what is computed with it."""
     load: Callable[[], NoisePredictor]
     """Reads the weights."""
+    trained_on: str | None = None
+    """Digest of the images that it was trained on, where that is known."""
+    samples: Path | None = None
+    """A picture of images that it generated, where there is one."""
 
 
 class Target(Protocol):
@@ -60,13 +63,11 @@ class Target(Protocol):
     def timesteps(self) -> int:
         """T, the number of timesteps of its schedule."""
 
-    def prepare(
-        self, members: NDArray[np.uint8], store: Store, runtime: Runtime, logger: Logger | None
-    ) -> PreparedTarget:
-        """Train it on the members, or find that it was trained before.
+    def prepare(self, members: Images, store: Store, runtime: Runtime, logger: Logger | None) -> PreparedTarget:
+        """Train it on the members, find that it was trained before, or read what was trained elsewhere.
 
         Args:
-            members: the training images, [N, C, H, W]; the target sees no others.
+            members: the training images; the target sees no others.
             store: where the weights are kept.
             runtime: the machine.
             logger: where training metrics go.
