@@ -165,7 +165,13 @@ class Store:
         workspaces = {key.digest: self._workspace(key) for key in missing}
         for workspace in workspaces.values():
             (workspace / SCRATCH).mkdir(parents=True, exist_ok=True)
-        build(workspaces)
+        try:
+            build(workspaces)
+        except BaseException:
+            for workspace in workspaces.values():
+                if not any(path.is_file() for path in workspace.rglob("*")):  # nothing to continue from
+                    shutil.rmtree(workspace)
+            raise
         for key in missing:
             write_manifest(workspaces[key.digest], key, time.monotonic() - started)
             self._adopt(key)

@@ -1,32 +1,48 @@
 """An unconditional pixel-space pipeline in diffusers' layout, seen as a noise predictor."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor
 
 from secmi_exp.data.images import to_model_range
-from secmi_exp.diffusion.ddim import alphas_cumprod_from_betas
 from secmi_exp.targets.interface import NoisePredictor
+from secmi_exp.targets.pipeline_folder import PipelineFolder
 
 
 class Unconditional(NoisePredictor):
-    """A `UNet2DModel` that predicts ε, with the schedule stored beside it.
+    """A `UNet2DModel` that predicts ε, v or x_0, with the schedule stored beside it.
 
     Args:
-        folder: of a pipeline with ``unet`` (safetensors) and ``scheduler``.
+        folder: of a pipeline, or of a network alone; see `PipelineFolder`.
+        input_range: the values that black and white have for the network.
+        scheduler: configuration of the scheduler where a network lies alone.
+
+    Raises:
+        UserError: for a folder of another kind, and weights that can't be read or don't fit.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(
+        self,
+        folder: Path,
+        input_range: tuple[float, float] = (-1.0, 1.0),
+        scheduler: Mapping[str, Any] | None = None,
+    ):
         super().__init__()
-        self.unet = UNet2DModel.from_pretrained(folder / "unet", use_safetensors=True, low_cpu_mem_usage=False).eval()
-        scheduler = DDPMScheduler.from_pretrained(folder / "scheduler")
-        self.alphas_cumprod = alphas_cumprod_from_betas(scheduler.betas).tolist()
+        pipeline = PipelineFolder.of(folder)
+        self.schedule = pipeline.schedule(scheduler)
+        self.alphas_cumprod = self.schedule.alphas_cumprod
+        self.unet = pipeline.load()
+        self.input_range = input_range
 
     def encode(self, images: Tensor) -> Tensor:
-        """Pixels in [−1, 1]."""
-        return to_model_range(images).to(self.unet.dtype)
+        """Pixels in the network's input range."""
+        black, white = self.input_range
+        middle, half = (white + black) / 2, (white - black) / 2
+        return (to_model_range(images) * half + middle).to(self.unet.dtype)
 
     def _predict_noise(self, x_t: Tensor, t: int) -> Tensor:
-        noise: Tensor = self.unet(x_t, t).sample
-        return noise
+        """The noise; a variance that is predicted too makes up the second half of the channels, and is left out."""
+        output: Tensor = self.unet(x_t, t).sample[:, : x_t.shape[1]]
+        return self.schedule.noise(output, x_t, t)

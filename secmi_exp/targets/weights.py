@@ -1,0 +1,62 @@
+"""Reading what strangers saved: tensors and settings alone, and one sentence for whatever else is found."""
+
+import json
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from secmi_exp.errors import UserError
+
+
+def read_pickled(path: Path) -> Any:
+    """A file of `torch.save`, memory-mapped where it can be; nothing in it is executed.
+
+    Raises:
+        UserError: for a file that is damaged, or that holds more than tensors in plain containers.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # torch names no single exception for a broken file
+        raise unreadable(path, error) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object of JSON.
+
+    Raises:
+        UserError: for a file that can't be read, or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a {type(content).__name__} where settings are expected: is it the right file?")
+    return content
+
+
+def unreadable(path: Path, error: BaseException) -> UserError:
+    """The sentence for a file whose reading raised."""
+    cause = root(error)
+    if isinstance(cause, pickle.UnpicklingError):
+        return UserError(
+            f"{path} is refused, because it is a pickle that asks for more than weights ({reason(cause)}), which could "
+            "execute any code: have it saved as a plain state dict or as safetensors."
+        )
+    return UserError(f"{path} can't be read ({reason(cause)}): is it complete, and of the format that target names?")
+
+
+def root(error: BaseException) -> BaseException:
+    """What first went wrong, below the exceptions that libraries put around it."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return error
+
+
+def reason(error: BaseException) -> str:
+    """What an exception says in its first line, or its name where it says nothing in words."""
+    first, *_ = [*str(error).strip().splitlines(), ""]
+    return first.rstrip(".") if " " in first else f"{type(error).__name__} {first}".rstrip()
