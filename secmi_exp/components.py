@@ -11,8 +11,8 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 
 from secmi_exp.attacks.attack import Attack
-from secmi_exp.data.images import Dataset
-from secmi_exp.data.split import Halves
+from secmi_exp.data.dataset import Dataset
+from secmi_exp.data.split import SplitRule
 from secmi_exp.errors import UserError
 from secmi_exp.reporting.tracking import MakeTracker
 from secmi_exp.runtime import Runtime
@@ -87,7 +87,7 @@ class Components:
 
     general: General
     dataset: Dataset
-    split: Halves
+    split: SplitRule
     target: Target
     runtime: Runtime
     make_tracker: MakeTracker

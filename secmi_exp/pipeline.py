@@ -21,8 +21,9 @@ from secmi_exp.attacks.attack import Attack
 from secmi_exp.attacks.scorer import LearnedScorer, Scorer, Scores
 from secmi_exp.attacks.signal import Signals, trajectory_signals
 from secmi_exp.components import Components, General
-from secmi_exp.data.images import ImageSet
-from secmi_exp.data.split import Part, Split
+from secmi_exp.data.images import Images, ImageSet
+from secmi_exp.data.split import Part, Split, split_facts
+from secmi_exp.errors import UserError
 from secmi_exp.evaluation.judge import Judgement, Scored, judge
 from secmi_exp.evaluation.roc import Roc
 from secmi_exp.reporting import figures
@@ -44,6 +45,8 @@ class Run:
     store: Store
     images: ImageSet
     split: Split
+    split_facts: dict[str, Json]
+    """What results.json tells of the split."""
     tracker: Tracker
     seconds: dict[str, Json]
     """Wall time by stage, filled as the run goes on."""
@@ -79,17 +82,20 @@ def run(config: DictConfig, folder: Path) -> Path:
     parts = Components.of(config)
     store = Store(Path(config.paths.store))
     with timed(seconds, "data"):
-        images = parts.dataset.load()
-        split = parts.split.split(len(images.images))
+        images = parts.dataset.load(store, progress_bar=parts.runtime.progress_bar)
+        split = parts.split.split(images)
+        facts = split_facts(split, images)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True), encoding="utf-8")
+    split.save(folder / "split.npz")
     pl.seed_everything(parts.general.seed, verbose=False)
     tracker = parts.make_tracker(identity(config, parts.general, folder))
-    current = Run(config, folder, parts, store, images, split, tracker, seconds)
+    current = Run(config, folder, parts, store, images, split, facts, tracker, seconds)
     failed = True
     try:
         with timed(seconds, "target"):
-            members = images.images[split.members]
+            members = images.select(split.members)
             target = parts.target.prepare(members, store, parts.runtime, tracker.lightning)
+        refuse_drawn_membership(split, target, members)
         attacked = attack_target(current, parts.attack, target) if parts.attack else None
         outcome = report(current, target, attacked)
         failed = False
@@ -104,7 +110,7 @@ def attack_target(run: Run, attack: Attack, target: PreparedTarget) -> Attacked:
     with timed(run.seconds, "signal"):
         signals = trajectory_signals(
             target,
-            run.images.images[run.split.attacked],
+            run.images.select(run.split.attacked),
             k=attack.k,
             t_max=attack.last,
             maps=attack.kept_maps,
@@ -120,8 +126,10 @@ def attack_target(run: Run, attack: Attack, target: PreparedTarget) -> Attacked:
 
 def report(run: Run, target: PreparedTarget, attacked: Attacked | None) -> Outcome:
     """Leave results, scores and figures in the run's directory, and hand them to the tracker."""
-    pictures = [run.folder / "samples.png"]
-    shutil.copyfile(target.folder / "samples.png", pictures[0])
+    pictures = []
+    if target.samples:
+        pictures.append(run.folder / "samples.png")
+        shutil.copyfile(target.samples, pictures[0])
     header = describe(run, target, attacked)
     if attacked:
         with timed(run.seconds, "figures"):
@@ -146,19 +154,12 @@ def report(run: Run, target: PreparedTarget, attacked: Attacked | None) -> Outco
 
 def describe(run: Run, target: PreparedTarget, attacked: Attacked | None) -> dict[str, Json]:
     """The fields of results.json that tell what was run."""
-    split = run.split
     header: dict[str, Json] = {
         "attack": attacked.attack.name if attacked else None,
         "dataset": run.parts.dataset.name,
         "target": run.parts.target.name,
         "target_folder": str(target.folder),
-        "split": {
-            "members": len(split.members),
-            "holdouts": len(split.holdouts),
-            "attacked": len(split.attacked),
-            "attack_train": int(split.of_part(Part.FIT, Part.CALIBRATION).sum()),
-            "evaluation": int(split.of_part(Part.EVALUATION).sum()),
-        },
+        "split": run.split_facts,
         "seed": run.parts.general.seed,
         "timing_s": run.seconds,
     }
@@ -173,6 +174,20 @@ def describe(run: Run, target: PreparedTarget, attacked: Attacked | None) -> dic
             "trajectory": {"timesteps": signals.timesteps, "queries_per_sample": signals.queries},
         }
     return header
+
+
+def refuse_drawn_membership(split: Split, target: PreparedTarget, members: Images) -> None:
+    """Refuse to attack a target with a membership that was drawn at random after its training.
+
+    Raises:
+        UserError: saying how to state the membership.
+    """
+    if split.drawn and target.trained_on != members.digest:
+        raise UserError(
+            "The target was trained elsewhere, and not on the members that this split has drawn at random: state which "
+            "images it saw, by dataset=image_folder with dataset.members and dataset.holdout, or by split=indices "
+            "split.path=… (a run's split.npz, or a split file of the authors')."
+        )
 
 
 @contextmanager

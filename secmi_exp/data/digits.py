@@ -4,15 +4,21 @@ import numpy as np
 from pydantic.dataclasses import dataclass
 from sklearn.datasets import load_digits
 
-from secmi_exp.data.images import Dataset, ImageSet
+from secmi_exp.data.dataset import Dataset
+from secmi_exp.data.images import Pixels
+from secmi_exp.data.samples import Array
 
 
-@dataclass(frozen=True)
+def digit_pixels() -> Pixels:
+    """Pixel counts 0 … 16 spread over 0 … 255, [1797, 8, 8]."""
+    pixels: Pixels = np.rint(load_digits().images * (255 / 16)).astype(np.uint8)
+    return pixels
+
+
+@dataclass(frozen=True, kw_only=True)
 class Digits(Dataset):
-    """Pixel counts 0 … 16 spread over 0 … 255."""
+    """All 1,797 digits."""
 
-    def read(self) -> ImageSet:
-        """All 1,797 digits, [1797, 1, 8, 8]."""
-        counts = load_digits().images[:, None]
-        pixels = np.rint(counts * (255 / 16)).astype(np.uint8)
-        return ImageSet(pixels, [f"{self.name}/{row:04d}" for row in range(len(pixels))])
+    def samples(self) -> Array:
+        """Known by their row."""
+        return Array("digits", "scikit-learn digits", digit_pixels)

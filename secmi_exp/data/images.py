@@ -46,7 +46,7 @@ class Images:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over shape and content in this order, without reading a pixel: images as the store's keys name them."""
+        """SHA-256 over shape and content in this order: images as the store's keys name them."""
         content = hashlib.sha256(repr((len(self), *self.shape)).encode())
         content.update(np.ascontiguousarray(self.digests[self.rows]).data)
         return content.hexdigest()
@@ -85,7 +85,7 @@ class ImageSet:
 def pixel_digests(pixels: Pixels) -> Pixels:
     """BLAKE2b of each image [N, C, H, W], shortened to 128 bits: equal where the pixels are. [N, 16]."""
     digests = b"".join(hashlib.blake2b(image.tobytes(), digest_size=DIGEST_BYTES).digest() for image in pixels)
-    return np.frombuffer(digests, dtype=np.uint8).reshape(len(pixels), DIGEST_BYTES)
+    return np.frombuffer(bytearray(digests), dtype=np.uint8).reshape(len(pixels), DIGEST_BYTES)
 
 
 def to_model_range(images: Tensor) -> Tensor:

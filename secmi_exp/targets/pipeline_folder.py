@@ -142,8 +142,8 @@ def refuse_other_parts(index: Mapping[str, Any], path: Path) -> None:
     others = [name for name in parts if name not in ("unet", "scheduler")]
     if others:
         raise UserError(
-            f"The {index.get('_class_name')} in {path} also has a {others[0]} ({parts[others[0]]}): only an unconditional "
-            "pipeline in pixel space, which has but a unet and a scheduler, can be attacked."
+            f"The {index.get('_class_name')} in {path} also has a {others[0]} ({parts[others[0]]}): only an "
+            "unconditional pipeline in pixel space, of unet and scheduler alone, can be attacked."
         )
 
 

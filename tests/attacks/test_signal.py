@@ -1,6 +1,7 @@
 """Signals never see labels; scorers read them as they should."""
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from secmi_exp.attacks import signal
 from secmi_exp.attacks.nn import ErrorMapClassifier
 from secmi_exp.attacks.signal import Recorder, Signals
 from secmi_exp.attacks.stat import Stat
+from secmi_exp.data.images import ImageSet
 from secmi_exp.data.split import Halves, Split
 from secmi_exp.runtime import Runtime
 from tests.conftest import run_here
@@ -30,10 +32,9 @@ def test_labels_never_reach_a_signal(
     run_here(tmp_path, "+attack=stat", "target.max_steps=2")
     split = Halves.split
 
-    def shuffled(self: Halves, n: int) -> Split:
-        made = split(self, n)
-        permuted = np.random.default_rng(1).permutation(made.is_member)
-        return Split(made.members, made.holdouts, made.attacked, permuted, made.part)
+    def shuffled(self: Halves, images: ImageSet) -> Split:
+        made = split(self, images)
+        return replace(made, is_member=np.random.default_rng(1).permutation(made.is_member))
 
     monkeypatch.setattr(Halves, "split", shuffled)
     run_here(tmp_path, "+attack=stat", "target.max_steps=2")

@@ -1,19 +1,43 @@
-"""Splits: disjoint, seeded, balanced where an attack is judged, and refused where they can't be made."""
+"""Splits: disjoint, seeded, balanced where an attack is judged, as files list them, and refused where they can't be."""
 
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from secmi_exp.data.split import Halves, Part, Split
+from secmi_exp.data.images import ImageSet, pixel_digests
+from secmi_exp.data.split import Halves, Indices, Part, Split, duplicated_holdouts
 from secmi_exp.errors import UserError
 
+PARTS = {"attack_train": 0.2, "calibration": 0.25, "seed": 0}
 
-def halves(n: int, **settings: Any) -> Split:
-    defaults = {"ratio": 0.5, "members": None, "holdouts": None, "attack_train": 0.2, "calibration": 0.25, "seed": 0}
-    return Halves(**(defaults | settings)).split(n)
+
+def image_set(
+    n: int, unreadable: Sequence[int] = (), is_member: NDArray[np.bool_] | None = None, pixels: Any = None
+) -> ImageSet:
+    """n images of one pixel each, all different up to 65,536."""
+    if pixels is None:
+        pixels = np.arange(n, dtype=np.uint16).view(np.uint8).reshape(n, 1, 1, 2)
+    return ImageSet(
+        pixels, pixel_digests(pixels), [str(i) for i in range(n)], dict.fromkeys(unreadable, "?"), is_member
+    )
+
+
+def halves(n: int | ImageSet, **settings: Any) -> Split:
+    images = image_set(n) if isinstance(n, int) else n
+    return Halves(**({"ratio": 0.5, "members": None, "holdouts": None} | PARTS | settings)).split(images)
+
+
+def indices(n: int | ImageSet, **paths: Path | None) -> Split:
+    images = image_set(n) if isinstance(n, int) else n
+    settings: dict[str, Any] = {"path": None, "members": None, "holdouts": None} | PARTS | paths
+    return Indices(**settings).split(images)
 
 
 @given(n=st.integers(60, 500), ratio=st.floats(0.3, 0.7), seed=st.integers(0, 100))
@@ -44,15 +68,139 @@ def test_seed_decides_the_split() -> None:
     assert (halves(100, seed=1).members != halves(100, seed=2).members).any()
 
 
+def test_halves_leave_out_what_could_not_be_read() -> None:
+    split = halves(image_set(100, unreadable=[3, 50]))
+    assert len(split.members) + len(split.holdouts) == 98
+    assert not np.isin([3, 50], [*split.members, *split.holdouts]).any()
+
+
+def test_halves_keep_to_the_membership_that_the_dataset_states() -> None:
+    is_member = np.arange(100) % 3 == 0
+    split = halves(image_set(100, unreadable=[0], is_member=is_member), holdouts=40)
+    assert split.members.tolist() == list(range(3, 100, 3))
+    assert len(split.holdouts) == 40
+    assert not is_member[split.holdouts].any()
+    assert not split.drawn
+    assert halves(100).drawn
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"members": 0}, "empty side, 0 members"),
+        ({"members": -5}, "empty side, -5 members"),
         ({"members": 100}, "empty side, 100 members and 0 hold-outs"),
-        ({"members": 80, "holdouts": 30}, "80 members and 30 hold-outs, but the dataset has 100"),
+        ({"members": 80, "holdouts": 30}, "80 members and 30 hold-outs, but the dataset has 100 samples"),
         ({"members": 5}, "5 samples a side are too few"),
     ],
 )
 def test_impossible_splits_are_refused(settings: dict[str, int], message: str) -> None:
     with pytest.raises(UserError, match=message):
         halves(100, **settings)
+
+
+def test_more_than_the_stated_sides_have_is_refused() -> None:
+    stated = image_set(100, is_member=np.arange(100) < 60)
+    with pytest.raises(UserError, match="70 members and 40 hold-outs, but the dataset has 60 and 40"):
+        halves(stated, members=70)
+
+
+def test_a_run_saves_its_split_in_the_authors_format_and_reads_it_back(tmp_path: Path) -> None:
+    split = halves(1000, ratio=0.3)
+    split.save(tmp_path / "split.npz")
+    with np.load(tmp_path / "split.npz") as saved:
+        assert set(saved) == {"mia_train_idxs", "mia_eval_idxs", "ratio"}
+        assert saved["ratio"] == pytest.approx(0.3)
+    again = indices(1000, path=tmp_path / "split.npz")
+    assert (again.members == split.members).all()
+    assert (again.holdouts == split.holdouts).all()
+    assert not again.drawn
+
+
+@pytest.mark.parametrize("header", ["", "row\n"])
+def test_lists_in_csv_and_npy(tmp_path: Path, header: str) -> None:
+    (tmp_path / "members.csv").write_text(header + "\n".join(str(row) for row in range(40)) + "\n")
+    np.save(tmp_path / "holdouts.npy", np.arange(90, 50, -1))
+    split = indices(100, members=tmp_path / "members.csv", holdouts=tmp_path / "holdouts.npy")
+    assert split.members.tolist() == list(range(40))
+    assert split.holdouts.tolist() == list(range(51, 91))
+
+
+def test_listed_rows_that_could_not_be_read_are_left_out(tmp_path: Path) -> None:
+    np.savez(tmp_path / "split.npz", mia_train_idxs=np.arange(50), mia_eval_idxs=np.arange(50, 100), ratio=0.5)
+    split = indices(image_set(100, unreadable=[7, 60, 61]), path=tmp_path / "split.npz")
+    assert 7 not in split.members
+    assert (len(split.members), len(split.holdouts)) == (49, 48)
+
+
+@pytest.mark.parametrize(
+    ("members", "holdouts", "sentence"),
+    [
+        (range(60), range(50, 100), "10 rows both as members and as hold-outs, the first of them 50"),
+        (range(50), range(60, 120), "row 100 among its hold-outs, but the dataset has 100 samples, rows 0 … 99"),
+        (range(-1, 50), range(60, 100), "row -1 among its members"),
+        ([*range(50), 4], range(60, 100), "row 4 2 times among its members"),
+        ([], range(60, 100), "list no members"),
+        ([0.5], range(60, 100), "array of float64"),
+    ],
+)
+def test_listed_splits_that_contradict_themselves_or_the_dataset_are_refused(
+    tmp_path: Path, members: Sequence[float], holdouts: Sequence[int], sentence: str
+) -> None:
+    rows = np.array(members) if len(members) else np.array([], dtype=np.int64)
+    np.savez(tmp_path / "split.npz", mia_train_idxs=rows, mia_eval_idxs=np.array(holdouts), ratio=0.5)
+    with pytest.raises(UserError, match=sentence):
+        indices(100, path=tmp_path / "split.npz")
+
+
+class Malicious:
+    def __init__(self, file: Path):
+        self.file = file
+
+    def __reduce__(self) -> tuple[Any, tuple[Path]]:
+        return Path.touch, (self.file,)
+
+
+@pytest.mark.parametrize("name", ["split.npz", "members.npy"])
+def test_pickles_in_split_files_are_refused(tmp_path: Path, name: str) -> None:
+    executed = tmp_path / "executed"
+    evil = np.array([Malicious(executed)], dtype=object)
+    if name == "split.npz":
+        np.savez(tmp_path / name, mia_train_idxs=evil, mia_eval_idxs=evil)
+        paths = {"path": tmp_path / name}
+    else:
+        (tmp_path / name).write_bytes(pickle.dumps(evil))
+        paths = {"members": tmp_path / name, "holdouts": tmp_path / name}
+    with pytest.raises(UserError, match=f"{name} can't be read"):
+        indices(100, **paths)
+    assert not executed.exists()
+
+
+@pytest.mark.parametrize(
+    ("paths", "sentence"),
+    [
+        ({}, "here: none of them"),
+        ({"path": "a.npz", "members": "b.npy"}, "here: split.path=a.npz, split.members=b.npy"),
+        ({"path": "missing.npz"}, "missing.npz can't be read as .npz: .*No such file"),
+        ({"path": "other.npz"}, "holds rows where mia_train_idxs and mia_eval_idxs are needed"),
+        ({"path": "text.npz"}, "text.npz can't be read as .npz"),
+        ({"members": "words.csv", "holdouts": "words.csv"}, "words.csv can't be read as rows"),
+    ],
+)
+def test_files_that_hold_no_split_are_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paths: dict[str, str], sentence: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez("other.npz", rows=np.arange(3))
+    Path("text.npz").write_text("hello")
+    Path("words.csv").write_text("row\none\ntwo\n")
+    with pytest.raises(UserError, match=sentence):
+        indices(100, **{name: Path(path) for name, path in paths.items()})
+
+
+def test_holdouts_that_a_member_equals_are_found() -> None:
+    pixels = np.arange(40, dtype=np.uint8).reshape(40, 1, 1, 1).copy()
+    split = halves(image_set(40, pixels=pixels), attack_train=0.5)
+    assert len(duplicated_holdouts(split, image_set(40, pixels=pixels))) == 0
+    pixels[split.holdouts[3]] = pixels[split.members[7]]
+    assert duplicated_holdouts(split, image_set(40, pixels=pixels)).tolist() == [split.holdouts[3]]

@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 
 from secmi_exp.components import component
 from secmi_exp.data.digits import Digits
+from secmi_exp.store import Store
 from secmi_exp.targets.ddpm import DDPMTraining
 from tests.conftest import CONF, run_here
 
@@ -37,8 +38,8 @@ def test_training_sees_member_images_only(tmp_path: Path, monkeypatch: pytest.Mo
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", ["experiment=smoke"])
     digits: Digits = component(config, "dataset")
-    images = digits.load().images
-    split = component(config, "split").split(len(images))
+    image_set = digits.load(Store(tmp_path / "store"), progress_bar=False)
+    images, split = image_set.pixels, component(config, "split").split(image_set)
     trained = {image.tobytes() for image in torch.cat(seen).numpy()}
     assert trained == {image.tobytes() for image in images[split.members]}
     assert not trained & {image.tobytes() for image in images[split.holdouts]}

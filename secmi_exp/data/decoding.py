@@ -1,0 +1,147 @@
+"""Decoding: once, in parallel, into memory-mapped arrays; a killed process continues where it was."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import torch
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from secmi_exp.data.batches import SequentialOrder
+from secmi_exp.data.images import DIGEST_BYTES, ImageSet, pixel_digests
+from secmi_exp.data.preprocessing import Preprocessing
+from secmi_exp.data.samples import Samples
+from secmi_exp.errors import UserError
+from secmi_exp.store import SCRATCH, Json, write_json
+
+BATCH = 256
+SAMPLES_A_WORKER = 1000
+"""Fewer are decoded before another process has started."""
+SAVE_EVERY_S = 5.0
+"""Seconds between records of progress: the work that a killed process loses at most."""
+
+
+class DecodedBatches(Dataset[tuple[Tensor, Tensor, dict[int, str]]]):
+    """Batches of samples: pixels [B, C, H, W], digests [B, 16], and row → reason of those that could not be read."""
+
+    def __init__(self, samples: Samples, preprocessing: Preprocessing):
+        self.samples, self.preprocessing = samples, preprocessing
+
+    def __getitem__(self, rows: slice) -> tuple[Tensor, Tensor, dict[int, str]]:
+        """Decode samples start … stop."""
+        pixels = np.zeros((rows.stop - rows.start, *self.preprocessing.shape), dtype=np.uint8)
+        unreadable = {}
+        for index, row in enumerate(range(rows.start, rows.stop)):
+            try:
+                with self.samples.open(row) as image:
+                    pixels[index] = self.preprocessing(image)
+            except Exception as error:  # PIL raises a dozen kinds, by format and damage
+                unreadable[row] = str(error) or type(error).__name__
+        return torch.from_numpy(pixels), torch.from_numpy(pixel_digests(pixels)), unreadable
+
+
+def decode(
+    samples: Samples, preprocessing: Preprocessing, workspace: Path, *, skip_unreadable: bool, progress_bar: bool
+) -> None:
+    """Fill a workspace of the store with all samples, as `load` reads them.
+
+    Args:
+        samples: to be decoded.
+        preprocessing: what makes them equal in shape.
+        workspace: may hold what a killed process left.
+        skip_unreadable: note broken samples instead of stopping at the first.
+        progress_bar: whether to show one, on standard error.
+
+    Raises:
+        UserError: naming a sample that could not be read; the workspace is then empty again.
+    """
+    ids = samples.ids()
+    record = workspace / SCRATCH / "progress.json"
+    done, unreadable = 0, dict[int, str]()
+    with suppress(OSError, ValueError):
+        progress = json.loads(record.read_text(encoding="utf-8"))
+        done, unreadable = progress["done"], {int(row): why for row, why in progress["unreadable"].items()}
+    mode = "r+" if done else "w+"
+    pixels = open_memmap(workspace / "pixels.npy", mode, np.uint8, (len(ids), *preprocessing.shape))
+    digests = open_memmap(workspace / "digests.npy", mode, np.uint8, (len(ids), DIGEST_BYTES))
+
+    def save() -> None:
+        for array in (pixels, digests):
+            array.flush()
+        reasons: dict[str, Json] = {str(row): why for row, why in unreadable.items()}
+        write_json(record, {"done": done, "unreadable": reasons})
+
+    saved_at = time.monotonic()
+    for batch, batch_digests, broken in decoded_in_order(samples, preprocessing, len(ids), done, progress_bar):
+        if broken and not skip_unreadable:
+            row, why = next(iter(broken.items()))
+            shutil.rmtree(workspace)
+            raise unreadable_sample(samples.place(row), why)
+        rows = slice(done, done + len(batch))
+        pixels[rows], digests[rows] = batch.numpy(), batch_digests.numpy()
+        done = rows.stop
+        unreadable |= broken
+        if time.monotonic() - saved_at > SAVE_EVERY_S:
+            save()
+            saved_at = time.monotonic()
+    save()
+    columns = {
+        "id": pa.array(ids, pa.string()),
+        "error": pa.array([unreadable.get(row) for row in range(len(ids))], pa.string()),
+    }
+    pa.parquet.write_table(pa.table(columns), workspace / "samples.parquet")
+
+
+def decoded_in_order(
+    samples: Samples, preprocessing: Preprocessing, n: int, start: int, progress_bar: bool
+) -> Iterator[tuple[Tensor, Tensor, dict[int, str]]]:
+    """Batches from row ``start`` on, decoded by as many processes as there are processors, with a progress bar."""
+    batches: DataLoader[tuple[Tensor, Tensor, dict[int, str]]] = DataLoader(
+        DecodedBatches(samples, preprocessing),
+        sampler=SequentialOrder(n, BATCH, start),
+        batch_size=None,
+        num_workers=min(usable_processors(), (n - start) // SAMPLES_A_WORKER),
+    )
+    bar = Progress(
+        TextColumn("Decoding images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=Console(stderr=True), disable=not progress_bar,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task("", total=n, completed=start)
+        for batch in batches:
+            yield batch
+            bar.advance(task, len(batch[0]))
+
+
+def unreadable_sample(place: str, why: str) -> UserError:
+    """What to tell of a broken image."""
+    return UserError(f"The image {place} can't be read ({why}): mend it, or leave it out by dataset.on_error=skip.")
+
+
+def usable_processors() -> int:
+    """Processors that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def load(entry: Path, is_member: NDArray[np.bool_] | None) -> ImageSet:
+    """What `decode` has written, its pixels memory-mapped, and the membership that the samples state."""
+    table = pa.parquet.read_table(entry / "samples.parquet")
+    return ImageSet(
+        pixels=np.load(entry / "pixels.npy", mmap_mode="r"),
+        digests=np.load(entry / "digests.npy"),
+        ids=table["id"].to_pylist(),
+        unreadable={row: why for row, why in enumerate(table["error"].to_pylist()) if why is not None},
+        is_member=is_member,
+    )

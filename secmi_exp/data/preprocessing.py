@@ -1,0 +1,47 @@
+"""From an image file's own size and mode to the pixels that models see, as the authors' transforms do it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+from torchvision.transforms.functional import center_crop
+
+from secmi_exp.data.images import Pixels
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Colour conversion, centre crop, bilinear resize with antialiasing, in this order.
+
+    Transparency and EXIF orientation are ignored, as torchvision's readers do.
+    """
+
+    image_size: int
+    """Height and width of the outcome, in pixels."""
+    channels: int
+    """1: gray (ITU-R 601 luma); 3: RGB."""
+    crop: int | Literal["square"] | None
+    """Side of the centre crop in pixels; ``square``: the largest that fits; None: all of it, whatever its shape."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the outcome."""
+        return self.channels, self.image_size, self.image_size
+
+    def __call__(self, image: Image.Image) -> Pixels:
+        """One image as [C, H, W]; decodes it."""
+        if image.mode.startswith("I"):  # 16 bits of gray, which convert() would clip
+            image = Image.fromarray((np.asarray(image).astype(np.uint32) // 257).astype(np.uint8))
+        mode = "L" if self.channels == 1 else "RGB"
+        if image.mode != mode:
+            image = image.convert(mode)
+        if self.crop is not None:
+            side = min(image.size) if self.crop == "square" else self.crop
+            if image.size != (side, side):
+                image = center_crop(image, [side, side])
+        size = (self.image_size, self.image_size)
+        if image.size != size:
+            image = image.resize(size, Image.Resampling.BILINEAR)
+        pixels = np.asarray(image)
+        return pixels[None] if self.channels == 1 else pixels.transpose(2, 0, 1)

@@ -1,0 +1,122 @@
+"""The samples of a dataset as they lie on disk or in memory, before anything is decoded."""
+
+import hashlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from secmi_exp.data.images import Pixels
+from secmi_exp.errors import UserError
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
+
+
+class Samples(ABC):
+    """An indexed collection of images: cheap to make, since no pixel is read before it is asked for."""
+
+    is_member: NDArray[np.bool_] | None = None
+    """The membership that the dataset itself states. [N]"""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Changes when the samples change; found without decoding them."""
+
+    @abstractmethod
+    def ids(self) -> Sequence[str]:
+        """One stable, unique name a sample, [N]."""
+
+    @abstractmethod
+    def open(self, row: int) -> Image.Image:
+        """One image in its own size and mode; raises what PIL raises where it can't be read."""
+
+    def place(self, row: int) -> str:
+        """Where a person finds it."""
+        return self.ids()[row]
+
+
+@dataclass(frozen=True)
+class ImageFiles(Samples):
+    """Image files; a file's id is the path that people know it by.
+
+    The fingerprint covers ids, sizes and times of modification, as build tools do it: to read 100,000 files only to see
+    that none has changed would cost as much as to decode them.
+    """
+
+    paths: Sequence[str]
+    names: Sequence[str]
+    """The ids."""
+    is_member: NDArray[np.bool_] | None = None
+
+    def fingerprint(self) -> str:
+        """From names and stats.
+
+        Raises:
+            UserError: for a file that isn't there.
+        """
+        content = hashlib.sha256()
+        for path, name in zip(self.paths, self.names, strict=True):
+            try:
+                stat = os.stat(path)  # noqa: PTH116  (a Path for each of 100,000 files costs more than the call)
+            except OSError as error:
+                raise UserError(f"The image {path} can't be found ({error.strerror}).") from error
+            content.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        return content.hexdigest()
+
+    def ids(self) -> Sequence[str]:
+        """Their names."""
+        return self.names
+
+    def open(self, row: int) -> Image.Image:
+        """Header alone; PIL decodes when the pixels are asked for."""
+        return Image.open(self.paths[row])
+
+    def place(self, row: int) -> str:
+        """Its path."""
+        return self.paths[row]
+
+
+def image_paths(folder: Path) -> list[str]:
+    """The JPEG, PNG and WebP files in a folder and all folders below it, sorted; hidden ones are left out."""
+    found = []
+    for root, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [f"{root}/{name}" for name in files if name.lower().endswith(EXTENSIONS) and name[0] != "."]
+    return sorted(found)
+
+
+class Array(Samples):
+    """Images of equal size that a reader gives as one array.
+
+    Args:
+        name: prefix of the ids.
+        fingerprint: of what the reader reads.
+        read: gives [N, H, W] or [N, H, W, 3], uint8; called when the first sample is asked for.
+    """
+
+    def __init__(self, name: str, fingerprint: str, read: Callable[[], Pixels]):
+        self._name, self._fingerprint, self._read = name, fingerprint, read
+
+    @cached_property
+    def pixels(self) -> Pixels:
+        """What the reader gave."""
+        return self._read()
+
+    def fingerprint(self) -> str:
+        """As given."""
+        return self._fingerprint
+
+    def ids(self) -> Sequence[str]:
+        """The name and the row's number."""
+        digits = len(str(len(self.pixels) - 1))
+        return [f"{self._name}/{row:0{digits}d}" for row in range(len(self.pixels))]
+
+    def open(self, row: int) -> Image.Image:
+        """A row of the array."""
+        return Image.fromarray(self.pixels[row])

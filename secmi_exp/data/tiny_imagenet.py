@@ -1,0 +1,30 @@
+"""Tiny-ImageNet in its published layout: tiny-imagenet-200/train/CLASS/images/CLASS_NUMBER.JPEG."""
+
+from pathlib import Path
+
+from pydantic.dataclasses import dataclass
+from torchvision.datasets import ImageFolder
+
+from secmi_exp.data.dataset import Dataset
+from secmi_exp.data.samples import ImageFiles
+from secmi_exp.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyImageNet(Dataset):
+    """The training part, 500 images of each of 200 classes."""
+
+    root: Path
+    """The folder that holds tiny-imagenet-200."""
+
+    def samples(self) -> ImageFiles:
+        """In the order of torchvision's ImageFolder, which the authors' split files count in."""
+        train = self.root.absolute() / "tiny-imagenet-200/train"
+        try:
+            paths = [path for path, _ in ImageFolder(str(train)).samples]
+        except FileNotFoundError as error:
+            raise UserError(
+                f"Tiny-ImageNet is not in {train}: get {self.source}, and unpack it so that images lie at "
+                f"{train}/n01443537/images/n01443537_0.JPEG, or set dataset.root to where tiny-imagenet-200 lies."
+            ) from error
+        return ImageFiles(paths, [path.removeprefix(f"{train}/") for path in paths])

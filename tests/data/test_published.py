@@ -1,0 +1,131 @@
+"""Every published dataset, read from files in its genuine format: the authors' pixels and order, and end to end."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from hydra import compose, initialize_config_dir
+from torchvision.transforms import CenterCrop, Compose, PILToTensor, Resize
+
+from secmi_exp.components import component
+from secmi_exp.data.dataset import Dataset
+from secmi_exp.data.images import ImageSet
+from secmi_exp.errors import UserError
+from secmi_exp.store import Store
+from tests.conftest import CONF, run_here
+from tests.data.published import MAKERS, celeba, tiny_imagenet
+
+NETWORK = ["target=ddpm_small", "split.members=null", "split.holdouts=null"]
+NUMBER = 60
+
+
+def configured(name: str, *overrides: str) -> Dataset:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", [f"dataset={name}", *overrides])
+    dataset: Dataset = component(config, "dataset")
+    return dataset
+
+
+def loaded(name: str, root: Path, *overrides: str) -> ImageSet:
+    dataset = configured(name, f"paths.data={root}", *overrides)
+    return dataset.load(Store(root / "store"), progress_bar=False)
+
+
+def by_torchvision(name: str, root: Path) -> torch.Tensor:
+    """What the authors' loaders give: torchvision's reader and transforms. [N, 3, 32, 32], uint8."""
+    datasets = torchvision.datasets
+    small = Compose([Resize(32), PILToTensor()])
+    reader = {
+        "cifar10": lambda: datasets.CIFAR10(root, train=True, transform=PILToTensor()),
+        "cifar100": lambda: datasets.CIFAR100(root, train=True, transform=PILToTensor()),
+        "stl10u": lambda: datasets.STL10(root, split="unlabeled", transform=small),
+        "svhn": lambda: datasets.SVHN(root / "svhn", split="train", transform=PILToTensor()),
+        "celeba": lambda: datasets.CelebA(root, split="train", transform=Compose([CenterCrop(140), small])),
+        "tinyin": lambda: datasets.ImageFolder(root / "tiny-imagenet-200/train", transform=small),
+    }[name]()
+    return torch.stack([image for image, _ in reader])
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_pixels_and_order_are_those_of_the_authors_loaders(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    MAKERS[name](tmp_path, monkeypatch, NUMBER)
+    images = loaded(name, tmp_path)
+    assert (torch.from_numpy(np.array(images.pixels)) == by_torchvision(name, tmp_path)).all()
+    assert len(set(images.ids)) == len(images) > 40
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_whole_path_runs_on_genuine_files(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    MAKERS[name](tmp_path, monkeypatch, NUMBER)
+    attack = "nn" if name == "tinyin" else "stat"
+    short = ["target.max_steps=2", "attack.t_sec=20", "attack.t_max=20"]
+    short += ["attack.scorers.nn.min_steps=4", "attack.scorers.nn.epochs=1"] if attack == "nn" else []
+    folder = run_here(tmp_path, f"+attack={attack}", f"dataset={name}", f"paths.data={tmp_path}", *NETWORK, *short)
+    results = json.loads((folder / "results.json").read_text())
+    assert (results["dataset"], results["attack"]) == (name, attack)
+    n = len(by_torchvision(name, tmp_path))
+    assert (results["split"]["members"], results["split"]["holdouts"]) == (n // 2, n - n // 2)
+    assert np.isfinite(results["metrics"]["auc"])
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "stl10u", "svhn", "celeba"])
+def test_missing_files_are_named_with_their_source_and_place(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=str(tmp_path)) as raised:
+        loaded(name, tmp_path, "dataset.download=false")
+    assert "http" in str(raised.value)
+    assert not [*(tmp_path / "store/work").iterdir()]
+
+
+def test_a_file_that_is_not_the_published_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    MAKERS["cifar10"](tmp_path, monkeypatch, NUMBER)
+    batch = tmp_path / "cifar-10-batches-py/data_batch_3"
+    batch.write_bytes(batch.read_bytes() + b"\0")
+    with pytest.raises(UserError, match="corrupted"):
+        loaded("cifar10", tmp_path, "dataset.download=false")
+
+
+def test_missing_tiny_imagenet_is_explained_with_the_exact_place(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cs231n\.stanford\.edu/tiny-imagenet-200\.zip") as raised:
+        loaded("tinyin", tmp_path)
+    assert f"{tmp_path}/tiny-imagenet-200/train/n01443537/images/n01443537_0.JPEG" in str(raised.value)
+
+
+def test_tiny_imagenet_ids_are_paths(tmp_path: Path) -> None:
+    files = tiny_imagenet(tmp_path, 8)
+    train = tmp_path / "tiny-imagenet-200/train"
+    assert list(loaded("tinyin", tmp_path).ids) == [str(file.relative_to(train)) for file in files]
+
+
+def test_celeba_is_its_training_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = celeba(tmp_path, monkeypatch, 8)
+    assert list(loaded("celeba", tmp_path).ids) == [f"celeba/{file.name}" for file in files]
+
+
+def test_a_second_start_needs_neither_the_published_files_nor_their_checksums(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    MAKERS["cifar10"](tmp_path, monkeypatch, NUMBER)
+    first = loaded("cifar10", tmp_path)
+    (tmp_path / "cifar-10-batches-py").rename(tmp_path / "elsewhere")
+    again = loaded("cifar10", tmp_path)
+    assert isinstance(again.pixels, np.memmap)
+    assert (again.pixels == first.pixels).all()
+
+
+@pytest.mark.parametrize(("name", "shape"), [("lfw", (100, 1, 24, 24)), ("digits", (1797, 1, 8, 8))])
+def test_bundled_images_need_no_files(name: str, shape: tuple[int, ...], tmp_path: Path) -> None:
+    assert loaded(name, tmp_path).pixels.shape == shape
+
+
+def test_every_dataset_names_source_licence_size_and_channels() -> None:
+    for file in (CONF / "dataset").glob("*.yaml"):
+        dataset = configured(file.stem, "dataset.path=x") if file.stem == "image_folder" else configured(file.stem)
+        assert dataset.source
+        assert dataset.licence
+        assert dataset.image_size >= 8
+        assert dataset.channels in (1, 3)
