@@ -95,7 +95,8 @@ def read_flags(path: Path) -> Flags:
     """Read a flag file as absl writes it: ``--name=value``, ``--name`` or ``--noname``; a list repeats its flag.
 
     Raises:
-        UserError: for a file that can't be read, lines that are no flags, and values that their code doesn't have.
+        UserError: for a file that can't be read, lines that are no flags, and values that their code doesn't have or
+            diffusers' network can't express.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -116,13 +117,19 @@ def read_flags(path: Path) -> Flags:
         given.setdefault(flag[1], []).append(flag[2] or "")
     values = {name: every if name in ("ch_mult", "attn") else every[-1] for name, every in given.items()}
     try:
-        return TypeAdapter(Flags).validate_python(values)
+        flags = TypeAdapter(Flags).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(
             f"The flag --{first['loc'][0]}={first['input']} of {path} can't be used: "
             f"{first['msg'][0].lower()}{first['msg'][1:]}."
         ) from error
+    if flags.ch_mult[0] != 1:
+        raise UserError(
+            f"The flags --ch_mult={list(flags.ch_mult)} of {path} widen the first level, which diffusers' UNet2DModel "
+            "can't express: only checkpoints whose first --ch_mult is 1 can be attacked."
+        )
+    return flags
 
 
 SIDES = {"down_blocks": "downblocks", "mid_block": "middleblocks", "up_blocks": "upblocks"}

@@ -154,7 +154,7 @@ def _found(pipeline: PipelineFolder) -> PreparedTarget:
             check(pipeline.path)
         except Damaged as damage:
             raise UserError(f"The target in {pipeline.path} is damaged ({damage}): train it again.") from damage
-        trained_on = read_json(pipeline.path / MANIFEST)["key"]["inputs"].get("members")
+        trained_on = read_json(pipeline.path / MANIFEST).get("key", {}).get("inputs", {}).get("members")
     return PreparedTarget(
         pipeline.path,
         pipeline.key({}).digest,

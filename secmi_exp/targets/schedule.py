@@ -82,9 +82,9 @@ class Schedule:
         >>> import torch
         >>> x_0, eps = torch.tensor([2.0]), torch.tensor([1.0])
         >>> x_t = 0.6 * x_0 + 0.8 * eps
-        >>> Schedule([0.36], "sample").noise(x_0, x_t, 0).item()
+        >>> round(Schedule([0.36], "sample").noise(x_0, x_t, 0).item(), 6)
         1.0
-        >>> Schedule([0.36], "v_prediction").noise(0.6 * eps - 0.8 * x_0, x_t, 0).item()
+        >>> round(Schedule([0.36], "v_prediction").noise(0.6 * eps - 0.8 * x_0, x_t, 0).item(), 6)
         1.0
         """
         if self.prediction == "epsilon":

@@ -43,8 +43,8 @@ def unreadable(path: Path, error: BaseException) -> UserError:
     cause = root(error)
     if isinstance(cause, pickle.UnpicklingError):
         return UserError(
-            f"{path} is refused, because it is a pickle that asks for more than weights ({reason(cause)}), which could "
-            "execute any code: have it saved as a plain state dict or as safetensors."
+            f"{path} is refused, because it is no pickle of weights alone ({reason(cause)}) and any other could "
+            "execute code: have it saved as a plain state dict or as safetensors."
         )
     return UserError(f"{path} can't be read ({reason(cause)}): is it complete, and of the format that target names?")
 

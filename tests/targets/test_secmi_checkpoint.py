@@ -1,0 +1,175 @@
+"""A checkpoint of the authors' that can't be used: one sentence that says why, and a store without a trace of it."""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+
+from secmi_exp.errors import UserError
+from secmi_exp.store import Store
+from secmi_exp.targets.authors_format import Flags
+from secmi_exp.targets.secmi_checkpoint import SecMICheckpoint
+from tests.targets.authors_network import random_weights, save_checkpoint
+from tests.targets.preparing import CPU, images, is_empty, prepare
+
+FLAGS = Flags(ch=32, ch_mult=(1, 2), attn=(1,), num_res_blocks=1, img_size=8)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return save_checkpoint(tmp_path, FLAGS, ema_model=random_weights(FLAGS, 0), net_model=random_weights(FLAGS, 1))
+
+
+class Opens:
+    """What an attacker puts into a pickle: unpickling it makes a folder."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self.folder),)
+
+
+def change(path: Path, name: str, value: object) -> None:
+    """Replace one weight of the averaged ones; None removes it."""
+    checkpoint = torch.load(path, weights_only=True)
+    if value is None:
+        del checkpoint["ema_model"][name]
+    else:
+        checkpoint["ema_model"][name] = value
+    torch.save(checkpoint, path)
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def replace_flag(path: Path, old: str, new: str) -> None:
+    flags = path.with_name("flagfile.txt")
+    assert old in flags.read_text()
+    flags.write_text(flags.read_text().replace(old, new))
+
+
+def refusal(folder: Path, checkpoint: Path) -> str:
+    """The one sentence, after which the store is as empty as before."""
+    with pytest.raises(UserError) as refused:
+        prepare(SecMICheckpoint("theirs", checkpoint, "ema"), folder / "store", 3, 8, 8)
+    assert is_empty(folder / "store")
+    message, *more = str(refused.value).splitlines()
+    assert not more
+    return message
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (Path.unlink, r"There is no checkpoint .*ckpt.pt: set target.path"),
+        (lambda path: path.with_name("flagfile.txt").unlink(), r"flags can't be read from .*flagfile.txt \(.*\): put"),
+        (truncate, r"ckpt.pt can't be read \(.*\): is it complete"),
+        (lambda path: path.write_bytes(b""), r"ckpt.pt can't be read"),
+        (lambda path: path.write_text("no checkpoint at all"), r"ckpt.pt is refused, because it is no pickle"),
+        (
+            lambda path: torch.save(torch.zeros(3), path),
+            r"ckpt.pt holds a Tensor instead of a checkpoint with ema_model",
+        ),
+        (lambda path: torch.save({"model": {}, "step": 1}, path), r"ckpt.pt has no ema_model but model, step: set"),
+    ],
+)
+def test_what_is_no_checkpoint_is_refused(
+    tmp_path: Path, checkpoint: Path, damage: Callable[[Path], object], message: str
+) -> None:
+    damage(checkpoint)
+    assert re.search(message, refusal(tmp_path, checkpoint))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("head.weight", None, "head.weight has no place in the checkpoint and the shape [32, 3, 3, 3] by the flags"),
+        ("more", torch.ones(2), "more has the shape [2] in the checkpoint and no place by the flags"),
+        ("head.bias", torch.ones(7), "head.bias has the shape [7] in the checkpoint and the shape [32] by the flags"),
+        ("head.bias", "text", "head.bias has the shape [] in the checkpoint and the shape [32] by the flags"),
+    ],
+)
+def test_weights_that_contradict_the_flags_are_refused(
+    tmp_path: Path, checkpoint: Path, name: str, value: object, message: str
+) -> None:
+    change(checkpoint, name, value)
+    flags = "The weights contradict the flags (T=1000, ch=32, ch_mult=[1, 2], attn=[1], num_res_blocks=1): "
+    assert flags + message in refusal(tmp_path, checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "--ch=32",
+            "--ch=64",
+            "ch=64.* head.weight has the shape .32, 3, 3, 3. .* the shape .64, 3, 3, 3. by the flags",
+        ),
+        ("--T=1000", "--T=500", "T=500.* the shape .1000, 32. in the checkpoint and the shape .500, 32. by the flags"),
+        ("--attn=1", "--attn=0", "attn=.0..*: downblocks.0.attn.* has no place in the checkpoint"),
+        ("--num_res_blocks=1", "--num_res_blocks=2", "num_res_blocks=2.*has no place in the checkpoint"),
+        ("--ch=32", "--ch=20", "diffusers refuses the network of .*flagfile.txt: .*divisible"),
+        ("--ch=32", "--ch=few", "The flag --ch=few of .* can't be used: input should be a valid integer"),
+        ("--ch=32", "ch 32", "'ch 32', is no flag of the form --name=value"),
+    ],
+)
+def test_flags_that_contradict_the_weights_are_refused(
+    tmp_path: Path, checkpoint: Path, old: str, new: str, message: str
+) -> None:
+    replace_flag(checkpoint, old, new)
+    assert re.search(message, refusal(tmp_path, checkpoint))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_that_would_execute_code_is_refused(tmp_path: Path, checkpoint: Path, zipped: bool) -> None:
+    malicious = {"ema_model": {"head.weight": Opens(tmp_path / "opened")}}
+    torch.save(malicious, checkpoint, _use_new_zipfile_serialization=zipped)
+    assert re.search("ckpt.pt is refused, .*mkdir.* could execute code: have it", refusal(tmp_path, checkpoint))
+    assert not (tmp_path / "opened").exists()
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 16), (1, 8, 8), (3, 8, 16)])
+def test_images_of_another_shape_are_refused_with_both(
+    tmp_path: Path, checkpoint: Path, shape: tuple[int, ...]
+) -> None:
+    channels, height, width = shape
+    theirs, ours = "3 channels and 8×8 pixels", f"{channels} channels and {height}×{width} pixels"
+    with pytest.raises(UserError, match=re.escape(theirs) + ".*" + re.escape(ours)):
+        prepare(SecMICheckpoint("theirs", checkpoint, "ema"), tmp_path / "store", *shape)
+    assert is_empty(tmp_path / "store")
+
+
+def test_a_checkpoint_is_converted_once_for_each_kind_of_weights_and_each_content(
+    tmp_path: Path, checkpoint: Path
+) -> None:
+    def digest(weights: Literal["ema", "net"]) -> str:
+        prepared = prepare(SecMICheckpoint("theirs", checkpoint, weights), tmp_path / "store", 3, 8, 8)
+        assert (prepared.trained_on, prepared.samples) == (None, None)
+        return prepared.digest
+
+    first = digest("ema")
+    assert digest("ema") == first
+    assert len(list((tmp_path / "store" / "target").iterdir())) == 1
+    assert digest("net") != first
+    change(checkpoint, "head.bias", torch.ones(32))
+    assert digest("ema") != first
+
+
+def test_a_network_that_predicts_the_image_is_converted_as_such(tmp_path: Path, checkpoint: Path) -> None:
+    target = SecMICheckpoint("theirs", checkpoint, "ema")
+    noise = target.prepare(images(3, 8, 8), Store(tmp_path / "store"), CPU, None).load()
+    replace_flag(checkpoint, "--mean_type=epsilon", "--mean_type=xstart")
+    again = SecMICheckpoint("theirs", checkpoint, "ema")
+    image = again.prepare(images(3, 8, 8), Store(tmp_path / "store"), CPU, None).load()
+    x = torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        expected = (x - noise.alphas_cumprod[50] ** 0.5 * noise.predict_noise(x, 50)) / (
+            1 - noise.alphas_cumprod[50]
+        ) ** 0.5
+        torch.testing.assert_close(image.predict_noise(x, 50), expected)
