@@ -1,5 +1,7 @@
-"""Targets prepared as a run prepares them."""
+"""Targets prepared as a run prepares them, and what an attacker would have them read."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,16 @@ def images(*shape: int) -> Images:
 def prepare(target: Target, store: Path, *shape: int) -> PreparedTarget:
     """For images of this shape."""
     return target.prepare(images(*shape), Store(store), CPU, None)
+
+
+class Opens:
+    """What an attacker puts into a pickle: unpickling it makes a folder."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self.folder),)
 
 
 def is_empty(store: Path) -> bool:

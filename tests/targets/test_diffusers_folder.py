@@ -18,7 +18,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.store import Store
 from secmi_exp.targets.diffusers_folder import DiffusersFolder
 from secmi_exp.targets.schedule import NoiseSchedule
-from tests.targets.preparing import CPU, images, is_empty, prepare
+from tests.targets.preparing import CPU, Opens, images, is_empty, prepare
 
 SAFETENSORS, BIN = "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"
 PAPER = NoiseSchedule(num_train_timesteps=1000, beta_schedule="linear", beta_start=1e-4, beta_end=0.02)
@@ -179,16 +179,6 @@ def test_pickled_weights_and_old_names_of_attention_are_read(tmp_path: Path) -> 
     assert torch.equal(predictor.predict_noise(x, 7), unet(x, 7).sample)
 
 
-class Opens:
-    """What an attacker puts into a pickle: unpickling it makes a folder."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-
-    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
-        return os.mkdir, (str(self.folder),)
-
-
 def change_weights(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
     weights = load_file(folder / "unet" / SAFETENSORS)
     change(weights)
@@ -201,9 +191,13 @@ def change_json(path: Path, **values: object) -> None:
 
 def refusal(folder: Path | str, store: Path, *shape: int) -> str:
     """The one sentence of a run on this folder, after which the store is as empty as before."""
-    with pytest.raises(UserError) as refused:
+
+    def attack() -> None:
         prepared = prepare(target(folder), store, *shape)
         trajectory_signals(prepared, images(*shape), k=10, t_max=20, maps=[20], store=Store(store), runtime=CPU)
+
+    with pytest.raises(UserError) as refused:
+        attack()
     assert is_empty(store)
     message, *more = str(refused.value).splitlines()
     assert not more

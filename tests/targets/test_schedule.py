@@ -1,5 +1,8 @@
 """Noise schedules of any scheduler, and the noise behind ε, v and x_0."""
 
+import json
+from typing import Any
+
 import diffusers
 import pytest
 import torch
@@ -10,6 +13,14 @@ from secmi_exp.errors import UserError
 from secmi_exp.targets.schedule import Prediction, Schedule
 
 LINEAR = {"num_train_timesteps": 100, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
+
+
+def described(scheduler: diffusers.SchedulerMixin) -> dict[str, Any]:
+    """As diffusers writes it into a pipeline's folder."""
+    description: dict[str, Any] = json.loads(scheduler.to_json_string())
+    return description
+
+
 VALUES = st.floats(-3, 3)
 
 
@@ -30,7 +41,7 @@ def test_every_prediction_tells_the_same_noise(x_0: float, eps: float, alpha_bar
 def test_the_noise_is_the_one_that_diffusers_steps_with(prediction: Prediction) -> None:
     scheduler = diffusers.DDIMScheduler(**LINEAR, prediction_type=prediction, clip_sample=False)
     scheduler.set_timesteps(100)
-    schedule = Schedule.of(scheduler.config)
+    schedule = Schedule.of(described(scheduler))
     x_t, output = torch.randn(2, 4, 3, 8, 8, dtype=torch.float64)
     x_0 = scheduler.step(output, 50, x_t).pred_original_sample
     alpha_bar = schedule.alphas_cumprod[50]
@@ -43,8 +54,8 @@ def test_the_noise_is_the_one_that_diffusers_steps_with(prediction: Prediction) 
     "DPMSolverMultistepScheduler", "UniPCMultistepScheduler",
 ])  # fmt: skip
 def test_the_way_of_sampling_makes_no_difference(name: str) -> None:
-    expected = Schedule.of(diffusers.DDPMScheduler(**LINEAR).config)
-    assert Schedule.of(getattr(diffusers, name)(**LINEAR).config) == expected
+    expected = Schedule.of(described(diffusers.DDPMScheduler(**LINEAR)))
+    assert Schedule.of(described(getattr(diffusers, name)(**LINEAR))) == expected
     assert expected.alphas_cumprod[0] == pytest.approx(1 - 1e-4)
     assert len(expected.alphas_cumprod) == 100
 

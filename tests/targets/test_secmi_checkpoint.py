@@ -10,11 +10,10 @@ import pytest
 import torch
 
 from secmi_exp.errors import UserError
-from secmi_exp.store import Store
 from secmi_exp.targets.authors_format import Flags
 from secmi_exp.targets.secmi_checkpoint import SecMICheckpoint
 from tests.targets.authors_network import random_weights, save_checkpoint
-from tests.targets.preparing import CPU, images, is_empty, prepare
+from tests.targets.preparing import Opens, is_empty, prepare
 
 FLAGS = Flags(ch=32, ch_mult=(1, 2), attn=(1,), num_res_blocks=1, img_size=8)
 
@@ -22,16 +21,6 @@ FLAGS = Flags(ch=32, ch_mult=(1, 2), attn=(1,), num_res_blocks=1, img_size=8)
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     return save_checkpoint(tmp_path, FLAGS, ema_model=random_weights(FLAGS, 0), net_model=random_weights(FLAGS, 1))
-
-
-class Opens:
-    """What an attacker puts into a pickle: unpickling it makes a folder."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-
-    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
-        return os.mkdir, (str(self.folder),)
 
 
 def change(path: Path, name: str, value: object) -> None:
@@ -163,10 +152,9 @@ def test_a_checkpoint_is_converted_once_for_each_kind_of_weights_and_each_conten
 
 def test_a_network_that_predicts_the_image_is_converted_as_such(tmp_path: Path, checkpoint: Path) -> None:
     target = SecMICheckpoint("theirs", checkpoint, "ema")
-    noise = target.prepare(images(3, 8, 8), Store(tmp_path / "store"), CPU, None).load()
+    noise = prepare(target, tmp_path / "store", 3, 8, 8).load()
     replace_flag(checkpoint, "--mean_type=epsilon", "--mean_type=xstart")
-    again = SecMICheckpoint("theirs", checkpoint, "ema")
-    image = again.prepare(images(3, 8, 8), Store(tmp_path / "store"), CPU, None).load()
+    image = prepare(SecMICheckpoint("theirs", checkpoint, "ema"), tmp_path / "store", 3, 8, 8).load()
     x = torch.randn(2, 3, 8, 8)
     with torch.no_grad():
         expected = (x - noise.alphas_cumprod[50] ** 0.5 * noise.predict_noise(x, 50)) / (
