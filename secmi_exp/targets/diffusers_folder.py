@@ -21,6 +21,7 @@ from secmi_exp.targets.pipeline_folder import (
     NETWORK_CONFIG,
     PIPELINE_CONFIG,
     SCHEDULER_CONFIG,
+    SUFFIXES,
     WEIGHTS,
     PipelineFolder,
     refuse_other_images,
@@ -31,7 +32,7 @@ from secmi_exp.targets.weights import reason
 
 log = logging.getLogger(__name__)
 
-NETWORK_FILES = (NETWORK_CONFIG, f"{WEIGHTS}.safetensors", f"{WEIGHTS}.bin")
+NETWORK_FILES = (NETWORK_CONFIG, *(f"{WEIGHTS}{suffix}" for suffix in SUFFIXES))
 FETCHED = [
     PIPELINE_CONFIG,
     *(f"{folder}{file}" for folder in ("", "unet/") for file in NETWORK_FILES),

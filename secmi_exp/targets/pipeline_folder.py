@@ -22,6 +22,7 @@ NETWORK_CONFIG = "config.json"
 SCHEDULER_CONFIG = "scheduler_config.json"
 PIPELINE_CONFIG = "model_index.json"
 WEIGHTS = "diffusion_pytorch_model"
+SUFFIXES = (".safetensors", ".bin")
 
 VERSION = 1
 """Of how a folder is read; raised when the same files would predict other noise."""
@@ -66,10 +67,10 @@ class PipelineFolder:
         )
 
     @property
-    def _weights(self) -> list[Path]:
-        """The files that the network is read from, safetensors preferred."""
-        safe = sorted(self.network_path.glob(f"{WEIGHTS}*.safetensors"))
-        return safe or sorted(self.network_path.glob(f"{WEIGHTS}*.bin"))
+    def _weights(self) -> Path | None:
+        """The file that the network is read from, safetensors preferred."""
+        files = (self.network_path / f"{WEIGHTS}{suffix}" for suffix in SUFFIXES)
+        return next(filter(Path.is_file, files), None)
 
     def key(self, reading: Mapping[str, Json]) -> Key:
         """What decides the noise that is predicted.
@@ -77,9 +78,9 @@ class PipelineFolder:
         Args:
             reading: settings that the folder itself doesn't tell, such as the range of the pixels.
         """
-        described = [self.network_path / NETWORK_CONFIG, *([self.scheduler_path] if self.scheduler_path else [])]
-        files = {file.relative_to(self.path).as_posix(): file_digest(file) for file in [*described, *self._weights]}
-        return Key("pipeline_folder", VERSION, reading, files)
+        files = filter(None, (self.network_path / NETWORK_CONFIG, self.scheduler_path, self._weights))
+        digests = {file.relative_to(self.path).as_posix(): file_digest(file) for file in files}
+        return Key("pipeline_folder", VERSION, reading, digests)
 
     def schedule(self, alone: Mapping[str, Any] | None = None) -> Schedule:
         """The scheduler's ᾱ and prediction.
@@ -104,25 +105,25 @@ class PipelineFolder:
             UserError: for weights that can't be read, that are no mere weights, or that don't fit the description.
         """
         weights = self._weights
-        if not weights:
+        if weights is None:
             raise UserError(f"{self.network_path.absolute()} holds no {WEIGHTS}.safetensors or .bin: add the weights.")
         try:
             network, found = UNet2DModel.from_pretrained(
                 self.network_path,
-                use_safetensors=weights[0].suffix == ".safetensors",
+                use_safetensors=weights.suffix == SUFFIXES[0],
                 local_files_only=True,
                 low_cpu_mem_usage=False,  # which would need accelerate
                 ignore_mismatched_sizes=True,  # so that they are told like the others
                 output_loading_info=True,
             )
         except Exception as error:  # diffusers, safetensors and torch each raise their own
-            raise unreadable(weights[0], error) from error
+            raise unreadable(weights, error) from error
         for what in ("missing", "unexpected", "mismatched"):
             for key in found[f"{what}_keys"]:
                 name, *shapes = [key] if isinstance(key, str) else key
                 detail = " has the shapes {} and {}".format(*map(list, shapes)) if shapes else f" is {what}"
                 raise UserError(
-                    f"The weights in {weights[0]} contradict the {NETWORK_CONFIG} beside them: {name}{detail}; put the "
+                    f"The weights in {weights} contradict the {NETWORK_CONFIG} beside them: {name}{detail}; put the "
                     f"{NETWORK_CONFIG} of the same network there."
                 )
         return network.eval()

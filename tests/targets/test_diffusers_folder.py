@@ -87,8 +87,10 @@ def test_v_and_x_0_give_the_noise_of_the_same_model(
         torch.testing.assert_close(other.predict_noise(x, t), eps.predict_noise(x, t), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("scheduler", [DDPMScheduler(300), DDIMScheduler(300), PNDMScheduler(300)])
-@pytest.mark.parametrize(("channels", "size"), [(1, 8), (3, (8, 16)), (3, None)])
+@pytest.mark.parametrize(
+    ("scheduler", "channels", "size"),
+    [(DDPMScheduler(300), 1, 8), (DDIMScheduler(300), 3, (8, 16)), (PNDMScheduler(300), 3, None)],
+)
 @torch.no_grad()
 def test_a_pipeline_is_attacked_with_its_own_network_and_schedule(
     tmp_path: Path, scheduler: SchedulerMixin, channels: int, size: int | tuple[int, int] | None
