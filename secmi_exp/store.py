@@ -169,8 +169,8 @@ class Store:
             build(workspaces)
         except BaseException:
             for workspace in workspaces.values():
-                if not any(path.is_file() for path in workspace.rglob("*")):  # nothing to continue with
-                    shutil.rmtree(workspace, ignore_errors=True)
+                if not any(path.is_file() for path in workspace.rglob("*")):  # nothing to continue from
+                    shutil.rmtree(workspace)
             raise
         for key in missing:
             write_manifest(workspaces[key.digest], key, time.monotonic() - started)

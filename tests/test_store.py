@@ -88,6 +88,15 @@ def test_a_failed_build_leaves_no_entry_but_its_workspace(tmp_path: Path) -> Non
     assert (Store(tmp_path).obtain(KEY, go_on).path / "content.txt").read_text() == "whole"
 
 
+def test_a_build_that_fails_before_it_wrote_anything_leaves_nothing(tmp_path: Path) -> None:
+    def fail(workspace: Path) -> None:
+        raise UserError("refused")
+
+    with pytest.raises(UserError):
+        Store(tmp_path).obtain(KEY, fail)
+    assert list((tmp_path / "work").iterdir()) == []
+
+
 def _slow_build(root: Path, builds: Path) -> None:
     def build(workspaces: dict[str, Path]) -> None:
         with builds.open("a") as file:

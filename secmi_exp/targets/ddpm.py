@@ -5,7 +5,7 @@ Source: Ho et al., "Denoising Diffusion Probabilistic Models" (NeurIPS 2020), al
 
 import logging
 from dataclasses import asdict
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,11 +25,12 @@ from secmi_exp.data.batches import TrainingBatchesAndNoise
 from secmi_exp.data.images import Images, to_model_range
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import Runtime
-from secmi_exp.store import Json, Key, Store
+from secmi_exp.store import MANIFEST, Damaged, Json, Key, Store, check
 from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.targets.pipeline_folder import PipelineFolder, blank_network, refuse_other_images
 from secmi_exp.targets.schedule import NoiseSchedule
-from secmi_exp.targets.trained import Trained
 from secmi_exp.targets.unconditional import Unconditional
+from secmi_exp.targets.weights import read_json
 from secmi_exp.training import fit, seed_step
 
 log = logging.getLogger(__name__)
@@ -45,11 +46,11 @@ Settings = dict[str, bool | int | float | str | list[int] | list[str] | None]
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class DDPM:
-    """The recipe by which a target is trained; its fields are those of ``conf/target/ddpm.yaml``."""
+    """The recipe by which a target is trained, or one that is trained already; its fields are those of
+    ``conf/target/ddpm.yaml``."""
 
     name: str
     path: Path | None
-    """A target trained before, which is attacked as it is."""
     network: Settings
     """Arguments of `UNet2DModel`."""
     schedule: NoiseSchedule
@@ -68,7 +69,22 @@ class DDPM:
     @property
     def timesteps(self) -> int:
         """T of the schedule."""
-        return Trained.at(self.path).timesteps if self.path else self.schedule.num_train_timesteps
+        return len(self._trained.schedule().alphas_cumprod) if self._trained else self.schedule.num_train_timesteps
+
+    @cached_property
+    def _trained(self) -> PipelineFolder | None:
+        """What `path` leads to: a folder of weights, or the run's directory that tells where they are."""
+        if self.path is None:
+            return None
+        results = self.path / "results.json"
+        if not results.is_file():
+            return PipelineFolder.of(self.path.absolute())
+        folder = read_json(results).get("target_folder")
+        if not isinstance(folder, str) or not Path(folder).is_dir():
+            raise UserError(
+                f"The target of the run {self.path} isn't there any more ({folder}): set target.path to its folder."
+            )
+        return PipelineFolder.of(Path(folder))
 
     def key(self, members: Images, runtime: Runtime) -> Key:
         """What decides the weights."""
@@ -78,21 +94,17 @@ class DDPM:
         return Key("target", VERSION, config, {"members": members.digest})
 
     def prepare(self, members: Images, store: Store, runtime: Runtime, logger: Logger | None) -> PreparedTarget:
-        """Train on the members, or find the weights in the store, or at ``path``.
+        """Read what was trained before, find it in the store, or train on the members.
 
         Raises:
-            UserError: for settings that diffusers or torch refuse, for training that diverges, and for a path
-                without a target for such images.
+            UserError: for images of another shape than the network's, settings that diffusers or torch refuse, training
+                that diverges, and a `path` without trained weights.
         """
-        if self.path:
-            return Trained.at(self.path).prepare(members)
-        levels = self.network.get("block_out_channels")
-        halvings = len(levels) - 1 if isinstance(levels, list) else 0
-        if members.shape[1] % 2**halvings:
-            raise UserError(
-                f"dataset.image_size={members.shape[1]} is no multiple of {2**halvings}, and target.network halves its "
-                f"images {halvings} times."
-            )
+        if self._trained:
+            refuse_other_images(self._trained.network, members, f"The network in {self._trained.path}")
+            return _found(self._trained)
+        network = blank_network(self.network, "target.network")
+        refuse_other_images(network, members, "The network that target.network describes")
         key = self.key(members, runtime)
         entry = store.obtain(key, lambda workspace: self._train(members, workspace, runtime, logger))
         return PreparedTarget(
@@ -132,6 +144,24 @@ class DDPM:
         # Lightning's callback has by now put the averaged weights into the network.
         save_image(module.sample(torch.from_numpy(x_T)), workspace / "samples.png", nrow=4)
         DDPMPipeline(unet=module.network, scheduler=module.scheduler).save_pretrained(workspace)
+
+
+def _found(pipeline: PipelineFolder) -> PreparedTarget:
+    """A target that was trained before, with what its store's manifest tells of it where that lies beside it."""
+    trained_on, samples = None, pipeline.path / "samples.png"
+    if (pipeline.path / MANIFEST).is_file():
+        try:
+            check(pipeline.path)
+        except Damaged as damage:
+            raise UserError(f"The target in {pipeline.path} is damaged ({damage}): train it again.") from damage
+        trained_on = read_json(pipeline.path / MANIFEST).get("key", {}).get("inputs", {}).get("members")
+    return PreparedTarget(
+        pipeline.path,
+        pipeline.key({}).digest,
+        load=partial(Unconditional, pipeline.path),
+        trained_on=trained_on,
+        samples=samples if samples.is_file() else None,
+    )
 
 
 class DDPMTraining(pl.LightningModule):

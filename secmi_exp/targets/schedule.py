@@ -1,21 +1,29 @@
-"""Noise schedules as diffusers' schedulers hold them."""
+"""The noise schedule that a network was trained with, and how its output becomes a prediction of the noise.
 
+Source of v: Salimans and Ho, "Progressive Distillation for Fast Sampling of Diffusion Models" (ICLR 2022).
+"""
+
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import diffusers
-from diffusers import SchedulerMixin
+import pydantic.dataclasses
 from pydantic import ConfigDict, PositiveFloat, PositiveInt
-from pydantic.dataclasses import dataclass as checked_dataclass
+from torch import Tensor
 
-from secmi_exp.diffusion.ddim import Prediction, alphas_cumprod_from_betas
+from secmi_exp.diffusion.ddim import alphas_cumprod_from_betas
 from secmi_exp.errors import UserError
+from secmi_exp.targets.weights import reason
+
+Prediction = Literal["epsilon", "v_prediction", "sample"]
+"""What a network is trained to give: ε, v = √ᾱ_t ε − √(1−ᾱ_t) x_0, or x_0; in diffusers' words."""
 
 
-@checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class NoiseSchedule:
-    """Arguments of `DDPMScheduler`, as a config gives them."""
+    """Arguments of `DDPMScheduler`."""
 
     num_train_timesteps: PositiveInt
     beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"]
@@ -25,31 +33,61 @@ class NoiseSchedule:
 
 @dataclass(frozen=True)
 class Schedule:
-    """What of a scheduler an attack reads."""
+    """ᾱ, and what the network predicts."""
 
     alphas_cumprod: list[float]
     """ᾱ_0 … ᾱ_{T−1}."""
     prediction: Prediction
-    """What the network predicts."""
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Schedule":
-        """From a scheduler's configuration, as diffusers writes it.
+        """The schedule of any of diffusers' schedulers, whichever way of sampling it stands for.
+
+        Args:
+            config: what diffusers wrote for the scheduler.
 
         Raises:
-            UserError: for a scheduler that isn't diffusers' or has no ᾱ, and a prediction other than ε, v and x_0.
+            UserError: for a scheduler without ᾱ, and for a prediction that is none of ε, v and x_0.
         """
-        name = str(config.get("_class_name"))
-        kind: Any = getattr(diffusers, name, None)
-        if not (isinstance(kind, type) and issubclass(kind, SchedulerMixin)):
-            raise UserError(f"The scheduler {name} is none of diffusers {diffusers.__version__}.")
-        scheduler: Any = kind.from_config(dict(config))  # type: ignore[attr-defined]
-        betas = getattr(scheduler, "betas", None)
-        if betas is None:
-            raise UserError(f"The scheduler {name} has no β schedule, so SecMI's DDIM steps can't be taken with it.")
-        prediction = config.get("prediction_type", "epsilon")
-        if prediction not in ("epsilon", "v_prediction", "sample"):
+        name = config.get("_class_name")
+        kind = getattr(diffusers, str(name), None)
+        if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
             raise UserError(
-                f"The scheduler predicts {prediction!r}, which is none of epsilon, v_prediction and sample."
+                f"The scheduler {name} is none that diffusers {diffusers.__version__} knows: use a DDPMScheduler."
             )
-        return cls(alphas_cumprod_from_betas(betas).tolist(), prediction)
+        try:
+            scheduler: Any = kind.from_config(dict(config))  # type: ignore[attr-defined]
+        except (TypeError, ValueError, NotImplementedError) as error:
+            raise UserError(f"diffusers refuses the settings of the scheduler {name} ({reason(error)}).") from error
+        if not (hasattr(scheduler, "betas") and hasattr(scheduler, "alphas_cumprod")):
+            raise UserError(f"The scheduler {name} has no ᾱ, which SecMI's steps are made of: use a DDPMScheduler.")
+        prediction = scheduler.config.get("prediction_type", "epsilon")
+        if prediction not in get_args(Prediction):
+            raise UserError(
+                f"The scheduler {name} has prediction_type={prediction!r}, from which no noise can be had: it must be "
+                f"one of {', '.join(get_args(Prediction))}."
+            )
+        return cls(alphas_cumprod_from_betas(scheduler.betas).tolist(), prediction)
+
+    def noise(self, output: Tensor, x_t: Tensor, t: int) -> Tensor:
+        """ε of a network's output at timestep t.
+
+        From v: ε = √ᾱ_t v + √(1−ᾱ_t) x_t. From x_0: ε = (x_t − √ᾱ_t x_0) / √(1−ᾱ_t).
+
+        Args:
+            output: ε, v or x_0, [B, C, H, W].
+            x_t: the states that it was given for, [B, C, H, W].
+            t: 0 … T−1.
+
+        >>> import torch
+        >>> x_0, eps = torch.tensor([2.0]), torch.tensor([1.0])
+        >>> x_t = 0.6 * x_0 + 0.8 * eps
+        >>> round(Schedule([0.36], "sample").noise(x_0, x_t, 0).item(), 6)
+        1.0
+        >>> round(Schedule([0.36], "v_prediction").noise(0.6 * eps - 0.8 * x_0, x_t, 0).item(), 6)
+        1.0
+        """
+        if self.prediction == "epsilon":
+            return output
+        alpha, sigma = math.sqrt(self.alphas_cumprod[t]), math.sqrt(1.0 - self.alphas_cumprod[t])
+        return alpha * output + sigma * x_t if self.prediction == "v_prediction" else (x_t - alpha * output) / sigma

@@ -1,10 +1,10 @@
-"""A target trained by the authors' pytorch-ddpm code: its checkpoint, converted once into diffusers' layout."""
+"""A target trained by the authors' pytorch-ddpm code: its checkpoint, converted once into a diffusers pipeline."""
 
 import logging
 from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from pydantic import ConfigDict
@@ -17,30 +17,34 @@ from secmi_exp.runtime import Runtime
 from secmi_exp.store import Json, Key, Store, file_digest
 from secmi_exp.targets.authors_format import FLAG_FILE, Flags, from_authors, read_flags
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.targets.unconditional import Unconditional, refuse_other_images
+from secmi_exp.targets.pipeline_folder import blank_network, refuse_other_images
+from secmi_exp.targets.unconditional import Unconditional
 from secmi_exp.targets.weights import read_pickled
 
 log = logging.getLogger(__name__)
 
 VERSION = 1
-"""Of this conversion; raised when the same checkpoint would give other weights."""
+"""Of the conversion; raised when the same checkpoint would give another network."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class SecMICheckpoint:
-    """A file with the state dicts ``net_model`` and ``ema_model``, and the flag file beside it."""
+    """A file with the state dicts ``net_model`` and ``ema_model``; the flag file lies beside it."""
 
     name: str
     path: Path
     weights: Literal["ema", "net"]
-    """The averaged weights, which the authors attack, or those that were last trained."""
 
     @cached_property
     def flags(self) -> Flags:
-        """Those beside the checkpoint."""
+        """Those that the checkpoint was trained with.
+
+        Raises:
+            UserError: where the checkpoint isn't there, and as `read_flags` does.
+        """
         if not self.path.is_file():
             raise UserError(f"There is no checkpoint {self.path.absolute()}: set target.path to the authors' ckpt.pt.")
-        return read_flags(self.path.parent / FLAG_FILE)
+        return read_flags(self.path.with_name(FLAG_FILE))
 
     @property
     def timesteps(self) -> int:
@@ -48,24 +52,43 @@ class SecMICheckpoint:
         return self.flags.T
 
     def prepare(self, members: Images, store: Store, runtime: Runtime, logger: Logger | None) -> PreparedTarget:
-        """Convert, or find the conversion in the store.
+        """Convert the checkpoint, or find the conversion in the store.
 
         Raises:
-            UserError: for a checkpoint that can't be read, that its flags contradict, or that takes other images.
+            UserError: for images of another shape, and a checkpoint that can't be read or contradicts its flags.
         """
-        refuse_other_images(self.flags.network, members, str(self.path))
-        config: dict[str, Json] = {"flags": asdict(self.flags), "weights": self.weights}
+        network = blank_network(self.flags.network, f"the network of {self.path.with_name(FLAG_FILE)}")
+        refuse_other_images(network, members, f"The network of {self.path}")
+        config: dict[str, Json] = {"weights": self.weights, "flags": asdict(self.flags)}
         key = Key("target", VERSION, config, {"secmi_checkpoint": file_digest(self.path)})
-        entry = store.obtain(key, self._convert)
+        entry = store.obtain(key, partial(self._convert, network))
         return PreparedTarget(entry.path, key.digest, load=partial(Unconditional, entry.path))
 
-    def _convert(self, workspace: Path) -> None:
-        checkpoint = read_pickled(self.path)
-        part = f"{self.weights}_model"
-        if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(part), dict):
-            holds = ", ".join(map(str, checkpoint)) if isinstance(checkpoint, dict) else type(checkpoint).__name__
-            raise UserError(f"{self.path} holds no {part}, but {holds}: is it a checkpoint of the authors' code?")
-        network = UNet2DModel(**self.flags.network)
-        network.load_state_dict(from_authors(checkpoint[part], self.flags, network.state_dict()))
-        DDPMPipeline(unet=network, scheduler=DDPMScheduler(**self.flags.schedule)).save_pretrained(workspace)
-        log.info("Converted %s (%s, %.2f M parameters).", self.path, part, network.num_parameters() / 1e6)
+    def _convert(self, network: UNet2DModel, workspace: Path) -> None:
+        theirs = read_state_dict(self.path, f"{self.weights}_model")
+        network.load_state_dict(from_authors(theirs, self.flags, network), assign=True)
+        DDPMPipeline(unet=network, scheduler=DDPMScheduler(**self.flags.scheduler)).save_pretrained(workspace)
+        log.info(
+            "Converted %s of %s: %.2f M parameters, %s.",
+            self.weights, self.path, network.num_parameters(exclude_embeddings=True) / 1e6, self.flags,
+        )  # fmt: skip
+
+
+def read_state_dict(path: Path, name: str) -> dict[str, Any]:
+    """One of a checkpoint's state dicts.
+
+    Raises:
+        UserError: for a file that can't be read, or has no such state dict.
+    """
+    checkpoint = read_pickled(path)
+    if not isinstance(checkpoint, dict):
+        raise UserError(
+            f"{path} holds a {type(checkpoint).__name__} instead of a checkpoint with {name}: is it the right file?"
+        )
+    weights = checkpoint.get(name)
+    if not isinstance(weights, dict):
+        keys = ", ".join(map(str, list(checkpoint)[:8]))
+        raise UserError(
+            f"{path} has no {name} but {keys}: set target.path to a checkpoint of the authors' pytorch-ddpm."
+        )
+    return weights

@@ -1,7 +1,7 @@
-"""Reading weights that come from strangers: only tensors, and one sentence for whatever else is found."""
+"""Reading what strangers saved: tensors and settings alone, and one sentence for whatever else is found."""
 
+import json
 import pickle
-import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,26 +12,51 @@ from secmi_exp.errors import UserError
 
 
 def read_pickled(path: Path) -> Any:
-    """A file of `torch.save`, memory-mapped where it can be. Nothing in it is executed.
+    """A file of `torch.save`, memory-mapped where it can be; nothing in it is executed.
 
     Raises:
-        UserError: for a file that isn't there, is damaged, or holds more than weights.
+        UserError: for a file that is damaged, or that holds more than tensors in plain containers.
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except FileNotFoundError as error:
-        raise UserError(f"There is no file {path.absolute()}: give a checkpoint's path.") from error
-    except pickle.UnpicklingError as error:
-        found = re.search(r"(GLOBAL|Unsupported|Trying to)[^\n]*?(?= was not| by default|\n|\. |$)", str(error))
-        raise UserError(
-            f"{path} is refused, because reading it would mean to execute what its author chose "
-            f"({found[0] if found else first_line(error)}): only weights are loaded."
-        ) from error
     except Exception as error:  # torch names no single exception for a broken file
-        raise UserError(f"{path} can't be read as a checkpoint ({first_line(error)}): is it complete?") from error
+        raise unreadable(path, error) from error
 
 
-def first_line(error: Exception) -> str:
-    """What it says, in one line and without a full stop."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return " ".join(lines[: 2 if lines[0].endswith(":") else 1]).rstrip(".")
+def read_json(path: Path) -> dict[str, Any]:
+    """An object of JSON.
+
+    Raises:
+        UserError: for a file that can't be read, or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a {type(content).__name__} where settings are expected: is it the right file?")
+    return content
+
+
+def unreadable(path: Path, error: BaseException) -> UserError:
+    """The sentence for a file whose reading raised."""
+    cause = root(error)
+    if isinstance(cause, pickle.UnpicklingError):
+        return UserError(
+            f"{path} is refused, because it is no pickle of weights alone ({reason(cause)}) and any other could "
+            "execute code: have it saved as a plain state dict or as safetensors."
+        )
+    return UserError(f"{path} can't be read ({reason(cause)}): is it complete, and of the format that target names?")
+
+
+def root(error: BaseException) -> BaseException:
+    """What first went wrong, below the exceptions that libraries put around it."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return error
+
+
+def reason(error: BaseException) -> str:
+    """What an exception says in its first line, or its name where it says nothing in words."""
+    first, *_ = [*str(error).strip().splitlines(), ""]
+    return first.rstrip(".") if " " in first else f"{type(error).__name__} {first}".rstrip()

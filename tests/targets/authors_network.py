@@ -1,109 +1,89 @@
-"""The authors' U-Net, evaluated straight from a state dict of theirs, and checkpoints in their format.
+"""The authors' network evaluated straight from its weights, and checkpoints in their format, whatever the flags."""
 
-Written from the description of their code, as plainly as can be, to compare the converted network with.
-"""
-
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
+import torch.nn.functional as F
 from diffusers import UNet2DModel
 from torch import Tensor
-from torch.nn import functional as F
 
-from secmi_exp.targets.authors_format import TIME_TABLE, Flags, correspondences, time_table
+from secmi_exp.targets.authors_format import Flags, to_authors
+
+TABLE = "time_embedding.timembedding.0.weight"
 
 
-def random_weights(flags: Flags, seed: int = 0) -> dict[str, Tensor]:
-    """A state dict of theirs whose every tensor matters: diffusers' initial values and noise."""
+def time_table(flags: Flags) -> Tensor:
+    """Sine and cosine of each timestep, alternating. [T, ch]."""
+    frequency = torch.exp(-torch.arange(0, flags.ch, 2) / flags.ch * math.log(10000))
+    angle = torch.arange(flags.T).float()[:, None] * frequency
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
+
+
+def random_weights(flags: Flags, seed: int) -> dict[str, Tensor]:
+    """A state dict of theirs, every tensor of which differs from every other."""
     torch.manual_seed(seed)
-    ours = {name: w + 0.05 * torch.randn_like(w) for name, w in UNet2DModel(**flags.network).state_dict().items()}
-    return to_authors(ours, flags)
+    ours = UNet2DModel(**flags.network).state_dict()
+    noisy = {name: tensor + 0.1 * torch.randn_like(tensor) for name, tensor in ours.items()}
+    return {**to_authors(noisy, flags), TABLE: time_table(flags)}
 
 
-def to_authors(ours: Mapping[str, Tensor], flags: Flags) -> dict[str, Tensor]:
-    """Our state dict as theirs."""
-    pairs = correspondences(flags, ours)
-    return {TIME_TABLE: time_table(flags), **{pair.theirs: pair.to_theirs(ours[pair.ours]) for pair in pairs}}
-
-
-def write_checkpoint(folder: Path, flags: Flags, *, prefix: str = "module.", **changes: Any) -> Path:
-    """ckpt.pt and flagfile.txt, as their code leaves them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = [
-        "--train",
-        "--noparallel",
-        f"--T={flags.T}",
-        f"--ch={flags.ch}",
-        f"--num_res_blocks={flags.num_res_blocks}",
-    ]
-    lines += [f"--ch_mult={m}" for m in flags.ch_mult] + [f"--attn={level}" for level in flags.attn]
-    lines += [f"--img_size={flags.img_size}", f"--mean_type={flags.mean_type}", f"--dropout={flags.dropout}"]
-    (folder / "flagfile.txt").write_text("\n".join(lines) + "\n")
-    content = {
-        "net_model": {prefix + name: weight for name, weight in random_weights(flags, seed=1).items()},
-        "ema_model": random_weights(flags, seed=2),
-        "step": 800_000,
-    }
-    torch.save(content | changes, folder / "ckpt.pt")
+def save_checkpoint(folder: Path, flags: Flags, **weights: Mapping[str, Tensor]) -> Path:
+    """A checkpoint, and its flag file as absl writes it."""
+    torch.save({**weights, "step": 800000, "x_T": torch.zeros(1)}, folder / "ckpt.pt")
+    lists = [f"--{name}={value}" for name in ("ch_mult", "attn") for value in getattr(flags, name)]
+    scalars = ("T", "beta_1", "beta_T", "ch", "num_res_blocks", "dropout", "img_size", "mean_type")
+    lines = [*(f"--{name}={getattr(flags, name)}" for name in scalars), *lists, "--noparallel", "--train", ""]
+    (folder / "flagfile.txt").write_text("\n".join(lines))
     return folder / "ckpt.pt"
 
 
-class AuthorsNetwork:
-    """ε_θ(x_t, t) from one of their state dicts."""
+def predict(weights: Mapping[str, Tensor], flags: Flags, x: Tensor, t: int) -> Tensor:
+    """ε_θ(x, t) as the authors' network computes it. [B, 3, H, W]."""
+    weights = {name.removeprefix("module."): tensor.to(x.dtype) for name, tensor in weights.items()}
 
-    def __init__(self, weights: Mapping[str, Tensor], flags: Flags):
-        self.weights = {name.removeprefix("module."): weight for name, weight in weights.items()}
-        self.flags = flags
+    def of(name: str) -> tuple[Tensor, Tensor]:
+        return weights[f"{name}.weight"], weights[f"{name}.bias"]
 
-    def _linear(self, name: str, x: Tensor) -> Tensor:
-        return F.linear(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"])
+    def normed(name: str, x: Tensor) -> Tensor:
+        return F.group_norm(x, 32, *of(name), eps=1e-5)
 
-    def _convolution(self, name: str, x: Tensor, stride: int = 1) -> Tensor:
-        weight = self.weights[f"{name}.weight"]
-        return F.conv2d(x, weight, self.weights[f"{name}.bias"], stride=stride, padding=weight.shape[-1] // 2)
+    def attention(name: str, x: Tensor) -> Tensor:
+        h = normed(f"{name}.group_norm", x)
+        q, k, v = (F.conv2d(h, *of(f"{name}.proj_{part}")).flatten(2) for part in "qkv")
+        similarity = torch.softmax(q.transpose(1, 2) @ k / math.sqrt(x.shape[1]), dim=-1)
+        return x + F.conv2d((v @ similarity.transpose(1, 2)).reshape(x.shape), *of(f"{name}.proj"))
 
-    def _norm(self, name: str, x: Tensor) -> Tensor:
-        return F.group_norm(x, 32, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"], eps=1e-5)
+    def residual(name: str, x: Tensor, attends: bool) -> Tensor:
+        h = F.conv2d(F.silu(normed(f"{name}.block1.0", x)), *of(f"{name}.block1.2"), padding=1)
+        h = h + F.linear(F.silu(time), *of(f"{name}.temb_proj.1"))[:, :, None, None]
+        h = F.conv2d(F.silu(normed(f"{name}.block2.0", h)), *of(f"{name}.block2.3"), padding=1)
+        h = h + (F.conv2d(x, *of(f"{name}.shortcut")) if h.shape != x.shape else x)
+        return attention(f"{name}.attn", h) if attends else h
 
-    def _attention(self, name: str, x: Tensor) -> Tensor:
-        b, c, height, width = x.shape
-        h = self._norm(f"{name}.group_norm", x)
-        q, k, v = (self._convolution(f"{name}.proj_{part}", h).flatten(2) for part in "qkv")
-        attended = torch.softmax(q.transpose(1, 2) @ k * c**-0.5, dim=-1) @ v.transpose(1, 2)
-        return x + self._convolution(f"{name}.proj", attended.transpose(1, 2).reshape(b, c, height, width))
-
-    def _block(self, name: str, x: Tensor, time: Tensor) -> Tensor:
-        h = self._convolution(f"{name}.block1.2", F.silu(self._norm(f"{name}.block1.0", x)))
-        h = h + self._linear(f"{name}.temb_proj.1", F.silu(time))[:, :, None, None]
-        h = self._convolution(f"{name}.block2.3", F.silu(self._norm(f"{name}.block2.0", h)))
-        h = h + (self._convolution(f"{name}.shortcut", x) if f"{name}.shortcut.weight" in self.weights else x)
-        return self._attention(f"{name}.attn", h) if f"{name}.attn.proj.weight" in self.weights else h
-
-    def __call__(self, x: Tensor, t: int) -> Tensor:
-        """[B, 3, H, W] at one timestep."""
-        time = self.weights[TIME_TABLE][t].expand(len(x), -1)
-        time = self._linear("time_embedding.timembedding.1", time)
-        time = self._linear("time_embedding.timembedding.3", F.silu(time))
-        h = self._convolution("head", x)
-        skips, place = [h], 0
-        for level in range(len(self.flags.ch_mult)):
-            for _ in range(self.flags.num_res_blocks):
-                h = self._block(f"downblocks.{place}", h, time)
-                skips.append(h)
-                place += 1
-            if level < len(self.flags.ch_mult) - 1:
-                h = self._convolution(f"downblocks.{place}.main", h, stride=2)
-                skips.append(h)
-                place += 1
-        h = self._block("middleblocks.1", self._block("middleblocks.0", h, time), time)
-        place = 0
-        for level in reversed(range(len(self.flags.ch_mult))):
-            for _ in range(self.flags.num_res_blocks + 1):
-                h = self._block(f"upblocks.{place}", torch.cat([h, skips.pop()], dim=1), time)
-                place += 1
-            if level:
-                h = self._convolution(f"upblocks.{place}.main", F.interpolate(h, scale_factor=2, mode="nearest"))
-                place += 1
-        return self._convolution("tail.2", F.silu(self._norm("tail.0", h)))
+    time = F.linear(weights[TABLE][t][None], *of("time_embedding.timembedding.1"))
+    time = F.linear(F.silu(time), *of("time_embedding.timembedding.3"))
+    levels = range(len(flags.ch_mult))
+    h = F.conv2d(x, *of("head"), padding=1)
+    skips, place = [h], 0
+    for level in levels:
+        for _ in range(flags.num_res_blocks):
+            h = residual(f"downblocks.{place}", h, level in flags.attn)
+            skips.append(h)
+            place += 1
+        if level != levels[-1]:
+            h = F.conv2d(h, *of(f"downblocks.{place}.main"), stride=2, padding=1)
+            skips.append(h)
+            place += 1
+    h = residual("middleblocks.0", h, attends=True)
+    h = residual("middleblocks.1", h, attends=False)
+    place = 0
+    for level in reversed(levels):
+        for _ in range(flags.num_res_blocks + 1):
+            h = residual(f"upblocks.{place}", torch.cat([h, skips.pop()], dim=1), level in flags.attn)
+            place += 1
+        if level != 0:
+            h = F.conv2d(F.interpolate(h, scale_factor=2, mode="nearest"), *of(f"upblocks.{place}.main"), padding=1)
+            place += 1
+    return F.conv2d(F.silu(normed("tail.0", h)), *of("tail.2"), padding=1)

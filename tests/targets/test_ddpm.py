@@ -6,13 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from hydra import compose, initialize_config_dir
 
 from secmi_exp.components import component
 from secmi_exp.data.digits import Digits
-from secmi_exp.store import Store
-from secmi_exp.targets.ddpm import DDPMTraining
+from secmi_exp.errors import UserError
+from secmi_exp.store import Key, Store, write_json
+from secmi_exp.targets.ddpm import DDPM, DDPMTraining
 from tests.conftest import CONF, run_here
+from tests.targets.preparing import CPU, images, is_empty, prepare
 
 
 def test_preset_is_the_papers_network() -> None:
@@ -62,3 +65,73 @@ def test_flips_mirror_whole_images_half_of_the_time(monkeypatch: pytest.MonkeyPa
     module.training_step((torch.from_numpy(ramp),), 0)
     flipped = (clean[0][:, 0, 0, 0] > clean[0][:, 0, 0, -1]).float().mean().item()
     assert 0.4 < flipped < 0.6
+
+
+def configured(*overrides: str) -> DDPM:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        target: DDPM = component(compose("config", ["target=ddpm", *overrides]), "target")
+    return target
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    """An entry of a store with a target of 8×8 gray images and 60 timesteps."""
+
+    def build(workspace: Path) -> None:
+        unet = UNet2DModel(
+            sample_size=8, in_channels=1, out_channels=1, block_out_channels=(8,), layers_per_block=1,
+            down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",), add_attention=False, norm_num_groups=4,
+        )  # fmt: skip
+        DDPMPipeline(unet=unet, scheduler=DDPMScheduler(60)).save_pretrained(workspace)
+        (workspace / "samples.png").write_bytes(b"a picture")
+
+    key = Key("target", 1, {}, {"members": images(1, 8, 8).digest})
+    return Store(tmp_path / "elsewhere").obtain(key, build).path
+
+
+@pytest.mark.parametrize("by", ["entry", "run"])
+def test_a_target_that_was_trained_before_is_attacked_as_it_is(tmp_path: Path, trained: Path, by: str) -> None:
+    path = trained
+    if by == "run":
+        path = tmp_path / "run"
+        path.mkdir()
+        write_json(path / "results.json", {"target": "ddpm", "target_folder": str(trained)})
+    target = configured(f"target.path={path}")
+    prepared = prepare(target, tmp_path / "store", 1, 8, 8)
+    assert prepared.folder == trained
+    assert prepared.trained_on == images(1, 8, 8).digest
+    assert prepared.samples == trained / "samples.png"
+    assert target.timesteps == len(prepared.load().alphas_cumprod) == 60
+    assert is_empty(tmp_path / "store")
+
+
+def test_of_a_mere_pipeline_nobody_knows_what_it_was_trained_on(tmp_path: Path, trained: Path) -> None:
+    for name in ("entry.json", "samples.png"):
+        (trained / name).unlink()
+    prepared = prepare(configured(f"target.path={trained}"), tmp_path / "store", 1, 8, 8)
+    assert (prepared.trained_on, prepared.samples) == (None, None)
+
+
+def test_what_was_not_trained_before_is_refused(tmp_path: Path, trained: Path) -> None:
+    def refused(path: Path, message: str, *shape: int) -> None:
+        with pytest.raises(UserError, match=message):
+            prepare(configured(f"target.path={path}"), tmp_path / "store", *shape)
+        assert is_empty(tmp_path / "store")
+
+    refused(trained, "1 channels and 8×8 pixels, and the dataset's images have 3 channels and 16×16 pixels", 3, 16, 16)
+    refused(tmp_path / "nowhere", "nowhere holds neither unet/config.json nor config.json: set target.path", 1, 8, 8)
+    write_json(tmp_path / "results.json", {"target_folder": str(tmp_path / "gone")})
+    refused(tmp_path, r"The target of the run .* isn't there any more \(.*gone\): set target.path", 1, 8, 8)
+    (trained / "samples.png").write_bytes(b"another picture")
+    refused(trained, r"The target in .* is damaged \(samples.png .*\): train it again", 1, 8, 8)
+
+
+def test_a_recipe_for_images_of_another_shape_is_refused(tmp_path: Path) -> None:
+    target = configured("dataset.image_size=8", "dataset.channels=1")
+    with pytest.raises(UserError, match=r"target\.network describes takes images of 1 channels and 8×8 pixels, and"):
+        prepare(target, tmp_path / "store", 3, 8, 8)
+    assert is_empty(tmp_path / "store")
+
+
+def test_the_path_decides_no_key() -> None:
+    assert "path" not in configured().key(images(1, 8, 8), CPU).config

@@ -1,308 +1,321 @@
-"""Models in diffusers' layout trained elsewhere: any prediction, scheduler, range and size; and what is refused."""
+"""`target=diffusers`: any unconditional pixel-space model in diffusers' layout, and one sentence for every other."""
 
 import json
+import logging
 import os
-import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+import huggingface_hub
 import pytest
 import torch
-from diffusers import (
-    DDIMPipeline,
-    DDIMScheduler,
-    DDPMPipeline,
-    DDPMScheduler,
-    PNDMScheduler,
-    ScoreSdeVeScheduler,
-    UNet2DConditionModel,
-    UNet2DModel,
-)
+from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, PNDMScheduler, SchedulerMixin, UNet2DModel
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from secmi_exp.data.images import Images
+from secmi_exp.attacks.signal import trajectory_signals
 from secmi_exp.errors import UserError
-from secmi_exp.runtime import Runtime
 from secmi_exp.store import Store
 from secmi_exp.targets.diffusers_folder import DiffusersFolder
-from secmi_exp.targets.interface import NoisePredictor, PreparedTarget
-from secmi_exp.targets.unconditional import Unconditional
+from secmi_exp.targets.schedule import NoiseSchedule
+from tests.targets.preparing import CPU, Opens, images, is_empty, prepare
 
-RUNTIME = Runtime(accelerator="cpu", precision="32-true", query_batch_size=8, progress_bar=False)
-BARE: dict[str, Any] = {
-    "name": "diffusers",
-    "input_range": (-1.0, 1.0),
-    "prediction_type": "epsilon",
-    "schedule": {"num_train_timesteps": 1000, "beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02},
-}
+SAFETENSORS, BIN = "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"
+PAPER = NoiseSchedule(num_train_timesteps=1000, beta_schedule="linear", beta_start=1e-4, beta_end=0.02)
 
 
-def network(channels: int = 3, side: int = 8, **settings: Any) -> UNet2DModel:
+def network(channels: int = 3, size: int | tuple[int, int] | None = 8, **settings: object) -> UNet2DModel:
     torch.manual_seed(0)
-    small = {
-        "block_out_channels": (8, 16), "norm_num_groups": 4, "layers_per_block": 1, "add_attention": False,
-        "down_block_types": ("DownBlock2D", "DownBlock2D"), "up_block_types": ("UpBlock2D", "UpBlock2D"),
-    }  # fmt: skip
-    return UNet2DModel(sample_size=side, in_channels=channels, **({"out_channels": channels} | small | settings))
+    return UNet2DModel(
+        **{
+            "sample_size": size,
+            "in_channels": channels,
+            "out_channels": channels,
+            "block_out_channels": (8, 16),
+            "layers_per_block": 1,
+            "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+            "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+            "norm_num_groups": 4,
+            **settings,
+        }
+    ).eval()
 
 
-def images(channels: int = 3, side: int = 8) -> Images:
-    return Images.of(np.random.default_rng(0).integers(0, 256, (4, channels, side, side), dtype=np.uint8))
+def pipeline(folder: Path, unet: UNet2DModel | None = None, scheduler: SchedulerMixin | None = None) -> Path:
+    DDPMPipeline(unet=unet or network(), scheduler=scheduler or DDPMScheduler(400)).save_pretrained(folder)
+    return folder
 
 
-def prepared(path: Path | str, seen: Images | None = None, **settings: Any) -> PreparedTarget:
-    target = DiffusersFolder(path=str(path), **(BARE | settings))
-    return target.prepare(images() if seen is None else seen, Store(Path("store")), RUNTIME, None)
+def target(path: Path | str, input_range: tuple[float, float] = (-1.0, 1.0)) -> DiffusersFolder:
+    return DiffusersFolder("foreign", str(path), input_range, PAPER, "epsilon")
 
 
-def loaded(path: Path | str, seen: Images | None = None, **settings: Any) -> NoisePredictor:
-    return prepared(path, seen, **settings).load()
+class Predicts(nn.Module):
+    """A network that tells the ε of another one in other terms."""
 
+    dtype = torch.float32
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("side", [8, 20])
-@torch.no_grad()
-def test_a_pipelines_own_network_schedule_and_size_are_used(channels: int, side: int) -> None:
-    unet = network(channels, side).eval()
-    schedule = DDPMScheduler(num_train_timesteps=300, beta_schedule="squaredcos_cap_v2")
-    DDPMPipeline(unet=unet, scheduler=schedule).save_pretrained("model")
-    predictor = loaded("model", images(channels, side))
-    torch.testing.assert_close(torch.tensor(predictor.alphas_cumprod), schedule.alphas_cumprod, rtol=0, atol=1e-6)
-    x_0 = predictor.encode(torch.from_numpy(images(channels, side)[:]))
-    assert torch.equal(predictor.predict_noise(x_0, 7), unet(x_0, 7).sample)
-    assert (predictor.queries, x_0.min().item(), x_0.max().item()) == (4, -1.0, 1.0)
-
-
-@pytest.mark.parametrize("kind", [DDIMScheduler, PNDMScheduler])
-def test_any_scheduler_with_a_beta_schedule_serves(kind: type[Any]) -> None:
-    schedule = kind(num_train_timesteps=500, beta_start=1e-4, beta_end=0.01)
-    DDIMPipeline(unet=network(), scheduler=schedule).save_pretrained("model")
-    assert DiffusersFolder(path="model", **BARE).timesteps == 500
-    alphas = torch.tensor(loaded("model").alphas_cumprod)
-    torch.testing.assert_close(alphas, schedule.alphas_cumprod, rtol=0, atol=1e-6)
-
-
-class Oracle(nn.Module):
-    """Predicts in its own way the noise of states whose x_0 is known."""
-
-    def __init__(self, kind: str, x_0: Tensor, alphas_cumprod: list[float]):
+    def __init__(
+        self, predictor: nn.Module, tell: Callable[[Tensor, Tensor, float, float], Tensor], alphas: list[float]
+    ):
         super().__init__()
-        self.kind, self.x_0, self.alphas_cumprod = kind, x_0, alphas_cumprod
+        self.predictor, self.tell, self.alphas = predictor, tell, alphas
 
-    def forward(self, x_t: Tensor, t: int) -> Any:
-        a = self.alphas_cumprod[t]
-        eps = (x_t - a**0.5 * self.x_0) / (1 - a) ** 0.5
-        prediction = {"epsilon": eps, "sample": self.x_0, "v_prediction": a**0.5 * eps - (1 - a) ** 0.5 * self.x_0}
-        return type("Output", (), {"sample": prediction[self.kind]})
-
-
-@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
-def test_every_kind_of_prediction_gives_the_same_noise(kind: str) -> None:
-    DDPMPipeline(unet=network(), scheduler=DDPMScheduler(prediction_type=kind)).save_pretrained("model")
-    predictor = loaded("model")
-    assert isinstance(predictor, Unconditional)
-    x_0, eps = torch.randn(2, 2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    predictor.unet = Oracle(kind, x_0, predictor.alphas_cumprod)
-    for t in (0, 100, 900):
-        a = predictor.alphas_cumprod[t]
-        torch.testing.assert_close(predictor.predict_noise(a**0.5 * x_0 + (1 - a) ** 0.5 * eps, t), eps)
-
-
-@torch.no_grad()
-def test_a_predicted_variance_is_left_out() -> None:
-    unet = network(out_channels=6).eval()
-    schedule = DDPMScheduler(variance_type="learned_range")
-    DDPMPipeline(unet=unet, scheduler=schedule).save_pretrained("model")
-    x = torch.randn(2, 3, 8, 8)
-    assert torch.equal(loaded("model").predict_noise(x, 5), unet(x, 5).sample[:, :3])
-
-
-@torch.no_grad()
-def test_a_network_alone_takes_schedule_and_prediction_from_the_config(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
-    network().save_pretrained("alone")
-    schedule = BARE["schedule"] | {"num_train_timesteps": 100}
-    predictor = loaded("alone", schedule=schedule, prediction_type="sample")
-    assert isinstance(predictor, Unconditional)
-    assert (len(predictor.alphas_cumprod), predictor.prediction) == (100, "sample")
-    assert "assuming target.schedule" in caplog.text
-    predictor = loaded("alone", input_range=(0.0, 1.0))
-    x_0 = predictor.encode(torch.tensor([0, 255], dtype=torch.uint8))
-    assert x_0.tolist() == [0.0, 1.0]
-
-
-def test_the_oldest_layout_without_folders_is_read() -> None:
-    network().save_pretrained("old")
-    DDPMScheduler(num_train_timesteps=200).save_pretrained("old")
-    Path("old/model_index.json").write_text(
-        json.dumps({"_class_name": "DDPMPipeline", "unet": ["diffusers", "UNet2DModel"]})
-    )
-    assert len(loaded("old").alphas_cumprod) == 200
-
-
-def test_pickled_weights_without_safetensors_are_read_as_mere_weights() -> None:
-    unet = network()
-    unet.save_pretrained("alone", safe_serialization=False)
-    assert not [*Path("alone").glob("*.safetensors")]
-    predictor = loaded("alone")
-    assert isinstance(predictor, Unconditional)
-    assert torch.equal(predictor.unet.conv_in.weight, unet.conv_in.weight)
-
-
-def test_the_digest_follows_weights_schedule_and_range() -> None:
-    network().save_pretrained("alone")
-    digests = {
-        prepared("alone").digest,
-        prepared("alone", input_range=(0.0, 1.0)).digest,
-        prepared("alone", prediction_type="sample").digest,
-    }
-    network(block_out_channels=(8, 24)).save_pretrained("alone")
-    digests.add(prepared("alone").digest)
-    assert len(digests) == 4
-
-
-class Malicious:
-    def __reduce__(self) -> tuple[Any, tuple[str]]:
-        return os.mkdir, ("executed",)
-
-
-def malicious() -> None:
-    network().save_pretrained("model", safe_serialization=False)
-    torch.save({"conv_in.weight": Malicious()}, "model/diffusion_pytorch_model.bin")
-
-
-def malicious_old_pickle() -> None:
-    malicious()
-    Path("model/diffusion_pytorch_model.bin").write_bytes(pickle.dumps(Malicious()))
-
-
-def truncated() -> None:
-    network().save_pretrained("model")
-    file = Path("model/diffusion_pytorch_model.safetensors")
-    file.write_bytes(file.read_bytes()[:-100])
-
-
-def other_weights() -> None:
-    network().save_pretrained("model")
-    network(block_out_channels=(16, 16)).save_config("model")
-
-
-def further_blocks() -> None:
-    network().save_pretrained("model")
-    network(layers_per_block=2).save_config("model")
-
-
-def no_weights() -> None:
-    network().save_config("model")
-
-
-def conditional() -> None:
-    UNet2DConditionModel(
-        sample_size=8, block_out_channels=(8,), down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",),
-        norm_num_groups=4, cross_attention_dim=8,
-    ).save_pretrained("model")  # fmt: skip
-
-
-def on_classes() -> None:
-    network(num_class_embeds=10).save_pretrained("model")
-
-
-def latent() -> None:
-    Path("model").mkdir()
-    content = {"_class_name": "LDMPipeline", "vqvae": ["diffusers", "VQModel"], "unet": ["diffusers", "UNet2DModel"]}
-    Path("model/model_index.json").write_text(json.dumps(content))
-
-
-def no_betas() -> None:
-    DDPMPipeline(unet=network(), scheduler=DDPMScheduler()).save_pretrained("model")
-    ScoreSdeVeScheduler().save_pretrained("model/scheduler")
-
-
-def unknown_scheduler() -> None:
-    network().save_pretrained("model")
-    Path("model/scheduler_config.json").write_text('{"_class_name": "os"}')
-
-
-def unknown_prediction() -> None:
-    network().save_pretrained("model")
-    DDPMScheduler(prediction_type="flow").save_pretrained("model")
-
-
-def broken_json() -> None:
-    network().save_pretrained("model")
-    Path("model/config.json").write_text("{")
-
-
-def empty() -> None:
-    Path("model").mkdir()
+    def forward(self, x: Tensor, t: int) -> "Predicts":
+        alpha, sigma = self.alphas[t] ** 0.5, (1 - self.alphas[t]) ** 0.5
+        self.sample = self.tell(self.predictor(x, t).sample, x, alpha, sigma)
+        return self
 
 
 @pytest.mark.parametrize(
-    ("make", "sentence"),
+    ("prediction", "tell"),
     [
-        (malicious, "would mean to execute .*mkdir"),
-        (malicious_old_pickle, "would mean to execute"),
-        (truncated, "model can't be read"),
-        (other_weights, r"model can't be read .*\[8, 3, 3, 3\].*\[16, 3, 3, 3\]"),
-        (further_blocks, r"model can't be read .*shape"),
-        (no_weights, "model can't be read"),
-        (conditional, "is a UNet2DConditionModel: an unconditional pixel-space"),
-        (on_classes, "conditional on classes"),
-        (latent, r"The LDMPipeline in model has a latent space \(vqvae\)"),
-        (no_betas, "ScoreSdeVeScheduler has no β schedule"),
-        (unknown_scheduler, "The scheduler os is none of diffusers"),
-        (unknown_prediction, "predicts 'flow'"),
-        (broken_json, "config.json can't be read"),
-        (empty, "neither a model_index.json nor a config.json"),
+        ("v_prediction", lambda eps, x, alpha, sigma: (eps - sigma * x) / alpha),
+        ("sample", lambda eps, x, alpha, sigma: (x - sigma * eps) / alpha),
     ],
 )
-def test_what_cannot_be_attacked_is_told_in_a_sentence(make: Callable[[], None], sentence: str) -> None:
-    make()
-    with pytest.raises(UserError, match=sentence) as raised:
-        loaded("model")
-    assert "\n" not in str(raised.value)
-    assert not Path("executed").exists()
+@torch.no_grad()
+def test_v_and_x_0_give_the_noise_of_the_same_model(
+    tmp_path: Path, prediction: str, tell: Callable[[Tensor, Tensor, float, float], Tensor]
+) -> None:
+    eps = prepare(target(pipeline(tmp_path / "eps")), tmp_path / "store", 3, 8, 8).load()
+    folder = pipeline(tmp_path / "other", scheduler=DDPMScheduler(400, prediction_type=prediction))
+    other = prepare(target(folder), tmp_path / "store", 3, 8, 8).load()
+    other.unet = Predicts(other.unet, tell, eps.alphas_cumprod)
+    x = torch.randn(2, 3, 8, 8)
+    for t in (10, 100, 399):
+        torch.testing.assert_close(other.predict_noise(x, t), eps.predict_noise(x, t), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("seen", [images(side=16), images(channels=1)])
-def test_images_of_another_shape_are_refused_with_both(seen: Images) -> None:
-    network().save_pretrained("model")
-    with pytest.raises(UserError) as raised:
-        loaded("model", seen)
-    assert "(3, 8, 8)" in str(raised.value)
-    assert str(seen.shape) in str(raised.value)
+@pytest.mark.parametrize(
+    ("scheduler", "channels", "size"),
+    [(DDPMScheduler(300), 1, 8), (DDIMScheduler(300), 3, (8, 16)), (PNDMScheduler(300), 3, None)],
+)
+@torch.no_grad()
+def test_a_pipeline_is_attacked_with_its_own_network_and_schedule(
+    tmp_path: Path, scheduler: SchedulerMixin, channels: int, size: int | tuple[int, int] | None
+) -> None:
+    unet = network(channels, size)
+    folder = target(pipeline(tmp_path / "theirs", unet, scheduler))
+    height, width = size if isinstance(size, tuple) else (8, 8)
+    prepared = prepare(folder, tmp_path / "store", channels, height, width)
+    predictor = prepared.load()
+    x = torch.randn(2, channels, height, width)
+    assert torch.equal(predictor.predict_noise(x, 7), unet(x, 7).sample)
+    assert folder.timesteps == 300
+    torch.testing.assert_close(torch.tensor(predictor.alphas_cumprod).float(), scheduler.alphas_cumprod)
+    assert (prepared.folder, prepared.trained_on, prepared.samples) == (tmp_path / "theirs", None, None)
+    assert is_empty(tmp_path / "store")
 
 
-def test_a_path_that_is_no_folder_and_a_hub_that_has_no_answer_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="missing has neither"):
-        loaded("/somewhere/that/is/missing")
+@torch.no_grad()
+def test_a_network_alone_takes_the_schedule_of_the_configuration(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    unet = network()
+    unet.save_pretrained(tmp_path / "alone")
+    alone = target(tmp_path / "alone")
+    predictor = prepare(alone, tmp_path / "store", 3, 8, 8).load()
+    x = torch.randn(2, 3, 8, 8)
+    assert torch.equal(predictor.predict_noise(x, 7), unet(x, 7).sample)
+    assert alone.timesteps == len(predictor.alphas_cumprod) == 1000
+    assert caplog.text.count("No scheduler lies in") == 1
 
-    def unreachable(name: str, allow_patterns: list[str]) -> str:
-        raise OSError("no route to the hub")
 
-    monkeypatch.setattr("secmi_exp.targets.diffusers_folder.snapshot_download", unreachable)
-    with pytest.raises(
-        UserError, match=r"There is no folder .*someone/model, and the hub gives no someone/model \(no route"
-    ):
-        loaded("someone/model")
+@torch.no_grad()
+def test_a_pipeline_may_lie_flat(tmp_path: Path) -> None:
+    network().save_pretrained(tmp_path)
+    DDPMScheduler(300, prediction_type="v_prediction").save_pretrained(tmp_path)
+    (tmp_path / "model_index.json").write_text(
+        json.dumps({"_class_name": "DDPMPipeline", "unet": ["diffusers", "UNet2DModel"], "scheduler": ["x", "Y"]})
+    )
+    predictor = prepare(target(tmp_path), tmp_path / "store", 3, 8, 8).load()
+    assert len(predictor.alphas_cumprod) == 300
 
 
-def test_a_hub_id_is_downloaded_without_what_isnt_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    DDPMPipeline(unet=network(), scheduler=DDPMScheduler()).save_pretrained("snapshot")
-    asked: list[list[str]] = []
+@torch.no_grad()
+def test_a_variance_that_is_predicted_too_is_left_out(tmp_path: Path) -> None:
+    unet = network(out_channels=6)
+    predictor = prepare(target(pipeline(tmp_path / "theirs", unet)), tmp_path / "store", 3, 8, 8).load()
+    x = torch.randn(2, 3, 8, 8)
+    assert torch.equal(predictor.predict_noise(x, 7), unet(x, 7).sample[:, :3])
 
-    def download(name: str, allow_patterns: list[str]) -> str:
-        asked.append(allow_patterns)
-        return str(Path("snapshot").absolute())
 
-    monkeypatch.setattr("secmi_exp.targets.diffusers_folder.snapshot_download", download)
-    assert len(loaded("someone/model").alphas_cumprod) == 1000
-    (patterns,) = asked
-    assert {Path(pattern).suffix for pattern in patterns} == {".json", ".safetensors", ".bin"}
+def test_pixels_come_in_the_range_that_is_configured(tmp_path: Path) -> None:
+    folder = pipeline(tmp_path / "theirs")
+    digests = []
+    for input_range in ((-1.0, 1.0), (0.0, 1.0)):
+        prepared = prepare(target(folder, input_range), tmp_path / "store", 3, 8, 8)
+        pixels = prepared.load().encode(torch.tensor([0, 255], dtype=torch.uint8))
+        assert pixels.tolist() == pytest.approx(list(input_range))
+        digests.append(prepared.digest)
+    assert digests[0] != digests[1]
+
+
+def test_the_digest_follows_what_is_read(tmp_path: Path) -> None:
+    def digest() -> str:
+        return prepare(target(tmp_path / "theirs"), tmp_path / "store", 3, 8, 8).digest
+
+    folder = pipeline(tmp_path / "theirs")
+    first = digest()
+    (folder / "README.md").write_text("nothing that is read")
+    assert digest() == first
+    DDPMScheduler(300).save_pretrained(folder / "scheduler")
+    second = digest()
+    change_weights(folder, lambda weights: weights["conv_in.bias"].add_(1))
+    assert len({first, second, digest()}) == 3
+
+
+@torch.no_grad()
+def test_pickled_weights_and_old_names_of_attention_are_read(tmp_path: Path) -> None:
+    folder, unet = pipeline(tmp_path / "theirs"), network()
+    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    weights = load_file(folder / "unet" / SAFETENSORS)
+    for new_name, old_name in old.items():
+        weights = {name.replace(new_name, old_name): tensor for name, tensor in weights.items()}
+    (folder / "unet" / SAFETENSORS).unlink()
+    torch.save(weights, folder / "unet" / BIN)
+    x = torch.randn(2, 3, 8, 8)
+    predictor = prepare(target(folder), tmp_path / "store", 3, 8, 8).load()
+    assert torch.equal(predictor.predict_noise(x, 7), unet(x, 7).sample)
+
+
+def change_weights(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
+    weights = load_file(folder / "unet" / SAFETENSORS)
+    change(weights)
+    save_file(weights, folder / "unet" / SAFETENSORS, metadata={"format": "pt"})
+
+
+def change_json(path: Path, **values: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def refusal(folder: Path | str, store: Path, *shape: int) -> str:
+    """The one sentence of a run on this folder, after which the store is as empty as before."""
+
+    def attack() -> None:
+        prepared = prepare(target(folder), store, *shape)
+        trajectory_signals(prepared, images(*shape), k=10, t_max=20, maps=[20], store=Store(store), runtime=CPU)
+
+    with pytest.raises(UserError) as refused:
+        attack()
+    assert is_empty(store)
+    message, *more = str(refused.value).splitlines()
+    assert not more
+    return message
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            lambda folder: change_weights(folder, lambda weights: weights.pop("conv_in.bias")),
+            f"{SAFETENSORS} contradict the config.json beside them: conv_in.bias is missing; put",
+        ),
+        (
+            lambda folder: change_weights(folder, lambda weights: weights.update(more=torch.ones(1))),
+            "contradict the config.json beside them: more is unexpected; put",
+        ),
+        (
+            lambda folder: change_weights(folder, lambda weights: weights.update({"conv_in.bias": torch.ones(7)})),
+            "contradict the config.json beside them: conv_in.bias has the shapes [7] and [8]; put",
+        ),
+        (lambda folder: os.truncate(folder / "unet" / SAFETENSORS, 5000), f"{SAFETENSORS} can't be read ("),
+        (
+            lambda folder: (folder / "unet" / SAFETENSORS).unlink(),
+            "unet holds no diffusion_pytorch_model.safetensors or",
+        ),
+        (lambda folder: (folder / "unet/config.json").write_text("{"), "unet/config.json can't be read ("),
+        (lambda folder: (folder / "unet/config.json").write_text("[]"), "unet/config.json holds a list where settings"),
+        (lambda folder: (folder / "unet/config.json").unlink(), "holds neither unet/config.json nor config.json: set"),
+        (
+            lambda folder: change_json(folder / "unet/config.json", norm_num_groups=3),
+            "diffusers refuses the network in",
+        ),
+        (
+            lambda folder: change_json(folder / "unet/config.json", out_channels=4),
+            "in_channels=3 and out_channels=4, the",
+        ),
+        (lambda folder: change_json(folder / "unet/config.json", num_class_embeds=10), "Classes must be given to the"),
+        (
+            lambda folder: change_json(folder / "unet/config.json", _class_name="UNet2DConditionModel"),
+            "is a UNet2DConditionModel: only an unconditional UNet2DModel can be attacked",
+        ),
+        (
+            lambda folder: change_json(folder / "model_index.json", _class_name="LDM", vqvae=["diffusers", "VQModel"]),
+            "also has a vqvae (VQModel): only an unconditional pipeline in pixel space",
+        ),
+        (
+            lambda folder: change_json(folder / "scheduler/scheduler_config.json", _class_name="EDMEulerScheduler"),
+            "The scheduler EDMEulerScheduler has no ᾱ",
+        ),
+    ],
+)
+def test_what_cannot_be_attacked_is_refused(tmp_path: Path, damage: Callable[[Path], object], message: str) -> None:
+    damage(pipeline(tmp_path / "theirs"))
+    assert message in refusal(tmp_path / "theirs", tmp_path / "store", 3, 8, 8)
+
+
+def test_a_pickle_that_would_execute_code_is_refused(tmp_path: Path) -> None:
+    folder = pipeline(tmp_path / "theirs")
+    (folder / "unet" / SAFETENSORS).unlink()
+    torch.save({"conv_in.bias": Opens(tmp_path / "opened")}, folder / "unet" / BIN)
+    sentence = refusal(folder, tmp_path / "store", 3, 8, 8)
+    assert f"{BIN} is refused, because it is no pickle of weights alone" in sentence
+    assert "mkdir" in sentence
+    assert not (tmp_path / "opened").exists()
+
+
+@pytest.mark.parametrize(
+    ("size", "shape", "message"),
+    [
+        (
+            8,
+            (1, 8, 8),
+            "takes images of 3 channels and 8×8 pixels, and the dataset's images have 1 channels and 8×8 pixels",
+        ),
+        (8, (3, 16, 16), "3 channels and 8×8 pixels, and the dataset's images have 3 channels and 16×16 pixels: set"),
+        (
+            (8, 16),
+            (3, 8, 8),
+            "3 channels and 8×16 pixels, and the dataset's images have 3 channels and 8×8 pixels: set",
+        ),
+        (None, (3, 9, 8), "halves its images 1 times, and the dataset's images have 3 channels and 9×8 pixels: set"),
+    ],
+)
+def test_images_of_another_shape_are_refused_with_both(
+    tmp_path: Path, size: int | tuple[int, int] | None, shape: tuple[int, ...], message: str
+) -> None:
+    folder = pipeline(tmp_path / "theirs", network(3, size))
+    assert message in refusal(folder, tmp_path / "store", *shape)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (
+            "/nowhere/at/all",
+            "There is no folder /nowhere/at/all: set target.path to a diffusers folder or a repository",
+        ),
+        ("./nowhere", "There is no folder ./nowhere: set"),
+        ("somebody/model", "There is no folder somebody/model here, and a repository of this name can't be fetched"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, message: str
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    assert message in refusal(path, tmp_path / "store", 3, 8, 8)
+
+
+def test_a_repository_that_was_fetched_before_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    repository, revision = tmp_path / "cache" / "models--somebody--model", "0" * 40
+    pipeline(repository / "snapshots" / revision)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(revision)
+    prepared = prepare(target("somebody/model"), tmp_path / "store", 3, 8, 8)
+    assert prepared.folder == repository / "snapshots" / revision

@@ -1,227 +1,163 @@
-"""Checkpoints of the authors' code: the same network after conversion, whatever its flags, and every mistake told."""
+"""A checkpoint of the authors' that can't be used: one sentence that says why, and a store without a trace of it."""
 
-import logging
 import os
-import shutil
+import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-import numpy as np
 import pytest
 import torch
-from diffusers import UNet2DModel
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from secmi_exp.data.images import Images
 from secmi_exp.errors import UserError
-from secmi_exp.runtime import Runtime
-from secmi_exp.store import Store
-from secmi_exp.targets.authors_format import Flags, from_authors, read_flags
+from secmi_exp.targets.authors_format import Flags
 from secmi_exp.targets.secmi_checkpoint import SecMICheckpoint
-from secmi_exp.targets.unconditional import Unconditional
-from tests.targets.authors_network import AuthorsNetwork, random_weights, to_authors, write_checkpoint
+from tests.targets.authors_network import random_weights, save_checkpoint
+from tests.targets.preparing import Opens, is_empty, prepare
 
-RUNTIME = Runtime(accelerator="cpu", precision="32-true", query_batch_size=8, progress_bar=False)
-TINY = Flags(T=50, ch=32, ch_mult=(1, 2), attn=(1,), num_res_blocks=1, img_size=8)
-GOLDEN = Path(__file__).parents[1] / "golden"
-
-FLAGS = st.builds(
-    Flags,
-    T=st.just(50),
-    ch=st.just(32),
-    ch_mult=st.lists(st.integers(1, 3), max_size=2).map(lambda further: (1, *further)),
-    attn=st.lists(st.integers(0, 2), max_size=2, unique=True).map(tuple),
-    num_res_blocks=st.integers(1, 3),
-    img_size=st.just(8),
-)
+FLAGS = Flags(ch=32, ch_mult=(1, 2), attn=(1,), num_res_blocks=1, img_size=8)
 
 
-def images(side: int = 8, channels: int = 3) -> Images:
-    return Images.of(np.random.default_rng(0).integers(0, 256, (4, channels, side, side), dtype=np.uint8))
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return save_checkpoint(tmp_path, FLAGS, ema_model=random_weights(FLAGS, 0), net_model=random_weights(FLAGS, 1))
 
 
-def prepared(path: Path, weights: Any = "ema", seen: Images | None = None) -> Unconditional:
-    target = SecMICheckpoint(name="secmi_checkpoint", path=path, weights=weights)
-    loaded = target.prepare(seen or images(), Store(path.parent / "store"), RUNTIME, None).load()
-    assert isinstance(loaded, Unconditional)
-    return loaded
+def change(path: Path, name: str, value: object) -> None:
+    """Replace one weight of the averaged ones; None removes it."""
+    checkpoint = torch.load(path, weights_only=True)
+    if value is None:
+        del checkpoint["ema_model"][name]
+    else:
+        checkpoint["ema_model"][name] = value
+    torch.save(checkpoint, path)
 
 
-@settings(max_examples=8, deadline=None, derandomize=True)
-@given(flags=FLAGS)
-@torch.no_grad()
-def test_any_flags_convert_into_the_very_same_function(flags: Flags) -> None:
-    theirs = {name: weight.double() for name, weight in random_weights(flags).items()}
-    network = UNet2DModel(**flags.network).double().eval()
-    network.load_state_dict(from_authors(theirs, flags, network.state_dict()))
-    x = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    reference = AuthorsNetwork(theirs, flags)
-    for t in (0, 1, 49):
-        torch.testing.assert_close(network(x, t).sample, reference(x, t), rtol=0, atol=1e-5)  # of float32 sines
-    assert reference(x, 49).std() > 0.1
+def truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
-@given(flags=FLAGS)
-def test_ours_to_theirs_to_ours_is_exact_to_the_bit(flags: Flags) -> None:
-    ours = UNet2DModel(**flags.network).state_dict()
-    again = from_authors(to_authors(ours, flags), flags, ours)
-    assert set(again) == set(ours)
-    assert all(torch.equal(again[name], ours[name]) for name in ours)
+def replace_flag(path: Path, old: str, new: str) -> None:
+    flags = path.with_name("flagfile.txt")
+    assert old in flags.read_text()
+    flags.write_text(flags.read_text().replace(old, new))
 
 
-@pytest.mark.parametrize("weights", ["ema", "net"])
-@torch.no_grad()
-def test_golden_network_is_the_authors_through_save_and_reload(tmp_path: Path, weights: str) -> None:
-    for name in ("checkpoint.pt", "flagfile.txt"):
-        shutil.copy(GOLDEN / name, tmp_path)
-    predictor = prepared(tmp_path / "checkpoint.pt", weights, images(side=32))
-    checkpoint = torch.load(GOLDEN / "checkpoint.pt", weights_only=True)
-    reference = AuthorsNetwork(checkpoint[f"{weights}_model"], read_flags(GOLDEN / "flagfile.txt"))
-    x = predictor.encode(torch.from_numpy(images(side=32)[:]))
-    for t in (0, 10, 100, 500, 999):
-        torch.testing.assert_close(predictor.predict_noise(x, t), reference(x, t), rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("prefix", ["", "module."])
-def test_weights_are_chosen_and_prefixes_do_not_matter(tmp_path: Path, prefix: str) -> None:
-    path = write_checkpoint(tmp_path, TINY, prefix=prefix)
-    for weights, seed in (("net", 1), ("ema", 2)):
-        head = prepared(path, weights).unet.conv_in.weight
-        assert torch.equal(head, random_weights(TINY, seed)["head.weight"])
-
-
-def test_schedule_and_prediction_follow_the_flags(tmp_path: Path) -> None:
-    predictor = prepared(write_checkpoint(tmp_path, replace(TINY, mean_type="xstart")))
-    assert predictor.prediction == "sample"
-    assert len(predictor.alphas_cumprod) == 50
-    assert predictor.alphas_cumprod[0] == pytest.approx(1 - 1e-4)
-
-
-def test_a_network_of_the_papers_size_converts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    path = write_checkpoint(tmp_path, Flags())
-    prepared(path, seen=images(side=32))
-    assert "35.75 M parameters" in caplog.text
-
-
-def test_the_second_time_it_is_found_in_the_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    path = write_checkpoint(tmp_path, TINY)
-    prepared(path)
-    prepared(path)
-    assert caplog.text.count("Converted") == 1
-    assert "Reused target" in caplog.text
-
-
-class Malicious:
-    """Makes a folder when it is unpickled without care."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-
-    def __reduce__(self) -> tuple[Any, tuple[str]]:
-        return os.mkdir, (str(self.folder),)
-
-
-def malicious(path: Path) -> None:
-    write_checkpoint(path.parent, TINY, sched=Malicious(path.parent / "executed"))
-
-
-def truncated(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def text(path: Path) -> None:
-    path.write_text("hello")
-
-
-def other_content(path: Path) -> None:
-    torch.save({"state_dict": {}}, path)
-
-
-def a_tensor(path: Path) -> None:
-    torch.save(torch.zeros(3), path)
-
-
-def no_flags(path: Path) -> None:
-    (path.parent / "flagfile.txt").unlink()
-
-
-def missing(path: Path) -> None:
-    path.unlink()
-
-
-def flag(line: str) -> Callable[[Path], object]:
-    def add(path: Path) -> None:
-        file = path.parent / "flagfile.txt"
-        file.write_text(file.read_text() + line + "\n")
-
-    return add
+def refusal(folder: Path, checkpoint: Path) -> str:
+    """The one sentence, after which the store is as empty as before."""
+    with pytest.raises(UserError) as refused:
+        prepare(SecMICheckpoint("theirs", checkpoint, "ema"), folder / "store", 3, 8, 8)
+    assert is_empty(folder / "store")
+    message, *more = str(refused.value).splitlines()
+    assert not more
+    return message
 
 
 @pytest.mark.parametrize(
-    ("spoil", "sentence"),
+    ("damage", "message"),
     [
-        (malicious, r"refused, because reading it would mean to execute .*mkdir"),
-        (truncated, r"ckpt.pt can't be read as a checkpoint"),
-        (text, r"ckpt.pt (can't be read as a checkpoint|is refused)"),
-        (other_content, r"holds no ema_model, but state_dict"),
-        (a_tensor, r"holds no ema_model, but Tensor"),
-        (missing, r"There is no checkpoint .*ckpt.pt"),
-        (no_flags, r"flags can't be read .*flagfile.txt"),
-        (flag("--ch=64"), r"\(128, 32\), where its flags \(T=50, ch=64.* ask for \(256, 64\)"),
-        (flag("--T=100"), r"\(50, 32\), where its flags \(T=100.* ask for \(100, 32\)"),
-        (flag("--num_res_blocks=2"), r"where its flags .*num_res_blocks=2|has no .*num_res_blocks=2"),
-        (flag("--attn=0"), r"has no downblocks.0.attn.* attn=\[1, 0\]"),
-        (flag("--ch_mult=2"), r"ch_mult=\[1, 2, 2\]"),
-        (flag("--ch=many"), r"--ch=many"),
-        (flag("--mean_type=xprev"), r"--mean_type=xprev"),
-        (flag("ch 64"), r"Line \d+ of .*flagfile.txt, 'ch 64', is no flag"),
-        (flag("--flagfile=other"), r"is no flag"),
-        (lambda path: (path.parent / "flagfile.txt").write_text("--ch_mult=2"), r"start with --ch_mult=2"),
+        (Path.unlink, r"There is no checkpoint .*ckpt.pt: set target.path"),
+        (lambda path: path.with_name("flagfile.txt").unlink(), r"flags can't be read from .*flagfile.txt \(.*\): put"),
+        (truncate, r"ckpt.pt can't be read \(.*\): is it complete"),
+        (lambda path: path.write_bytes(b""), r"ckpt.pt can't be read"),
+        (lambda path: path.write_text("no checkpoint at all"), r"ckpt.pt is refused, because it is no pickle"),
+        (
+            lambda path: torch.save(torch.zeros(3), path),
+            r"ckpt.pt holds a Tensor instead of a checkpoint with ema_model",
+        ),
+        (lambda path: torch.save({"model": {}, "step": 1}, path), r"ckpt.pt has no ema_model but model, step: set"),
     ],
 )
-def test_spoiled_checkpoints_are_told_in_a_sentence_and_leave_nothing(
-    tmp_path: Path, spoil: Callable[[Path], object], sentence: str
+def test_what_is_no_checkpoint_is_refused(
+    tmp_path: Path, checkpoint: Path, damage: Callable[[Path], object], message: str
 ) -> None:
-    path = write_checkpoint(tmp_path, TINY)
-    spoil(path)
-    with pytest.raises(UserError, match=sentence) as raised:
-        prepared(path)
-    assert "\n" not in str(raised.value)
-    assert not (tmp_path / "executed").exists()
-    assert not [*tmp_path.glob("store/work/*"), *tmp_path.glob("store/target/*")]
+    damage(checkpoint)
+    assert re.search(message, refusal(tmp_path, checkpoint))
 
 
-@pytest.mark.parametrize("seen", [images(side=16), images(channels=1)])
-def test_images_of_another_shape_are_refused_with_both(tmp_path: Path, seen: Images) -> None:
-    path = write_checkpoint(tmp_path, TINY)
-    with pytest.raises(UserError) as raised:
-        prepared(path, seen=seen)
-    assert "(3, 8, 8)" in str(raised.value)
-    assert str(seen.shape) in str(raised.value)
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("head.weight", None, "head.weight has no place in the checkpoint and the shape [32, 3, 3, 3] by the flags"),
+        ("more", torch.ones(2), "more has the shape [2] in the checkpoint and no place by the flags"),
+        ("head.bias", torch.ones(7), "head.bias has the shape [7] in the checkpoint and the shape [32] by the flags"),
+        ("head.bias", "text", "head.bias has the shape [] in the checkpoint and the shape [32] by the flags"),
+    ],
+)
+def test_weights_that_contradict_the_flags_are_refused(
+    tmp_path: Path, checkpoint: Path, name: str, value: object, message: str
+) -> None:
+    change(checkpoint, name, value)
+    flags = "The weights contradict the flags (T=1000, ch=32, ch_mult=[1, 2], attn=[1], num_res_blocks=1): "
+    assert flags + message in refusal(tmp_path, checkpoint)
 
 
-def test_weights_that_lack_one_or_have_one_too_many_are_named(tmp_path: Path) -> None:
-    weights = random_weights(TINY)
-    del weights["tail.2.bias"]
-    path = write_checkpoint(
-        tmp_path, TINY, ema_model=weights, net_model=random_weights(TINY) | {"extra": torch.ones(1)}
-    )
-    with pytest.raises(UserError, match=r"has no tail\.2\.bias"):
-        prepared(path)
-    with pytest.raises(UserError, match=r"has extra, which its flags"):
-        prepared(path, "net")
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "--ch=32",
+            "--ch=64",
+            "ch=64.* head.weight has the shape .32, 3, 3, 3. .* the shape .64, 3, 3, 3. by the flags",
+        ),
+        ("--T=1000", "--T=500", "T=500.* the shape .1000, 32. in the checkpoint and the shape .500, 32. by the flags"),
+        ("--attn=1", "--attn=0", "attn=.0..*: downblocks.0.attn.* has no place in the checkpoint"),
+        ("--num_res_blocks=1", "--num_res_blocks=2", "num_res_blocks=2.*has no place in the checkpoint"),
+        ("--ch=32", "--ch=20", "diffusers refuses the network of .*flagfile.txt: .*divisible"),
+        ("--ch=32", "--ch=few", "The flag --ch=few of .* can't be used: input should be a valid integer"),
+        ("--ch=32", "ch 32", "'ch 32', is no flag of the form --name=value"),
+    ],
+)
+def test_flags_that_contradict_the_weights_are_refused(
+    tmp_path: Path, checkpoint: Path, old: str, new: str, message: str
+) -> None:
+    replace_flag(checkpoint, old, new)
+    assert re.search(message, refusal(tmp_path, checkpoint))
 
 
-def test_another_time_embedding_is_noticed(tmp_path: Path) -> None:
-    weights = random_weights(TINY)
-    table = weights["time_embedding.timembedding.0.weight"]
-    weights["time_embedding.timembedding.0.weight"] = torch.cat([table[:, 0::2], table[:, 1::2]], dim=1)
-    path = write_checkpoint(tmp_path, TINY, ema_model=weights)
-    with pytest.raises(UserError, match="other sines and cosines"):
-        prepared(path)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_that_would_execute_code_is_refused(tmp_path: Path, checkpoint: Path, zipped: bool) -> None:
+    malicious = {"ema_model": {"head.weight": Opens(tmp_path / "opened")}}
+    torch.save(malicious, checkpoint, _use_new_zipfile_serialization=zipped)
+    assert re.search("ckpt.pt is refused, .*mkdir.* could execute code: have it", refusal(tmp_path, checkpoint))
+    assert not (tmp_path / "opened").exists()
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 16), (1, 8, 8), (3, 8, 16)])
+def test_images_of_another_shape_are_refused_with_both(
+    tmp_path: Path, checkpoint: Path, shape: tuple[int, ...]
+) -> None:
+    channels, height, width = shape
+    theirs, ours = "3 channels and 8×8 pixels", f"{channels} channels and {height}×{width} pixels"
+    with pytest.raises(UserError, match=re.escape(theirs) + ".*" + re.escape(ours)):
+        prepare(SecMICheckpoint("theirs", checkpoint, "ema"), tmp_path / "store", *shape)
+    assert is_empty(tmp_path / "store")
+
+
+def test_a_checkpoint_is_converted_once_for_each_kind_of_weights_and_each_content(
+    tmp_path: Path, checkpoint: Path
+) -> None:
+    def digest(weights: Literal["ema", "net"]) -> str:
+        prepared = prepare(SecMICheckpoint("theirs", checkpoint, weights), tmp_path / "store", 3, 8, 8)
+        assert (prepared.trained_on, prepared.samples) == (None, None)
+        return prepared.digest
+
+    first = digest("ema")
+    assert digest("ema") == first
+    assert len(list((tmp_path / "store" / "target").iterdir())) == 1
+    assert digest("net") != first
+    change(checkpoint, "head.bias", torch.ones(32))
+    assert digest("ema") != first
+
+
+def test_a_network_that_predicts_the_image_is_converted_as_such(tmp_path: Path, checkpoint: Path) -> None:
+    target = SecMICheckpoint("theirs", checkpoint, "ema")
+    noise = prepare(target, tmp_path / "store", 3, 8, 8).load()
+    replace_flag(checkpoint, "--mean_type=epsilon", "--mean_type=xstart")
+    image = prepare(SecMICheckpoint("theirs", checkpoint, "ema"), tmp_path / "store", 3, 8, 8).load()
+    x = torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        expected = (x - noise.alphas_cumprod[50] ** 0.5 * noise.predict_noise(x, 50)) / (
+            1 - noise.alphas_cumprod[50]
+        ) ** 0.5
+        torch.testing.assert_close(image.predict_noise(x, 50), expected)

@@ -1,0 +1,39 @@
+"""Targets prepared as a run prepares them, and what an attacker would have them read."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from secmi_exp.data.images import Images
+from secmi_exp.runtime import Runtime
+from secmi_exp.store import Store
+from secmi_exp.targets.interface import PreparedTarget, Target
+
+CPU = Runtime(accelerator="cpu", precision="32-true", query_batch_size=4, progress_bar=False)
+
+
+def images(*shape: int) -> Images:
+    """Two images of a shape (C, H, W)."""
+    return Images.of(np.random.default_rng(0).integers(0, 256, (2, *shape), dtype=np.uint8))
+
+
+def prepare(target: Target, store: Path, *shape: int) -> PreparedTarget:
+    """For images of this shape."""
+    return target.prepare(images(*shape), Store(store), CPU, None)
+
+
+class Opens:
+    """What an attacker puts into a pickle: unpickling it makes a folder."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self.folder),)
+
+
+def is_empty(store: Path) -> bool:
+    """Whether a store holds neither entries nor workspaces."""
+    return not [path for path in store.rglob("*") if path.parent.name != "locks" and path.name not in ("work", "locks")]

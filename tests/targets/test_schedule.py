@@ -1,0 +1,84 @@
+"""Noise schedules of any scheduler, and the noise behind ε, v and x_0."""
+
+import json
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from secmi_exp.errors import UserError
+from secmi_exp.targets.schedule import Prediction, Schedule
+
+LINEAR = {"num_train_timesteps": 100, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
+
+
+def described(scheduler: diffusers.SchedulerMixin) -> dict[str, Any]:
+    """As diffusers writes it into a pipeline's folder."""
+    description: dict[str, Any] = json.loads(scheduler.to_json_string())
+    return description
+
+
+VALUES = st.floats(-3, 3)
+
+
+@given(VALUES, VALUES, st.floats(0.01, 0.99))
+def test_every_prediction_tells_the_same_noise(x_0: float, eps: float, alpha_bar: float) -> None:
+    image, noise = (torch.tensor([value], dtype=torch.float64) for value in (x_0, eps))
+    alpha, sigma = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
+    x_t = alpha * image + sigma * noise
+    outputs: dict[Prediction, torch.Tensor] = {
+        "epsilon": noise, "sample": image, "v_prediction": alpha * noise - sigma * image
+    }  # fmt: skip
+    for prediction, output in outputs.items():
+        found = Schedule([alpha_bar], prediction).noise(output, x_t, 0)
+        torch.testing.assert_close(found, noise, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "sample", "v_prediction"])
+def test_the_noise_is_the_one_that_diffusers_steps_with(prediction: Prediction) -> None:
+    scheduler = diffusers.DDIMScheduler(**LINEAR, prediction_type=prediction, clip_sample=False)
+    scheduler.set_timesteps(100)
+    schedule = Schedule.of(described(scheduler))
+    x_t, output = torch.randn(2, 4, 3, 8, 8, dtype=torch.float64)
+    x_0 = scheduler.step(output, 50, x_t).pred_original_sample
+    alpha_bar = schedule.alphas_cumprod[50]
+    expected = (x_t - alpha_bar**0.5 * x_0) / (1 - alpha_bar) ** 0.5
+    torch.testing.assert_close(schedule.noise(output, x_t, 50), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [
+    "DDIMScheduler", "PNDMScheduler", "EulerDiscreteScheduler", "HeunDiscreteScheduler", "LMSDiscreteScheduler",
+    "DPMSolverMultistepScheduler", "UniPCMultistepScheduler",
+])  # fmt: skip
+def test_the_way_of_sampling_makes_no_difference(name: str) -> None:
+    expected = Schedule.of(described(diffusers.DDPMScheduler(**LINEAR)))
+    assert Schedule.of(described(getattr(diffusers, name)(**LINEAR))) == expected
+    assert expected.alphas_cumprod[0] == pytest.approx(1 - 1e-4)
+    assert len(expected.alphas_cumprod) == 100
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"_class_name": "FlowMatchEulerDiscreteScheduler"}, "The scheduler FlowMatchEulerDiscreteScheduler has no ᾱ"),
+        ({"_class_name": "IPNDMScheduler"}, "The scheduler IPNDMScheduler has no ᾱ"),
+        ({"_class_name": "ScoreSdeVeScheduler"}, "The scheduler ScoreSdeVeScheduler has no ᾱ"),
+        ({"_class_name": "UNet2DModel"}, "The scheduler UNet2DModel is none that diffusers"),
+        ({"_class_name": "MyScheduler"}, "The scheduler MyScheduler is none that diffusers .* knows"),
+        ({}, "The scheduler None is none"),
+        (
+            {"_class_name": "DDPMScheduler", "beta_schedule": "mine"},
+            "diffusers refuses the settings of .* DDPMScheduler",
+        ),
+        (
+            {"_class_name": "DDPMScheduler", "prediction_type": "flow"},
+            "prediction_type='flow', .* one of epsilon, v_pred",
+        ),
+    ],
+)
+def test_schedulers_without_a_ddim_step_are_refused(config: dict[str, str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Schedule.of(config)
