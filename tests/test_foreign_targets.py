@@ -13,12 +13,13 @@ from diffusers import DDPMPipeline, DDPMScheduler
 from PIL import Image
 
 from secmi_exp.errors import UserError
+from secmi_exp.targets.authors_format import Flags
 from tests.conftest import REPOSITORY, Command, SmokeRun, run_here
 from tests.data.published import crops
-from tests.targets.authors_network import write_checkpoint
+from tests.targets.authors_network import random_weights, save_checkpoint
 from tests.targets.test_diffusers_folder import network
-from tests.targets.test_secmi_checkpoint import TINY
 
+FLAGS = Flags(T=50, ch=32, ch_mult=(1, 2), attn=(1,), num_res_blocks=1, img_size=8)
 SHORT = ["+attack=stat", "attack.t_sec=20", "attack.t_max=20"]
 
 
@@ -32,9 +33,16 @@ def sides(root: Path, n: int = 12) -> list[str]:
     return ["dataset=image_folder", "dataset.image_size=8", "split.attack_train=0.5", *folders]
 
 
+def checkpoint(folder: Path) -> Path:
+    """Of the authors' code, with its flag file."""
+    return save_checkpoint(folder, FLAGS, ema_model=random_weights(FLAGS, 0), net_model=random_weights(FLAGS, 1))
+
+
 def audit(root: Path, target: str, path: Path, *overrides: str) -> dict[str, Any]:
     """Results of a run on a target that was trained elsewhere."""
-    arguments = [*SHORT, f"target={target}", f"target.path={path}", *overrides]
+    given = {override.split("=")[0] for override in overrides}
+    short = [override for override in SHORT if override.split("=")[0] not in given]
+    arguments = [*short, f"target={target}", f"target.path={path}", *overrides]
     folder = run_here(root, *arguments, base=["trainer=cpu", "evaluation.bootstrap_rounds=50"])
     return results(folder) | {"folder": folder}
 
@@ -46,7 +54,7 @@ def results(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("weights", ["ema", "net"])
 def test_a_checkpoint_of_the_authors_is_audited_with_images_of_ones_own(tmp_path: Path, weights: str) -> None:
-    path = write_checkpoint(tmp_path / "logs", TINY)
+    path = checkpoint(tmp_path)
     content = audit(tmp_path, "secmi_checkpoint", path, *sides(tmp_path), f"target.weights={weights}")
     assert content["target"] == "secmi_checkpoint"
     assert content["queries_per_sample"] == 3
@@ -83,16 +91,18 @@ def test_a_target_of_our_own_is_attacked_again_without_training(
     before = results(smoke.finished.folder)
     path = smoke.finished.folder if place == "run" else Path(before["target_folder"])
     store = f"paths.store={smoke.command.folder}/outputs/store"
-    arguments = ["attack.t_max=100", "attack.t_sec=30", store, f"split.path={smoke.finished.folder}/split.npz"]
-    content = audit(tmp_path, "ddpm", path, "split=indices", *arguments[2:])
+    content = audit(tmp_path, "ddpm", path, "split=indices", f"split.path={smoke.finished.folder}/split.npz", store)
     assert content["target_folder"] == before["target_folder"]
     assert (content["folder"] / "samples.png").exists()
     assert "Training" not in caplog.text
     assert content["split"]["members"] == 64
-    again = audit(tmp_path, "ddpm", path, "split.members=64", "split.holdouts=64", store)  # the same halves
-    assert again["split"] == content["split"]
+    halves = ["split.members=64", "split.holdouts=64", store]
+    assert audit(tmp_path, "ddpm", path, *halves)["split"] == content["split"]
+    caplog.clear()
+    audit(tmp_path, "ddpm", path, *halves, "attack.t_max=100", "attack.t_sec=30")
+    assert "Reused t_errors" in caplog.text  # of the run that trained it
     with pytest.raises(UserError, match="not on the members that this split has drawn"):
-        audit(tmp_path, "ddpm", path, "split.members=64", "split.holdouts=64", store, "seed=1")
+        audit(tmp_path, "ddpm", path, *halves, "seed=1")
 
 
 def spoiled(folder: Path) -> None:
@@ -102,11 +112,11 @@ def spoiled(folder: Path) -> None:
 
 def test_a_path_without_a_target_of_ours_is_told(smoke: SmokeRun, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    with pytest.raises(UserError, match="is no target of ours"):
+    with pytest.raises(UserError, match=r"other holds neither unet/config\.json nor"):
         audit(tmp_path, "ddpm", tmp_path / "other")
     copied = tmp_path / "copied"
     shutil.copytree(results(smoke.finished.folder)["target_folder"], copied)
-    with pytest.raises(UserError, match=r"takes images of shape \(1, 8, 8\).*\(1, 16, 16\)"):
+    with pytest.raises(UserError, match="1 channels and 8×8 pixels, and .* 1 channels and 16×16"):
         audit(tmp_path, "ddpm", copied, "dataset.image_size=16")
     spoiled(copied)
     with pytest.raises(UserError, match="copied is damaged"):
@@ -121,7 +131,7 @@ def test_a_target_without_its_path_is_asked_for_it(tmp_path: Path, target: str) 
 
 def test_the_readmes_audit_command(secmi: Command) -> None:
     sides(secmi.folder)
-    write_checkpoint(secmi.folder, TINY)
+    checkpoint(secmi.folder)
     line = next(line for line in (REPOSITORY / "README.md").read_text().splitlines() if "dataset.members=A" in line)
     arguments = line.removeprefix("python -m secmi_exp ").split()
     arguments += ["dataset.image_size=8", "split.attack_train=0.5", "attack.t_sec=20", "logger=none"]

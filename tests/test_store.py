@@ -30,22 +30,6 @@ def test_an_entry_is_built_once(tmp_path: Path) -> None:
     assert (second.path / "content.txt").read_text() == "x"
 
 
-def test_a_failed_build_leaves_a_workspace_only_where_there_is_something_to_continue_with(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-
-    def fails_at_once(workspace: Path) -> None:
-        raise RuntimeError
-
-    def fails_later(workspace: Path) -> None:
-        write("half", workspace)
-        raise RuntimeError
-
-    for build in (fails_at_once, fails_later):
-        with pytest.raises(RuntimeError):
-            store.obtain(Key(build.__name__, 1, {}), build)
-    assert [path.name.split("-")[0] for path in (tmp_path / "work").iterdir()] == ["fails_later"]
-
-
 @given(
     st.dictionaries(st.sampled_from("abcd"), st.integers(0, 3)),
     st.dictionaries(st.sampled_from("abcd"), st.integers(0, 3)),

@@ -88,11 +88,11 @@ def pixel_digests(pixels: Pixels) -> Pixels:
     return np.frombuffer(bytearray(digests), dtype=np.uint8).reshape(len(pixels), DIGEST_BYTES)
 
 
-def to_model_range(images: Tensor, low: float = -1.0, high: float = 1.0) -> Tensor:
-    """Uint8 pixels to float32, black as ``low`` and white as ``high``.
+def to_model_range(images: Tensor) -> Tensor:
+    """Uint8 pixels to float32 in [−1, 1].
 
     >>> import torch
     >>> to_model_range(torch.tensor([0, 255], dtype=torch.uint8)).tolist()
     [-1.0, 1.0]
     """
-    return images.float() / (255 / (high - low)) + low
+    return images.float() / 127.5 - 1.0

@@ -5,13 +5,9 @@ Diffusion Models Vulnerable to Membership Inference Attacks?" (ICML 2023), equat
 """
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
-
-Prediction = Literal["epsilon", "v_prediction", "sample"]
-"""What a network predicts: the noise ε, the velocity v = √ᾱ ε − √(1−ᾱ) x_0, or x_0."""
 
 
 def alphas_cumprod_from_betas(betas: Tensor) -> Tensor:
@@ -42,31 +38,6 @@ def ddim_step(x: Tensor, eps: Tensor, alpha_bar_from: float, alpha_bar_to: float
     """
     x_0 = (x - math.sqrt(1.0 - alpha_bar_from) * eps) / math.sqrt(alpha_bar_from)
     return math.sqrt(alpha_bar_to) * x_0 + math.sqrt(1.0 - alpha_bar_to) * eps
-
-
-def noise_from(prediction: Tensor, kind: Prediction, x_t: Tensor, alpha_bar: float) -> Tensor:
-    """The noise ε that a prediction of another kind implies, by x_t = √ᾱ x_0 + √(1−ᾱ) ε.
-
-    ε = √ᾱ v + √(1−ᾱ) x_t (Salimans & Ho, "Progressive Distillation", ICLR 2022, appendix D); ε = (x_t − √ᾱ x_0)/√(1−ᾱ).
-
-    Args:
-        prediction: what the network gave, the shape of ``x_t``.
-        kind: what it is.
-        x_t: states, any shape.
-        alpha_bar: ᾱ_t, in (0, 1).
-
-    >>> x_0, eps = torch.tensor([0.5]), torch.tensor([2.0])
-    >>> x_t = 0.6 * x_0 + 0.8 * eps
-    >>> noise_from(x_0, "sample", x_t, alpha_bar=0.36)
-    tensor([2.])
-    >>> noise_from(0.6 * eps - 0.8 * x_0, "v_prediction", x_t, alpha_bar=0.36)
-    tensor([2.])
-    """
-    if kind == "v_prediction":
-        return math.sqrt(alpha_bar) * prediction + math.sqrt(1.0 - alpha_bar) * x_t
-    if kind == "sample":
-        return (x_t - math.sqrt(alpha_bar) * prediction) / math.sqrt(1.0 - alpha_bar)
-    return prediction
 
 
 def round_trip_coefficient(alpha_bar_t: float, alpha_bar_up: float) -> float:

@@ -46,11 +46,11 @@ Settings = dict[str, bool | int | float | str | list[int] | list[str] | None]
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class DDPM:
-    """The recipe by which a target is trained, or one that is trained already; its fields are those of
-    ``conf/target/ddpm.yaml``."""
+    """The recipe by which a target is trained; its fields are those of ``conf/target/ddpm.yaml``."""
 
     name: str
     path: Path | None
+    """Of a target that was trained before, which is attacked as it is."""
     network: Settings
     """Arguments of `UNet2DModel`."""
     schedule: NoiseSchedule
@@ -147,19 +147,22 @@ class DDPM:
 
 
 def _found(pipeline: PipelineFolder) -> PreparedTarget:
-    """A target that was trained before, with what its store's manifest tells of it where that lies beside it."""
-    trained_on, samples = None, pipeline.path / "samples.png"
+    """A target that was trained before, under the key of its training where the store's manifest lies beside it.
+
+    What was computed with it then is found again by that key.
+    """
+    key, samples = pipeline.key({}), pipeline.path / "samples.png"
     if (pipeline.path / MANIFEST).is_file():
         try:
             check(pipeline.path)
         except Damaged as damage:
             raise UserError(f"The target in {pipeline.path} is damaged ({damage}): train it again.") from damage
-        trained_on = read_json(pipeline.path / MANIFEST).get("key", {}).get("inputs", {}).get("members")
+        key = Key(**read_json(pipeline.path / MANIFEST)["key"])
     return PreparedTarget(
         pipeline.path,
-        pipeline.key({}).digest,
+        key.digest,
         load=partial(Unconditional, pipeline.path),
-        trained_on=trained_on,
+        trained_on=key.inputs.get("members"),
         samples=samples if samples.is_file() else None,
     )
 

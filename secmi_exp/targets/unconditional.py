@@ -1,4 +1,4 @@
-"""An unconditional pixel-space network in diffusers' layout, with its scheduler, seen as a noise predictor."""
+"""An unconditional pixel-space pipeline in diffusers' layout, seen as a noise predictor."""
 
 from collections.abc import Mapping
 from pathlib import Path

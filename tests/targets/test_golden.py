@@ -8,7 +8,6 @@ formulas, where nothing is left of the differences. At t_sec = 200 its t-errors 
 """
 
 import copy
-import shutil
 from pathlib import Path
 from typing import Literal
 
@@ -33,16 +32,6 @@ TIMESTEPS = pytest.mark.parametrize(
 @pytest.fixture(scope="module")
 def expected() -> dict[str, Tensor]:
     return load_file(GOLDEN / "expected.safetensors")
-
-
-def converted(folder: Path, weights: Any, expected: dict[str, Tensor]) -> Unconditional:
-    for name in ("checkpoint.pt", "flagfile.txt"):
-        shutil.copy(GOLDEN / name, folder)
-    target = SecMICheckpoint(name="secmi_checkpoint", path=folder / "checkpoint.pt", weights=weights)
-    runtime = Runtime(accelerator="cpu", precision="32-true", query_batch_size=16, progress_bar=False)
-    loaded = target.prepare(Images.of(expected["images_uint8"].numpy()), Store(folder / "store"), runtime, None).load()
-    assert isinstance(loaded, Unconditional)
-    return loaded
 
 
 @pytest.fixture(scope="module")
