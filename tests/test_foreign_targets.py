@@ -116,7 +116,7 @@ def test_a_path_without_a_target_of_ours_is_told(smoke: SmokeRun, tmp_path: Path
         audit(tmp_path, "ddpm", tmp_path / "other")
     copied = tmp_path / "copied"
     shutil.copytree(results(smoke.finished.folder)["target_folder"], copied)
-    with pytest.raises(UserError, match="1 channels and 8×8 pixels, and .* 1 channels and 16×16"):
+    with pytest.raises(UserError, match=r"1 channels and 8×8 pixels, and .* 1 channels and 16×16"):
         audit(tmp_path, "ddpm", copied, "dataset.image_size=16")
     spoiled(copied)
     with pytest.raises(UserError, match="copied is damaged"):

@@ -88,6 +88,7 @@ def decode(
         if broken and not skip_unreadable:
             row, why = next(iter(broken.items()))
             shutil.rmtree(workspace)
+            workspace.mkdir()
             raise unreadable_sample(samples.place(row), why)
         rows = slice(done, done + len(batch))
         pixels[rows], digests[rows] = batch.numpy(), batch_digests.numpy()
