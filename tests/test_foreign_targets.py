@@ -138,13 +138,6 @@ def test_the_readmes_audit_command(secmi: Command) -> None:
     finished = secmi(*arguments)
     assert finished.returncode == 1
     assert "exceeds the last timestep of the target's schedule: choose at most 40" in finished.stderr
-    finished = secmi(
-        *arguments,
-        "dataset.image_size=8",
-        "split.attack_train=0.5",
-        "attack.t_sec=20",
-        "attack.t_max=40",
-        "logger=none",
-    )
+    finished = secmi(*arguments, "attack.t_max=40")
     assert finished.returncode == 0, finished.stderr
     assert "secmi_checkpoint, image_folder: 6 members" in " ".join(finished.stdout.split())

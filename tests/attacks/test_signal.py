@@ -48,7 +48,7 @@ def planted(n: int = 120) -> tuple[Signals, np.ndarray]:
     """Maps that are smaller on members."""
     rng = np.random.default_rng(0)
     is_member = np.arange(n) % 2 == 0
-    maps = np.abs(rng.normal(0, np.where(is_member, 0.01, 0.02)[:, None, None, None], (n, 1, 8, 8))).astype(np.float16)
+    maps = np.abs(rng.normal(0, np.where(is_member, 0.01, 0.03)[:, None, None, None], (n, 1, 8, 8))).astype(np.float16)
     errors = np.square(maps.astype(np.float32)).sum(axis=(1, 2, 3))[:, None]
     return Signals([10], errors, {10: maps}, [2], "planted"), is_member
 
@@ -62,7 +62,7 @@ def test_stat_scores_members_higher() -> None:
 def test_nn_learns_a_planted_difference_and_scores_what_it_was_not_fitted_on(tmp_path: Path) -> None:
     signals, is_member = planted()
     rows = np.arange(60)
-    recipe = {"epochs": 1, "min_steps": 40, "batch_size": 32, "momentum": 0.9, "weight_decay": 0.0, "seed": 0}
+    recipe = {"epochs": 1, "min_steps": 60, "batch_size": 32, "momentum": 0.9, "weight_decay": 0.0, "seed": 0}
     classifier = ErrorMapClassifier(lr=1e-3, checkpoint_every=100, **recipe)  # type: ignore[arg-type]
     runtime = Runtime(accelerator="cpu", precision="32-true", query_batch_size=64, progress_bar=False)
     scores = classifier.fit_and_score(signals, 10, rows, is_member[rows], tmp_path, runtime, None)
