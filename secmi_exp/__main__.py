@@ -10,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from secmi_exp.config_errors import explain, refuse_unread_keys
+from secmi_exp.ranks import join
 
 PACKAGE = Path(__file__).parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
@@ -19,6 +20,8 @@ CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "co
 @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
 def task(config: DictConfig) -> None:
     """One job."""
+    if not join():  # a task of SLURM's that Hydra's launcher has started
+        return
     refuse_unread_keys(config, CONF)
     from secmi_exp.pipeline import run
 
@@ -29,12 +32,16 @@ def main() -> None:
     """Run, and end a user's mistake with one sentence and exit status 1."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra hand exceptions on instead of printing them
     try:
+        if not join():
+            return
         task()
     except BrokenPipeError:  # whoever reads the output, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.stderr.write("secmi_exp: stopped; the same command continues where it was.\n")
+    except (KeyboardInterrupt, SystemExit) as error:
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        sys.stderr.write("secmi_exp: stopped; the same command continues where it was.\n")  # Lightning exits with 1
         sys.exit(130)
     except Exception as error:
         sentence = explain(error, sys.argv[1:], CONF)

@@ -18,6 +18,10 @@ UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOSPC,
 """Why a file can't be used that its owner can mend."""
 
 
+PLUGINS = {"hydra/launcher": "launchers"}
+"""Groups whose choices come with packages of their own → our extra that brings them."""
+
+
 def explain(error: Exception, arguments: list[str], conf: Path) -> str | None:
     """The sentence for a mistake of the user's; None for any other exception.
 
@@ -39,6 +43,11 @@ def explain(error: Exception, arguments: list[str], conf: Path) -> str | None:
 
 def _missing_choice(error: MissingConfigException, conf: Path) -> str:
     group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+    if group in PLUGINS:
+        return (
+            f"There is no {group} '{choice}' here: choose one of {', '.join(error.options or [])}, or get Hydra's "
+            f"plugins by pip install 'secmi-exp[{PLUGINS[group]}]'."
+        )
     if error.options:
         return f"There is no {group} '{choice}': choose one of {', '.join(error.options)}."
     groups = sorted(folder.name for folder in conf.iterdir() if folder.is_dir())

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -87,7 +86,6 @@ def run(config: DictConfig, folder: Path) -> Path:
         facts = split_facts(split, images)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True), encoding="utf-8")
     split.save(folder / "split.npz")
-    pl.seed_everything(parts.general.seed, verbose=False)
     tracker = parts.make_tracker(identity(config, parts.general, folder))
     current = Run(config, folder, parts, store, images, split, facts, tracker, seconds)
     failed = True
@@ -171,6 +169,7 @@ def describe(run: Run, target: PreparedTarget, attacked: Attacked | None) -> dic
             "t_sec": attack.t_sec,
             "k": attack.k,
             "queries_per_sample": signals.queries_per_sample(attack.t_sec),
+            "queries_spent": signals.queries_spent,
             "trajectory": {"timesteps": signals.timesteps, "queries_per_sample": signals.queries},
         }
     return header

@@ -139,6 +139,15 @@ class Store:
                 log.info("Reused %s from the store%s.", reused[0], more)
         return [found.get(key.digest) or Entry(self._path(key), reused=False) for key in keys]
 
+    def find(self, key: Key) -> Entry | None:
+        """The entry of this key where it is there and whole; nothing is built."""
+        return self._present([key]).get(key.digest)
+
+    def discard(self, key: Key) -> None:
+        """Remove an entry that nobody will ask for again; whoever has its files open keeps them."""
+        with self._locked(key):
+            shutil.rmtree(self._path(key), ignore_errors=True)
+
     def _present(self, keys: Sequence[Key]) -> dict[str, Entry]:
         """Digest → entry, of those that are there and whole."""
         entries = {}

@@ -13,75 +13,95 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint, WeightAveraging
 from pytorch_lightning.loggers import Logger
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from secmi_exp import ranks
 from secmi_exp.data.batches import TrainingBatches
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import Runtime
+from secmi_exp.step_progress import StepProgressBar
 from secmi_exp.store import SCRATCH
 
 log = logging.getLogger(__name__)
 
 
-def seed_step(seed: int, step: int) -> None:
-    """Make what torch's generators draw next a function of (seed, step)."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+def seed_step(seed: int, *step: int) -> None:
+    """Make what torch's generators draw next a function of the seed and the step, or a part of it."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, *step]).generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
 
-class Divergence(pl.Callback):
-    """Stops where the loss or the weights are not finite, before a checkpoint of them can be written.
+class Watch(pl.Callback):
+    """Logs loss and images/s, and stops where the loss or the weights are not finite, before they can be saved.
 
     A NaN stays once it is in the weights, so looking at the loss in the steps that log, and at the weights too in those
     that save, is enough; no step waits for the device in between.
 
     Args:
+        name: prefix of the metrics.
         log_every: steps between looks at the loss.
         checkpoint_every: steps between looks at the weights.
         kept: folder of the checkpoints.
     """
 
-    def __init__(self, log_every: int, checkpoint_every: int, kept: Path):
-        self.log_every, self.checkpoint_every, self.kept = log_every, checkpoint_every, kept
+    def __init__(self, name: str, log_every: int, checkpoint_every: int, kept: Path):
+        self.name, self.log_every, self.checkpoint_every, self.kept = name, log_every, checkpoint_every, kept
+        self.images, self.since, self.step = 0, 0.0, 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self.images, self.since, self.step = 0, time.monotonic(), trainer.global_step
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look, where this step is one of those."""
+        """Count the images, and look where this is one of those steps."""
+        self.images += len(batch[0]) * trainer.world_size
         step = trainer.global_step
-        saves = step % self.checkpoint_every == 0 or step == trainer.max_steps
-        if not saves and step % self.log_every:
+        if step == self.step:  # a part of a batch that is accumulated
             return
-        watched: list[Tensor] = [outputs["loss"], *(pl_module.parameters() if saves else ())]
-        if not torch.isfinite(torch.nn.utils.get_total_norm(watched)):
+        self.step = step
+        saves = step % self.checkpoint_every == 0 or step == trainer.max_steps
+        logs = step % self.log_every == 0
+        if saves or logs:
+            self._refuse_divergence(trainer, outputs["loss"], list(pl_module.parameters()) if saves else [])
+        if logs:
+            rate = self.images / (time.monotonic() - self.since)
+            metrics = {f"{self.name}/loss": outputs["loss"].item(), f"{self.name}/images_per_s": rate}
+            pl_module.log_dict(metrics, rank_zero_only=True)
+            if isinstance(trainer.progress_bar_callback, StepProgressBar):
+                trainer.progress_bar_callback.show(metrics)
+            self.images, self.since = 0, time.monotonic()
+
+    def _refuse_divergence(self, trainer: pl.Trainer, loss: Tensor, weights: list[nn.Parameter]) -> None:
+        finite = bool(torch.isfinite(torch.nn.utils.get_total_norm([loss, *weights])))
+        if not trainer.strategy.reduce_boolean_decision(finite, all=True):
             kept = sorted(self.kept.glob("*.ckpt"))
             raise UserError(
-                f"The training diverged by step {step} of {trainer.max_steps}, loss {outputs['loss'].item():.3g}: "
+                f"The training diverged by step {self.step} of {trainer.max_steps}, loss {loss.item():.3g}: "
                 f"lower the learning rate (last checkpoint before it: {kept[-1] if kept else 'none yet'})."
             )
 
 
-class Throughput(pl.Callback):
-    """Logs images/s over the last logging interval."""
+class MovingAverage(WeightAveraging):
+    """The exponential moving average of the weights, which takes the weights' place when the training has ended.
 
-    def __init__(self, name: str, every: int):
-        self.name, self.every = name, every
-        self.images, self.since = 0, time.monotonic()
+    Args:
+        decay: how much of the average stays in each step.
+    """
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
-        self.images, self.since = 0, time.monotonic()
+    def __init__(self, decay: float):
+        super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Count the batch, and log at the interval's end."""
-        self.images += len(batch[0])
-        if trainer.global_step % self.every == 0:
-            rate = self.images / (time.monotonic() - self.since)
-            pl_module.log(f"{self.name}/images_per_s", rate, prog_bar=True)
-            self.images, self.since = 0, time.monotonic()
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Average where the weights will be; the module is moved there only after this."""
+        self._device = trainer.strategy.root_device
+        super().setup(trainer, pl_module, stage)
+        assert self._average_model is not None
+        # Whether this is the first step is asked in each, and on the device the answer would be waited for.
+        self._average_model.n_averaged = self._average_model.n_averaged.cpu()
 
 
 def newest_checkpoint(folder: Path, below_step: int) -> Path | None:
@@ -136,8 +156,8 @@ def fit(
     """
     folder = workspace / SCRATCH / "checkpoints"
     log_every = min(log_every, max_steps)
-    checkpoint = newest_checkpoint(folder, below_step=max_steps)
-    if checkpoint is not None:
+    checkpoint = ranks.agreed(newest_checkpoint(folder, below_step=max_steps))
+    if checkpoint:
         log.info("Continuing %s from %s.", name, checkpoint.stem)
     saving = ModelCheckpoint(
         folder,
@@ -152,10 +172,11 @@ def fit(
         logger=logger,
         callbacks=[
             *callbacks,
-            Throughput(name, log_every),
-            Divergence(log_every, checkpoint_every, folder),
+            Watch(name, log_every, checkpoint_every, folder),
             saving,
         ],
+        training=True,
+        accumulate=runtime.accumulated(min(batches.batch_size, len(batches.arrays[0]))),
         max_steps=max_steps,
         gradient_clip=gradient_clip,
         val_check_interval=validate_every,

@@ -95,7 +95,7 @@ def test_another_attack_shares_the_target_and_another_timestep_the_trajectory(sm
     assert sweep.returncode == 0, sweep.stderr
     assert "Training" not in sweep.stderr
     assert "Walking" not in sweep.stderr
-    folders = [Path(line) for line in sweep.stdout.splitlines() if line.startswith("/")]
+    *folders, _ = [Path(line) for line in sweep.stdout.splitlines() if line.startswith("/")]
     assert [results(folder)["t_sec"] for folder in folders] == [20, 40, 60, 80, 100]
     assert [results(folder)["queries_per_sample"] for folder in folders] == [3, 5, 7, 9, 11]
 
@@ -104,8 +104,8 @@ def test_a_sweep_from_nothing_trains_once_and_walks_once(secmi: Command) -> None
     sweep = secmi("-m", "+attack=stat", "attack.t_sec=20,40,60,80,100", "logger=csv", *SMOKE)
     assert sweep.returncode == 0, sweep.stderr
     assert sweep.stderr.count("parameters) on 64 members") == 1
-    assert sweep.stderr.count("Walking 128 trajectories to t = 100: 11 queries each.") == 1
-    folders = [Path(line) for line in sweep.stdout.splitlines() if line.startswith("/")]
+    assert sweep.stderr.count("Walking 128 trajectories from t = 0 to 100: 11 queries each.") == 1
+    *folders, _ = [Path(line) for line in sweep.stdout.splitlines() if line.startswith("/")]
     assert len(folders) == 5
     assert "target/loss" in (folders[0] / "metrics.csv").read_text()
     assert "stat/auc" in (folders[-1] / "metrics.csv").read_text()
@@ -145,7 +145,7 @@ def test_a_damaged_entry_is_found_reported_and_computed_again(
     flipped = bytearray(weights.read_bytes())
     flipped[-100] ^= 1
     weights.write_bytes(flipped)
-    (errors,) = store.glob("t_errors/*/t_errors.npy")
+    errors = next(store.glob("t_errors/*/t_errors.npy"))
     errors.write_bytes(errors.read_bytes()[:-8])
     folder = run_here(tmp_path, "+attack=stat")
     assert "safetensors has changed): computing it again" in caplog.text

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from secmi_exp.data.batches import TrainingBatches
 from secmi_exp.errors import UserError
-from secmi_exp.runtime import Runtime
 from secmi_exp.training import fit, newest_checkpoint
+from tests.targets.preparing import cpu
 
 
 class Line(pl.LightningModule):
@@ -35,10 +35,9 @@ class Line(pl.LightningModule):
 
 
 def train(module: Line, folder: Path) -> None:
-    runtime = Runtime(accelerator="cpu", precision="32-true", query_batch_size=1, progress_bar=False)
     arguments: dict[str, Any] = {"max_steps": 9, "checkpoint_every": 3, "log_every": 100}
     batches = TrainingBatches(np.zeros(4, dtype=np.float32), batch_size=2, seed=0)
-    fit(module, batches, name="line", workspace=folder, runtime=runtime, logger=None, **arguments)
+    fit(module, batches, name="line", workspace=folder, runtime=cpu(), logger=None, **arguments)
 
 
 @pytest.mark.parametrize(("nan_from", "gradient_only", "kept"), [(4, False, 3), (6, True, 3), (9, True, 6)])

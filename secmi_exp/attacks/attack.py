@@ -7,7 +7,7 @@ from pydantic import ConfigDict, InstanceOf, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.scorer import LearnedScorer, Scorer
-from secmi_exp.diffusion.trajectory import timesteps
+from secmi_exp.diffusion.timesteps import timesteps
 from secmi_exp.errors import UserError
 
 

@@ -5,10 +5,9 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from pytorch_lightning.loggers import Logger
 
 from secmi_exp.attacks.signal import Signals
-from secmi_exp.runtime import Runtime
+from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import Json
 
 Scores = NDArray[np.float64]
@@ -46,7 +45,7 @@ class LearnedScorer(Protocol):
         is_member: NDArray[np.bool_],
         workspace: Path,
         runtime: Runtime,
-        logger: Logger | None,
+        make_logger: MakeLogger,
     ) -> Scores:
         """Fit on some rows, score all.
 
@@ -57,7 +56,7 @@ class LearnedScorer(Protocol):
             is_member: the labels of these rows, and of no others.
             workspace: a folder that survives a killed process.
             runtime: the machine.
-            logger: where metrics go.
+            make_logger: gives the place where metrics go.
 
         Returns:
             One score an image, [n].

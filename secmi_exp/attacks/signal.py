@@ -1,37 +1,27 @@
-"""The signal of SecMI: t-errors of whole trajectories, and error maps, through `Trainer.predict` into the store.
+"""The signal of SecMI: t-errors of whole trajectories, and error maps, from the store or by walking.
 
 Nothing here takes a membership label: a signal gets images in dataset order and the target.
 """
 
 import json
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
-import torch
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
-from torch import Tensor
 
-from secmi_exp.data.batches import in_order
 from secmi_exp.data.images import Images
-from secmi_exp.diffusion.trajectory import timesteps, walk
+from secmi_exp.diffusion.timesteps import timesteps
 from secmi_exp.runtime import Runtime
-from secmi_exp.store import SCRATCH, Json, Key, Store, write_json
-from secmi_exp.targets.interface import NoisePredictor, PreparedTarget
+from secmi_exp.store import SCRATCH, Entry, Json, Key, Store
+from secmi_exp.targets.interface import PreparedTarget
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
-"""Of this code; raised when the same configuration would give other numbers."""
-
-SAVE_EVERY_S = 5.0
-"""Seconds between records of progress: the work that a killed walk loses at most."""
+VERSION = 2
+"""Of the computation; raised when the same configuration would give other numbers."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +36,8 @@ class Signals:
     """t_sec → [n, C, H, W], where kept."""
     queries: list[int]
     """Queries per sample, counted at the noise predictor, until the t-error at each timestep was complete."""
+    queries_spent: int
+    """Queries that this call made, over all samples; none where the store had everything."""
     digest: str
     """What they are, for the keys of what is computed from them."""
 
@@ -58,6 +50,61 @@ class Signals:
         return self.queries[self.timesteps.index(t_sec)]
 
 
+@dataclass(frozen=True)
+class Trajectory:
+    """Names what a walk over these images leaves in the store.
+
+    Each timestep's t-errors and maps are entries of their own, whatever walk they came from, so that walks of any
+    length share them. The state that a walk ended at is kept beside them, so that a longer one continues there.
+    """
+
+    target: PreparedTarget
+    images: Images
+    k: int
+    precision: str
+
+    def key(self, kind: str, t: int) -> Key:
+        """Of ``t_errors``, ``error_maps`` or ``states`` at a timestep."""
+        return Key(kind, VERSION, {**self._config, "t": t}, self._inputs)
+
+    @property
+    def digest(self) -> str:
+        """Of the whole, however far it was walked."""
+        return Key("trajectory", VERSION, self._config, self._inputs).digest
+
+    @property
+    def _config(self) -> dict[str, Json]:
+        return {"k": self.k, "precision": self.precision}
+
+    @property
+    def _inputs(self) -> dict[str, str]:
+        return {"target": self.target.digest, "images": self.images.digest}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a walk starts from and leaves behind; each rank gets it whole."""
+
+    k: int
+    start: int
+    """Timestep of the state that it starts from; 0: the images themselves."""
+    start_state: Path | None
+    """Folder of that state."""
+    last: int
+    """Timestep that it ends at."""
+    t_errors: Mapping[int, Path]
+    """t_sec → workspace, of those that are missing."""
+    maps: Mapping[int, Path]
+    """t_sec → workspace, of those that are missing."""
+    last_state: Path | None
+    """Folder for the state at the end; None where it isn't wanted."""
+
+    @property
+    def workspaces(self) -> list[Path]:
+        """All folders of entries that are being built."""
+        return [*self.t_errors.values(), *self.maps.values()]
+
+
 def trajectory_signals(
     target: PreparedTarget,
     images: Images,
@@ -68,7 +115,7 @@ def trajectory_signals(
     store: Store,
     runtime: Runtime,
 ) -> Signals:
-    """Walk every image's trajectory to t_max, or find in the store that it was done before.
+    """Walk every image's trajectory to t_max, or find in the store how far it was walked before.
 
     Args:
         target: to be queried.
@@ -76,161 +123,79 @@ def trajectory_signals(
         k: DDIM interval.
         t_max: last timestep walked to; a multiple of k.
         maps: timesteps whose error maps are kept, as float16.
-        store: t-errors and each timestep's maps are entries of their own, so that attacks share them.
+        store: where all is kept.
         runtime: the machine.
     """
-    inputs = {"target": target.digest, "images": images.digest}
-    common = {"k": k, "precision": runtime.precision}
-    errors_key = Key("t_errors", VERSION, {**common, "t_max": t_max}, inputs)
-    map_keys = {t: Key("error_maps", VERSION, {**common, "t_sec": t}, inputs) for t in maps}
+    trajectory = Trajectory(target, images, k, runtime.query_precision)
+    steps = timesteps(k, t_max)
+    error_keys = {t: trajectory.key("t_errors", t) for t in steps}
+    map_keys = {t: trajectory.key("error_maps", t) for t in maps}
+    spent = 0
 
     def build(workspaces: dict[str, Path]) -> None:
-        _walk_into(workspaces, errors_key, map_keys, target.load(), images, k, t_max, runtime)
+        nonlocal spent
+        missing_errors, missing_maps = (
+            {t: workspaces[key.digest] for t, key in keys.items() if key.digest in workspaces}
+            for keys in (error_keys, map_keys)
+        )
+        spent = _extend(trajectory, missing_errors, missing_maps, store, runtime)
 
-    errors, *kept = store.obtain_all([errors_key, *map_keys.values()], build)
-    steps = json.loads((errors.path / "trajectory.json").read_text())
+    entries = store.obtain_all([*error_keys.values(), *map_keys.values()], build)
+    errors, kept = entries[: len(steps)], entries[len(steps) :]
+    t_errors = np.empty((len(images), len(steps)), np.float32)
+    for column, entry in enumerate(errors):
+        t_errors[:, column] = np.load(entry.path / "t_errors.npy", mmap_mode="r")
     return Signals(
-        timesteps=steps["timesteps"],
-        t_errors=np.load(errors.path / "t_errors.npy", mmap_mode="r"),
+        timesteps=steps,
+        t_errors=t_errors,
         maps={t: np.load(entry.path / "maps.npy", mmap_mode="r") for t, entry in zip(maps, kept, strict=True)},
-        queries=steps["queries_per_sample"],
-        digest=errors_key.digest,
+        queries=[queries_per_sample(entry.path) for entry in errors],
+        queries_spent=spent,
+        digest=trajectory.digest,
     )
 
 
-def _walk_into(
-    workspaces: dict[str, Path],
-    errors_key: Key,
-    map_keys: Mapping[int, Key],
-    predictor: NoisePredictor,
-    images: Images,
-    k: int,
-    t_max: int,
+def queries_per_sample(folder: Path) -> int:
+    """The count that lies in an entry beside its arrays."""
+    return int(json.loads((folder / "queries.json").read_text())["queries_per_sample"])
+
+
+def _extend(
+    trajectory: Trajectory,
+    missing_errors: Mapping[int, Path],
+    missing_maps: Mapping[int, Path],
+    store: Store,
     runtime: Runtime,
-) -> None:
-    """Fill the workspaces of the missing entries; walks no further than they need."""
-    missing = {t: workspaces[key.digest] for t, key in map_keys.items() if key.digest in workspaces}
-    errors = workspaces.get(errors_key.digest)
-    furthest = t_max if errors else max(missing)
-    with torch.inference_mode():
-        shape = tuple(predictor.encode(torch.from_numpy(images[:1])).shape[1:])
-    recorder = Recorder(len(images), shape, timesteps(k, furthest), errors, missing)
+) -> int:
+    """Fill the workspaces from the nearest state that an earlier walk has left; returns the queries it took."""
+    from secmi_exp.attacks.walk import walk_images
+
+    k, needed = trajectory.k, {*missing_errors, *missing_maps}
+    start, state = _nearest_state(trajectory, min(needed) - k, store)
+    last = max(needed)
+    end = max(missing_errors, default=0)
+    scratch = missing_errors[end] / SCRATCH / "state" if end == last else None
+    plan = Plan(k, start, state.path if state else None, last, missing_errors, missing_maps, scratch)
     log.info(
-        "Walking %d trajectories to t = %d: %d queries each%s.",
-        len(images), furthest, furthest // k + 1, f", continuing at image {recorder.done}" if recorder.done else "",
+        "Walking %d trajectories from t = %d to %d: %d queries each.",
+        len(trajectory.images), start, last, (last - start) // k + (start == 0),
     )  # fmt: skip
-    trainer = runtime.trainer(callbacks=[recorder])
-    batches = in_order(images, batch_size=runtime.query_batch_size, start=recorder.done)
-    module = TrajectoryWalk(predictor, k, furthest, list(missing))
-    trainer.predict(module, batches, return_predictions=False)
-    recorder.finish()
+    spent = runtime.everywhere(walk_images, plan, trajectory.target.load, trajectory.images, runtime)
+    if scratch:
+        store.obtain(trajectory.key("states", last), lambda workspace: _move(scratch, workspace))
+        if state:
+            store.discard(trajectory.key("states", start))  # whoever goes on does so from the new one
+    return spent
 
 
-@dataclass(frozen=True)
-class Walked:
-    """The outcome of one batch."""
-
-    t_errors: Tensor
-    """[B, number of timesteps]."""
-    maps: dict[int, Tensor]
-    """t_sec → [B, C, H, W], float16."""
-    queries: list[int]
-    """Images queried until each timestep, this batch alone."""
+def _nearest_state(trajectory: Trajectory, t_max: int, store: Store) -> tuple[int, Entry | None]:
+    for t in reversed(timesteps(trajectory.k, t_max)):
+        entry = store.find(trajectory.key("states", t))
+        if entry:
+            return t, entry
+    return 0, None
 
 
-class TrajectoryWalk(pl.LightningModule):
-    """One batch of images to its t-errors and maps."""
-
-    def __init__(self, predictor: NoisePredictor, k: int, t_max: int, maps: Sequence[int]):
-        super().__init__()
-        self.predictor, self.k, self.t_max, self.maps = predictor, k, t_max, frozenset(maps)
-
-    def predict_step(self, batch: tuple[Tensor], batch_idx: int) -> Walked:
-        """Walk up; only the current state is kept."""
-        before = self.predictor.queries
-        errors, maps, queries = [], {}, []
-        x_0 = self.predictor.encode(batch[0])
-        for step in walk(self.predictor.predict_noise, x_0, self.predictor.alphas_cumprod, self.k, self.t_max):
-            errors.append(step.t_error().float())
-            queries.append(self.predictor.queries - before)
-            if step.t_sec in self.maps:
-                maps[step.t_sec] = step.error_map().half()
-        return Walked(torch.stack(errors, dim=1), maps, queries)
-
-
-class Recorder(pl.Callback):
-    """Streams batches into memory maps, and records how far they reach, so that a killed walk continues there.
-
-    Args:
-        n: images in all.
-        shape: of one error map.
-        steps: values of t_sec on the trajectory.
-        errors: workspace of the t-errors; None where the store has them.
-        maps: workspace of each timestep's maps.
-    """
-
-    def __init__(self, n: int, shape: tuple[int, ...], steps: list[int], errors: Path | None, maps: Mapping[int, Path]):
-        self.n, self.steps, self.errors = n, steps, errors
-        self.workspaces = [*([errors] if errors else []), *maps.values()]
-        self.done, self.queries = self._progress()
-        self.saved_at = time.monotonic()
-        mode = "r+" if self.done else "w+"
-        self.t_errors = None
-        if errors:
-            self.t_errors = open_memmap(
-                errors / "t_errors.npy",
-                mode=mode,
-                dtype=np.float32,
-                shape=None if self.done else (n, len(steps)),
-            )
-        self.maps = {
-            t: open_memmap(path / "maps.npy", mode=mode, dtype=np.float16, shape=None if self.done else (n, *shape))
-            for t, path in maps.items()
-        }
-
-    def _progress(self) -> tuple[int, list[int]]:
-        """Images done and queries spent in all workspaces; from the start where they differ."""
-        try:
-            records = [json.loads((path / SCRATCH / "progress.json").read_text()) for path in self.workspaces]
-        except (OSError, ValueError):
-            records = []
-        if records and all(record == records[0] for record in records) and records[0]["timesteps"] == self.steps:
-            return int(records[0]["done"]), list(records[0]["queries"])
-        return 0, [0] * len(self.steps)
-
-    def on_predict_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Append one batch."""
-        prediction: Walked = outputs
-        rows = slice(self.done, self.done + len(prediction.t_errors))
-        if self.t_errors is not None:
-            self.t_errors[rows] = prediction.t_errors.cpu().numpy()
-        for t, maps in prediction.maps.items():
-            self.maps[t][rows] = maps.cpu().numpy()
-        self.done = rows.stop
-        self.queries = [total + batch for total, batch in zip(self.queries, prediction.queries, strict=True)]
-        if time.monotonic() - self.saved_at > SAVE_EVERY_S:
-            self.save()
-
-    def save(self) -> None:
-        """Record the progress, after what it speaks of."""
-        for array in [*([self.t_errors] if self.t_errors is not None else []), *self.maps.values()]:
-            array.flush()
-        record: dict[str, Json] = {"done": self.done, "timesteps": self.steps, "queries": self.queries}
-        for path in self.workspaces:
-            write_json(path / SCRATCH / "progress.json", record)
-        self.saved_at = time.monotonic()
-
-    def finish(self) -> None:
-        """Leave the workspaces as the entries shall be."""
-        self.save()
-        if self.errors:
-            per_sample = [total // self.n for total in self.queries]
-            write_json(self.errors / "trajectory.json", {"timesteps": self.steps, "queries_per_sample": per_sample})
+def _move(folder: Path, workspace: Path) -> None:
+    for file in folder.iterdir():
+        file.rename(workspace / file.name)

@@ -1,7 +1,12 @@
-"""Batches for Lightning: endless shuffled ones that resume at any step, and one pass in order."""
+"""Batches for Lightning: endless shuffled ones that resume at any step, and given rows in order.
 
-from collections.abc import Iterator
+On CUDA the arrays themselves go to the device where they fit beside everything else; where not, batches are copied from
+pinned memory while the device computes.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
@@ -10,13 +15,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from secmi_exp import ranks
 from secmi_exp.data.images import Images
 
 Array = NDArray[np.generic] | Images
+Rows = NDArray[np.int64] | slice
+
+RESIDENT_SHARE = 0.25
+"""Of the device's free memory, what arrays may take to live there."""
+
+
+class Piece(NamedTuple):
+    """Which part of a training batch this is."""
+
+    start: int
+    stop: int
+    total: int
+    """Samples in the whole batch."""
 
 
 class ArrayRows(Dataset[tuple[Tensor, ...]]):
-    """Rows of arrays, a whole batch at a time: an index array gives a tuple of tensors."""
+    """Rows of arrays, a whole batch at a time: an index array or a slice gives a tuple of tensors."""
 
     def __init__(self, *arrays: Array):
         self.arrays = arrays
@@ -24,58 +43,116 @@ class ArrayRows(Dataset[tuple[Tensor, ...]]):
     def __len__(self) -> int:
         return len(self.arrays[0])
 
-    def __getitem__(self, rows: NDArray[np.int64] | slice) -> tuple[Tensor, ...]:
+    def __getitem__(self, rows: Rows) -> tuple[Tensor, ...]:
         """The batch of these rows, copied out of the arrays (which may be memory maps)."""
         return tuple(torch.from_numpy(np.array(array[rows])) for array in self.arrays)
 
 
-class ShuffledOrder(Sampler[NDArray[np.int64]]):
+class ResidentRows(ArrayRows):
+    """The same on a device, to which rows are sent as numbers."""
+
+    def __init__(self, *arrays: Array, device: torch.device):
+        super().__init__(*arrays)
+        everything = slice(0, len(self))
+        self.tensors = tuple(tensor.to(device) for tensor in super().__getitem__(everything))
+        self.device = device
+
+    def __getitem__(self, rows: Rows) -> tuple[Tensor, ...]:
+        """The batch of these rows, gathered on the device."""
+        if isinstance(rows, slice):
+            return tuple(tensor[rows] for tensor in self.tensors)
+        index = torch.from_numpy(rows)
+        index = index.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else index
+        return tuple(tensor[index] for tensor in self.tensors)
+
+
+def placed(arrays: Sequence[Array], device: torch.device) -> ArrayRows:
+    """The arrays where batches of them are had fastest."""
+    if device.type == "cuda":
+        n = len(arrays[0])
+        size = sum(n * array[:1].nbytes for array in arrays)
+        if size <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
+            return ResidentRows(*arrays, device=device)
+    return ArrayRows(*arrays)
+
+
+class PieceOfBatch(Dataset[tuple[Tensor | Piece, ...]]):
+    """Rows, and which part of its batch they are."""
+
+    def __init__(self, rows: ArrayRows):
+        self.rows = rows
+
+    def __getitem__(self, piece: tuple[NDArray[np.int64], Piece]) -> tuple[Tensor | Piece, ...]:
+        """The rows' tensors, and the piece."""
+        return *self.rows[piece[0]], piece[1]
+
+
+class ShuffledOrder(Sampler[tuple[NDArray[np.int64], Piece]]):
     """Endless epochs of shuffled batches, where batch number i is a function of (seed, i) alone.
 
-    A run that resumes at step i therefore sees the very batches that it would have seen undisturbed. The samples left
-    over at an epoch's end are dropped, as a rule fewer than a batch; a set smaller than a batch is one batch.
+    A run that resumes at step i therefore sees the very batches that it would have seen undisturbed, on however many
+    devices. The samples left over at an epoch's end are dropped, as a rule fewer than a batch; a set smaller than a
+    batch is one batch.
+
+    Args:
+        n: samples.
+        batch_size: of whole batches.
+        seed: of the order.
+        start: number of the first batch.
+        parts: that this rank takes its share of a batch in.
     """
 
-    def __init__(self, n: int, batch_size: int, seed: int, start: int = 0):
-        self.n, self.seed, self.start = n, seed, start
+    def __init__(self, n: int, batch_size: int, seed: int, start: int = 0, parts: int = 1):
+        self.n, self.seed, self.start, self.parts = n, seed, start, parts
         self.batch_size = min(batch_size, n)
 
-    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+    def __iter__(self) -> Iterator[tuple[NDArray[np.int64], Piece]]:
         per_epoch = self.n // self.batch_size
+        place = ranks.current()
+        bounds = np.linspace(0, self.batch_size, place.world_size * self.parts + 1).astype(int).tolist()
         shuffled_epoch = -1
         for i in count(self.start):
             epoch, batch = divmod(i, per_epoch)
             if epoch != shuffled_epoch:
                 order, shuffled_epoch = np.random.default_rng([self.seed, epoch]).permutation(self.n), epoch
-            yield order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            rows = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            for part in range(place.rank * self.parts, (place.rank + 1) * self.parts):
+                piece = Piece(bounds[part], bounds[part + 1], self.batch_size)
+                yield rows[piece.start : piece.stop], piece
 
 
-class SequentialOrder(Sampler[slice]):
-    """One pass over rows start … n in order."""
+class Batches(pl.LightningDataModule):
+    """Batches of arrays, for the device that the trainer computes on."""
 
-    def __init__(self, n: int, batch_size: int, start: int = 0):
-        self.n, self.batch_size, self.start = n, batch_size, start
+    def __init__(self, *arrays: Array):
+        super().__init__()
+        self.arrays = arrays
 
-    def __len__(self) -> int:
-        return -(-(self.n - self.start) // self.batch_size)
+    def rows(self) -> ArrayRows:
+        """The arrays' rows, placed for the trainer's device."""
+        assert self.trainer is not None
+        return placed(self.arrays, self.trainer.strategy.root_device)
 
-    def __iter__(self) -> Iterator[slice]:
-        for low in range(self.start, self.n, self.batch_size):
-            yield slice(low, min(low + self.batch_size, self.n))
+    def loader(self, rows: Dataset[tuple[Tensor | Piece, ...]], order: Iterable[Any]) -> DataLoader[tuple[Tensor, ...]]:
+        """Batches in an order, ready to be copied to the device without waiting for it."""
+        assert self.trainer is not None
+        pinned = self.trainer.strategy.root_device.type == "cuda" and type(rows) is ArrayRows
+        return DataLoader(rows, sampler=order, batch_size=None, pin_memory=pinned)  # type: ignore[arg-type]
 
 
-class TrainingBatches(pl.LightningDataModule):
-    """Shuffled training batches that continue at the step where the trainer stands."""
+class TrainingBatches(Batches):
+    """Shuffled training batches that continue at the step where the trainer stands; see `ShuffledOrder`."""
 
     def __init__(self, *arrays: Array, batch_size: int, seed: int):
-        super().__init__()
-        self.rows, self.batch_size, self.seed = ArrayRows(*arrays), batch_size, seed
+        super().__init__(*arrays)
+        self.batch_size, self.seed = batch_size, seed
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """Batches from the trainer's current step on, without end."""
         assert self.trainer is not None
-        order = ShuffledOrder(len(self.rows), self.batch_size, self.seed, start=self.trainer.global_step)
-        return DataLoader(self.rows, sampler=order, batch_size=None)
+        parts, step = self.trainer.accumulate_grad_batches, self.trainer.global_step
+        order = ShuffledOrder(len(self.arrays[0]), self.batch_size, self.seed, start=step, parts=parts)
+        return self.loader(PieceOfBatch(self.rows()), order)
 
 
 class TrainingBatchesAndNoise(TrainingBatches):
@@ -94,10 +171,16 @@ class TrainingBatchesAndNoise(TrainingBatches):
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """All the noise in one batch."""
-        return in_order(self.noise, batch_size=len(self.noise))
+        return DataLoader(ArrayRows(self.noise), sampler=[slice(0, len(self.noise))], batch_size=None)
 
 
-def in_order(*arrays: Array, batch_size: int, start: int = 0) -> DataLoader[tuple[Tensor, ...]]:
-    """One pass over the arrays' rows from ``start`` on, in batches."""
-    rows = ArrayRows(*arrays)
-    return DataLoader(rows, sampler=SequentialOrder(len(rows), batch_size, start), batch_size=None)
+class GivenBatches(Batches):
+    """Prediction on batches that are given as slices of rows."""
+
+    def __init__(self, arrays: Sequence[Array], batches: Sequence[slice]):
+        super().__init__(*arrays)
+        self.batches = batches
+
+    def predict_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        """One pass."""
+        return self.loader(self.rows(), self.batches)

@@ -1,55 +1,25 @@
 """Decoding: once, in parallel, into memory-mapped arrays; a killed process continues where it was."""
 
 import json
-import os
 import shutil
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
-import torch
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from secmi_exp.data.batches import SequentialOrder
-from secmi_exp.data.images import DIGEST_BYTES, ImageSet, pixel_digests
+from secmi_exp.data.images import DIGEST_BYTES, ImageSet
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.data.samples import Samples
 from secmi_exp.errors import UserError
 from secmi_exp.store import SCRATCH, Json, write_json
 
-BATCH = 256
-SAMPLES_A_WORKER = 1000
-"""Fewer are decoded before another process has started."""
 SAVE_EVERY_S = 5.0
 """Seconds between records of progress: the work that a killed process loses at most."""
-
-
-class DecodedBatches(Dataset[tuple[Tensor, Tensor, dict[int, str]]]):
-    """Batches of samples: pixels [B, C, H, W], digests [B, 16], and row → reason of those that could not be read."""
-
-    def __init__(self, samples: Samples, preprocessing: Preprocessing):
-        self.samples, self.preprocessing = samples, preprocessing
-
-    def __getitem__(self, rows: slice) -> tuple[Tensor, Tensor, dict[int, str]]:
-        """Decode samples start … stop."""
-        pixels = np.zeros((rows.stop - rows.start, *self.preprocessing.shape), dtype=np.uint8)
-        unreadable = {}
-        for index, row in enumerate(range(rows.start, rows.stop)):
-            try:
-                with self.samples.open(row) as image:
-                    pixels[index] = self.preprocessing(image)
-            except Exception as error:  # PIL raises a dozen kinds, by format and damage
-                unreadable[row] = str(error) or type(error).__name__
-        return torch.from_numpy(pixels), torch.from_numpy(pixel_digests(pixels)), unreadable
 
 
 def decode(
@@ -67,6 +37,8 @@ def decode(
     Raises:
         UserError: naming a sample that could not be read; the workspace is then empty again.
     """
+    from secmi_exp.data.decoding_processes import decoded_in_order
+
     ids = samples.ids()
     record = workspace / SCRATCH / "progress.json"
     done, unreadable = 0, dict[int, str]()
@@ -105,35 +77,9 @@ def decode(
     pa.parquet.write_table(pa.table(columns), workspace / "samples.parquet")
 
 
-def decoded_in_order(
-    samples: Samples, preprocessing: Preprocessing, n: int, start: int, progress_bar: bool
-) -> Iterator[tuple[Tensor, Tensor, dict[int, str]]]:
-    """Batches from row ``start`` on, decoded by as many processes as there are processors, with a progress bar."""
-    batches: DataLoader[tuple[Tensor, Tensor, dict[int, str]]] = DataLoader(
-        DecodedBatches(samples, preprocessing),
-        sampler=SequentialOrder(n, BATCH, start),
-        batch_size=None,
-        num_workers=min(usable_processors(), (n - start) // SAMPLES_A_WORKER),
-    )
-    bar = Progress(
-        TextColumn("Decoding images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=Console(stderr=True), disable=not progress_bar,
-    )  # fmt: skip
-    with bar:
-        task = bar.add_task("", total=n, completed=start)
-        for batch in batches:
-            yield batch
-            bar.advance(task, len(batch[0]))
-
-
 def unreadable_sample(place: str, why: str) -> UserError:
     """What to tell of a broken image."""
     return UserError(f"The image {place} can't be read ({why}): mend it, or leave it out by dataset.on_error=skip.")
-
-
-def usable_processors() -> int:
-    """Processors that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def load(entry: Path, is_member: NDArray[np.bool_] | None) -> ImageSet:

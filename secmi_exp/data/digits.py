@@ -2,7 +2,6 @@
 
 import numpy as np
 from pydantic.dataclasses import dataclass
-from sklearn.datasets import load_digits
 
 from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.images import Pixels
@@ -11,6 +10,8 @@ from secmi_exp.data.samples import Array
 
 def digit_pixels() -> Pixels:
     """Pixel counts 0 … 16 spread over 0 … 255, [1797, 8, 8]."""
+    from sklearn.datasets import load_digits
+
     pixels: Pixels = np.rint(load_digits().images * (255 / 16)).astype(np.uint8)
     return pixels
 

@@ -1,13 +1,18 @@
 """Image sets: uint8 pixels with a stable id for each sample, and the range in which models see them."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Pixels = NDArray[np.uint8]
 Rows = NDArray[np.int64]
@@ -27,7 +32,7 @@ class Images:
     """Which of them these are, [n]."""
 
     @classmethod
-    def of(cls, pixels: Pixels) -> "Images":
+    def of(cls, pixels: Pixels) -> Images:
         """All of an array [N, C, H, W]."""
         return cls(pixels, pixel_digests(pixels), np.arange(len(pixels)))
 

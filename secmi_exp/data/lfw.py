@@ -3,7 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 from pydantic.dataclasses import dataclass
-from skimage.data import lfw_subset
 
 from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.images import Pixels
@@ -15,6 +14,8 @@ FACES = 100
 
 def face_pixels() -> Pixels:
     """Gray values, [100, 25, 25]."""
+    from skimage.data import lfw_subset
+
     gray: NDArray[np.float64] = lfw_subset()
     return np.rint(gray[:FACES] * 255).astype(np.uint8)
 

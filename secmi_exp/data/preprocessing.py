@@ -5,7 +5,6 @@ from typing import Literal
 
 import numpy as np
 from PIL import Image
-from torchvision.transforms.functional import center_crop
 
 from secmi_exp.data.images import Pixels
 
@@ -39,6 +38,8 @@ class Preprocessing:
         if self.crop is not None:
             side = min(image.size) if self.crop == "square" else self.crop
             if image.size != (side, side):
+                from torchvision.transforms.functional import center_crop
+
                 image = center_crop(image, [side, side])
         size = (self.image_size, self.image_size)
         if image.size != size:

@@ -10,58 +10,76 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from secmi_exp.diffusion.ddim import ddim_step, round_trip_coefficient
+from secmi_exp.diffusion.timesteps import timesteps
 
 PredictNoise = Callable[[Tensor, int], Tensor]
 """ε_θ(x_t, t): states [B, C, H, W] and one timestep to the predicted noise [B, C, H, W]."""
 
 
 @dataclass(frozen=True)
+class State:
+    """Where a trajectory stands."""
+
+    t: int
+    x: Tensor
+    """x̃_t, [B, C, H, W]."""
+    eps: Tensor
+    """ε_θ(x̃_t, t), [B, C, H, W]."""
+
+
+@dataclass(frozen=True)
 class RoundTrip:
     """ψ(φ(x̃_t)) − x̃_t for a batch, between t = t_sec − k and t_sec."""
 
-    t_sec: int
-    """The highest timestep queried; the states compared lie at t_sec − k."""
+    state: State
+    """At t_sec, the highest timestep queried; the states compared lie at t_sec − k."""
     difference: Tensor
     """[B, C, H, W], in the precision of the predictions."""
 
+    @property
+    def t_sec(self) -> int:
+        """The highest timestep queried."""
+        return self.state.t
+
     def t_error(self) -> Tensor:
         """‖ψ(φ(x̃_t)) − x̃_t‖², the sum of squares over all pixels, accumulated in at least float32. [B]."""
-        d = self.difference.flatten(1)
-        return (d.double() if d.dtype.itemsize == 8 else d.float()).square().sum(dim=1)
+        d = self.difference
+        return (d.double() if d.dtype.itemsize == 8 else d.float()).square().sum(dim=tuple(range(1, d.dim())))
 
     def error_map(self) -> Tensor:
         """|ψ(φ(x̃_t)) − x̃_t|, the input of SecMI_NN. [B, C, H, W]."""
         return self.difference.abs()
 
 
-def timesteps(k: int, t_max: int) -> list[int]:
-    """The values of t_sec on a trajectory to t_max in steps of k.
-
-    >>> timesteps(k=10, t_max=35)
-    [10, 20, 30]
-    """
-    return list(range(k, t_max + 1, k))
-
-
-def walk(
-    predict_noise: PredictNoise, x_0: Tensor, alphas_cumprod: list[float], k: int, t_max: int
-) -> Iterator[RoundTrip]:
-    """Walk up from x̃_0 = x_0 and yield the round trip of each step, keeping one state at a time.
-
-    Costs t_max // k + 1 queries an image. ᾱ comes as Python floats, so that no step waits for the device.
+def begin(predict_noise: PredictNoise, x_0: Tensor) -> State:
+    """The state at timestep 0: one query an image.
 
     Args:
         predict_noise: the target.
         x_0: images in [−1, 1] or scaled latents, [B, C, H, W]; taken as the state at timestep 0, whose ᾱ is ᾱ_0 < 1, as
             in the published code.
+    """
+    return State(0, x_0, predict_noise(x_0, 0))
+
+
+def walk(
+    predict_noise: PredictNoise, state: State, alphas_cumprod: list[float], k: int, t_max: int
+) -> Iterator[RoundTrip]:
+    """Walk up from a state and yield the round trip of each step, keeping one state at a time.
+
+    Costs (t_max − t) // k queries an image. ᾱ comes as Python floats, so that no step waits for the device.
+
+    Args:
+        predict_noise: the target.
+        state: `begin`'s, or the last one of an earlier walk, which is then continued as if it had not ended.
         alphas_cumprod: ᾱ_0 … ᾱ_{T−1}.
         k: the DDIM interval, in timesteps.
-        t_max: the last timestep queried is the largest multiple of k that is ≤ t_max; below T.
+        t_max: the last timestep queried is the largest t + i·k that is ≤ t_max; below T.
     """
-    x, eps, t = x_0, predict_noise(x_0, 0), 0
-    for t_sec in timesteps(k, t_max):
-        x = ddim_step(x, eps, alphas_cumprod[t], alphas_cumprod[t_sec])
-        eps_up = predict_noise(x, t_sec)
-        c = round_trip_coefficient(alphas_cumprod[t], alphas_cumprod[t_sec])
-        yield RoundTrip(t_sec, c * (eps_up - eps))
-        eps, t = eps_up, t_sec
+    for t_up in timesteps(k, t_max, state.t):
+        x_up = ddim_step(state.x, state.eps, alphas_cumprod[state.t], alphas_cumprod[t_up])
+        eps_up = predict_noise(x_up, t_up)
+        c = round_trip_coefficient(alphas_cumprod[state.t], alphas_cumprod[t_up])
+        difference = c * (eps_up - state.eps)
+        state = State(t_up, x_up, eps_up)
+        yield RoundTrip(state, difference)

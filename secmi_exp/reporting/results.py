@@ -3,6 +3,7 @@
 import importlib.metadata
 import math
 import platform
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
-import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -42,14 +42,20 @@ class Outcome:
 
 def versions() -> dict[str, Json]:
     """What computed the results."""
-    packages = ("torch", "pytorch-lightning", "diffusers", "torchmetrics", "numpy")
+    packages = ("torch", "pytorch-lightning", "diffusers", "scikit-learn", "numpy")
     return {
         "secmi_exp": __version__,
         "python": platform.python_version(),
         **{package: importlib.metadata.version(package) for package in packages},
         "machine": platform.machine(),
-        "gpu_available": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gpu": _gpu(),
     }
+
+
+def _gpu() -> str | None:
+    """The GPU at hand, where anything was computed at all."""
+    torch = sys.modules.get("torch")
+    return torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None
 
 
 def _finite(value: float | None) -> float | None:

@@ -1,20 +1,26 @@
 """Where metrics go while a run lasts: Weights & Biases, a CSV file, or nowhere."""
 
+from __future__ import annotations
+
 import logging
 import os
 import threading
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import PositiveFloat, validate_call
-from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
 from secmi_exp.evaluation.judge import Judgement, Scored
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import CSVLogger, Logger
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +28,9 @@ log = logging.getLogger(__name__)
 class Tracker:
     """Tracks nothing, and is what the others extend."""
 
-    lightning: Logger | None = None
-    """What Lightning trainers log to."""
+    def lightning(self) -> Logger | None:
+        """What Lightning trainers log to; made when something is trained."""
+        return None
 
     def log_attack(self, judgements: Mapping[str, Judgement], scored: Mapping[str, Scored]) -> None:
         """Metrics, ROC curves and score histograms of each scorer."""
@@ -67,7 +74,19 @@ class CsvTracker(Tracker):
     """Lightning's CSV logger, with the results as its last row."""
 
     def __init__(self, run: RunIdentity):
-        self.csv = self.lightning = CSVLogger(run.folder, name="", version="")
+        self.folder = run.folder
+
+    @cached_property
+    def csv(self) -> CSVLogger:
+        """The logger."""
+        from pytorch_lightning.loggers import CSVLogger
+
+        warnings.filterwarnings("ignore", message="Experiment logs directory .* exists")  # it is the run's own
+        return CSVLogger(self.folder, name="", version="")
+
+    def lightning(self) -> Logger:
+        """The same."""
+        return self.csv
 
     def log_attack(self, judgements: Mapping[str, Judgement], scored: Mapping[str, Scored]) -> None:
         """The metrics alone."""
@@ -124,7 +143,12 @@ class WandbTracker(Tracker):
             "job_type": run.job_type, "tags": run.tags, "config": run.config,
         }  # fmt: skip
         self.run = self._start(arguments)
-        self.lightning = WandbLogger(experiment=self.run)
+
+    def lightning(self) -> Logger:
+        """Lightning's logger to the same W&B run."""
+        from pytorch_lightning.loggers import WandbLogger
+
+        return WandbLogger(experiment=self.run)
 
     def _start(self, arguments: dict[str, Any]) -> Any:
         import wandb

@@ -10,11 +10,10 @@ from typing import Any
 from huggingface_hub import snapshot_download
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
-from pytorch_lightning.loggers import Logger
 
 from secmi_exp.data.images import Images
 from secmi_exp.errors import UserError
-from secmi_exp.runtime import Runtime
+from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import Json, Store
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.pipeline_folder import (
@@ -68,7 +67,7 @@ class DiffusersFolder:
         """T of the scheduler."""
         return len(self._pipeline.schedule(self._alone).alphas_cumprod)
 
-    def prepare(self, members: Images, store: Store, runtime: Runtime, logger: Logger | None) -> PreparedTarget:
+    def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:
         """Read the descriptions; the weights are read where they lie.
 
         Raises:

@@ -3,19 +3,21 @@
 Source of v: Salimans and Ho, "Progressive Distillation for Fast Sampling of Diffusion Models" (ICLR 2022).
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import diffusers
 import pydantic.dataclasses
 from pydantic import ConfigDict, PositiveFloat, PositiveInt
-from torch import Tensor
 
-from secmi_exp.diffusion.ddim import alphas_cumprod_from_betas
 from secmi_exp.errors import UserError
 from secmi_exp.targets.weights import reason
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Prediction = Literal["epsilon", "v_prediction", "sample"]
 """What a network is trained to give: ε, v = √ᾱ_t ε − √(1−ᾱ_t) x_0, or x_0; in diffusers' words."""
@@ -40,7 +42,7 @@ class Schedule:
     prediction: Prediction
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> "Schedule":
+    def of(cls, config: Mapping[str, Any]) -> Schedule:
         """The schedule of any of diffusers' schedulers, whichever way of sampling it stands for.
 
         Args:
@@ -49,6 +51,10 @@ class Schedule:
         Raises:
             UserError: for a scheduler without ᾱ, and for a prediction that is none of ε, v and x_0.
         """
+        import diffusers
+
+        from secmi_exp.diffusion.ddim import alphas_cumprod_from_betas
+
         name = config.get("_class_name")
         kind = getattr(diffusers, str(name), None)
         if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):

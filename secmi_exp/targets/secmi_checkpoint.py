@@ -9,11 +9,10 @@ from typing import Any, Literal
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
-from pytorch_lightning.loggers import Logger
 
 from secmi_exp.data.images import Images
 from secmi_exp.errors import UserError
-from secmi_exp.runtime import Runtime
+from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import Json, Key, Store, file_digest
 from secmi_exp.targets.authors_format import FLAG_FILE, Flags, from_authors, read_flags
 from secmi_exp.targets.interface import PreparedTarget
@@ -51,7 +50,7 @@ class SecMICheckpoint:
         """T of the flags."""
         return self.flags.T
 
-    def prepare(self, members: Images, store: Store, runtime: Runtime, logger: Logger | None) -> PreparedTarget:
+    def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:
         """Convert the checkpoint, or find the conversion in the store.
 
         Raises:

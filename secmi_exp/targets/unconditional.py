@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from secmi_exp.data.images import to_model_range
-from secmi_exp.targets.interface import NoisePredictor
+from secmi_exp.targets.noise_predictor import NoisePredictor
 from secmi_exp.targets.pipeline_folder import PipelineFolder
 
 
@@ -36,13 +37,22 @@ class Unconditional(NoisePredictor):
         self.unet = pipeline.load()
         self.input_range = input_range
 
+    @property
+    def network(self) -> nn.Module:
+        """The U-Net."""
+        unet: nn.Module = self.unet
+        return unet
+
     def encode(self, images: Tensor) -> Tensor:
-        """Pixels in the network's input range."""
+        """Pixels in the network's input range, in float32, or in float64 where the network is."""
         black, white = self.input_range
         middle, half = (white + black) / 2, (white - black) / 2
-        return (to_model_range(images) * half + middle).to(self.unet.dtype)
+        return (to_model_range(images) * half + middle).to(torch.promote_types(self.unet.dtype, torch.float32))
 
     def _predict_noise(self, x_t: Tensor, t: int) -> Tensor:
         """The noise; a variance that is predicted too makes up the second half of the channels, and is left out."""
-        output: Tensor = self.unet(x_t, t).sample[:, : x_t.shape[1]]
-        return self.schedule.noise(output, x_t, t)
+        times = torch.full(
+            (len(x_t),), t, device=x_t.device
+        )  # made there: a number would be waited for, or compiled in
+        output: Tensor = self.unet(x_t.to(self.unet.dtype), times).sample[:, : x_t.shape[1]]
+        return self.schedule.noise(output.to(x_t.dtype), x_t, t)

@@ -6,8 +6,6 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from secmi_exp.errors import UserError
 
 
@@ -17,6 +15,8 @@ def read_pickled(path: Path) -> Any:
     Raises:
         UserError: for a file that is damaged, or that holds more than tensors in plain containers.
     """
+    import torch
+
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # torch names no single exception for a broken file

@@ -9,12 +9,12 @@ import pytest
 
 from secmi_exp.attacks import signal
 from secmi_exp.attacks.nn import ErrorMapClassifier
-from secmi_exp.attacks.signal import Recorder, Signals
+from secmi_exp.attacks.signal import Signals
 from secmi_exp.attacks.stat import Stat
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.split import Halves, Split
-from secmi_exp.runtime import Runtime
 from tests.conftest import run_here
+from tests.targets.preparing import cpu, no_logger
 
 
 def test_labels_never_reach_a_signal(
@@ -50,7 +50,7 @@ def planted(n: int = 120) -> tuple[Signals, np.ndarray]:
     is_member = np.arange(n) % 2 == 0
     maps = np.abs(rng.normal(0, np.where(is_member, 0.01, 0.03)[:, None, None, None], (n, 1, 8, 8))).astype(np.float16)
     errors = np.square(maps.astype(np.float32)).sum(axis=(1, 2, 3))[:, None]
-    return Signals([10], errors, {10: maps}, [2], "planted"), is_member
+    return Signals([10], errors, {10: maps}, [2], 0, "planted"), is_member
 
 
 def test_stat_scores_members_higher() -> None:
@@ -64,21 +64,7 @@ def test_nn_learns_a_planted_difference_and_scores_what_it_was_not_fitted_on(tmp
     rows = np.arange(60)
     recipe = {"epochs": 1, "min_steps": 60, "batch_size": 32, "momentum": 0.9, "weight_decay": 0.0, "seed": 0}
     classifier = ErrorMapClassifier(lr=1e-3, checkpoint_every=100, **recipe)  # type: ignore[arg-type]
-    runtime = Runtime(accelerator="cpu", precision="32-true", query_batch_size=64, progress_bar=False)
-    scores = classifier.fit_and_score(signals, 10, rows, is_member[rows], tmp_path, runtime, None)
+    scores = classifier.fit_and_score(signals, 10, rows, is_member[rows], tmp_path, cpu(), no_logger)
     assert scores.shape == (120,)
     fresh, labels = scores[60:], is_member[60:]
     assert (fresh[labels][:, None] > fresh[~labels]).mean() > 0.95
-
-
-def test_recorder_continues_where_all_workspaces_agree_and_starts_anew_where_not(tmp_path: Path) -> None:
-    errors, maps = tmp_path / "errors", tmp_path / "maps"
-    for folder in (errors, maps):
-        (folder / "scratch").mkdir(parents=True)
-    first = Recorder(4, (1, 2, 2), [10, 20], errors, {20: maps})
-    first.done, first.queries = 3, [6, 9]
-    first.save()
-    again = Recorder(4, (1, 2, 2), [10, 20], errors, {20: maps})
-    assert (again.done, again.queries) == (3, [6, 9])
-    (maps / "scratch/progress.json").write_text("")
-    assert Recorder(4, (1, 2, 2), [10, 20], errors, {20: maps}).done == 0

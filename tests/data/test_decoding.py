@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from secmi_exp.data import decoding
-from secmi_exp.data.decoding import DecodedBatches, decode, load
+from secmi_exp.data import decoding, decoding_processes
+from secmi_exp.data.decoding import decode, load
+from secmi_exp.data.decoding_processes import DecodedBatches
 from secmi_exp.data.images import ImageSet, pixel_digests
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.data.samples import Array, ImageFiles, image_paths
@@ -38,9 +39,9 @@ def test_several_processes_give_what_one_gives(
     files: ImageFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = decoded(files, tmp_path / "one")
-    monkeypatch.setattr(decoding, "BATCH", 8)
-    monkeypatch.setattr(decoding, "SAMPLES_A_WORKER", 1)
-    monkeypatch.setattr(decoding, "usable_processors", lambda: 2)
+    monkeypatch.setattr(decoding_processes, "BATCH", 8)
+    monkeypatch.setattr(decoding_processes, "SAMPLES_A_WORKER", 1)
+    monkeypatch.setattr(decoding_processes, "usable_processors", lambda: 2)
     two = decoded(files, tmp_path / "two")
     assert (one.pixels == two.pixels).all()
     assert (one.digests == two.digests).all()
@@ -52,9 +53,9 @@ def test_killed_decoding_continues_where_it_was(
     files: ImageFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = decoded(files, tmp_path / "whole")
-    monkeypatch.setattr(decoding, "BATCH", 8)
+    monkeypatch.setattr(decoding_processes, "BATCH", 8)
     monkeypatch.setattr(decoding, "SAVE_EVERY_S", 0.0)
-    in_order, starts = decoding.decoded_in_order, []
+    in_order, starts = decoding_processes.decoded_in_order, []
 
     def killed(samples: Any, preprocessing: Any, n: int, start: int, progress_bar: bool) -> Iterator[Any]:
         starts.append(start)
@@ -63,7 +64,7 @@ def test_killed_decoding_continues_where_it_was(
                 raise KeyboardInterrupt
             yield batch
 
-    monkeypatch.setattr(decoding, "decoded_in_order", killed)
+    monkeypatch.setattr(decoding_processes, "decoded_in_order", killed)
     with pytest.raises(KeyboardInterrupt):
         decoded(files, tmp_path / "killed")
     again = decoded(files, tmp_path / "killed")

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from secmi_exp.diffusion.ddim import alphas_cumprod_from_betas, ddim_step, round_trip_coefficient
-from secmi_exp.diffusion.trajectory import timesteps, walk
+from secmi_exp.diffusion.timesteps import timesteps
+from secmi_exp.diffusion.trajectory import begin, walk
 
 T = 60
 
@@ -38,7 +39,7 @@ class RandomPredictor(nn.Module):
 def test_closed_form_equals_phi_then_psi_in_float64(seed: int, betas: list[float], k: int) -> None:
     predictor, a = RandomPredictor(seed), alphas_cumprod_from_betas(torch.tensor(betas)).tolist()
     x = torch.rand(3, 1, 4, 4, dtype=torch.float64) * 2 - 1
-    for step in walk(predictor, x.clone(), a, k, T - 1):
+    for step in walk(predictor, begin(predictor, x.clone()), a, k, T - 1):
         t, up = step.t_sec - k, step.t_sec
         x_up = ddim_step(x, predictor(x, t), a[t], a[up])  # φ
         back = ddim_step(x_up, predictor(x_up, up), a[up], a[t])  # ψ
@@ -51,9 +52,24 @@ def test_closed_form_equals_phi_then_psi_in_float64(seed: int, betas: list[float
 @settings(max_examples=40, deadline=None)
 def test_a_trajectory_of_n_steps_costs_n_plus_1_queries_an_image(k: int, t_max: int) -> None:
     predictor, a = RandomPredictor(0), alphas_cumprod_from_betas(torch.linspace(1e-4, 0.02, T)).tolist()
-    steps = list(walk(predictor, torch.zeros(2, 1, 4, 4, dtype=torch.float64), a, k, t_max))
+    steps = list(walk(predictor, begin(predictor, torch.zeros(2, 1, 4, 4, dtype=torch.float64)), a, k, t_max))
     assert [step.t_sec for step in steps] == timesteps(k, t_max)
     assert predictor.queries == 2 * (t_max // k + 1)
+
+
+@given(k=st.integers(1, 10), end=st.integers(1, 5), rest=st.integers(0, 5))
+@settings(max_examples=20, deadline=None)
+def test_a_walk_continued_from_its_last_state_is_the_whole_walk(k: int, end: int, rest: int) -> None:
+    a = alphas_cumprod_from_betas(torch.linspace(1e-4, 0.02, 101)).tolist()
+    predictor, x_0 = RandomPredictor(1), torch.rand(2, 1, 4, 4, dtype=torch.float64)
+    whole = list(walk(predictor, begin(predictor, x_0), a, k, (end + rest) * k))
+    spent, predictor.queries = predictor.queries, 0
+    first = list(walk(predictor, begin(predictor, x_0), a, k, end * k))
+    second = list(walk(predictor, first[-1].state, a, k, (end + rest) * k))
+    assert predictor.queries == spent
+    for step, expected in zip(first + second, whole, strict=True):
+        assert step.t_sec == expected.t_sec
+        assert torch.equal(step.difference, expected.difference)
 
 
 def test_phi_undoes_psi_for_the_same_noise() -> None:
@@ -74,7 +90,7 @@ def test_low_precision_predictions_are_summed_in_float32() -> None:
     def predict(x: Tensor, t: int) -> Tensor:
         return torch.full_like(x, 1.0 + t)
 
-    (step,) = walk(predict, torch.zeros(1, 3, 64, 64, dtype=torch.bfloat16), a, 10, 10)
+    (step,) = walk(predict, begin(predict, torch.zeros(1, 3, 64, 64, dtype=torch.bfloat16)), a, 10, 10)
     each = (step.difference[0, 0, 0, 0].float() ** 2).item()
     assert step.t_error().dtype == torch.float32
     assert step.t_error().item() == pytest.approx(each * 3 * 64 * 64, rel=1e-5)

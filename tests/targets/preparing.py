@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,14 @@ from secmi_exp.runtime import Runtime
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget, Target
 
-CPU = Runtime(accelerator="cpu", precision="32-true", query_batch_size=4, progress_bar=False)
+
+def cpu(**settings: Any) -> Runtime:
+    """The CPU, with whatever else a test wants."""
+    given: dict[str, Any] = {
+        "accelerator": "cpu", "devices": 1, "nodes": 1, "precision": "32", "query_precision": "32",
+        "query_batch_size": 4, "device_batch_size": None, "compile": False, "progress_bar": False,
+    }  # fmt: skip
+    return Runtime(**given | settings)
 
 
 def images(*shape: int) -> Images:
@@ -19,9 +27,13 @@ def images(*shape: int) -> Images:
     return Images.of(np.random.default_rng(0).integers(0, 256, (2, *shape), dtype=np.uint8))
 
 
+def no_logger() -> None:
+    """Metrics go nowhere."""
+
+
 def prepare(target: Target, store: Path, *shape: int) -> PreparedTarget:
     """For images of this shape."""
-    return target.prepare(images(*shape), Store(store), CPU, None)
+    return target.prepare(images(*shape), Store(store), cpu(), no_logger)
 
 
 class Opens:

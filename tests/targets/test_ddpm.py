@@ -5,17 +5,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from hydra import compose, initialize_config_dir
 
 from secmi_exp.components import component
+from secmi_exp.data.batches import Piece
 from secmi_exp.data.digits import Digits
 from secmi_exp.errors import UserError
 from secmi_exp.store import Key, Store, write_json
-from secmi_exp.targets.ddpm import DDPM, DDPMTraining
+from secmi_exp.targets.ddpm import DDPM
+from secmi_exp.targets.ddpm_training import DDPMTraining
 from tests.conftest import CONF, run_here
-from tests.targets.preparing import CPU, images, is_empty, prepare
+from tests.targets.preparing import cpu, images, is_empty, prepare
 
 
 def test_preset_is_the_papers_network() -> None:
@@ -60,9 +63,10 @@ def test_flips_mirror_whole_images_half_of_the_time(monkeypatch: pytest.MonkeyPa
         return add_noise(x_0, eps, t)
 
     monkeypatch.setattr(module.scheduler, "add_noise", record)
-    monkeypatch.setattr(module, "log", lambda *args, **kwargs: None)
+    trainer = pl.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    monkeypatch.setattr(module, "_trainer", trainer)
     ramp = np.broadcast_to(np.arange(8, dtype=np.uint8), (400, 1, 8, 8)).copy()
-    module.training_step((torch.from_numpy(ramp),), 0)
+    module.training_step((torch.from_numpy(ramp), Piece(0, 400, 400)), 0)
     flipped = (clean[0][:, 0, 0, 0] > clean[0][:, 0, 0, -1]).float().mean().item()
     assert 0.4 < flipped < 0.6
 
@@ -134,4 +138,4 @@ def test_a_recipe_for_images_of_another_shape_is_refused(tmp_path: Path) -> None
 
 
 def test_the_path_decides_no_key() -> None:
-    assert "path" not in configured().key(images(1, 8, 8), CPU).config
+    assert "path" not in configured().key(images(1, 8, 8), cpu()).config

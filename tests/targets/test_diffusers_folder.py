@@ -18,7 +18,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.store import Store
 from secmi_exp.targets.diffusers_folder import DiffusersFolder
 from secmi_exp.targets.schedule import NoiseSchedule
-from tests.targets.preparing import CPU, Opens, images, is_empty, prepare
+from tests.targets.preparing import Opens, cpu, images, is_empty, prepare
 
 SAFETENSORS, BIN = "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"
 PAPER = NoiseSchedule(num_train_timesteps=1000, beta_schedule="linear", beta_start=1e-4, beta_end=0.02)
@@ -61,7 +61,8 @@ class Predicts(nn.Module):
         super().__init__()
         self.predictor, self.tell, self.alphas = predictor, tell, alphas
 
-    def forward(self, x: Tensor, t: int) -> "Predicts":
+    def forward(self, x: Tensor, times: Tensor) -> "Predicts":
+        (t,) = times.unique().tolist()
         alpha, sigma = self.alphas[t] ** 0.5, (1 - self.alphas[t]) ** 0.5
         self.sample = self.tell(self.predictor(x, t).sample, x, alpha, sigma)
         return self
@@ -196,7 +197,7 @@ def refusal(folder: Path | str, store: Path, *shape: int) -> str:
 
     def attack() -> None:
         prepared = prepare(target(folder), store, *shape)
-        trajectory_signals(prepared, images(*shape), k=10, t_max=20, maps=[20], store=Store(store), runtime=CPU)
+        trajectory_signals(prepared, images(*shape), k=10, t_max=20, maps=[20], store=Store(store), runtime=cpu())
 
     with pytest.raises(UserError) as refused:
         attack()

@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from secmi_exp.diffusion.trajectory import RoundTrip, walk
-from secmi_exp.targets.interface import NoisePredictor
+from secmi_exp.diffusion.trajectory import RoundTrip, begin, walk
+from secmi_exp.targets.noise_predictor import NoisePredictor
 from secmi_exp.targets.secmi_checkpoint import SecMICheckpoint
 from tests.targets.authors_network import TABLE, predict, time_table
 from tests.targets.preparing import prepare
@@ -94,8 +94,8 @@ Trajectories = dict[tuple[int, int], tuple[RoundTrip, int]]
 def walked(predictor: NoisePredictor, x_0: Tensor) -> Trajectories:
     trajectories = {}
     for k, t_max in ((10, 200), (5, 20), (20, 100)):
-        before = predictor.queries
-        for step in walk(predictor.predict_noise, x_0, predictor.alphas_cumprod, k, t_max):
+        before, predict = predictor.queries, predictor.predict_noise
+        for step in walk(predict, begin(predict, x_0), predictor.alphas_cumprod, k, t_max):
             trajectories[step.t_sec, k] = step, (predictor.queries - before) // len(x_0)
     return trajectories
 

@@ -1,0 +1,54 @@
+"""The processes that decode images side by side."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from secmi_exp.data.images import pixel_digests
+from secmi_exp.data.preprocessing import Preprocessing
+from secmi_exp.data.samples import Samples
+from secmi_exp.progress import progress_bar
+from secmi_exp.runtime import usable_processors
+
+BATCH = 256
+SAMPLES_A_WORKER = 1000
+"""Fewer are decoded before another process has started."""
+
+
+class DecodedBatches(Dataset[tuple[Tensor, Tensor, dict[int, str]]]):
+    """Batches of samples: pixels [B, C, H, W], digests [B, 16], and row → reason of those that could not be read."""
+
+    def __init__(self, samples: Samples, preprocessing: Preprocessing):
+        self.samples, self.preprocessing = samples, preprocessing
+
+    def __getitem__(self, rows: slice) -> tuple[Tensor, Tensor, dict[int, str]]:
+        """Decode samples start … stop."""
+        pixels = np.zeros((rows.stop - rows.start, *self.preprocessing.shape), dtype=np.uint8)
+        unreadable = {}
+        for index, row in enumerate(range(rows.start, rows.stop)):
+            try:
+                with self.samples.open(row) as image:
+                    pixels[index] = self.preprocessing(image)
+            except Exception as error:  # PIL raises a dozen kinds, by format and damage
+                unreadable[row] = str(error) or type(error).__name__
+        return torch.from_numpy(pixels), torch.from_numpy(pixel_digests(pixels)), unreadable
+
+
+def decoded_in_order(
+    samples: Samples, preprocessing: Preprocessing, n: int, start: int, progress_bar_shown: bool
+) -> Iterator[tuple[Tensor, Tensor, dict[int, str]]]:
+    """Batches from row ``start`` on, decoded by as many processes as there are processors, with a progress bar."""
+    batches: DataLoader[tuple[Tensor, Tensor, dict[int, str]]] = DataLoader(
+        DecodedBatches(samples, preprocessing),
+        sampler=[slice(low, min(low + BATCH, n)) for low in range(start, n, BATCH)],
+        batch_size=None,
+        num_workers=min(usable_processors(), (n - start) // SAMPLES_A_WORKER),
+    )
+    with progress_bar(shown=progress_bar_shown) as bar:
+        task = bar.add_task("Decoding images", total=n, completed=start, metrics="")
+        for batch in batches:
+            yield batch
+            bar.advance(task, len(batch[0]))

@@ -1,0 +1,312 @@
+"""The processes that carry out a job's stages together: one a device.
+
+Rank 0 is the run itself: it alone reads the configuration, asks the store, and writes results. The other ranks know
+neither the command line nor Hydra: they wait for a stage, a function with its arguments, carry it out together with
+rank 0, and wait for the next. So a job on several devices, in a sweep too, ends in one directory with one result.
+
+On one machine rank 0 starts the others; across machines torchrun or SLURM starts all of them.
+"""
+
+import atexit
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from secmi_exp.errors import UserError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+PATIENCE = timedelta(days=30)
+"""How long a rank waits for the next stage, which may have to wait for another run's training."""
+
+ARRIVAL = timedelta(minutes=10)
+"""How long ranks wait for each other to come."""
+
+FIRST_PORT, PORTS = 15000, 10000
+"""What SLURM's jobs share, each one port by its number."""
+
+GRACE_S = 10.0
+"""How long rank 0 may take to fail by itself once another rank has ended."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which of the job's processes this is."""
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    node: int = 0
+    address: str = "127.0.0.1"
+    """Where rank 0 listens."""
+    port: int = 0
+
+
+ALONE = Place()
+
+_current = ALONE
+
+
+def current() -> Place:
+    """The place of this process in the stage that it is carrying out; `ALONE` outside of stages on several devices."""
+    return _current
+
+
+@contextmanager
+def _taking(place: Place, local_world_size: int) -> Iterator[None]:
+    """Take a place for the time of a stage, and this process's share of the processors."""
+    import torch
+
+    global _current
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // local_world_size))
+    _current = place
+    try:
+        yield
+    finally:
+        _current = ALONE
+        torch.set_num_threads(threads)
+
+
+def agreed(value: T) -> T:
+    """What rank 0 has, on every rank."""
+    if _current.world_size == 1:
+        return value
+    import torch.distributed
+
+    shared = [value]
+    torch.distributed.broadcast_object_list(shared, src=0)
+    return shared[0]
+
+
+def total(value: int) -> int:
+    """The sum over all ranks, on every rank."""
+    if _current.world_size == 1:
+        return value
+    import torch
+    import torch.distributed
+
+    tensor = torch.tensor(value)
+    torch.distributed.all_reduce(tensor)
+    return int(tensor)
+
+
+def launched_from_outside(environment: Mapping[str, str] = os.environ) -> Place | None:
+    """The place that torchrun or SLURM gave this process; None where it was started on its own."""
+    if "TORCHELASTIC_RUN_ID" in environment:
+        rank, world_size, local_rank, node, port = (
+            int(environment[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "GROUP_RANK", "MASTER_PORT")
+        )
+        place = Place(rank, world_size, local_rank, node, environment["MASTER_ADDR"], port)
+    elif "SLURM_STEP_ID" in environment and environment.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        rank, world_size, local_rank, node = (
+            int(environment[f"SLURM_{name}"]) for name in ("PROCID", "NTASKS", "LOCALID", "NODEID")
+        )
+        if world_size == 1:
+            return None
+        from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+
+        address = SLURMEnvironment.resolve_root_node_address(environment["SLURM_NODELIST"])
+        port = FIRST_PORT + int(environment["SLURM_JOB_ID"]) % PORTS
+        place = Place(rank, world_size, local_rank, node, address, port)
+    else:
+        return None
+    return place if place.world_size > 1 else None
+
+
+def _connect(place: Place) -> None:
+    import torch
+    import torch.distributed
+
+    store = torch.distributed.TCPStore(  # type: ignore[attr-defined]
+        place.address, place.port, place.world_size, is_master=place.rank == 0, timeout=ARRIVAL
+    )
+    torch.distributed.init_process_group(
+        "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
+        store=store,
+        rank=place.rank,
+        world_size=place.world_size,
+        timeout=PATIENCE,
+    )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Work for all ranks."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    local_world_size: int
+
+
+def _hand_out(stage: Stage | None = None) -> Stage | None:
+    """From rank 0 to all the others; None: there is nothing more to do."""
+    import torch.distributed
+
+    shared = [stage]
+    torch.distributed.broadcast_object_list(shared, src=0)
+    return shared[0]
+
+
+def serve(place: Place) -> None:
+    """Carry out what rank 0 hands out, until it has nothing more."""
+    import torch.distributed
+
+    _connect(place)
+    while stage := _hand_out():
+        with _taking(place, stage.local_world_size):
+            stage.function(*stage.arguments, logger=None)
+    torch.distributed.destroy_process_group()
+
+
+class Team:
+    """All ranks of this process's jobs, seen from rank 0.
+
+    Args:
+        place: of this process; the port may be 0 where ranks are started.
+        start: whether to start the other ranks, all on this machine.
+    """
+
+    def __init__(self, place: Place, *, start: bool):
+        self.place = replace(place, port=_free_port()) if start else place
+        self.children = [self._start(rank) for rank in range(1, place.world_size)] if start else []
+        self.closed = False
+        for rank, child in enumerate(self.children, start=1):
+            threading.Thread(target=self._watch, args=(rank, child), daemon=True).start()
+        _connect(self.place)
+
+    def everywhere(self, function: Callable[..., T], *arguments: Any, devices: int, logger: Any) -> T:
+        """Call the function on all ranks at once, so many on each machine, and return what it gave on rank 0."""
+        try:
+            _hand_out(Stage(function, arguments, devices))
+            with _taking(self.place, devices):
+                return function(*arguments, logger=logger)
+        except BaseException as error:
+            ended = {rank: child.poll() for rank, child in enumerate(self.children, start=1) if child.poll()}
+            self.close(failed=True)
+            if ended and not isinstance(error, UserError):
+                rank, status = next(iter(ended.items()))
+                raise RuntimeError(f"Rank {rank} has ended with status {status}: see what it wrote above.") from error
+            raise
+
+    def close(self, *, failed: bool = False) -> None:
+        """Send the other ranks home."""
+        import torch.distributed
+
+        if self.closed:
+            return
+        self.closed = True
+        if failed:
+            for child in self.children:
+                child.kill()
+        else:
+            _hand_out(None)
+        for child in self.children:
+            child.wait()
+        torch.distributed.destroy_process_group()
+
+    def _start(self, rank: int) -> subprocess.Popen[bytes]:
+        place = Place(rank, self.place.world_size, rank, 0, self.place.address, self.place.port)
+        return subprocess.Popen(
+            [sys.executable, "-c", "from secmi_exp.ranks import main; main()", json.dumps(asdict(place))],
+            stdin=subprocess.PIPE,  # which ends with this process, however that ends
+            stdout=sys.stderr.fileno(),
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)},
+        )
+
+    def _watch(self, rank: int, child: subprocess.Popen[bytes]) -> None:
+        """End the run where a rank has ended and the others would wait for it for ever."""
+        status = child.wait()
+        if not self.closed:
+            threading.Event().wait(GRACE_S)
+            if not self.closed:
+                log.error("Rank %d has ended with status %d, and rank 0 can't go on without it.", rank, status)
+                for other in self.children:
+                    other.kill()
+                os._exit(1)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+_team: Team | None = None
+
+
+def join() -> bool:
+    """Where torchrun or SLURM has started this process, meet the others; and unless it is rank 0, serve it to the end.
+
+    Returns:
+        Whether this is the process that the run itself happens in.
+    """
+    global _team
+    place = launched_from_outside()
+    if place and place.rank:
+        serve(place)
+        return False
+    if place and _team is None:
+        _team = Team(place, start=False)
+    return True
+
+
+def team(devices: int, nodes: int) -> Team:
+    """The ranks of this process's jobs, started when the first stage needs them and kept for later ones.
+
+    Raises:
+        UserError: where torchrun or SLURM has started another number of processes, or is needed and hasn't.
+    """
+    global _team
+    given = launched_from_outside()
+    if given is None and nodes > 1:
+        raise UserError(
+            f"trainer.nodes={nodes} needs a process for each device on all machines, which torchrun or SLURM must "
+            "start: see the README, or set trainer.nodes=1."
+        )
+    if given and given.world_size != devices * nodes:
+        raise UserError(
+            f"{given.world_size} processes were started for trainer.devices={devices} on trainer.nodes={nodes}: "
+            "their product must be the number of processes."
+        )
+    if _team and not given and _team.place.world_size != devices:
+        _team.close()
+    if _team is None or _team.closed:
+        _team = Team(given or Place(world_size=devices), start=given is None)
+    return _team
+
+
+@atexit.register
+def _dismiss() -> None:
+    if _team:
+        _team.close()
+
+
+def _end_with_rank_0() -> None:
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os._exit(1)
+
+
+def main() -> None:
+    """A rank that rank 0 has started."""
+    threading.Thread(target=_end_with_rank_0, daemon=True).start()
+    logging.basicConfig(level=logging.WARNING, format="rank %(process)d: %(message)s")
+    try:
+        serve(Place(**json.loads(sys.argv[1])))
+    except UserError:
+        sys.exit(1)  # rank 0 tells it
+    except KeyboardInterrupt:
+        sys.exit(130)

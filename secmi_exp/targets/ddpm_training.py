@@ -1,0 +1,161 @@
+"""The training of a DDPM, on one device or on several.
+
+Source: Ho et al., "Denoising Diffusion Probabilistic Models" (NeurIPS 2020), algorithm 1.
+"""
+
+import inspect
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
+from hydra.utils import get_class
+from pytorch_lightning.callbacks import LearningRateMonitor
+from pytorch_lightning.loggers import Logger, WandbLogger
+from torch import Tensor
+from torchvision.utils import make_grid, save_image
+
+from secmi_exp.compiling import CompileWhenItRepays
+from secmi_exp.data.batches import Piece, TrainingBatchesAndNoise
+from secmi_exp.data.images import Images, to_model_range
+from secmi_exp.errors import UserError
+from secmi_exp.runtime import Runtime
+from secmi_exp.targets.ddpm import DDPM
+from secmi_exp.targets.pipeline_folder import blank_network, refuse_other_images
+from secmi_exp.training import MovingAverage, fit, seed_step
+
+log = logging.getLogger(__name__)
+
+SAMPLES = 16
+SAMPLING_STEPS = 50
+
+
+def train_into(workspace: Path, recipe: DDPM, members: Images, runtime: Runtime, logger: Logger | None) -> None:
+    """Train on the members, and leave the averaged weights as a diffusers pipeline, with a picture of samples.
+
+    Raises:
+        UserError: for images of another shape than the network's, settings that diffusers or torch refuse, and training
+            that diverges.
+    """
+    network = blank_network(recipe.network, "target.network")
+    refuse_other_images(network, members, "The network that target.network describes")
+    log.info(
+        "Training %s (%.2f M parameters) on %d members for %d steps.",
+        recipe.name, network.num_parameters() / 1e6, len(members), recipe.max_steps,
+    )  # fmt: skip
+    module = runtime.everywhere(train, recipe, members, workspace, runtime, logger=logger)
+    save_image(module.sample(initial_noise(recipe, members)), workspace / "samples.png", nrow=4)
+    DDPMPipeline(unet=module.network, scheduler=module.scheduler).save_pretrained(workspace)
+
+
+def initial_noise(recipe: DDPM, members: Images) -> Tensor:
+    """The x_T that samples are drawn from, [16, C, H, W]."""
+    generator = np.random.default_rng(recipe.seed)
+    return torch.from_numpy(generator.standard_normal((SAMPLES, *members.shape), dtype=np.float32))
+
+
+def train(recipe: DDPM, members: Images, workspace: Path, runtime: Runtime, *, logger: Logger | None) -> "DDPMTraining":
+    """Train, on every rank; the module that is returned has the averaged weights."""
+    torch.manual_seed(recipe.seed)
+    module = DDPMTraining(recipe, fused=runtime.precision != "16")
+    noise = initial_noise(recipe, members).numpy()
+    fit(
+        module,
+        TrainingBatchesAndNoise(members, noise, batch_size=recipe.batch_size, seed=recipe.seed),
+        name="target",
+        workspace=workspace,
+        runtime=runtime,
+        logger=logger,
+        max_steps=recipe.max_steps,
+        checkpoint_every=recipe.checkpoint_every,
+        gradient_clip=recipe.gradient_clip,
+        validate_every=recipe.sample_every,
+        callbacks=[
+            MovingAverage(recipe.ema_decay),
+            CompileWhenItRepays(runtime.compile, module.network),
+            *([LearningRateMonitor("step")] if logger else []),
+        ],
+    )
+    return module
+
+
+class DDPMTraining(pl.LightningModule):
+    """L_simple: predict the noise in a noised image.
+
+    Args:
+        recipe: of network, schedule and optimizer.
+        fused: whether the optimizer's step is one operation where it can be; float16's scaling of gradients forbids it.
+
+    Raises:
+        UserError: for settings that diffusers refuses.
+    """
+
+    def __init__(self, recipe: DDPM, *, fused: bool = True):
+        super().__init__()
+        self.recipe, self.fused = recipe, fused
+        try:
+            self.network = UNet2DModel(**recipe.network)
+            self.scheduler = DDPMScheduler(**asdict(recipe.schedule))
+        except (TypeError, ValueError, NotImplementedError) as error:
+            raise UserError(f"diffusers refuses target.network or target.schedule: {error}") from error
+
+    def on_fit_start(self) -> None:
+        """The layout that CUDA's convolutions are fastest in."""
+        if self.device.type == "cuda":
+            self.network.to(memory_format=torch.channels_last)
+
+    def training_step(self, batch: tuple[Tensor, Piece], batch_idx: int) -> Tensor:
+        """‖ε_θ(√ᾱ_t x_0 + √(1−ᾱ_t) ε, t) − ε‖², mean over pixels and batch, t uniform in 0 … T−1.
+
+        A device, or a part that is accumulated, takes its piece of what is drawn for the whole batch, and of the loss:
+        on any number of devices a step is the same but for the order of summation, and dropout.
+        """
+        images, piece = batch
+        mine = slice(piece.start, piece.stop)
+        x_0 = to_model_range(images)
+        seed_step(self.recipe.seed, self.global_step)
+        if self.recipe.horizontal_flip:
+            flipped = torch.rand(piece.total, 1, 1, 1, device=x_0.device)[mine] < 0.5
+            x_0 = torch.where(flipped, x_0.flip(-1), x_0)
+        t = torch.randint(self.recipe.timesteps, (piece.total,), device=x_0.device)[mine]
+        eps = torch.randn(piece.total, *x_0.shape[1:], device=x_0.device)[mine]
+        seed_step(self.recipe.seed, self.global_step, piece.start)  # of dropout
+        x_t = self.scheduler.add_noise(x_0, eps, t)
+        loss = torch.nn.functional.mse_loss(self.network(x_t, t).sample.float(), eps.float())
+        pieces = self.trainer.world_size * self.trainer.accumulate_grad_batches
+        return loss * (len(images) * pieces / piece.total)
+
+    def validation_step(self, batch: tuple[Tensor], batch_idx: int) -> None:
+        """Show samples of the averaged weights, drawn from the same x_T each time."""
+        if isinstance(self.logger, WandbLogger):
+            self.logger.log_image("target/samples", [make_grid(self.sample(batch[0]), nrow=4)])
+
+    @torch.no_grad()
+    def sample(self, x_T: Tensor) -> Tensor:
+        """Images in [0, 1] by deterministic DDIM from the noises x_T, both [B, C, H, W]."""
+        ddim = DDIMScheduler.from_config(self.scheduler.config)
+        ddim.set_timesteps(SAMPLING_STEPS)
+        self.network.eval()
+        x = x_T.to(self.device)
+        for t in ddim.timesteps:
+            x = ddim.step(self.network(x, t).sample, t, x).prev_sample
+        self.network.train()
+        return (x.clamp(-1, 1) + 1) / 2
+
+    def configure_optimizers(self) -> Any:
+        """The recipe's optimizer with linear warm-up."""
+        settings = dict(self.recipe.optimizer)
+        try:
+            kind = get_class(str(settings.pop("_target_", None)))
+            if self.fused and "fused" in inspect.signature(kind).parameters:
+                settings.setdefault("fused", True)
+            optimizer = kind(self.network.parameters(), **settings)
+        except Exception as error:  # whatever the optimizer raises for its arguments
+            raise UserError(f"torch refuses target.optimizer: {error}") from error
+        warmup = max(1, self.recipe.warmup_steps)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warmup))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
