@@ -28,9 +28,17 @@ from secmi_exp.store import SCRATCH
 log = logging.getLogger(__name__)
 
 
-def seed_step(seed: int, *step: int) -> None:
-    """Make what torch's generators draw next a function of the seed and the step, or a part of it."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, *step]).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+def seed_step(device: torch.device, seed: int, *step: int) -> None:
+    """Make what is drawn next, on the host and on the device, a function of the seed and the step, or a part of it.
+
+    `torch.manual_seed` would do, but it keeps a traceback of each call for the devices that are not in use.
+    """
+    mixed = int(np.random.SeedSequence([seed, *step]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    torch.default_generator.manual_seed(mixed)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index or 0].manual_seed(mixed)
+    elif device.type != "cpu":
+        torch.manual_seed(mixed)
 
 
 class Watch(pl.Callback):
@@ -88,20 +96,31 @@ class Watch(pl.Callback):
 class MovingAverage(WeightAveraging):
     """The exponential moving average of the weights, which takes the weights' place when the training has ended.
 
+    It starts from the initial weights, as the authors' does, and moves all tensors in one operation, where Lightning's
+    own would ask the device in each step whether it is the first.
+
     Args:
         decay: how much of the average stays in each step.
     """
 
     def __init__(self, decay: float):
-        super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
+        self.move = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        super().__init__(multi_avg_fn=self.move)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Average where the weights will be; the module is moved there only after this."""
         self._device = trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)
         assert self._average_model is not None
-        # Whether this is the first step is asked in each, and on the device the answer would be waited for.
-        self._average_model.n_averaged = self._average_model.n_averaged.cpu()
+        self.averaged, self.current = list(self._average_model.module.parameters()), list(pl_module.parameters())
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Follow the weights, once an optimizer step."""
+        if trainer.global_step > self._latest_update_step:
+            self.move(self.averaged, self.current, None)
+            self._latest_update_step = trainer.global_step
 
 
 def newest_checkpoint(folder: Path, below_step: int) -> Path | None:

@@ -73,7 +73,7 @@ class ErrorMapTraining(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor, Piece], batch_idx: int) -> Tensor:
         """Squared error of the output against the label."""
-        seed_step(self.recipe.seed, self.global_step)
+        seed_step(self.device, self.recipe.seed, self.global_step)
         maps, labels, _ = batch
         return nn.functional.mse_loss(self(maps), labels)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import mmap
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,7 +49,16 @@ class Images:
 
     def __getitem__(self, batch: Rows | slice) -> Pixels:
         """A copy of a batch, [B, C, H, W]."""
-        return self.pixels[self.rows[batch]]
+        copy: Pixels = self.pixels[self.rows[batch]]
+        if isinstance(batch, slice):  # of a pass in order, which does not come back
+            release(self.pixels)
+        return copy
+
+    def __reduce__(self) -> tuple[Callable[..., Images], tuple[Pixels | Path, Pixels, Rows]]:
+        """Pickled, a memory map is the path of its file, which other processes of the job can open."""
+        pixels = self.pixels
+        where = Path(pixels.filename) if isinstance(pixels, np.memmap) and pixels.filename else pixels
+        return reopened, (where, self.digests, self.rows)
 
     @cached_property
     def digest(self) -> str:
@@ -55,6 +66,18 @@ class Images:
         content = hashlib.sha256(repr((len(self), *self.shape)).encode())
         content.update(np.ascontiguousarray(self.digests[self.rows]).data)
         return content.hexdigest()
+
+
+def reopened(pixels: Pixels | Path, digests: Pixels, rows: Rows) -> Images:
+    """What was pickled."""
+    return Images(np.load(pixels, mmap_mode="r") if isinstance(pixels, Path) else pixels, digests, rows)
+
+
+def release(pixels: Pixels) -> None:
+    """Let go of the pages of a memory map that were read: the file's cache keeps them, this process needs not."""
+    mapped = getattr(pixels, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 @dataclass(frozen=True)

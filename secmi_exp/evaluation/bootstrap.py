@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-ROUNDS_AT_ONCE_ELEMENTS = 20_000_000
+ROUNDS_AT_ONCE_ELEMENTS = 2_000_000
 """Elements of one array of counts; bounds the memory."""
 
 

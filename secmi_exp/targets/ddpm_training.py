@@ -5,6 +5,7 @@ Source: Ho et al., "Denoising Diffusion Probabilistic Models" (NeurIPS 2020), al
 
 import inspect
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,15 @@ def initial_noise(recipe: DDPM, members: Images) -> Tensor:
     return torch.from_numpy(generator.standard_normal((SAMPLES, *members.shape), dtype=np.float32))
 
 
-def train(recipe: DDPM, members: Images, workspace: Path, runtime: Runtime, *, logger: Logger | None) -> "DDPMTraining":
+def train(
+    recipe: DDPM,
+    members: Images,
+    workspace: Path,
+    runtime: Runtime,
+    *,
+    logger: Logger | None,
+    callbacks: Sequence[pl.Callback] = (),
+) -> "DDPMTraining":
     """Train, on every rank; the module that is returned has the averaged weights."""
     torch.manual_seed(recipe.seed)
     module = DDPMTraining(recipe, fused=runtime.precision != "16")
@@ -75,6 +84,7 @@ def train(recipe: DDPM, members: Images, workspace: Path, runtime: Runtime, *, l
         gradient_clip=recipe.gradient_clip,
         validate_every=recipe.sample_every,
         callbacks=[
+            *callbacks,
             MovingAverage(recipe.ema_decay),
             CompileWhenItRepays(runtime.compile, module.network),
             *([LearningRateMonitor("step")] if logger else []),
@@ -117,13 +127,13 @@ class DDPMTraining(pl.LightningModule):
         images, piece = batch
         mine = slice(piece.start, piece.stop)
         x_0 = to_model_range(images)
-        seed_step(self.recipe.seed, self.global_step)
+        seed_step(self.device, self.recipe.seed, self.global_step)
         if self.recipe.horizontal_flip:
             flipped = torch.rand(piece.total, 1, 1, 1, device=x_0.device)[mine] < 0.5
             x_0 = torch.where(flipped, x_0.flip(-1), x_0)
         t = torch.randint(self.recipe.timesteps, (piece.total,), device=x_0.device)[mine]
         eps = torch.randn(piece.total, *x_0.shape[1:], device=x_0.device)[mine]
-        seed_step(self.recipe.seed, self.global_step, piece.start)  # of dropout
+        seed_step(self.device, self.recipe.seed, self.global_step, piece.start)  # of dropout
         x_t = self.scheduler.add_noise(x_0, eps, t)
         loss = torch.nn.functional.mse_loss(self.network(x_t, t).sample.float(), eps.float())
         pieces = self.trainer.world_size * self.trainer.accumulate_grad_batches

@@ -1,0 +1,87 @@
+"""t-errors of a sweep over 30 timesteps, and of a single one, against the published procedure on the same network."""
+
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from experiments.benchmarks import published
+from experiments.benchmarks.measure import Figure, alternating, matrix_rate, ratios
+from experiments.benchmarks.subjects import T, images, network, runtime, saved_target, scaled
+from secmi_exp.attacks.signal import Signals, trajectory_signals
+from secmi_exp.diffusion.ddim import alphas_cumprod_from_betas
+from secmi_exp.store import Store
+
+K = 10
+
+
+def benchmark(device: torch.device, size: str, n: int, t_max: int, *, sweep: bool) -> list[Figure]:
+    """Both sides on the same images, the whole of each: here with store, Lightning and files.
+
+    Args:
+        device: of both.
+        size: of the network.
+        n: images.
+        t_max: the last t_sec.
+        sweep: whether all t_sec up to t_max are wanted, or the last alone.
+    """
+    name = f"{'sweep to' if sweep else 'single'} t_sec = {t_max}, {size} network, {n} images"
+    steps = list(range(K, t_max + 1, K)) if sweep else [t_max]
+    unet, pictures = network(size), images(size, n)
+    abar = alphas_cumprod_from_betas(torch.linspace(1e-4, 0.02, T)).float().to(device)
+    root = Path(tempfile.mkdtemp())
+    target = saved_target(unet, root / "target")
+    on_device, pixels = unet.to(device), scaled(pictures, device)
+    settings = runtime(accelerator=device.type)
+
+    def theirs() -> torch.Tensor:
+        return published.t_errors(on_device, pixels, abar, steps, K).cpu()
+
+    def ours() -> Signals:
+        shutil.rmtree(root / "store", ignore_errors=True)
+        return trajectory_signals(
+            target, pictures, k=K, t_max=t_max, maps=[], store=Store(root / "store"), runtime=settings
+        )
+
+    here = ours()
+    columns = [here.timesteps.index(t) for t in steps]
+    torch.testing.assert_close(torch.from_numpy(here.t_errors[:, columns].copy()), theirs(), rtol=1e-2, atol=1e-7)
+    asked = sum(t // K + 1 for t in steps)
+    seconds = alternating({"published": theirs, "secmi_exp": ours})
+    figures = [
+        Figure.of(name, "published: queries an image", [asked], ""),
+        Figure.of(name, "secmi_exp: queries an image", [here.queries_spent / n], ""),
+        Figure.of(name, "published", seconds["published"], "s"),
+        Figure.of(name, "secmi_exp", seconds["secmi_exp"], "s"),
+        Figure.of(name, "published / secmi_exp", ratios(seconds["published"], seconds["secmi_exp"]), "×"),
+    ]
+    shutil.rmtree(root)
+    flop = flop_a_query(on_device, pixels)
+    rate = [here.queries_spent * flop / each / 1e9 for each in seconds["secmi_exp"]]
+    limit = matrix_rate(device) / 1e9
+    return [
+        *figures,
+        Figure.of(name, "secmi_exp: rate", rate, f"GFLOP/s of {limit:.0f} in float32 matrix products"),
+    ]
+
+
+def flop_a_query(unet: torch.nn.Module, pixels: torch.Tensor) -> float:
+    """FLOP of one query on one image."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        unet(pixels[:1], torch.zeros(1, device=pixels.device))
+    return float(counter.get_total_flops())
+
+
+def seconds_a_query(device: torch.device, size: str, n: int) -> float:
+    """Of the network alone, in a batch of n."""
+    unet, pixels = network(size).to(device), scaled(images(size, n), device)
+    with torch.inference_mode():
+        best = float("inf")
+        for _ in range(3):
+            started = time.perf_counter()
+            unet(pixels, torch.zeros(n, device=device)).sample.cpu()
+            best = min(best, time.perf_counter() - started)
+    return best / n
