@@ -1,4 +1,4 @@
-"""How the benchmarks measure: sides in turn within one process, medians with their spread, and the device's own limit."""
+"""How the benchmarks measure: sides in turn within one process, medians with their spread, the device's own limit."""
 
 import json
 import os
@@ -85,12 +85,15 @@ def cpu_lines() -> list[str]:
 
 
 def show(figures: list[Figure], on: str) -> None:
-    """Print a table."""
-    table = Table("benchmark", "figure", title=on, title_justify="left")
-    table.add_column("median [min, max]", justify="right")
-    for figure in figures:
+    """Print a table, in a section for each benchmark."""
+    table = Table("figure", title=on, title_justify="left")
+    table.add_column("median [min, max]", justify="right", no_wrap=True)
+    for before, figure in zip([None, *figures], figures, strict=False):
+        if before is None or before.benchmark != figure.benchmark:
+            table.add_section()
+            table.add_row(f"[bold]{figure.benchmark}")
         values = f"{figure.median:.4g} \\[{figure.low:.4g}, {figure.high:.4g}] {figure.unit}"
-        table.add_row(figure.benchmark, figure.what, values)
+        table.add_row(f"  {figure.what}", values)
     Console().print(table)
 
 

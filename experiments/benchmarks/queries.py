@@ -64,7 +64,7 @@ def benchmark(device: torch.device, size: str, n: int, t_max: int, *, sweep: boo
     limit = matrix_rate(device) / 1e9
     return [
         *figures,
-        Figure.of(name, "secmi_exp: rate", rate, f"GFLOP/s of {limit:.0f} in float32 matrix products"),
+        Figure.of(name, "secmi_exp: rate", rate, f"GFLOP/s of {limit:.0f} in matrix products"),
     ]
 
 

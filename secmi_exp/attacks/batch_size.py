@@ -35,7 +35,7 @@ def largest_batch(module: pl.LightningModule, arrays: Sequence[Array], runtime: 
     device = runtime.trainer().strategy.root_device
     if device.type == "cpu":
         height, width = arrays[0].shape[-2:]
-        return max(1, CPU_PIXELS // (height * width))
+        return max(1, CPU_PIXELS // int(height * width))
     return try_batches(module.to(device), arrays, device)
 
 

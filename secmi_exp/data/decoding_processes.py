@@ -1,5 +1,6 @@
 """The processes that decode images side by side."""
 
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,6 +15,8 @@ from secmi_exp.progress import progress_bar
 from secmi_exp.runtime import usable_processors
 
 BATCH = 256
+START_METHOD = "fork" if sys.platform == "linux" else "spawn"
+"""Named, since a job of joblib's comes with a start method of its own that no data loader can use."""
 SAMPLES_A_WORKER = 1000
 """Fewer are decoded before another process has started."""
 
@@ -41,11 +44,13 @@ def decoded_in_order(
     samples: Samples, preprocessing: Preprocessing, n: int, start: int, progress_bar_shown: bool
 ) -> Iterator[tuple[Tensor, Tensor, dict[int, str]]]:
     """Batches from row ``start`` on, decoded by as many processes as there are processors, with a progress bar."""
+    workers = min(usable_processors(), (n - start) // SAMPLES_A_WORKER)
     batches: DataLoader[tuple[Tensor, Tensor, dict[int, str]]] = DataLoader(
         DecodedBatches(samples, preprocessing),
         sampler=[slice(low, min(low + BATCH, n)) for low in range(start, n, BATCH)],
         batch_size=None,
-        num_workers=min(usable_processors(), (n - start) // SAMPLES_A_WORKER),
+        num_workers=workers,
+        multiprocessing_context=START_METHOD if workers else None,
     )
     with progress_bar(shown=progress_bar_shown) as bar:
         task = bar.add_task("Decoding images", total=n, completed=start, metrics="")

@@ -1,0 +1,68 @@
+"""Sweeps by any launcher: the same table as one job after the other, and nothing computed twice."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import MissingConfigException
+
+from secmi_exp.config_errors import explain
+from tests.conftest import CONF, SMOKE, Command, Finished
+
+ARGUMENTS = ["-m", "+attack=stat", "attack.t_sec=range(10,81,10)", "logger=none", *SMOKE, "trainer.progress_bar=false"]
+
+
+def table(sweep: Finished) -> list[dict[str, str]]:
+    assert sweep.returncode == 0, sweep.stderr
+    with (sweep.folder / "summary.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def times_trained(sweep: Finished) -> int:
+    return sum("Training ddpm_small" in log.read_text() for log in sweep.folder.glob("*/secmi_exp.log"))
+
+
+def found(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """All but what each job happened to pay."""
+    return [{name: value for name, value in row.items() if name not in ("queries_spent", "seconds")} for row in rows]
+
+
+def test_eight_jobs_side_by_side_give_the_table_of_a_serial_sweep(tmp_path: Path) -> None:
+    sweeps = {}
+    for launcher in ("basic", "workstation"):
+        folder = tmp_path / launcher
+        folder.mkdir()
+        sweeps[launcher] = Command(folder)(*ARGUMENTS, f"hydra/launcher={launcher}")
+    serial, parallel = (table(sweep) for sweep in sweeps.values())
+    assert len(serial) == 8
+    assert [row["attack.t_sec"] for row in serial] == [str(t) for t in range(10, 81, 10)]
+    assert found(parallel) == found(serial)
+    for sweep, rows in zip(sweeps.values(), (serial, parallel), strict=True):
+        assert times_trained(sweep) == 1
+        assert sum(int(row["queries_spent"]) for row in rows) == 128 * 11
+        assert "The sweep made 1,408 queries" in sweep.stdout
+
+
+def test_a_job_runs_through_submitit(secmi: Command) -> None:
+    arguments = [argument.replace("range(10,81,10)", "20") for argument in ARGUMENTS]
+    (row,) = table(secmi(*arguments, "hydra/launcher=submitit_local"))
+    assert row["queries_per_sample"] == "3"
+
+
+def test_the_slurm_preset_asks_for_what_the_trainer_uses() -> None:
+    overrides = ["hydra/launcher=slurm", "trainer.devices=4", "trainer.nodes=2"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        launcher = compose("config", overrides, return_hydra_config=True).hydra.launcher
+    assert launcher._target_.endswith("SlurmLauncher")
+    assert (launcher.nodes, launcher.tasks_per_node, launcher.gpus_per_node) == (2, 4, 4)
+    assert launcher.max_num_timeout > 0
+
+
+@pytest.mark.parametrize("missing", ["hydra/launcher/joblib", "hydra/launcher/submitit_slurm"])
+def test_a_launcher_that_is_not_installed_is_named_with_the_extra_that_brings_it(missing: str) -> None:
+    error = MissingConfigException("", missing, ["basic", "slurm", "workstation"])
+    assert explain(error, [], CONF) == (
+        f"There is no hydra/launcher '{missing.rpartition('/')[2]}' here: choose one of basic, slurm, workstation, or "
+        "get Hydra's plugins by pip install 'secmi-exp[launchers]'."
+    )
