@@ -200,6 +200,9 @@ class Store:
             log.info("Another run is making %s: waiting for it.", key)
             lock.acquire()
         try:
+            # What another machine has just renamed into place is seen once the folder itself is read again.
+            with suppress(FileNotFoundError):
+                os.scandir(self._path(key).parent).close()
             yield
         finally:
             lock.release()

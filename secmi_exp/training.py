@@ -111,8 +111,12 @@ class MovingAverage(WeightAveraging):
         """Average where the weights will be; the module is moved there only after this."""
         self._device = trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Pair the tensors, in the precision that the weights have got by now."""
         assert self._average_model is not None
-        self.averaged, self.current = list(self._average_model.module.parameters()), list(pl_module.parameters())
+        self.current = list(pl_module.parameters())
+        self.averaged = list(self._average_model.module.to(self.current[0].dtype).parameters())
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -154,3 +155,17 @@ def test_scratch_is_no_part_of_the_entry_and_a_stale_manifest_does_no_harm(tmp_p
     entry = store.obtain(KEY, build)
     check(entry.path)
     assert sorted(path.name for path in entry.path.iterdir()) == ["content.txt", MANIFEST]
+
+
+def test_what_is_found_is_built_by_nobody_and_what_is_discarded_is_gone(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.find(KEY) is None
+    entry = store.obtain(KEY, partial(write, "done"))
+    found = store.find(KEY)
+    assert found
+    assert (found.path, found.reused) == (entry.path, True)
+    content = (entry.path / "content.txt").open()
+    store.discard(KEY)
+    store.discard(KEY)
+    assert store.find(KEY) is None
+    assert content.read() == "done"  # whoever has it open keeps it

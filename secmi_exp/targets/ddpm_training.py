@@ -156,6 +156,16 @@ class DDPMTraining(pl.LightningModule):
         self.network.train()
         return (x.clamp(-1, 1) + 1) / 2
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """By the L2 norm of all gradients; Lightning itself refuses to for fused optimizers in bfloat16."""
+        if gradient_clip_val:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), gradient_clip_val)
+
     def configure_optimizers(self) -> Any:
         """The recipe's optimizer with linear warm-up."""
         settings = dict(self.recipe.optimizer)

@@ -1,0 +1,121 @@
+"""The target's training in parts, in other precisions, and compiled: the same steps; and what a step leaves alone."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from hydra import compose, initialize_config_dir
+from torch import nn
+
+from secmi_exp import compiling
+from secmi_exp.compiling import CompileWhenItRepays
+from secmi_exp.components import component
+from secmi_exp.data.images import Images
+from secmi_exp.targets import ddpm_training
+from secmi_exp.targets.ddpm import DDPM
+from secmi_exp.training import MovingAverage
+from tests.conftest import CONF
+from tests.targets.preparing import cpu
+
+MEMBERS = Images.of(np.random.default_rng(0).integers(0, 256, (30, 1, 8, 8), dtype=np.uint8))
+
+
+def recipe(*overrides: str) -> DDPM:
+    """Plain gradient descent: Adam makes steps of gradients' signs, where the rounding of the smallest ones shows."""
+    given = [
+        "experiment=smoke", "target.batch_size=20", "target.max_steps=6", "target.warmup_steps=2",
+        "target.optimizer._target_=torch.optim.SGD", "target.optimizer.lr=0.1", *overrides,
+    ]  # fmt: skip
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        target: DDPM = component(compose("config", given), "target")
+    return target
+
+
+def weights(folder: Path, *overrides: str, **settings: Any) -> torch.Tensor:
+    """All averaged weights after a training, and their distance from the start at its beginning."""
+    module = ddpm_training.train(recipe(*overrides), MEMBERS, folder, cpu(**settings), logger=None)
+    return torch.cat([parameter.detach().flatten() for parameter in module.network.parameters()])
+
+
+@pytest.mark.parametrize("device_batch_size", [20, 10, 7])
+def test_a_batch_in_parts_is_the_same_step(tmp_path: Path, device_batch_size: int) -> None:
+    whole = weights(tmp_path / "whole")
+    parts = weights(tmp_path / "parts", device_batch_size=device_batch_size)
+    torch.testing.assert_close(parts, whole, rtol=0, atol=2e-5)
+    other = weights(tmp_path / "other", "target.seed=1")
+    assert (other - whole).abs().max() > 1e-3
+
+
+def test_flips_are_the_whole_batchs_own(tmp_path: Path) -> None:
+    whole = weights(tmp_path / "whole", "target.horizontal_flip=true")
+    parts = weights(tmp_path / "parts", "target.horizontal_flip=true", device_batch_size=6)
+    torch.testing.assert_close(parts, whole, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize(("precision", "within"), [("64", 1e-4), ("bf16", 2e-2)])
+def test_other_precisions_take_about_the_same_steps(tmp_path: Path, precision: str, within: float) -> None:
+    difference = weights(tmp_path / "32") - weights(tmp_path / "other", precision=precision)
+    assert 0 < difference.abs().max() < within, difference.abs().max()
+
+
+def test_the_average_starts_from_the_initial_weights_and_follows(tmp_path: Path) -> None:
+    class Steps(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(1))
+
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            return -self.weight.sum()
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=1.0)
+
+    module = Steps()
+    trainer = pl.Trainer(
+        accelerator="cpu", max_steps=3, callbacks=[MovingAverage(0.9)], logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(module, torch.utils.data.DataLoader(range(3)))
+    expected = 0.0
+    for weight in (1, 2, 3):
+        expected = 0.9 * expected + 0.1 * weight
+    assert module.weight.item() == pytest.approx(expected)
+
+
+def test_a_seeded_step_leaves_nothing_behind(tmp_path: Path) -> None:
+    """`torch.manual_seed` would queue a call with a traceback for CUDA in each step."""
+    if torch.cuda.is_available():
+        pytest.skip("CUDA is initialised")
+    before = len(torch.cuda._queued_calls)
+    weights(tmp_path)
+    assert len(torch.cuda._queued_calls) - before < 6
+
+
+def test_compilation_waits_until_it_is_known_to_repay(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+    monkeypatch.setattr(CompileWhenItRepays, "_compile", lambda self, why: compiled.append(why))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    clock = [0.0]
+    monkeypatch.setattr(compiling.time, "monotonic", lambda: clock[0])
+    for when, device, remaining, repays in [
+        ("auto", "cuda", 1000, True), ("auto", "cuda", 100, False), ("auto", "cpu", 10_000, False),
+        (False, "cuda", 10_000, False),
+    ]:  # fmt: skip
+        compiled.clear()
+        callback = CompileWhenItRepays(when, nn.Identity())  # type: ignore[arg-type]
+        for _ in range(50):
+            clock[0] += 1.0
+            callback._look(torch.device(device), remaining)
+        assert bool(compiled) == repays, (when, device, remaining)
+        assert len(compiled) <= 1
+    compiled.clear()
+    CompileWhenItRepays(True, nn.Identity())
+    assert compiled == ["as trainer.compile=true asks"]
+
+
+@pytest.mark.slow
+def test_a_compiled_training_takes_the_same_steps(tmp_path: Path) -> None:
+    torch.testing.assert_close(weights(tmp_path / "a", compile=True), weights(tmp_path / "b"), rtol=0, atol=2e-5)

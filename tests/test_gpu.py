@@ -1,0 +1,66 @@
+"""On CUDA: the numbers of the CPU, in every precision, compiled or not, with images on the device or beside it."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+from secmi_exp.attacks.signal import Signals, trajectory_signals
+from secmi_exp.data import batches
+from secmi_exp.data.images import Images
+from secmi_exp.store import Store
+from secmi_exp.targets.authors_format import Flags
+from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.targets.unconditional import Unconditional
+from tests.targets.preparing import cpu
+
+pytestmark = pytest.mark.gpu
+
+IMAGES = Images.of(np.random.default_rng(0).integers(0, 256, (70, 3, 16, 16), dtype=np.uint8))
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> PreparedTarget:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("target")
+    flags = Flags(ch=32, ch_mult=(1, 2), attn=(1,), num_res_blocks=1, img_size=16)
+    DDPMPipeline(unet=UNet2DModel(**flags.network), scheduler=DDPMScheduler()).save_pretrained(folder)
+    return PreparedTarget(folder, "on two devices", partial(Unconditional, folder))
+
+
+def walked(target: PreparedTarget, root: Path, **settings: object) -> Signals:
+    runtime = cpu(**settings)
+    return trajectory_signals(target, IMAGES, k=10, t_max=100, maps=[50], store=Store(root), runtime=runtime)
+
+
+@pytest.mark.parametrize(("precision", "rtol"), [("32", 1e-2), ("tf32", 0.1), ("16", 0.1), ("bf16", 1.0)])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_t_errors_are_those_of_the_cpu(
+    target: PreparedTarget, tmp_path: Path, precision: str, rtol: float, compiled: bool
+) -> None:
+    expected = walked(target, tmp_path / "cpu")
+    cuda = walked(
+        target, tmp_path / "cuda", accelerator="cuda", query_precision=precision, compile=compiled, query_batch_size=32
+    )
+    np.testing.assert_allclose(cuda.t_errors, expected.t_errors, rtol=rtol)
+    assert cuda.queries == expected.queries
+
+
+def test_images_beside_the_device_give_what_images_on_it_give(
+    target: PreparedTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resident = walked(target, tmp_path / "on", accelerator="cuda")
+    monkeypatch.setattr(batches, "RESIDENT_SHARE", 0.0)
+    copied = walked(target, tmp_path / "beside", accelerator="cuda")
+    np.testing.assert_array_equal(copied.t_errors, resident.t_errors)
+
+
+def test_the_largest_batch_is_found_and_told(
+    target: PreparedTarget, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    walked(target, tmp_path, accelerator="cuda", query_batch_size="auto")
+    assert "Batches of" in caplog.text
