@@ -132,10 +132,10 @@ class DDPMTraining(pl.LightningModule):
             flipped = torch.rand(piece.total, 1, 1, 1, device=x_0.device)[mine] < 0.5
             x_0 = torch.where(flipped, x_0.flip(-1), x_0)
         t = torch.randint(self.recipe.timesteps, (piece.total,), device=x_0.device)[mine]
-        eps = torch.randn(piece.total, *x_0.shape[1:], device=x_0.device)[mine]
+        eps = torch.randn(piece.total, *x_0.shape[1:], device=x_0.device, dtype=x_0.dtype)[mine]
         seed_step(self.device, self.recipe.seed, self.global_step, piece.start)  # of dropout
-        x_t = self.scheduler.add_noise(x_0, eps, t)
-        loss = torch.nn.functional.mse_loss(self.network(x_t, t).sample.float(), eps.float())
+        x_t = self.scheduler.add_noise(x_0, eps, t).to(self.network.dtype)
+        loss = torch.nn.functional.mse_loss(self.network(x_t, t).sample.to(eps.dtype), eps)
         pieces = self.trainer.world_size * self.trainer.accumulate_grad_batches
         return loss * (len(images) * pieces / piece.total)
 
