@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help quickstart install test test-slow test-gpu lint format clean
+.PHONY: help quickstart install test test-slow test-gpu benchmark lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -28,6 +28,9 @@ test-slow: install  ## run the tests marked slow
 
 test-gpu: install  ## run the tests marked gpu, where CUDA is
 	$(BIN)/python -m pytest -m gpu
+
+benchmark: install  ## measure speed and memory against the published procedure (a quarter of an hour on two cores)
+	$(BIN)/python -m experiments.benchmarks
 
 lint: install  ## check style and types
 	$(BIN)/ruff check .

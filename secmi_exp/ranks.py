@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -193,13 +194,25 @@ class Team:
             _hand_out(Stage(function, arguments, devices))
             with _taking(self.place, devices):
                 return function(*arguments, logger=logger)
-        except BaseException as error:
-            ended = {rank: child.poll() for rank, child in enumerate(self.children, start=1) if child.poll()}
+        except Exception as error:
+            rank, status = self._ended() if isinstance(error, RuntimeError) else (0, 0)
             self.close(failed=True)
-            if ended and not isinstance(error, UserError):
-                rank, status = next(iter(ended.items()))
+            if status:
                 raise RuntimeError(f"Rank {rank} has ended with status {status}: see what it wrote above.") from error
             raise
+        except BaseException:
+            self.close(failed=True)
+            raise
+
+    def _ended(self) -> tuple[int, int]:
+        """A rank that has ended by itself, and its status; both 0 where there is none."""
+        deadline = time.monotonic() + 2.0  # the connection may break before the system has told of the end
+        while time.monotonic() < deadline:
+            for rank, child in enumerate(self.children, start=1):
+                if child.returncode:
+                    return rank, child.returncode
+            time.sleep(0.05)
+        return 0, 0
 
     def close(self, *, failed: bool = False) -> None:
         """Send the other ranks home."""

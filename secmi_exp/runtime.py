@@ -198,6 +198,7 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists")  # a resumed run means to continue there
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")  # Lightning 2.6, torch ≥ 2.12
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # batches are slices of an array
+    warnings.filterwarnings("ignore", message=".*local rank has zero length.*")  # fewer batches than ranks
 
 
 def usable_processors() -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from experiments.benchmarks import memory, overhead, precision, queries, startup, training
-from experiments.benchmarks.measure import Figure, machine, save, show
+from experiments.benchmarks.measure import Figure, machine, markdown, save, show
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -52,7 +52,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(benchmarks(default)))
     parser.add_argument("--device", type=torch.device, default=default, help="cpu or cuda (default: %(default)s)")
+    parser.add_argument("--markdown", action="store_true", help="print the kept figures as a table, run nothing")
     arguments = parser.parse_args()
+    results = RESULTS / f"benchmarks_{arguments.device.type}.json"
+    if arguments.markdown:
+        print(markdown(results))
+        return
     known = benchmarks(arguments.device)
     unknown = set(arguments.names) - set(known)
     if unknown:
@@ -63,7 +68,7 @@ def main() -> None:
         sys.stderr.write(f"{name} …\n")
         figures = known[name]()
         show(figures, on)
-        save(RESULTS / f"benchmarks_{arguments.device.type}.json", figures, on)
+        save(results, figures, on)
 
 
 if __name__ == "__main__":

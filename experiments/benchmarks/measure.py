@@ -97,6 +97,17 @@ def show(figures: list[Figure], on: str) -> None:
     Console().print(table)
 
 
+def markdown(path: Path) -> str:
+    """The figures that a file has kept, as experiments/README.md shows them."""
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    lines = ["| benchmark | figure | median [min, max] |", "|---|---|---|"]
+    for benchmark, content in kept.items():
+        for figure in (Figure(**row) for row in content["figures"]):
+            values = f"{figure.median:.4g} [{figure.low:.4g}, {figure.high:.4g}] {figure.unit}".rstrip()
+            lines.append(f"| {benchmark} | {figure.what} | {values} |")
+    return "\n".join(lines)
+
+
 def save(path: Path, figures: list[Figure], on: str) -> None:
     """Keep the figures of these benchmarks, and those of others that the file has already."""
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

@@ -56,24 +56,25 @@ class Clock:
         self.inside += time.perf_counter() - self.started
 
 
-def benchmark(device: torch.device, free: int, paper: int) -> list[Figure]:
+def benchmark(device: torch.device, free: int, n: int, size: str = "paper") -> list[Figure]:
     """Both figures.
 
     Args:
         device: of both.
         free: images for the network that costs nothing.
-        paper: images for the paper's.
+        n: images for the network that costs something.
+        size: of that network.
     """
     name = f"overhead, t_max = {T_MAX}"
     rates = [free / seconds(free_target(), "paper", free, device) for _ in range(ROUNDS)]
     root = Path(tempfile.mkdtemp())
-    target, shares = saved_target(network("paper"), root), []
+    target, shares = saved_target(network(size), root), []
     for _ in range(ROUNDS):
         clock = Clock()
-        elapsed = seconds(clock.attach(target), "paper", paper, device)
+        elapsed = seconds(clock.attach(target), size, n, device)
         shares.append(100 * (1 - clock.inside / elapsed))
     shutil.rmtree(root)
     return [
         Figure.of(name, f"network that costs nothing, 3×32×32, {free:,} images", rates, "images/s"),
-        Figure.of(name, f"time outside the paper's network, {paper} images", shares, "%"),
+        Figure.of(name, f"time outside the {size} network, {n} images", shares, "%"),
     ]

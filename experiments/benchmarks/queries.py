@@ -9,7 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.benchmarks import published
-from experiments.benchmarks.measure import Figure, alternating, matrix_rate, ratios
+from experiments.benchmarks.measure import ROUNDS, Figure, alternating, matrix_rate, ratios
 from experiments.benchmarks.subjects import T, images, network, runtime, saved_target, scaled
 from secmi_exp.attacks.signal import Signals, trajectory_signals
 from secmi_exp.diffusion.ddim import alphas_cumprod_from_betas
@@ -18,7 +18,9 @@ from secmi_exp.store import Store
 K = 10
 
 
-def benchmark(device: torch.device, size: str, n: int, t_max: int, *, sweep: bool) -> list[Figure]:
+def benchmark(
+    device: torch.device, size: str, n: int, t_max: int, *, sweep: bool, rounds: int = ROUNDS
+) -> list[Figure]:
     """Both sides on the same images, the whole of each: here with store, Lightning and files.
 
     Args:
@@ -27,6 +29,7 @@ def benchmark(device: torch.device, size: str, n: int, t_max: int, *, sweep: boo
         n: images.
         t_max: the last t_sec.
         sweep: whether all t_sec up to t_max are wanted, or the last alone.
+        rounds: of both in turn.
     """
     name = f"{'sweep to' if sweep else 'single'} t_sec = {t_max}, {size} network, {n} images"
     steps = list(range(K, t_max + 1, K)) if sweep else [t_max]
@@ -50,7 +53,7 @@ def benchmark(device: torch.device, size: str, n: int, t_max: int, *, sweep: boo
     columns = [here.timesteps.index(t) for t in steps]
     torch.testing.assert_close(torch.from_numpy(here.t_errors[:, columns].copy()), theirs(), rtol=1e-2, atol=1e-7)
     asked = sum(t // K + 1 for t in steps)
-    seconds = alternating({"published": theirs, "secmi_exp": ours})
+    seconds = alternating({"published": theirs, "secmi_exp": ours}, rounds)
     figures = [
         Figure.of(name, "published: queries an image", [asked], ""),
         Figure.of(name, "secmi_exp: queries an image", [here.queries_spent / n], ""),

@@ -180,6 +180,7 @@ class GivenBatches(Batches):
     def __init__(self, arrays: Sequence[Array], batches: Sequence[slice]):
         super().__init__(*arrays)
         self.batches = batches
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # there may be fewer batches than ranks
 
     def predict_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """One pass."""

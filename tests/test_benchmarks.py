@@ -1,0 +1,64 @@
+"""The benchmarks run, at their smallest, and what experiments/README.md shows is what they kept."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments.benchmarks import measure, memory, overhead, precision, queries, startup, training
+from experiments.benchmarks.measure import Figure
+from tests.conftest import REPOSITORY
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def one_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (overhead, precision, startup, training):
+        monkeypatch.setattr(module, "ROUNDS", 1)
+
+
+def by_name(figures: list[Figure]) -> dict[str, float]:
+    return {figure.what: figure.median for figure in figures}
+
+
+def test_a_sweep_makes_31_queries_an_image_where_the_published_procedure_makes_495() -> None:
+    figures = by_name(queries.benchmark(CPU, "small", 3, 300, sweep=True, rounds=1))
+    assert figures["published: queries an image"] == 495
+    assert figures["secmi_exp: queries an image"] == 31
+    assert figures["published / secmi_exp"] > 1
+
+
+def test_a_single_timestep_makes_as_many_queries_as_the_published_procedure() -> None:
+    figures = by_name(queries.benchmark(CPU, "small", 3, 100, sweep=False, rounds=1))
+    assert figures["published: queries an image"] == figures["secmi_exp: queries an image"] == 11
+
+
+def test_training_memory_overhead_and_precision_are_measured(tmp_path: Path) -> None:
+    measured = [
+        *training.benchmark(CPU, "small", 8, 2),
+        *memory.benchmark(CPU, (300,)),
+        *overhead.benchmark(CPU, 50, 1, "small"),
+        *precision.drift(CPU, tmp_path, "target.max_steps=2"),
+        *precision.throughput(CPU, 2, "small", compiled=(False,)),
+    ]
+    assert all(figure.low <= figure.median <= figure.high for figure in measured)
+    figures = by_name(measured)
+    assert figures["300 images of 3×32×32, 30 timesteps: peak above the imports"] < 1.5
+    assert figures["secmi_exp / plain loop"] > 0
+    assert any(name.startswith("query_precision=16") for name in figures)
+
+
+@pytest.mark.slow
+def test_start_up_is_measured() -> None:
+    figures = by_name(startup.benchmark(CPU))
+    assert figures["end of --help"] < figures["end of a stored run"] < figures["first training step"]
+
+
+@pytest.mark.parametrize("file", sorted((REPOSITORY / "experiments/results").glob("benchmarks_*.json")), ids=str)
+def test_the_table_shows_what_was_kept(file: Path) -> None:
+    text = (REPOSITORY / "experiments/README.md").read_text(encoding="utf-8")
+    assert measure.markdown(file) in text
+    for machine in set(re.findall(r'"machine": "([^"]+)"', file.read_text(encoding="utf-8"))):
+        assert machine in text
