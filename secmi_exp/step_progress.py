@@ -47,7 +47,7 @@ class StepProgressBar(pl.callbacks.ProgressBar):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the bar as it is."""
-        self.bar.stop()
+        self._stop()
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start at nothing."""
@@ -67,16 +67,20 @@ class StepProgressBar(pl.callbacks.ProgressBar):
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the bar as it is."""
-        self.bar.stop()
+        self._stop()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Free the terminal for what is told of it."""
-        self.bar.stop()
+        self._stop()
 
     def _start(self, what: str, total: float, done: int) -> None:
         if self.shown:
             self.bar.add_task(what, total=total, completed=done, metrics="")
             self.bar.start()
+
+    def _stop(self) -> None:
+        if self.bar.task_ids:  # one that was never started would print an empty line
+            self.bar.stop()
 
     def _advance(self, done: int) -> None:
         for task in self.bar.task_ids:

@@ -15,6 +15,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def one_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "MEMBERS", 16)
     for module in (overhead, precision, startup, training):
         monkeypatch.setattr(module, "ROUNDS", 1)
 

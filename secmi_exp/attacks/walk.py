@@ -49,7 +49,8 @@ def walk_images(
             shape = tuple(module.predictor.encode(torch.from_numpy(images[:1])).shape[1:])
         create_files(plan, len(images), shape, np.dtype(np.float64 if runtime.query_precision == "64" else np.float32))
     ranks.agreed(None)  # the files are there
-    pending = ranks.agreed([rows for rows in grid(len(images), size) if not done(plan, len(images))[rows].all()])
+    finished = done(plan, len(images))
+    pending = ranks.agreed([rows for rows in grid(len(images), size) if not finished[rows].all()])
     mine = pending[ranks.current().rank :: ranks.current().world_size]
     recorder = Recorder(plan, mine)
     trainer = runtime.trainer(callbacks=[recorder, CompileWhenItRepays(runtime.compile, module.predictor.network)])
