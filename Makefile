@@ -29,7 +29,7 @@ test-slow: install  ## run the tests marked slow
 test-gpu: install  ## run the tests marked gpu, where CUDA is
 	$(BIN)/python -m pytest -m gpu
 
-benchmark: install  ## measure speed and memory against the published procedure (a quarter of an hour on two cores)
+benchmark: install  ## measure speed and memory against the published procedure (half an hour on two cores)
 	$(BIN)/python -m experiments.benchmarks
 
 lint: install  ## check style and types

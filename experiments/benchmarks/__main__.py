@@ -1,6 +1,6 @@
 """All benchmarks, or those that are named; prints a table and keeps the figures in experiments/results.
 
-python -m experiments.benchmarks                     # all: a quarter of an hour on two CPU cores
+python -m experiments.benchmarks                     # all: half an hour on two CPU cores
 python -m experiments.benchmarks queries training    # some of them
 python -m experiments.benchmarks precision --device cuda
 """
@@ -26,7 +26,7 @@ def benchmarks(device: torch.device) -> Mapping[str, Callable[[], list[Figure]]]
     many = 4096 if gpu else 2048
     return {
         "queries": lambda: [
-            *queries.benchmark(device, "small", 256, 300, sweep=True),
+            *queries.benchmark(device, "small", 512, 300, sweep=True),
             *queries.benchmark(device, "small", many, 100, sweep=False),
             *queries.benchmark(device, "paper", many if gpu else 32, 100, sweep=False),
         ],
