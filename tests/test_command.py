@@ -1,5 +1,6 @@
 """The command line: quick help, and every mistake told in one sentence with a non-zero exit."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -162,3 +163,18 @@ def test_a_wheel_runs_from_an_empty_folder_and_takes_further_configs(tmp_path: P
     assert (site / "secmi_exp/conf/config.yaml").exists()
     command.module = [str(site / "bin/secmi-exp")]
     assert "digits, first_digits" in command("--help", "--config-dir", str(own)).stdout
+
+
+def test_control_c_ends_with_a_sentence_and_the_next_run_continues(secmi: Command) -> None:
+    arguments = ["logger=none", *SMOKE, "target.checkpoint_every=5"]
+    process = secmi.start(*arguments, "target.max_steps=100000")
+    deadline = time.monotonic() + 60
+    while not any((secmi.folder / "outputs/store").glob("work/target-*/scratch/checkpoints/*.ckpt")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped; the same command continues where it was" in stderr
+    assert "Traceback" not in stderr
+    assert stdout == ""
