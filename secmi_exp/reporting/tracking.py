@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import threading
@@ -129,7 +130,11 @@ def _resolved_mode(mode: str) -> Any:
         return mode
     if "WANDB_MODE" in os.environ:
         return os.environ["WANDB_MODE"]
-    return "online" if wandb.api.api_key else "offline"
+    if "prompt" in inspect.signature(wandb.login).parameters:
+        known = wandb.login(prompt=False, verify=False)
+    else:  # older versions of W&B
+        known = bool(wandb.api.api_key)
+    return "online" if known else "offline"
 
 
 class WandbTracker(Tracker):
