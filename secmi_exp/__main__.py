@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from secmi_exp.config_errors import explain, refuse_unread_keys
-from secmi_exp.ranks import join
+from secmi_exp.ranks import dismiss, end, join
 
 PACKAGE = Path(__file__).parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
@@ -33,7 +33,7 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra hand exceptions on instead of printing them
     try:
         if not join():
-            return
+            end(0)
         task()
     except BrokenPipeError:  # whoever reads the output, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -50,6 +50,8 @@ def main() -> None:
         logging.getLogger("secmi_exp").debug("The mistake's origin:", exc_info=error)
         sys.stderr.write(f"secmi_exp: {sentence}\n")
         sys.exit(1)
+    finally:
+        dismiss()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ On one machine rank 0 starts the others; across machines torchrun or SLURM start
 """
 
 import atexit
+import gc
 import json
 import logging
 import os
@@ -21,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from secmi_exp.errors import UserError
 
@@ -229,6 +230,7 @@ class Team:
         for child in self.children:
             child.wait()
         torch.distributed.destroy_process_group()
+        gc.collect()  # whatever of Lightning's still holds the group holds threads, which must end before the process
 
     def _start(self, rank: int) -> subprocess.Popen[bytes]:
         place = Place(rank, self.place.world_size, rank, 0, self.place.address, self.place.port)
@@ -302,9 +304,16 @@ def team(devices: int, nodes: int) -> Team:
 
 
 @atexit.register
-def _dismiss() -> None:
+def dismiss() -> None:
+    """Let the other ranks of this process's jobs go."""
     if _team:
         _team.close()
+
+
+def end(status: int) -> NoReturn:
+    """End a rank other than the first, which has nothing to clean up but libraries' threads, that may abort it."""
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _end_with_rank_0() -> None:
@@ -320,6 +329,7 @@ def main() -> None:
     try:
         serve(Place(**json.loads(sys.argv[1])))
     except UserError:
-        sys.exit(1)  # rank 0 tells it
+        end(1)  # rank 0 tells it
     except KeyboardInterrupt:
-        sys.exit(130)
+        end(130)
+    end(0)

@@ -125,8 +125,10 @@ def create_files(plan: Plan, n: int, shape: tuple[int, ...], state_dtype: np.dty
         plan.last_state.mkdir(exist_ok=True)
         wanted |= {plan.last_state / f"{name}.npy": ((n, *shape), state_dtype) for name in ("x", "eps")}
     fresh = [file for file in wanted if not file.exists()]
+    making = plan.workspaces[0] / SCRATCH / "making.npy"  # a kill may leave half of it, but not in any file's place
     for file in fresh:
-        open_memmap(file, "w+", wanted[file][1], wanted[file][0])
+        open_memmap(making, "w+", wanted[file][1], wanted[file][0])
+        making.replace(file)
     if fresh:  # what was noted before did not speak of these
         for folder in plan.workspaces:
             for note in notes(folder):

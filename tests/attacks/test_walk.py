@@ -133,6 +133,23 @@ def test_a_killed_walk_continues_with_the_rows_that_are_not_done(
     np.testing.assert_allclose(continued.t_errors, whole.t_errors, rtol=1e-5)
 
 
+def test_a_kill_while_files_are_made_leaves_none_by_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, made = walk.open_memmap, []
+
+    def killed(file: Path, *arguments: object) -> None:
+        made.append(file)
+        if len(made) == 3:
+            file.write_bytes(b"half a header")
+            raise Killed
+        whole(file, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(walk, "open_memmap", killed)
+    with pytest.raises(Killed):
+        signals(tmp_path, 40, maps=[40])
+    monkeypatch.setattr(walk, "open_memmap", whole)
+    same(signals(tmp_path, 40, maps=[40]), signals(tmp_path / "whole", 40, maps=[40]))
+
+
 def test_a_longer_walk_after_a_killed_one_starts_the_rows_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(walk, "SAVE_EVERY_S", -1.0)
     with pytest.raises(Killed):
