@@ -51,7 +51,7 @@ class StepProgressBar(pl.callbacks.ProgressBar):
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start at nothing."""
-        self._start("Querying" if hasattr(pl_module, "predictor") else "Scoring", sum(trainer.num_predict_batches), 0)
+        self._start("Predicting", sum(trainer.num_predict_batches), 0)
 
     def on_predict_batch_end(
         self,

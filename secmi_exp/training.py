@@ -175,10 +175,18 @@ def fit(
         validate_every: steps between validations, where ``batches`` has a validation loader.
 
     Raises:
-        UserError: where the loss or the weights are not finite; the checkpoints before that stay.
+        UserError: where the loss or the weights are not finite (the checkpoints before that stay), and for a batch of
+            fewer samples than it has shares.
     """
     folder = workspace / SCRATCH / "checkpoints"
     log_every = min(log_every, max_steps)
+    batch_size = min(batches.batch_size, len(batches.arrays[0]))
+    parts = runtime.accumulated(batch_size)
+    if batch_size < parts * ranks.current().world_size:
+        raise UserError(
+            f"A batch of {batch_size} can't be shared by {ranks.current().world_size} devices that take it in {parts} "
+            "parts each: lower trainer.devices, or raise trainer.device_batch_size or the batch size."
+        )
     checkpoint = ranks.agreed(newest_checkpoint(folder, below_step=max_steps))
     if checkpoint:
         log.info("Continuing %s from %s.", name, checkpoint.stem)
@@ -199,7 +207,7 @@ def fit(
             saving,
         ],
         training=True,
-        accumulate=runtime.accumulated(min(batches.batch_size, len(batches.arrays[0]))),
+        accumulate=parts,
         max_steps=max_steps,
         gradient_clip=gradient_clip,
         val_check_interval=validate_every,

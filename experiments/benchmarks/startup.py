@@ -13,7 +13,7 @@ import torch
 from experiments.benchmarks.measure import ROUNDS, Figure
 
 REPOSITORY = Path(__file__).parents[2]
-MARKS = {"Training": "first training step", "Querying": "first predicted batch"}
+MARKS = {"Training": "first training step", "Predicting": "first predicted batch"}
 """Bar → what it shows first; bars are drawn four times a second."""
 
 
@@ -27,7 +27,7 @@ def benchmark(device: torch.device) -> list[Figure]:
             first = watched(command, Path(folder))
             seconds["first training step"].append(first["Training"])
             again = watched([*command, "attack.t_max=200"], Path(folder))
-            seconds["first predicted batch"].append(again["Querying"])
+            seconds["first predicted batch"].append(again["Predicting"])
             seconds["end of a stored run"].append(watched(command, Path(folder))["end"])
             seconds["end of --help"].append(watched([*command[:3], "--help"], Path(folder))["end"])
     return [Figure.of("start-up", what, values, "s") for what, values in seconds.items()]

@@ -128,16 +128,14 @@ class Batches(pl.LightningDataModule):
         super().__init__()
         self.arrays = arrays
 
-    def rows(self) -> ArrayRows:
-        """The arrays' rows, placed for the trainer's device."""
+    def loader(self, order: Iterable[Any], *, pieces: bool = False) -> DataLoader[tuple[Tensor, ...]]:
+        """Batches in an order, of rows or of rows and their `Piece`; from where the device has them without waiting."""
         assert self.trainer is not None
-        return placed(self.arrays, self.trainer.strategy.root_device)
-
-    def loader(self, rows: Dataset[tuple[Tensor | Piece, ...]], order: Iterable[Any]) -> DataLoader[tuple[Tensor, ...]]:
-        """Batches in an order, ready to be copied to the device without waiting for it."""
-        assert self.trainer is not None
-        pinned = self.trainer.strategy.root_device.type == "cuda" and type(rows) is ArrayRows
-        return DataLoader(rows, sampler=order, batch_size=None, pin_memory=pinned)  # type: ignore[arg-type]
+        device = self.trainer.strategy.root_device
+        rows = placed(self.arrays, device)
+        pinned = device.type == "cuda" and not isinstance(rows, ResidentRows)
+        dataset: Dataset[Any] = PieceOfBatch(rows) if pieces else rows
+        return DataLoader(dataset, sampler=order, batch_size=None, pin_memory=pinned)
 
 
 class TrainingBatches(Batches):
@@ -152,7 +150,7 @@ class TrainingBatches(Batches):
         assert self.trainer is not None
         parts, step = self.trainer.accumulate_grad_batches, self.trainer.global_step
         order = ShuffledOrder(len(self.arrays[0]), self.batch_size, self.seed, start=step, parts=parts)
-        return self.loader(PieceOfBatch(self.rows()), order)
+        return self.loader(order, pieces=True)
 
 
 class TrainingBatchesAndNoise(TrainingBatches):
@@ -184,4 +182,4 @@ class GivenBatches(Batches):
 
     def predict_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """One pass."""
-        return self.loader(self.rows(), self.batches)
+        return self.loader(self.batches)

@@ -10,10 +10,11 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import nn
 
-from secmi_exp import compiling
+from secmi_exp import compiling, ranks
 from secmi_exp.compiling import CompileWhenItRepays
 from secmi_exp.components import component
 from secmi_exp.data.images import Images
+from secmi_exp.errors import UserError
 from secmi_exp.targets import ddpm_training
 from secmi_exp.targets.ddpm import DDPM
 from secmi_exp.training import MovingAverage
@@ -47,6 +48,12 @@ def test_a_batch_in_parts_is_the_same_step(tmp_path: Path, device_batch_size: in
     torch.testing.assert_close(parts, whole, rtol=0, atol=2e-5)
     other = weights(tmp_path / "other", "target.seed=1")
     assert (other - whole).abs().max() > 1e-3
+
+
+def test_a_batch_smaller_than_its_shares_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "_current", ranks.Place(0, 4))
+    with pytest.raises(UserError, match="A batch of 3 can't be shared by 4 devices"):
+        weights(tmp_path, "target.batch_size=3")
 
 
 def test_flips_are_the_whole_batchs_own(tmp_path: Path) -> None:
