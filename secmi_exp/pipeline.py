@@ -171,6 +171,7 @@ def describe(run: Run, target: PreparedTarget, attacked: Attacked | None) -> dic
             "queries_per_sample": signals.queries_per_sample(attack.t_sec),
             "queries_spent": signals.queries_spent,
             "trajectory": {"timesteps": signals.timesteps, "queries_per_sample": signals.queries},
+            **signals.facts,
         }
     return header
 

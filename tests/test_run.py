@@ -104,7 +104,7 @@ def test_a_sweep_from_nothing_trains_once_and_walks_once(secmi: Command) -> None
     sweep = secmi("-m", "+attack=stat", "attack.t_sec=20,40,60,80,100", "logger=csv", *SMOKE)
     assert sweep.returncode == 0, sweep.stderr
     assert sweep.stderr.count("parameters) on 64 members") == 1
-    assert sweep.stderr.count("Walking 128 trajectories from t = 0 to 100: 11 queries each.") == 1
+    assert sweep.stderr.count("Walking 128 trajectories from t = 0 to 100: 11 predictions each.") == 1
     *folders, _ = [Path(line) for line in sweep.stdout.splitlines() if line.startswith("/")]
     assert len(folders) == 5
     assert "target/loss" in (folders[0] / "metrics.csv").read_text()

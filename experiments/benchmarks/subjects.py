@@ -16,7 +16,7 @@ from secmi_exp.data.images import Images, to_model_range
 from secmi_exp.runtime import Runtime
 from secmi_exp.targets.ddpm import DDPM
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.targets.noise_predictor import NoisePredictor
+from secmi_exp.targets.noise_predictor import Condition, NoisePredictor
 from secmi_exp.targets.unconditional import Unconditional
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -88,11 +88,11 @@ class Free(NoisePredictor):
         """Nothing."""
         return self.nothing
 
-    def encode(self, images: Tensor) -> Tensor:
+    def encode(self, inputs: Tensor) -> Tensor:
         """In [−1, 1]."""
-        return to_model_range(images)
+        return to_model_range(inputs)
 
-    def _predict_noise(self, x_t: Tensor, t: int) -> Tensor:
+    def _predict_noise(self, x_t: Tensor, t: int, condition: Condition) -> Tensor:
         return x_t
 
 

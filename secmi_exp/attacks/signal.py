@@ -16,7 +16,7 @@ from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import timesteps
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import SCRATCH, Entry, Json, Key, Store
-from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.targets.interface import Inputs, PreparedTarget
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,8 @@ class Signals:
     """Queries that this call made, over all samples; none where the store had everything."""
     digest: str
     """What they are, for the keys of what is computed from them."""
+    facts: dict[str, Json]
+    """What a reader of the results has to know of the target's inputs."""
 
     def t_error(self, t_sec: int) -> NDArray[np.float32]:
         """The t-errors at one timestep, [n]."""
@@ -59,7 +61,7 @@ class Trajectory:
     """
 
     target: PreparedTarget
-    images: Images
+    inputs: Inputs
     k: int
     precision: str
 
@@ -78,7 +80,7 @@ class Trajectory:
 
     @property
     def _inputs(self) -> dict[str, str]:
-        return {"target": self.target.digest, "images": self.images.digest}
+        return {"target": self.target.digest, "images": self.inputs.digest}
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,8 @@ def trajectory_signals(
         store: where all is kept.
         runtime: the machine.
     """
-    trajectory = Trajectory(target, images, k, runtime.query_precision)
+    inputs = target.inputs(images, store, runtime)
+    trajectory = Trajectory(target, inputs, k, runtime.query_precision)
     steps = timesteps(k, t_max)
     error_keys = {t: trajectory.key("t_errors", t) for t in steps}
     map_keys = {t: trajectory.key("error_maps", t) for t in maps}
@@ -152,6 +155,7 @@ def trajectory_signals(
         queries=[queries_per_sample(entry.path) for entry in errors],
         queries_spent=spent,
         digest=trajectory.digest,
+        facts=inputs.facts(),
     )
 
 
@@ -176,11 +180,12 @@ def _extend(
     end = max(missing_errors, default=0)
     scratch = missing_errors[end] / SCRATCH / "state" if end == last else None
     plan = Plan(k, start, state.path if state else None, last, missing_errors, missing_maps, scratch)
+    arrays = trajectory.inputs.arrays()
     log.info(
-        "Walking %d trajectories from t = %d to %d: %d queries each.",
-        len(trajectory.images), start, last, (last - start) // k + (start == 0),
+        "Walking %d trajectories from t = %d to %d: %d predictions each.",
+        len(arrays.x_0), start, last, (last - start) // k + (start == 0),
     )  # fmt: skip
-    spent = runtime.everywhere(walk_images, plan, trajectory.target.load, trajectory.images, runtime)
+    spent = runtime.everywhere(walk_images, plan, trajectory.target.load, arrays, runtime)
     if scratch:
         store.obtain(trajectory.key("states", last), lambda workspace: _move(scratch, workspace))
         if state:

@@ -6,7 +6,7 @@ pinned memory while the device computes.
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
@@ -16,10 +16,21 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from secmi_exp import ranks
-from secmi_exp.data.images import Images
 
-Array = NDArray[np.generic] | Images
 Rows = NDArray[np.int64] | slice
+
+
+class Array(Protocol):
+    """Anything with rows that are copied out when a batch is asked for: arrays, memory maps, `Images`, `StoredRows`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a row at its end: […, H, W]."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> NDArray[Any]: ...
+
 
 RESIDENT_SHARE = 0.25
 """Of the device's free memory, what arrays may take to live there."""

@@ -2,17 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from secmi_exp.data.images import Images
 from secmi_exp.runtime import MakeLogger, Runtime
-from secmi_exp.store import Store
+from secmi_exp.store import Json, Store
 
 if TYPE_CHECKING:
+    from secmi_exp.data.batches import Array
     from secmi_exp.targets.noise_predictor import NoisePredictor
+
+
+@dataclass(frozen=True)
+class InputArrays:
+    """What a target is given for each of n images; can be pickled."""
+
+    x_0: Array
+    """What `NoisePredictor.encode` takes, [n, …]."""
+    condition: Mapping[str, Array] = field(default_factory=dict)
+    """What a prediction depends on besides, name → [n, …]."""
+
+
+class Inputs(Protocol):
+    """What a target makes of images before it is queried."""
+
+    @property
+    def digest(self) -> str:
+        """Of all that decides them, for the keys of what is computed from them; known before they are."""
+
+    def arrays(self) -> InputArrays:
+        """Computes them, or finds them in the store."""
+
+    def facts(self) -> dict[str, Json]:
+        """What a reader of the results has to know of them."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Images as they are, which pixel models take."""
+
+    images: Images
+
+    @property
+    def digest(self) -> str:
+        """The images' own."""
+        return self.images.digest
+
+    def arrays(self) -> InputArrays:
+        """The images."""
+        return InputArrays(self.images)
+
+    def facts(self) -> dict[str, Json]:
+        """There is nothing to tell."""
+        return {}
+
+
+def pixels(images: Images, store: Store, runtime: Runtime) -> Inputs:
+    """See `Pixels`."""
+    return Pixels(images)
 
 
 @dataclass(frozen=True)
@@ -29,6 +79,8 @@ class PreparedTarget:
     """Digest of the images that it was trained on, where that is known."""
     samples: Path | None = None
     """A picture of images that it generated, where there is one."""
+    inputs: Callable[[Images, Store, Runtime], Inputs] = pixels
+    """What it makes of images before it is queried."""
 
 
 class Target(Protocol):

@@ -1,8 +1,15 @@
 """The one interface through which attacks see any target."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from torch import Tensor, nn
+
+Condition = Mapping[str, Tensor]
+"""What a prediction depends on besides state and timestep, such as the embedding of a prompt: name → [B, …]."""
+
+NOTHING: Condition = MappingProxyType({})
 
 
 class NoisePredictor(nn.Module, ABC):
@@ -21,14 +28,22 @@ class NoisePredictor(nn.Module, ABC):
     def network(self) -> nn.Module:
         """What a query evaluates: the part that is worth compiling."""
 
-    @abstractmethod
-    def encode(self, images: Tensor) -> Tensor:
-        """Uint8 images [B, C, H, W] to x_0, the space in which the diffusion runs, in at least float32."""
-
-    def predict_noise(self, x_t: Tensor, t: int) -> Tensor:
-        """The noise in states x_t [B, …] at timestep t (0 … T−1), in the states' precision. B queries."""
-        self.queries += len(x_t)
-        return self._predict_noise(x_t, t)
+    @property
+    def evaluations(self) -> int:
+        """Times that the network is evaluated for one prediction of an image's noise, each of which is a query."""
+        return 1
 
     @abstractmethod
-    def _predict_noise(self, x_t: Tensor, t: int) -> Tensor: ...
+    def encode(self, inputs: Tensor) -> Tensor:
+        """The target's inputs [B, …], as `Inputs.arrays` gives them, to x_0, the space in which the diffusion runs.
+
+        Pixel models take uint8 images; what a latent model takes has passed its encoder already. In at least float32.
+        """
+
+    def predict_noise(self, x_t: Tensor, t: int, condition: Condition = NOTHING) -> Tensor:
+        """The noise in states x_t [B, …] at timestep t (0 … T−1), in the states' precision."""
+        self.queries += len(x_t) * self.evaluations
+        return self._predict_noise(x_t, t, condition)
+
+    @abstractmethod
+    def _predict_noise(self, x_t: Tensor, t: int, condition: Condition) -> Tensor: ...

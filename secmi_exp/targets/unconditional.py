@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from secmi_exp.data.images import to_model_range
-from secmi_exp.targets.noise_predictor import NoisePredictor
+from secmi_exp.targets.noise_predictor import Condition, NoisePredictor
 from secmi_exp.targets.pipeline_folder import PipelineFolder
 
 
@@ -43,13 +43,13 @@ class Unconditional(NoisePredictor):
         unet: nn.Module = self.unet
         return unet
 
-    def encode(self, images: Tensor) -> Tensor:
+    def encode(self, inputs: Tensor) -> Tensor:
         """Pixels in the network's input range, in float32, or in float64 where the network is."""
         black, white = self.input_range
         middle, half = (white + black) / 2, (white - black) / 2
-        return (to_model_range(images) * half + middle).to(torch.promote_types(self.unet.dtype, torch.float32))
+        return (to_model_range(inputs) * half + middle).to(torch.promote_types(self.unet.dtype, torch.float32))
 
-    def _predict_noise(self, x_t: Tensor, t: int) -> Tensor:
+    def _predict_noise(self, x_t: Tensor, t: int, condition: Condition) -> Tensor:
         """The noise; a variance that is predicted too makes up the second half of the channels, and is left out."""
         times = torch.full(
             (len(x_t),), t, device=x_t.device

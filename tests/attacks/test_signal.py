@@ -50,7 +50,7 @@ def planted(n: int = 120) -> tuple[Signals, np.ndarray]:
     is_member = np.arange(n) % 2 == 0
     maps = np.abs(rng.normal(0, np.where(is_member, 0.01, 0.03)[:, None, None, None], (n, 1, 8, 8))).astype(np.float16)
     errors = np.square(maps.astype(np.float32)).sum(axis=(1, 2, 3))[:, None]
-    return Signals([10], errors, {10: maps}, [2], 0, "planted"), is_member
+    return Signals([10], errors, {10: maps}, [2], 0, "planted", {}), is_member
 
 
 def test_stat_scores_members_higher() -> None:

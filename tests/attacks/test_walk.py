@@ -10,15 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from secmi_exp import ranks
-from secmi_exp.attacks import batch_size, walk
+from secmi_exp import batch_size, ranks, rows
 from secmi_exp.attacks.signal import Signals, trajectory_signals
 from secmi_exp.data.images import Images, to_model_range
 from secmi_exp.diffusion.trajectory import begin
 from secmi_exp.diffusion.trajectory import walk as walk_states
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.targets.noise_predictor import NoisePredictor
+from secmi_exp.targets.noise_predictor import Condition, NoisePredictor
 from tests.targets.preparing import cpu
 
 T = 100
@@ -44,10 +43,10 @@ class Waves(NoisePredictor):
     def network(self) -> nn.Module:
         return self.layer
 
-    def encode(self, images: Tensor) -> Tensor:
-        return to_model_range(images).to(torch.promote_types(self.layer.weight.dtype, torch.float32))
+    def encode(self, inputs: Tensor) -> Tensor:
+        return to_model_range(inputs).to(torch.promote_types(self.layer.weight.dtype, torch.float32))
 
-    def _predict_noise(self, x_t: Tensor, t: int) -> Tensor:
+    def _predict_noise(self, x_t: Tensor, t: int, condition: Condition) -> Tensor:
         self.left -= 1
         if self.left < 0:
             raise Killed
@@ -118,7 +117,7 @@ def test_maps_asked_for_later_are_walked_to_and_no_further(tmp_path: Path) -> No
 def test_a_killed_walk_continues_with_the_rows_that_are_not_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(walk, "SAVE_EVERY_S", -1.0)
+    monkeypatch.setattr(rows, "SAVE_EVERY_S", -1.0)
     with pytest.raises(Killed):
         signals(tmp_path, 40, maps=[40], fails_after=12)  # within the third batch of five queries each
     (note,) = tmp_path.glob("work/error_maps-*/scratch/rows-0.txt")
@@ -134,7 +133,7 @@ def test_a_killed_walk_continues_with_the_rows_that_are_not_done(
 
 
 def test_a_kill_while_files_are_made_leaves_none_by_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, made = walk.open_memmap, []
+    whole, made = rows.open_memmap, []
 
     def killed(file: Path, *arguments: object) -> None:
         made.append(file)
@@ -143,15 +142,15 @@ def test_a_kill_while_files_are_made_leaves_none_by_halves(tmp_path: Path, monke
             raise Killed
         whole(file, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(walk, "open_memmap", killed)
+    monkeypatch.setattr(rows, "open_memmap", killed)
     with pytest.raises(Killed):
         signals(tmp_path, 40, maps=[40])
-    monkeypatch.setattr(walk, "open_memmap", whole)
+    monkeypatch.setattr(rows, "open_memmap", whole)
     same(signals(tmp_path, 40, maps=[40]), signals(tmp_path / "whole", 40, maps=[40]))
 
 
 def test_a_longer_walk_after_a_killed_one_starts_the_rows_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(walk, "SAVE_EVERY_S", -1.0)
+    monkeypatch.setattr(rows, "SAVE_EVERY_S", -1.0)
     with pytest.raises(Killed):
         signals(tmp_path, 40, fails_after=12)
     longer = signals(tmp_path, 60)
@@ -161,7 +160,7 @@ def test_a_longer_walk_after_a_killed_one_starts_the_rows_anew(tmp_path: Path, m
 
 def test_rows_in_place_keep_to_their_place(tmp_path: Path) -> None:
     np.save(tmp_path / "rows.npy", np.zeros((5, 2), np.float16))
-    file = walk.RowFile(tmp_path / "rows.npy")
+    file = rows.RowFile(tmp_path / "rows.npy")
     file.write(3, np.ones((2, 2), np.float32).T)
     file.flush()
     file.close()
@@ -220,15 +219,15 @@ def test_batches_are_dealt_out_to_the_ranks_on_a_grid_that_does_not_depend_on_th
 ) -> None:
     """Both ranks in this process, one after the other: what one leaves out the other has."""
     dealt: list[slice] = []
-    original: Callable[..., None] = walk.Recorder.__init__
+    original: Callable[..., None] = rows.Recorder.__init__
 
-    def record(self: walk.Recorder, plan: walk.Plan, batches: list[slice]) -> None:
+    def record(self: rows.Recorder, workspaces: list[Path], batches: list[slice]) -> None:
         dealt.extend(batches)
-        original(self, plan, batches)
+        original(self, workspaces, batches)
 
-    monkeypatch.setattr(walk.Recorder, "__init__", record)
+    monkeypatch.setattr(rows.Recorder, "__init__", record)
     monkeypatch.setattr(ranks, "agreed", lambda value: value)
-    pending = list(walk.grid(N, 4))
+    pending = list(rows.grid(N, 4))
     assert pending == [slice(0, 4), slice(4, 8), slice(8, 11)]
     signals(tmp_path, 20)
     assert dealt == pending

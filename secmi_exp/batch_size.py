@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 CPU_PIXELS = 2**13
 """Of a batch on the CPU, 8 images of 32×32 or 128 of 8×8: measured, more of them only leave the caches."""
-FIRST, LARGEST = 16, 8192
+FIRST, LARGEST = 1, 8192
 GAIN = 1.03
 """A doubled batch has to be faster by this, an image, to be worth its memory."""
 

@@ -1,0 +1,43 @@
+"""Some rows of an array on disk, in any order and number, of which no more is read than is asked for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secmi_exp.data.images import Rows
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """Rows of an .npy file, each as often as it is listed; pickled, it is the file's path and the rows."""
+
+    file: Path
+    rows: Rows
+    """[n]."""
+
+    @cached_property
+    def array(self) -> NDArray[Any]:
+        """The whole file, memory-mapped."""
+        content: NDArray[Any] = np.load(self.file, mmap_mode="r")
+        return content
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[n, …]."""
+        return (len(self), *self.array.shape[1:])
+
+    def __getitem__(self, batch: Rows | slice) -> NDArray[Any]:
+        """A copy of a batch, [B, …]."""
+        copy: NDArray[Any] = self.array[self.rows[batch]]
+        return copy
+
+    def __reduce__(self) -> "tuple[Callable[..., StoredRows], tuple[Path, Rows]]":
+        return StoredRows, (self.file, self.rows)
