@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
@@ -48,6 +48,7 @@ def fill_rows(
     files: Mapping[Path, Row],
     workspaces: Sequence[Path],
     runtime: Runtime,
+    batch_size: int | Literal["auto"],
     callbacks: Sequence[pl.Callback] = (),
 ) -> None:
     """Fill files with a row for each row of the arrays; called on every rank.
@@ -58,10 +59,11 @@ def fill_rows(
         files: to be made, [n, …]; each lies below one of the workspaces.
         workspaces: of the entries that the files belong to; may hold what a killed stage left.
         runtime: the machine.
+        batch_size: rows a batch, and a device; auto: the largest that repays.
         callbacks: of the trainer, besides this function's own.
     """
-    n, given = len(arrays[0]), runtime.query_batch_size
-    size = ranks.agreed(largest_batch(module, arrays, runtime) if given == "auto" else given)
+    n = len(arrays[0])
+    size = ranks.agreed(largest_batch(module, arrays, runtime) if batch_size == "auto" else batch_size)
     if ranks.current().rank == 0:
         create_files(files, n, workspaces)
     ranks.agreed(None)  # the files are there

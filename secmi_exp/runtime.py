@@ -83,6 +83,18 @@ class Runtime:
         low = {"bf16": torch.bfloat16, "16": torch.float16, "64": torch.float64}
         return low.get(self.query_precision, torch.float32)
 
+    @property
+    def encoder_precision(self) -> Literal["float32", "float64"]:
+        """What encoders of a target's inputs compute in: they run once, so that low precision would save nothing."""
+        return "float64" if self.query_precision == "64" else "float32"
+
+    @property
+    def encoder_dtype(self) -> torch.dtype:
+        """The same as torch has it."""
+        import torch
+
+        return torch.float64 if self.query_precision == "64" else torch.float32
+
     def trainer(
         self,
         *,

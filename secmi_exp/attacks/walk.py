@@ -37,6 +37,7 @@ def walk_images(
         files(plan, shape, np.dtype(np.float64 if runtime.query_precision == "64" else np.float32)),
         plan.workspaces,
         runtime,
+        runtime.query_batch_size,
         [CompileWhenItRepays(runtime.compile, module.predictor.network)],
     )
     spent = ranks.total(module.predictor.queries)

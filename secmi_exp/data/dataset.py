@@ -33,8 +33,8 @@ class Dataset(ABC):
     """Height and width that images are resized to, in pixels."""
     channels: Literal[1, 3]
     """Gray or RGB."""
-    crop: PositiveInt | Literal["square"] | None
-    """Centre crop before the resize: its side in pixels, the largest square, or none."""
+    crop: PositiveInt | Literal["square", "after_resize"] | None
+    """Centre crop before the resize: its side in pixels, the largest square, or none; or one after it."""
     horizontal_flip: bool
     """Whether a mirrored image is as good as the original, so that targets may be trained with flips."""
     on_error: Literal["stop", "skip"]
@@ -66,7 +66,7 @@ class Dataset(ABC):
             skip = self.on_error == "skip"
             decode(samples, preprocessing, workspace, skip_unreadable=skip, progress_bar=progress_bar)
 
-        images = load(store.obtain(key, build).path, samples.is_member)
+        images = load(store.obtain(key, build).path, samples.is_member, samples.captions)
         if images.unreadable:
             row, why = next(iter(images.unreadable.items()))
             if self.on_error == "stop":

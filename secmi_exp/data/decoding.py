@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -82,8 +83,8 @@ def unreadable_sample(place: str, why: str) -> UserError:
     return UserError(f"The image {place} can't be read ({why}): mend it, or leave it out by dataset.on_error=skip.")
 
 
-def load(entry: Path, is_member: NDArray[np.bool_] | None) -> ImageSet:
-    """What `decode` has written, its pixels memory-mapped, and the membership that the samples state."""
+def load(entry: Path, is_member: NDArray[np.bool_] | None, captions: Sequence[str | None] | None) -> ImageSet:
+    """What `decode` has written, its pixels memory-mapped, with the membership and captions that the samples state."""
     table = pa.parquet.read_table(entry / "samples.parquet")
     return ImageSet(
         pixels=np.load(entry / "pixels.npy", mmap_mode="r"),
@@ -91,4 +92,5 @@ def load(entry: Path, is_member: NDArray[np.bool_] | None) -> ImageSet:
         ids=table["id"].to_pylist(),
         unreadable={row: why for row, why in enumerate(table["error"].to_pylist()) if why is not None},
         is_member=is_member,
+        captions=captions,
     )

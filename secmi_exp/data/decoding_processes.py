@@ -1,5 +1,6 @@
 """The processes that decode images side by side."""
 
+import math
 import sys
 from collections.abc import Iterator
 
@@ -15,6 +16,9 @@ from secmi_exp.progress import progress_bar
 from secmi_exp.runtime import usable_processors
 
 BATCH = 256
+"""Images that a process decodes at a time …"""
+BATCH_BYTES = 2**24
+"""… unless they are large: batches travel through shared memory, of which containers often have 64 MB."""
 START_METHOD = "fork" if sys.platform == "linux" else "spawn"
 """Named, since a job of joblib's comes with a start method of its own that no data loader can use."""
 SAMPLES_A_WORKER = 1000
@@ -44,10 +48,11 @@ def decoded_in_order(
     samples: Samples, preprocessing: Preprocessing, n: int, start: int, progress_bar_shown: bool
 ) -> Iterator[tuple[Tensor, Tensor, dict[int, str]]]:
     """Batches from row ``start`` on, decoded by as many processes as there are processors, with a progress bar."""
+    size = max(1, min(BATCH, BATCH_BYTES // math.prod(preprocessing.shape)))
     workers = min(usable_processors(), (n - start) // SAMPLES_A_WORKER)
     batches: DataLoader[tuple[Tensor, Tensor, dict[int, str]]] = DataLoader(
         DecodedBatches(samples, preprocessing),
-        sampler=[slice(low, min(low + BATCH, n)) for low in range(start, n, BATCH)],
+        sampler=[slice(low, min(low + size, n)) for low in range(start, n, size)],
         batch_size=None,
         num_workers=workers,
         multiprocessing_context=START_METHOD if workers else None,

@@ -7,6 +7,8 @@ from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.images import Pixels
 from secmi_exp.data.samples import Array
 
+NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
 
 def digit_pixels() -> Pixels:
     """Pixel counts 0 … 16 spread over 0 … 255, [1797, 8, 8]."""
@@ -16,10 +18,21 @@ def digit_pixels() -> Pixels:
     return pixels
 
 
+def digit_captions() -> list[str | None]:
+    """What each shows, [1797].
+
+    >>> digit_captions()[:2]
+    ['a handwritten zero', 'a handwritten one']
+    """
+    from sklearn.datasets import load_digits
+
+    return [f"a handwritten {NAMES[label]}" for label in load_digits().target]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Digits(Dataset):
     """All 1,797 digits."""
 
     def samples(self) -> Array:
         """Known by their row."""
-        return Array("digits", "scikit-learn digits", digit_pixels)
+        return Array("digits", "scikit-learn digits", digit_pixels, digit_captions())

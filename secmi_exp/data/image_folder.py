@@ -1,16 +1,18 @@
-"""Images of one's own: a folder, a folder of members and one of hold-outs, or a list of files."""
+"""Images of one's own, with captions or without, in any of the layouts that image sets are kept in."""
 
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
-from numpy.typing import NDArray
+from pydantic import NonNegativeInt
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.data.captions import CaptionChoice
+from secmi_exp.data.coco import caption_files, coco
 from secmi_exp.data.dataset import Dataset
-from secmi_exp.data.samples import EXTENSIONS, ImageFiles, image_paths
+from secmi_exp.data.file_lists import laion, listed, metadata_files, with_metadata
+from secmi_exp.data.parquet_images import ParquetImages, images_within, split_files, tables_in
+from secmi_exp.data.samples import EXTENSIONS, ImageFiles, Samples, Sides, image_paths
+from secmi_exp.data.saved_dataset import SPLITS, STATE, SavedDataset, refuse_splits
 from secmi_exp.errors import UserError
 
 LISTS = (".csv", ".parquet")
@@ -18,27 +20,31 @@ LISTS = (".csv", ".parquet")
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFolder(Dataset):
-    """JPEG, PNG and WebP files of any size and mode."""
+    """JPEG, PNG and WebP files of any size and mode, or tables of them; see `found` for the layouts."""
 
     path: Path | None
-    """A folder, or a CSV or Parquet file with a column ``path``, relative to it, and perhaps one ``is_member``."""
+    """Where they are."""
     members: Path | None
     holdout: Path | None
-    """Two folders (or lists) that state the membership, in place of ``path``."""
+    """Two such places that state the membership, in place of ``path``; their layouts may differ."""
+    caption_column: str
+    """That captions are in, where the layout has columns."""
+    caption: Literal["first", "random"]
+    """Which one, where an image has several."""
+    seed: NonNegativeInt
+    """Of the random choice."""
 
-    def samples(self) -> ImageFiles:
-        """Those of ``path``, or of ``members`` and then of ``holdout``, each sorted by path or in the list's order.
+    def samples(self) -> Samples:
+        """Those of ``path``, or of ``members`` and then of ``holdout``, each in its layout's order.
 
         Raises:
             UserError: for anything but one path or two sides, and for sides without images.
         """
+        choice = CaptionChoice(self.caption_column, self.caption, self.seed)
         if self.path and not (self.members or self.holdout):
-            return found(self.path)
+            return found(self.path, choice)
         if self.members and self.holdout and not self.path:
-            members, holdouts = found(self.members), found(self.holdout)
-            names = [f"members/{name}" for name in members.names] + [f"holdout/{name}" for name in holdouts.names]
-            is_member = np.repeat([True, False], [len(members.paths), len(holdouts.paths)])
-            return ImageFiles([*members.paths, *holdouts.paths], names, is_member)
+            return Sides(found(self.members, choice), found(self.holdout, choice))
         fields = {"path": self.path, "members": self.members, "holdout": self.holdout}
         given = ", ".join(f"dataset.{name}={value}" for name, value in fields.items() if value) or "none of them"
         raise UserError(
@@ -47,59 +53,56 @@ class ImageFolder(Dataset):
         )
 
 
-def found(path: Path) -> ImageFiles:
-    """The images of a folder or of a list.
+def found(path: Path, choice: CaptionChoice) -> Samples:
+    """The images at a path, in the layout that is recognised there.
 
     Raises:
-        UserError: where there are none.
+        UserError: where there are none, or they can't be read.
     """
-    files = listed(path) if path.suffix.lower() in LISTS and not path.is_dir() else below(path)
-    if not files.paths:
-        raise UserError(f"There are no images in {path.absolute()}: {', '.join(EXTENSIONS)} files are looked for.")
-    return files
+    samples = in_folder(path, choice) if path.is_dir() else in_file(path, choice)
+    if not samples.ids():
+        raise UserError(
+            f"There are no images in {path.absolute()}: {', '.join(EXTENSIONS)} files are looked for, or "
+            "tables that hold images."
+        )
+    return samples
 
 
-def below(folder: Path) -> ImageFiles:
-    """The images of a folder and of those in it.
+def in_folder(folder: Path, choice: CaptionChoice) -> Samples:
+    """A dataset saved to disk, the authors' LAION, COCO, an imagefolder, Parquet tables, or else all image files below.
 
     Raises:
-        UserError: where there is no such folder.
+        UserError: where what is recognised can't be read.
     """
-    if not folder.is_dir():
-        raise UserError(f"There is no folder {folder.absolute()}: give one, or a {' or '.join(LISTS)} list.")
+    if (folder / SPLITS).is_file():
+        refuse_splits(folder)
+    if (folder / STATE).is_file() and (folder / "dataset_info.json").is_file():
+        return SavedDataset(folder, choice)
+    if (folder / "captions.npy").is_file():
+        return laion(folder, choice)
+    if caption_files(folder):
+        return coco(folder, choice)
+    if metadata_files(folder):
+        return with_metadata(folder, choice)
+    if tables_in(folder):
+        return ParquetImages(split_files(folder), choice)
     paths = image_paths(folder)
     return ImageFiles(paths, [path.removeprefix(f"{folder}/") for path in paths])
 
 
-def listed(file: Path) -> ImageFiles:
-    """The images that a CSV or Parquet file names.
+def in_file(file: Path, choice: CaptionChoice) -> Samples:
+    """COCO's captions, a Parquet table, or a list.
 
     Raises:
-        UserError: for a file that can't be read, or lacks the column.
+        UserError: where there is no such file, or it can't be read.
     """
-    try:
-        table = pa.csv.read_csv(file) if file.suffix.lower() == ".csv" else pa.parquet.read_table(file)
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"The list {file.absolute()} can't be read: {str(error).splitlines()[0]}.") from error
-    if "path" not in table.column_names:
-        raise UserError(f"The list {file} has the columns {', '.join(table.column_names)}, and none named path.")
-    names = [str(name) for name in table["path"].to_pylist()]
-    if len(set(names)) < len(names):
-        raise UserError(f"The list {file} names {len(names) - len(set(names))} images more than once: name each once.")
-    paths = [str(file.parent / name) for name in names]
-    return ImageFiles(paths, names, stated_membership(table, file) if "is_member" in table.column_names else None)
-
-
-def stated_membership(table: pa.Table, file: Path) -> NDArray[np.bool_]:
-    """The column ``is_member``.
-
-    Raises:
-        UserError: for anything but true and false, or 1 and 0.
-    """
-    try:
-        column = table["is_member"].cast(pa.bool_())
-    except pa.ArrowException as error:
-        raise UserError(f"The column is_member of {file} must hold true or false: {error}.") from error
-    if column.null_count:
-        raise UserError(f"The column is_member of {file} is empty in {column.null_count} rows: fill it in, or drop it.")
-    return np.asarray(column.to_pylist(), dtype=bool)
+    suffix = file.suffix.lower()
+    if suffix == ".json":
+        return coco(file, choice)
+    if suffix not in LISTS:
+        raise UserError(
+            f"There is no folder {file.absolute()}: give one, or a {' or '.join(LISTS)} list, or COCO's .json."
+        )
+    if suffix == ".parquet" and images_within(file):
+        return ParquetImages(split_files(file), choice)
+    return listed(file, choice)

@@ -32,6 +32,8 @@ class Images:
     """Of the whole set, [N, 16]: see `pixel_digests`."""
     rows: Rows
     """Which of them these are, [n]."""
+    captions: Sequence[str | None] | None = None
+    """Of the whole set, as `ImageSet` has them; they decide no pixel, so `digest` leaves them out. [N]"""
 
     @classmethod
     def of(cls, pixels: Pixels) -> Images:
@@ -47,6 +49,13 @@ class Images:
         channels, height, width = self.pixels.shape[1:]
         return channels, height, width
 
+    @property
+    def texts(self) -> list[str | None]:
+        """The captions of these rows; None for what has none. [n]"""
+        if self.captions is None:
+            return [None] * len(self)
+        return [self.captions[row] for row in self.rows]
+
     def __getitem__(self, batch: Rows | slice) -> Pixels:
         """A copy of a batch, [B, C, H, W]."""
         copy: Pixels = self.pixels[self.rows[batch]]
@@ -55,7 +64,10 @@ class Images:
         return copy
 
     def __reduce__(self) -> tuple[Callable[..., Images], tuple[Pixels | Path, Pixels, Rows]]:
-        """Pickled, a memory map is the path of its file, which other processes of the job can open."""
+        """Pickled, a memory map is the path of its file, which other processes of the job can open.
+
+        The captions stay behind: who unpickles the images queries a model with what was made of their captions.
+        """
         pixels = self.pixels
         where = Path(pixels.filename) if isinstance(pixels, np.memmap) and pixels.filename else pixels
         return reopened, (where, self.digests, self.rows)
@@ -94,6 +106,8 @@ class ImageSet:
     """Row → why it could not be read."""
     is_member: NDArray[np.bool_] | None
     """The membership that the dataset itself states; None where it states none. [N]"""
+    captions: Sequence[str | None] | None = None
+    """One a sample, None where it has none; None altogether for a dataset without captions. [N]"""
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -107,7 +121,7 @@ class ImageSet:
 
     def select(self, rows: Rows) -> Images:
         """These rows."""
-        return Images(self.pixels, self.digests, rows)
+        return Images(self.pixels, self.digests, rows, self.captions)
 
 
 def pixel_digests(pixels: Pixels) -> Pixels:

@@ -11,7 +11,7 @@ from secmi_exp.data.images import Pixels
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Colour conversion, centre crop, bilinear resize with antialiasing, in this order.
+    """Colour conversion, centre crop, bilinear resize with antialiasing, in this order unless ``crop`` has another.
 
     Transparency and EXIF orientation are ignored, as torchvision's readers do.
     """
@@ -20,8 +20,12 @@ class Preprocessing:
     """Height and width of the outcome, in pixels."""
     channels: int
     """1: gray (ITU-R 601 luma); 3: RGB."""
-    crop: int | Literal["square"] | None
-    """Side of the centre crop in pixels; ``square``: the largest that fits; None: all of it, whatever its shape."""
+    crop: int | Literal["square", "after_resize"] | None
+    """Side of the centre crop in pixels; ``square``: the largest that fits; None: all of it, whatever its shape.
+
+    ``after_resize``: the shorter side is resized to ``image_size`` first, as the authors do for text-to-image models
+    (torchvision's Resize and CenterCrop).
+    """
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -35,7 +39,11 @@ class Preprocessing:
         mode = "L" if self.channels == 1 else "RGB"
         if image.mode != mode:
             image = image.convert(mode)
-        if self.crop is not None:
+        if self.crop == "after_resize":
+            from torchvision.transforms.functional import center_crop, resize
+
+            image = center_crop(resize(image, [self.image_size]), [self.image_size, self.image_size])
+        elif self.crop is not None:
             side = min(image.size) if self.crop == "square" else self.crop
             if image.size != (side, side):
                 from torchvision.transforms.functional import center_crop

@@ -23,6 +23,8 @@ class Samples(ABC):
 
     is_member: NDArray[np.bool_] | None = None
     """The membership that the dataset itself states. [N]"""
+    captions: Sequence[str | None] | None = None
+    """One chosen caption a sample, None where it has none; None altogether where the dataset has none at all. [N]"""
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -53,6 +55,7 @@ class ImageFiles(Samples):
     names: Sequence[str]
     """The ids."""
     is_member: NDArray[np.bool_] | None = None
+    captions: Sequence[str | None] | None = None
 
     def fingerprint(self) -> str:
         """From names and stats.
@@ -98,10 +101,18 @@ class Array(Samples):
         name: prefix of the ids.
         fingerprint: of what the reader reads.
         read: gives [N, H, W] or [N, H, W, 3], uint8; called when the first sample is asked for.
+        captions: one a sample, where there are any, [N].
     """
 
-    def __init__(self, name: str, fingerprint: str, read: Callable[[], Pixels]):
+    def __init__(
+        self,
+        name: str,
+        fingerprint: str,
+        read: Callable[[], Pixels],
+        captions: Sequence[str | None] | None = None,
+    ):
         self._name, self._fingerprint, self._read = name, fingerprint, read
+        self.captions = captions
 
     @cached_property
     def pixels(self) -> Pixels:
@@ -120,3 +131,38 @@ class Array(Samples):
     def open(self, row: int) -> Image.Image:
         """A row of the array."""
         return Image.fromarray(self.pixels[row])
+
+
+class Sides(Samples):
+    """Members and then hold-outs, each in a layout of its own; ids tell the side."""
+
+    def __init__(self, members: Samples, holdouts: Samples):
+        self.members, self.holdouts = members, holdouts
+        sizes = [len(members.ids()), len(holdouts.ids())]
+        self._n_members = sizes[0]
+        self._ids = [*(f"members/{name}" for name in members.ids()), *(f"holdout/{name}" for name in holdouts.ids())]
+        self.is_member = np.repeat([True, False], sizes)
+        if members.captions is not None or holdouts.captions is not None:
+            sides = zip((members, holdouts), sizes, strict=True)
+            self.captions = [caption for side, n in sides for caption in side.captions or [None] * n]
+
+    def fingerprint(self) -> str:
+        """Of both."""
+        return hashlib.sha256(f"{self.members.fingerprint()}\0{self.holdouts.fingerprint()}".encode()).hexdigest()
+
+    def ids(self) -> Sequence[str]:
+        """Those of the sides, after the side's name."""
+        return self._ids
+
+    def open(self, row: int) -> Image.Image:
+        """From the side that has it."""
+        side, row = self._side(row)
+        return side.open(row)
+
+    def place(self, row: int) -> str:
+        """As its side says it."""
+        side, row = self._side(row)
+        return side.place(row)
+
+    def _side(self, row: int) -> tuple[Samples, int]:
+        return (self.members, row) if row < self._n_members else (self.holdouts, row - self._n_members)

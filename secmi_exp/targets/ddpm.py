@@ -18,6 +18,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import MANIFEST, Damaged, Json, Key, Store, check
 from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.targets.recipe import Settings
 from secmi_exp.targets.schedule import NoiseSchedule
 from secmi_exp.targets.weights import read_json
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 VERSION = 2
 """Of this training code; raised when the same configuration would give other weights."""
-
-Settings = dict[str, bool | int | float | str | list[int] | list[str] | None]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

@@ -3,31 +3,29 @@
 Source: Ho et al., "Denoising Diffusion Probabilistic Models" (NeurIPS 2020), algorithm 1.
 """
 
-import inspect
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
-from hydra.utils import get_class
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.loggers import Logger, WandbLogger
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
 from secmi_exp.compiling import CompileWhenItRepays
-from secmi_exp.data.batches import Piece, TrainingBatchesAndNoise
+from secmi_exp.data.batches import TrainingBatchesAndNoise
 from secmi_exp.data.images import Images, to_model_range
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import Runtime
 from secmi_exp.targets.ddpm import DDPM
+from secmi_exp.targets.optimization import Draws, Optimization
 from secmi_exp.targets.pipeline_folder import blank_network, refuse_other_images
-from secmi_exp.training import MovingAverage, fit, seed_step
+from secmi_exp.training import MovingAverage, fit
 
 log = logging.getLogger(__name__)
 
@@ -93,51 +91,36 @@ def train(
     return module
 
 
-class DDPMTraining(pl.LightningModule):
+class DDPMTraining(Optimization):
     """L_simple: predict the noise in a noised image.
 
     Args:
         recipe: of network, schedule and optimizer.
-        fused: whether the optimizer's step is one operation where it can be; float16's scaling of gradients forbids it.
+        fused: see `Optimization`.
 
     Raises:
         UserError: for settings that diffusers refuses.
     """
 
     def __init__(self, recipe: DDPM, *, fused: bool = True):
-        super().__init__()
-        self.recipe, self.fused = recipe, fused
+        super().__init__(recipe.optimizer, "target.optimizer", recipe.warmup_steps, recipe.seed, fused=fused)
+        self.recipe = recipe
         try:
             self.network = UNet2DModel(**recipe.network)
             self.scheduler = DDPMScheduler(**asdict(recipe.schedule))
         except (TypeError, ValueError, NotImplementedError) as error:
             raise UserError(f"diffusers refuses target.network or target.schedule: {error}") from error
 
-    def on_fit_start(self) -> None:
-        """The layout that CUDA's convolutions are fastest in."""
-        if self.device.type == "cuda":
-            self.network.to(memory_format=torch.channels_last)
-
-    def training_step(self, batch: tuple[Tensor, Piece], batch_idx: int) -> Tensor:
-        """‖ε_θ(√ᾱ_t x_0 + √(1−ᾱ_t) ε, t) − ε‖², mean over pixels and batch, t uniform in 0 … T−1.
-
-        A device, or a part that is accumulated, takes its piece of what is drawn for the whole batch, and of the loss:
-        on any number of devices a step is the same but for the order of summation, and dropout.
-        """
-        images, piece = batch
-        mine = slice(piece.start, piece.stop)
-        x_0 = to_model_range(images)
-        seed_step(self.device, self.recipe.seed, self.global_step)
+    def loss(self, arrays: list[Tensor], draws: Draws) -> Tensor:
+        """‖ε_θ(√ᾱ_t x_0 + √(1−ᾱ_t) ε, t) − ε‖², mean over pixels and samples, t uniform in 0 … T−1."""
+        x_0 = to_model_range(arrays[0])
         if self.recipe.horizontal_flip:
-            flipped = torch.rand(piece.total, 1, 1, 1, device=x_0.device)[mine] < 0.5
-            x_0 = torch.where(flipped, x_0.flip(-1), x_0)
-        t = torch.randint(self.recipe.timesteps, (piece.total,), device=x_0.device)[mine]
-        eps = torch.randn(piece.total, *x_0.shape[1:], device=x_0.device, dtype=x_0.dtype)[mine]
-        seed_step(self.device, self.recipe.seed, self.global_step, piece.start)  # of dropout
+            x_0 = torch.where(draws.happens(0.5)[:, None, None, None], x_0.flip(-1), x_0)
+        t = draws.integers(self.recipe.timesteps)
+        eps = draws.normal(*x_0.shape[1:])
+        draws.apart()
         x_t = self.scheduler.add_noise(x_0, eps, t).to(self.network.dtype)
-        loss = torch.nn.functional.mse_loss(self.network(x_t, t).sample.to(eps.dtype), eps)
-        pieces = self.trainer.world_size * self.trainer.accumulate_grad_batches
-        return loss * (len(images) * pieces / piece.total)
+        return torch.nn.functional.mse_loss(self.network(x_t, t).sample.to(eps.dtype), eps)
 
     def validation_step(self, batch: tuple[Tensor], batch_idx: int) -> None:
         """Show samples of the averaged weights, drawn from the same x_T each time."""
@@ -155,27 +138,3 @@ class DDPMTraining(pl.LightningModule):
             x = ddim.step(self.network(x, t).sample, t, x).prev_sample
         self.network.train()
         return (x.clamp(-1, 1) + 1) / 2
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """By the L2 norm of all gradients; Lightning itself refuses to for fused optimizers in bfloat16."""
-        if gradient_clip_val:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), gradient_clip_val)
-
-    def configure_optimizers(self) -> Any:
-        """The recipe's optimizer with linear warm-up."""
-        settings = dict(self.recipe.optimizer)
-        try:
-            kind = get_class(str(settings.pop("_target_", None)))
-            if self.fused and "fused" in inspect.signature(kind).parameters:
-                settings.setdefault("fused", True)
-            optimizer = kind(self.network.parameters(), **settings)
-        except Exception as error:  # whatever the optimizer raises for its arguments
-            raise UserError(f"torch refuses target.optimizer: {error}") from error
-        warmup = max(1, self.recipe.warmup_steps)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warmup))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,40 +1,33 @@
 """A target trained elsewhere that comes in diffusers' layout: a folder on disk, or a repository of the hub."""
 
 import logging
-import re
 from dataclasses import asdict
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.data.images import Images
-from secmi_exp.errors import UserError
 from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import Json, Store
+from secmi_exp.targets.hub import found
 from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.targets.model_folder import PATTERNS
 from secmi_exp.targets.pipeline_folder import (
-    NETWORK_CONFIG,
     PIPELINE_CONFIG,
     SCHEDULER_CONFIG,
-    SUFFIXES,
-    WEIGHTS,
     PipelineFolder,
     refuse_other_images,
 )
 from secmi_exp.targets.schedule import NoiseSchedule, Prediction
 from secmi_exp.targets.unconditional import Unconditional
-from secmi_exp.targets.weights import reason
 
 log = logging.getLogger(__name__)
 
-NETWORK_FILES = (NETWORK_CONFIG, *(f"{WEIGHTS}{suffix}" for suffix in SUFFIXES))
 FETCHED = [
     PIPELINE_CONFIG,
-    *(f"{folder}{file}" for folder in ("", "unet/") for file in NETWORK_FILES),
+    *(f"{folder}{file}" for folder in ("", "unet/") for file in PATTERNS),
     *(f"{folder}{SCHEDULER_CONFIG}" for folder in ("", "scheduler/")),
 ]
 """Files of a repository that are read; whatever else lies there is not even fetched."""
@@ -52,7 +45,7 @@ class DiffusersFolder:
 
     @cached_property
     def _pipeline(self) -> PipelineFolder:
-        return PipelineFolder.of(found(self.path))
+        return PipelineFolder.of(found(self.path, FETCHED))
 
     @cached_property
     def _alone(self) -> dict[str, Any] | None:
@@ -81,22 +74,3 @@ class DiffusersFolder:
             pipeline.key(reading).digest,
             load=partial(Unconditional, pipeline.path, self.input_range, self._alone),
         )
-
-
-def found(path: str) -> Path:
-    """The folder that a path names, fetched from the hub where none is on disk.
-
-    Raises:
-        UserError: where it is neither a folder nor a repository that can be fetched.
-    """
-    if Path(path).is_dir():
-        return Path(path).absolute()
-    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", path):
-        raise UserError(f"There is no folder {path}: set target.path to a diffusers folder or a repository of the hub.")
-    try:
-        return Path(snapshot_download(path, allow_patterns=FETCHED))
-    except Exception as error:  # the hub's client, HTTP and the file system each raise their own
-        raise UserError(
-            f"There is no folder {path} here, and a repository of this name can't be fetched from the hub "
-            f"({reason(error)}): set target.path to one of the two."
-        ) from error

@@ -1,6 +1,5 @@
 """A diffusers folder on disk: description and weights of an unconditional pixel-space pipeline or of a U-Net alone."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +11,12 @@ from diffusers import UNet2DModel
 from secmi_exp.data.images import Images
 from secmi_exp.errors import UserError
 from secmi_exp.store import Json, Key, file_digest
+from secmi_exp.targets.model_folder import CONFIG, ModelFolder
 from secmi_exp.targets.schedule import Schedule
-from secmi_exp.targets.weights import read_json, reason, root, unreadable
+from secmi_exp.targets.weights import read_json, reason, root
 
-# What diffusers warns of when weights don't fit is told here, as an error.
-logging.getLogger("diffusers.models.modeling_utils").setLevel(logging.ERROR)
-
-NETWORK_CONFIG = "config.json"
 SCHEDULER_CONFIG = "scheduler_config.json"
 PIPELINE_CONFIG = "model_index.json"
-WEIGHTS = "diffusion_pytorch_model"
-SUFFIXES = (".safetensors", ".bin")
 
 VERSION = 1
 """Of how a folder is read; raised when the same files would predict other noise."""
@@ -33,7 +27,7 @@ class PipelineFolder:
     """Where the network and its scheduler lie, and how they describe themselves."""
 
     path: Path
-    network_path: Path
+    model: ModelFolder
     network: UNet2DModel
     """Without weights: `blank_network`."""
     scheduler_path: Path | None
@@ -49,28 +43,23 @@ class PipelineFolder:
         if (path / PIPELINE_CONFIG).is_file():
             refuse_other_parts(read_json(path / PIPELINE_CONFIG), path)
         network = path / "unet" if (path / "unet").is_dir() else path
-        if not (network / NETWORK_CONFIG).is_file():
+        if not (network / CONFIG).is_file():
             raise UserError(
-                f"{path.absolute()} holds neither unet/{NETWORK_CONFIG} nor {NETWORK_CONFIG}: set target.path to the "
+                f"{path.absolute()} holds neither unet/{CONFIG} nor {CONFIG}: set target.path to the "
                 "folder of a diffusers pipeline or U-Net."
             )
-        config = read_json(network / NETWORK_CONFIG)
+        model = ModelFolder(network, "diffusers")
+        config = model.config
         kind = config.get("_class_name")
         if kind != UNet2DModel.__name__:
             raise UserError(f"The network in {network} is a {kind}: only an unconditional UNet2DModel can be attacked.")
         schedulers = (path / "scheduler" / SCHEDULER_CONFIG, path / SCHEDULER_CONFIG)
         return cls(
             path,
-            network,
+            model,
             blank_network(config, f"the network in {network}"),
             next(filter(Path.is_file, schedulers), None),
         )
-
-    @property
-    def _weights(self) -> Path | None:
-        """The file that the network is read from, safetensors preferred."""
-        files = (self.network_path / f"{WEIGHTS}{suffix}" for suffix in SUFFIXES)
-        return next(filter(Path.is_file, files), None)
 
     def key(self, reading: Mapping[str, Json]) -> Key:
         """What decides the noise that is predicted.
@@ -78,7 +67,7 @@ class PipelineFolder:
         Args:
             reading: settings that the folder itself doesn't tell, such as the range of the pixels.
         """
-        files = filter(None, (self.network_path / NETWORK_CONFIG, self.scheduler_path, self._weights))
+        files = [*self.model.files, *([self.scheduler_path] if self.scheduler_path else [])]
         digests = {file.relative_to(self.path).as_posix(): file_digest(file) for file in files}
         return Key("pipeline_folder", VERSION, reading, digests)
 
@@ -99,34 +88,9 @@ class PipelineFolder:
         return Schedule.of(config)
 
     def load(self) -> UNet2DModel:
-        """The network with its weights, in evaluation mode; pickled ones are read with ``weights_only``.
-
-        Raises:
-            UserError: for weights that can't be read, that are no mere weights, or that don't fit the description.
-        """
-        weights = self._weights
-        if weights is None:
-            raise UserError(f"{self.network_path.absolute()} holds no {WEIGHTS}.safetensors or .bin: add the weights.")
-        try:
-            network, found = UNet2DModel.from_pretrained(
-                self.network_path,
-                use_safetensors=weights.suffix == SUFFIXES[0],
-                local_files_only=True,
-                low_cpu_mem_usage=False,  # which would need accelerate
-                ignore_mismatched_sizes=True,  # so that they are told like the others
-                output_loading_info=True,
-            )
-        except Exception as error:  # diffusers, safetensors and torch each raise their own
-            raise unreadable(weights, error) from error
-        for what in ("missing", "unexpected", "mismatched"):
-            for key in found[f"{what}_keys"]:
-                name, *shapes = [key] if isinstance(key, str) else key
-                detail = " has the shapes {} and {}".format(*map(list, shapes)) if shapes else f" is {what}"
-                raise UserError(
-                    f"The weights in {weights} contradict the {NETWORK_CONFIG} beside them: {name}{detail}; put the "
-                    f"{NETWORK_CONFIG} of the same network there."
-                )
-        return network.eval()
+        """The network with its weights; see `ModelFolder.load`."""
+        network: UNet2DModel = self.model.load(UNet2DModel)
+        return network
 
 
 def refuse_other_parts(index: Mapping[str, Any], path: Path) -> None:

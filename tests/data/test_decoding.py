@@ -22,7 +22,7 @@ SMALL = Preprocessing(image_size=8, channels=3, crop=None)
 def decoded(samples: Array | ImageFiles, workspace: Path) -> ImageSet:
     (workspace / "scratch").mkdir(parents=True, exist_ok=True)
     decode(samples, SMALL, workspace, skip_unreadable=True, progress_bar=False)
-    return load(workspace, samples.is_member)
+    return load(workspace, samples.is_member, samples.captions)
 
 
 @pytest.fixture
@@ -47,6 +47,12 @@ def test_several_processes_give_what_one_gives(
     assert (one.digests == two.digests).all()
     assert one.unreadable == two.unreadable
     assert list(two.unreadable) == [41]
+
+
+def test_large_images_are_decoded_fewer_at_a_time(files: ImageFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding_processes, "BATCH_BYTES", 5 * 3 * 8 * 8)
+    batches = decoding_processes.decoded_in_order(files, SMALL, 70, 0, False)
+    assert [len(pixels) for pixels, _, _ in batches] == [5] * 14
 
 
 def test_killed_decoding_continues_where_it_was(

@@ -28,7 +28,8 @@ def folder_of(path: Path, n: int, seed: int = 0, size: int = 40) -> list[Path]:
 def dataset(**fields: object) -> ImageFolder:
     defaults: dict[str, object] = {
         "name": "own", "source": "", "licence": "", "path": None, "members": None, "holdout": None, "image_size": 16,
-        "channels": 3, "crop": "square", "horizontal_flip": False, "on_error": "stop",
+        "channels": 3, "crop": "square", "horizontal_flip": False, "on_error": "stop", "caption_column": "text",
+        "caption": "first", "seed": 0,
     }  # fmt: skip
     return ImageFolder(**(defaults | fields))  # type: ignore[arg-type]
 

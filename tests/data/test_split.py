@@ -117,6 +117,17 @@ def test_a_run_saves_its_split_in_the_authors_format_and_reads_it_back(tmp_path:
     assert not again.drawn
 
 
+@pytest.mark.parametrize("layout", ["train: [{}]\ntest: [{}]\n", "test: [{1}]\ntrain:\n- {2}\n"])
+def test_the_authors_coco_split_is_read(tmp_path: Path, layout: str) -> None:
+    members, holdouts = range(99, 9, -2), range(0, 90, 2)
+    lists = [", ".join(map(str, members)), ", ".join(map(str, holdouts)), "\n- ".join(map(str, members))]
+    (tmp_path / "coco_split.yaml").write_text(layout.format(*lists))
+    split = indices(100, path=tmp_path / "coco_split.yaml")
+    assert split.members.tolist() == list(members)[::-1]
+    assert split.holdouts.tolist() == list(holdouts)
+    assert not split.drawn
+
+
 @pytest.mark.parametrize("header", ["", "row\n"])
 def test_lists_in_csv_and_npy(tmp_path: Path, header: str) -> None:
     (tmp_path / "members.csv").write_text(header + "\n".join(str(row) for row in range(40)) + "\n")
@@ -184,6 +195,13 @@ def test_pickles_in_split_files_are_refused(tmp_path: Path, name: str) -> None:
         ({"path": "missing.npz"}, "missing.npz can't be read as .npz: .*No such file"),
         ({"path": "other.npz"}, "holds rows where mia_train_idxs and mia_eval_idxs are needed"),
         ({"path": "text.npz"}, "text.npz can't be read as .npz"),
+        ({"path": "missing.yaml"}, "missing.yaml can't be read as YAML: .*No such file"),
+        ({"path": "broken.yaml"}, "broken.yaml can't be read as YAML"),
+        ({"path": "other.yaml"}, "holds train, val where train and test are needed"),
+        ({"path": "list.yaml"}, "holds no keys where train and test are needed"),
+        ({"path": "names.yaml"}, "lists '000139.jpg' where a row number is needed"),
+        ({"path": "empty.yaml"}, "list no members"),
+        ({"path": "evil.yaml"}, "evil.yaml can't be read as YAML"),
         ({"members": "words.csv", "holdouts": "words.csv"}, "words.csv can't be read as rows"),
     ],
 )
@@ -194,8 +212,15 @@ def test_files_that_hold_no_split_are_told_in_a_sentence(
     np.savez("other.npz", rows=np.arange(3))
     Path("text.npz").write_text("hello")
     Path("words.csv").write_text("row\none\ntwo\n")
+    Path("broken.yaml").write_text("train: [0, 1\ntest: 2]: ]")
+    Path("other.yaml").write_text("train: [0]\nval: [1]")
+    Path("list.yaml").write_text("[0, 1]")
+    Path("names.yaml").write_text("train: [0]\ntest: [000139.jpg]")
+    Path("empty.yaml").write_text("train: []\ntest: [1]")
+    Path("evil.yaml").write_text("train: [0]\ntest: !!python/object/apply:os.mkdir [executed]")
     with pytest.raises(UserError, match=sentence):
         indices(100, **{name: Path(path) for name, path in paths.items()})
+    assert not Path("executed").exists()
 
 
 def test_holdouts_that_a_member_equals_are_found() -> None:

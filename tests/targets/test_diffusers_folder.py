@@ -297,7 +297,7 @@ def test_images_of_another_shape_are_refused_with_both(
     [
         (
             "/nowhere/at/all",
-            "There is no folder /nowhere/at/all: set target.path to a diffusers folder or a repository",
+            "There is no folder /nowhere/at/all: set target.path to a model's folder or a repository",
         ),
         ("./nowhere", "There is no folder ./nowhere: set"),
         ("somebody/model", "There is no folder somebody/model here, and a repository of this name can't be fetched"),

@@ -1,0 +1,72 @@
+"""One caption a sample, out of all that a dataset gives for it."""
+
+import hashlib
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from secmi_exp.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CaptionChoice:
+    """Where captions are, and which of several a sample gets."""
+
+    column: str
+    """That captions are in, where a layout has columns."""
+    which: Literal["first", "random"]
+    seed: int
+    """Of the random choice, which depends on it and the sample's id alone, not on the samples around."""
+
+    def among(self, columns: Sequence[str], others: Sequence[str], where: Path) -> bool:
+        """Whether a table of captioned images has the column; warns where captions may be in one that was not named.
+
+        Args:
+            columns: all that it has.
+            others: those of them that hold no captions for certain.
+            where: the table.
+        """
+        if self.column in columns:
+            return True
+        perhaps = [name for name in columns if name not in others]
+        if perhaps:
+            log.warning(
+                "%s has no column %s, so its images have no captions: if they are in %s, set dataset.caption_column.",
+                where, self.column, " or ".join(perhaps),
+            )  # fmt: skip
+        return False
+
+    def of(self, cells: Iterable[object], ids: Sequence[str], where: Path) -> list[str | None] | None:
+        """One caption a sample, [N], stripped; None where a sample has none, and altogether where none has any.
+
+        Args:
+            cells: a sample's caption, a list of them, or None, [N].
+            ids: [N].
+            where: what they were read from.
+
+        Raises:
+            UserError: for a caption that is no text.
+        """
+        chosen = [self._one(cell, name, where) for cell, name in zip(cells, ids, strict=True)]
+        return chosen if any(caption is not None for caption in chosen) else None
+
+    def _one(self, cell: object, name: str, where: Path) -> str | None:
+        captions = []
+        for caption in cell if isinstance(cell, list) else [cell]:
+            if caption is not None and not isinstance(caption, str):
+                raise UserError(
+                    f"The caption of {name} in {where} is {caption!r}, which is no text: set dataset.caption_column "
+                    "to the column that holds captions, or mend it."
+                )
+            if caption and caption.strip():
+                captions.append(caption.strip())
+        if not captions:
+            return None
+        if self.which == "first":
+            return captions[0]
+        drawn = hashlib.blake2b(f"{self.seed}\0{name}".encode(), digest_size=8).digest()
+        return captions[int.from_bytes(drawn, "big") % len(captions)]

@@ -1,0 +1,160 @@
+"""Parquet files with the images in them, as the Hugging Face hub has image datasets; read a row group at a time."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet
+
+from secmi_exp.data.captions import CaptionChoice
+from secmi_exp.data.image_cells import Cell, ImageCells, image_column
+from secmi_exp.errors import UserError
+
+PART = re.compile(r"(?P<split>.+)-(?P<number>\d{5})-of-(?P<parts>\d{5})(-[0-9a-f]+)?\.parquet")
+"""How the hub names the files of a split."""
+
+
+def images_within(file: Path) -> list[str]:
+    """The columns of a Parquet file that hold images, structs of bytes and path; none for what is no Parquet file."""
+    try:
+        schema = pa.parquet.read_schema(file)
+    except (OSError, pa.ArrowException):
+        return []
+    return [field.name for field in schema if pa.types.is_struct(field.type) and holds_images(field.type)]
+
+
+def holds_images(struct: pa.StructType) -> bool:
+    """Whether these are the fields that the library datasets keeps an image in."""
+    return {"bytes", "path"} <= {struct.field(i).name for i in range(struct.num_fields)}
+
+
+def tables_in(folder: Path) -> list[Path]:
+    """The Parquet files with images in a folder or its ``data``, sorted; none where the first has no images."""
+    files = sorted(folder.glob("data/*.parquet")) or sorted(folder.glob("*.parquet"))
+    return files if files and images_within(files[0]) else []
+
+
+def split_of(file: Path) -> str:
+    """What files of the same split share: the name without the number, or nothing where files are not numbered so."""
+    part = PART.fullmatch(file.name)
+    return f"{part['split']}-of-{part['parts']}" if part else ""
+
+
+def split_files(path: Path) -> list[Path]:
+    """The files of one split, in order.
+
+    Args:
+        path: of a folder; of the first file, which stands for all of its split; or of another, which stands for itself.
+
+    Raises:
+        UserError: for a folder with several splits, and where a file of the split is missing.
+    """
+    part = PART.fullmatch(path.name)
+    if path.is_dir():
+        files = tables_in(path)
+    elif part and int(part["number"]) == 0:
+        files = [file for file in sorted(path.parent.glob("*.parquet")) if split_of(file) == split_of(path)]
+    else:
+        return [path]
+    firsts = sorted({split_of(file): file for file in reversed(files)}.values())
+    if len(firsts) > 1:
+        raise UserError(
+            f"{path} has several splits: give the first file of one ({' or '.join(map(str, firsts))}) as the path, "
+            "or of two as dataset.members and dataset.holdout."
+        )
+    part = PART.fullmatch(files[0].name)
+    if part and len(files) != int(part["parts"]):
+        raise UserError(
+            f"Of the {int(part['parts'])} files of {files[0]} there are {len(files)}: put the others beside it."
+        )
+    return files
+
+
+def read_columns(file: Path, image: str, others: Sequence[str]) -> tuple[pa.Table, list[int]]:
+    """A file's column of images without their bytes and other columns, and how many rows each of its row groups has.
+
+    Raises:
+        UserError: where it can't be read, or lacks one of them.
+    """
+    try:
+        with pa.parquet.ParquetFile(file) as parquet:
+            names = parquet.schema_arrow.names
+            missing = [image] * (image not in images_within(file)) + [name for name in others if name not in names]
+            if missing:
+                raise UserError(
+                    f"The table {file} has no column {missing[0]} like that of the first file: "
+                    "give one of them as the path."
+                )
+            groups = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
+            return parquet.read([f"{image}.path", *others], use_threads=False), groups
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"The table {file} can't be read: {str(error).splitlines()[0]}.") from error
+
+
+class ParquetImages(ImageCells):
+    """The images of some Parquet files of the same columns, one file after the other.
+
+    Args:
+        files: in order.
+        choice: of captions.
+
+    Raises:
+        UserError: for files that can't be read, or lack a column that the first has.
+    """
+
+    def __init__(self, files: Sequence[Path], choice: CaptionChoice):
+        self.files = files
+        columns = pa.parquet.read_schema(files[0]).names
+        self.column = image_column(images_within(files[0]), columns, files[0])
+        captioned = choice.among(columns, [self.column], files[0])
+        paths: list[str | None] = []
+        captions: list[object] = []
+        sizes: list[int] = []
+        self._groups: list[tuple[int, int]] = []
+        for number, file in enumerate(files):
+            table, groups = read_columns(file, self.column, [choice.column] if captioned else [])
+            paths += pa.compute.struct_field(table[self.column], "path").to_pylist()
+            captions += table[choice.column].to_pylist() if captioned else []
+            sizes += groups
+            self._groups += [(number, group) for group in range(len(groups))]
+        super().__init__(files[0].parent, paths)
+        self._starts = np.cumsum([0, *sizes])
+        self._last: tuple[int, Any] | None = None
+        self.captions = choice.of(captions, self._ids, files[0].parent) if captioned else None
+
+    def fingerprint(self) -> str:
+        """From names and stats, as for image files."""
+        content = hashlib.sha256(f"{self.column}\n".encode())
+        for file in self.files:
+            stat = file.stat()
+            content.update(f"{file.name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        return content.hexdigest()
+
+    def place(self, row: int) -> str:
+        """The file, and the row in it."""
+        file, _ = self._groups[self._group(row)]
+        first = next(group for group, (number, _) in enumerate(self._groups) if number == file)
+        return f"in row {row - self._starts[first]} of {self.files[file]}"
+
+    def cell(self, row: int) -> Cell | None:
+        """Out of its row group, which is kept for the rows that follow."""
+        group = self._group(row)
+        if self._last is None or self._last[0] != group:
+            file, number = self._groups[group]
+            with pa.parquet.ParquetFile(self.files[file]) as table:
+                # Arrow's own threads would take cores from the other processes that decode.
+                self._last = group, table.read_row_group(number, [self.column], use_threads=False)[self.column]
+        cell: Cell | None = self._last[1][row - int(self._starts[group])].as_py()
+        return cell
+
+    def _group(self, row: int) -> int:
+        return int(np.searchsorted(self._starts, row, side="right")) - 1
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the row group at hand, which another process would have to be sent."""
+        return self.__dict__ | {"_last": None}

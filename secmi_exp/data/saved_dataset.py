@@ -1,0 +1,110 @@
+"""Image datasets that the library datasets has saved to disk."""
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from secmi_exp.data.captions import CaptionChoice
+from secmi_exp.data.image_cells import Cell, ImageCells, image_column
+from secmi_exp.errors import UserError, first_line
+
+SPLITS = "dataset_dict.json"
+"""In a folder of several datasets, names them."""
+STATE = "state.json"
+"""In the folder of one."""
+
+
+def refuse_splits(folder: Path) -> None:
+    """Tell which datasets a folder of several has.
+
+    Raises:
+        UserError: always.
+    """
+    try:
+        splits = [str(name) for name in json.loads((folder / SPLITS).read_text(encoding="utf-8"))["splits"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        splits = []
+    folders = [str(folder / name) for name in splits]
+    if len(folders) < 2:
+        mend = f"give {folders[0] if folders else 'one of them'} as the path."
+    else:
+        mend = f"give {folders[0]} and {folders[1]} as dataset.members and dataset.holdout, or one as dataset.path."
+    raise UserError(f"{folder} is a folder of several datasets ({', '.join(splits) or 'none is named'}): {mend}")
+
+
+def loaded(folder: Path) -> Any:
+    """A `datasets.Dataset`.
+
+    Raises:
+        UserError: where it can't be read.
+    """
+    from datasets import load_from_disk
+
+    try:
+        return load_from_disk(str(folder))
+    except Exception as error:  # of Arrow's, JSON's and the library's own, by version and damage
+        raise UserError(f"The dataset {folder} can't be read: {first_line(error)}.") from error
+
+
+def images_of(dataset: Any, folder: Path) -> str:
+    """The column that its images are in.
+
+    Raises:
+        UserError: where that is no single one.
+    """
+    from datasets import Image
+
+    images = [name for name, feature in dataset.features.items() if isinstance(feature, Image)]
+    return image_column(images, dataset.column_names, folder)
+
+
+class SavedDataset(ImageCells):
+    """One such dataset, memory-mapped.
+
+    Args:
+        folder: that ``save_to_disk`` wrote.
+        choice: of captions.
+
+    Raises:
+        UserError: where it can't be read, or has no images.
+    """
+
+    def __init__(self, folder: Path, choice: CaptionChoice):
+        self.folder = folder
+        self.column = images_of(loaded(folder), folder)
+        path = f"{self.column}.path"
+        super().__init__(folder, self._dataset.flatten().select_columns([path])[:][path])
+        if choice.among(self._dataset.column_names, [self.column], folder):
+            cells = self._dataset.select_columns([choice.column])[:][choice.column]
+            self.captions = choice.of(cells, self._ids, folder)
+
+    @cached_property
+    def _dataset(self) -> Any:
+        """With its images undecoded."""
+        from datasets import Image
+
+        return loaded(self.folder).cast_column(self.column, Image(decode=False))
+
+    def fingerprint(self) -> str:
+        """The library's own, with names and stats of the files."""
+        state = json.loads((self.folder / STATE).read_text(encoding="utf-8"))
+        content = hashlib.sha256(f"{self.column}\0{state.get('_fingerprint')}\n".encode())
+        for file in sorted(self.folder.glob("*.arrow")):
+            stat = file.stat()
+            content.update(f"{file.name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        return content.hexdigest()
+
+    def place(self, row: int) -> str:
+        """The folder, and the row in it."""
+        return f"in row {row} of {self.folder}"
+
+    def cell(self, row: int) -> Cell | None:
+        """Read from the memory map."""
+        cell: Cell | None = self._dataset[row][self.column]
+        return cell
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the memory map, which another process makes anew."""
+        return {name: value for name, value in self.__dict__.items() if name != "_dataset"}

@@ -1,0 +1,129 @@
+"""What all text-to-image targets have in common: how they are queried, and what they make of images and prompts."""
+
+from __future__ import annotations
+
+from abc import ABC
+from dataclasses import dataclass as plain_dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt
+from pydantic.dataclasses import dataclass
+
+from secmi_exp.data.images import Images
+from secmi_exp.errors import UserError
+from secmi_exp.runtime import Runtime
+from secmi_exp.store import Json, Key, Store
+from secmi_exp.targets.interface import InputArrays, PreparedTarget
+from secmi_exp.targets.latents import EncodedImages
+from secmi_exp.targets.prompts import Captioner, EncodedPrompts, Prompts, PromptSource, own_captions
+from secmi_exp.targets.text_to_image_folder import TextToImageFolder
+
+if TYPE_CHECKING:
+    from secmi_exp.targets.text_conditioned import TextConditioned
+
+VERSION = 1
+"""Of the predictions; raised when the same files would predict other noise."""
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class TextToImage(ABC):
+    """How a text-to-image pipeline is queried."""
+
+    name: str
+    prompt: PromptSource
+    fixed_prompt: str | None
+    """What ``prompt: fixed`` gives to all images."""
+    blip: str
+    """Folder or repository of the model that ``prompt: blip`` asks."""
+    guidance: Annotated[FiniteFloat, Field(ge=0)]
+    """w of classifier-free guidance; 1: none."""
+    latents: Literal["sample", "mode"]
+    """Of the autoencoder's posterior."""
+    attention_slicing: PositiveInt | Literal["auto", "max"] | None
+    seed: NonNegativeInt
+
+    def prepared(
+        self, folder: TextToImageFolder, *, trained_on: str | None = None, samples: Path | None = None
+    ) -> PreparedTarget:
+        """A pipeline that is there, ready to be queried in this way."""
+        key = folder.key("noise", "unet", "scheduler", reading={"guidance": self.guidance, "version": VERSION})
+        return PreparedTarget(
+            folder.path,
+            key.digest,
+            load=partial(load, folder, self.guidance, self.attention_slicing),
+            trained_on=trained_on,
+            samples=samples,
+            inputs=partial(TextToImageInputs, self, folder),
+        )
+
+    def prompts(self, images: Images, store: Store, runtime: Runtime) -> Prompts:
+        """The prompt of each image.
+
+        Raises:
+            UserError: where they have no captions, no text is given for all of them, or no BLIP model is to be had.
+        """
+        match self.prompt:
+            case "caption":
+                return own_captions(images)
+            case "blip":
+                return Captioner(self.blip).captions(images, store, runtime)
+            case "fixed" if self.fixed_prompt is None:
+                raise UserError("target.prompt=fixed needs a text: add target.fixed_prompt='…'.")
+        return Prompts(self.prompt, [self.fixed_prompt or "" if self.prompt == "fixed" else ""] * len(images), 0)
+
+
+@plain_dataclass(frozen=True)
+class TextToImageInputs:
+    """Latents and embeddings of images and their prompts, for a `TextConditioned` noise predictor."""
+
+    target: TextToImage
+    folder: TextToImageFolder
+    images: Images
+    store: Store
+    runtime: Runtime
+
+    def __post_init__(self) -> None:
+        self.folder.refuse_other_images(self.images)
+
+    @cached_property
+    def _encoded_images(self) -> EncodedImages:
+        return EncodedImages(self.folder, self.images, self.runtime)
+
+    @cached_property
+    def _encoded_prompts(self) -> EncodedPrompts:
+        prompts = self.target.prompts(self.images, self.store, self.runtime)
+        return EncodedPrompts(self.folder, prompts, self.runtime)
+
+    @property
+    def _latents_seed(self) -> int | None:
+        return self.target.seed if self.target.latents == "sample" else None
+
+    @cached_property
+    def digest(self) -> str:
+        """Of posteriors, what is drawn from them, embeddings, and which image has which."""
+        config: dict[str, Json] = {"seed": self._latents_seed, "scaling": self.folder.scaling}
+        inputs = {
+            "posteriors": self._encoded_images.key.digest,
+            "embeddings": self._encoded_prompts.key.digest,
+            "prompts": self._encoded_prompts.prompts.digest,
+        }
+        return Key("inputs", VERSION, config, inputs).digest
+
+    def arrays(self) -> InputArrays:
+        """Encodes what isn't in the store."""
+        latents = self._encoded_images.latents(self.store, seed=self._latents_seed)
+        guided = self.target.guidance != 1.0
+        return InputArrays(latents, self._encoded_prompts.condition(self.store, guided=guided))
+
+    def facts(self) -> dict[str, Json]:
+        """Of the prompts."""
+        return {"prompts": self._encoded_prompts.facts(self.store)}
+
+
+def load(folder: TextToImageFolder, guidance: float, attention_slicing: str | int | None) -> TextConditioned:
+    """The noise predictor of a pipeline."""
+    from secmi_exp.targets.text_conditioned import TextConditioned
+
+    return TextConditioned(folder, guidance, attention_slicing)

@@ -1,0 +1,254 @@
+"""A text-to-image pipeline of diffusers on disk: Stable Diffusion 1.x, 2.x and XL, and whatever has their parts.
+
+Its parts are read one by one: the autoencoder and the text encoders where images and prompts are encoded, the U-Net
+where it is queried. Nothing else of a pipeline, such as a safety checker, is read or executed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from secmi_exp.data.images import Images
+from secmi_exp.errors import UserError
+from secmi_exp.store import Json, Key, file_digest
+from secmi_exp.targets.model_folder import PATTERNS, ModelFolder
+from secmi_exp.targets.schedule import Schedule
+from secmi_exp.targets.weights import read_json, reason, root, unreadable
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTokenizer
+
+VERSION = 1
+"""Of how a pipeline is read; raised when the same files would give other latents, embeddings or noise."""
+
+PIPELINE_CONFIG = "model_index.json"
+SCHEDULER_CONFIG = "scheduler/scheduler_config.json"
+
+TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast")
+NETWORKS = {"vae": ("AutoencoderKL",), "unet": ("UNet2DConditionModel",)}
+KINDS: dict[str, dict[str, tuple[str, ...]]] = {
+    "StableDiffusionPipeline": {**NETWORKS, "tokenizer": TOKENIZERS, "text_encoder": ("CLIPTextModel",)},
+    "StableDiffusionXLPipeline": {
+        **NETWORKS,
+        "tokenizer": TOKENIZERS,
+        "tokenizer_2": TOKENIZERS,
+        "text_encoder": ("CLIPTextModel",),
+        "text_encoder_2": ("CLIPTextModelWithProjection",),
+    },
+}
+"""Pipeline → part → the classes that it may have."""
+
+FETCHED = [
+    PIPELINE_CONFIG,
+    SCHEDULER_CONFIG,
+    "tokenizer*/*",
+    *(f"{part}/{file}" for part in ("vae", "unet", "text_encoder", "text_encoder_2") for file in PATTERNS),
+]
+"""Files of a repository that are read."""
+
+TEXT_CONDITIONS = ("text", "text_time")
+"""Kinds of added condition that are understood; the second is SDXL's."""
+
+
+@dataclass(frozen=True)
+class TextToImageFolder:
+    """Where the parts lie, and how they describe themselves."""
+
+    path: Path
+    kind: str
+    """Class of the pipeline."""
+
+    @classmethod
+    def of(cls, path: Path) -> TextToImageFolder:
+        """Read the descriptions.
+
+        Raises:
+            UserError: for a folder without a pipeline, a pipeline of another kind, a part of another class, and a U-Net
+                that needs more than a text.
+        """
+        if not (path / PIPELINE_CONFIG).is_file():
+            raise UserError(f"{path.absolute()} holds no {PIPELINE_CONFIG}: set target.path to a diffusers pipeline.")
+        index = read_json(path / PIPELINE_CONFIG)
+        kind = str(index.get("_class_name"))
+        if kind not in KINDS:
+            raise UserError(f"The pipeline in {path} is a {kind}: it must be one of {', '.join(KINDS)}.")
+        folder = cls(path.absolute(), kind)
+        refuse_other_parts(index, folder)
+        refuse_other_unets(folder.model("unet").config, folder.model("vae").config, folder)
+        return folder
+
+    @property
+    def text_parts(self) -> list[str]:
+        """Tokenizers and text encoders."""
+        return [part for part in KINDS[self.kind] if part not in NETWORKS]
+
+    def model(self, part: str) -> ModelFolder:
+        """A part that has weights."""
+        return ModelFolder(self.path / part, "diffusers" if part in NETWORKS else "transformers")
+
+    def key(self, kind: str, *parts: str, reading: Mapping[str, Json] | None = None) -> Key:
+        """What decides that which these parts compute.
+
+        Args:
+            kind: of the result.
+            parts: of the pipeline.
+            reading: settings that the folder itself doesn't tell.
+        """
+        files: list[Path] = []
+        for part in parts:
+            weighty = part in NETWORKS or part.startswith("text_encoder")
+            files += self.model(part).files if weighty else sorted((self.path / part).iterdir())
+        digests = {file.relative_to(self.path).as_posix(): file_digest(file) for file in files if file.is_file()}
+        return Key(kind, VERSION, {"pipeline": self.kind, **(reading or {})}, digests)
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """The scheduler's ᾱ and prediction.
+
+        The state at timestep 0 has ᾱ_0, as in the authors' code, whatever ``set_alpha_to_one`` says: that concerns the
+        step from timestep 0 to the image, which no trajectory takes.
+        """
+        return Schedule.of(read_json(self.path / SCHEDULER_CONFIG))
+
+    @property
+    def scaling(self) -> tuple[list[float], list[float]]:
+        """Shift and scale with x_0 = (z − shift) · scale, one a latent channel, as the autoencoder's config tells."""
+        config = self.model("vae").config
+        channels, factor = config["latent_channels"], config.get("scaling_factor") or 1.0
+        if config.get("latents_mean") and config.get("latents_std"):
+            return list(config["latents_mean"]), [factor / std for std in config["latents_std"]]
+        return [config.get("shift_factor") or 0.0] * channels, [factor] * channels
+
+    @property
+    def pixels_a_latent(self) -> int:
+        """Side of the square of pixels that one latent stands for."""
+        return int(2 ** (len(self.model("vae").config["block_out_channels"]) - 1))
+
+    def refuse_other_images(self, images: Images) -> None:
+        """Compare what the autoencoder takes with what the dataset gives.
+
+        Raises:
+            UserError: with both shapes.
+        """
+        channels, height, width = images.shape
+        taken, unit = self.model("vae").config["in_channels"], self.pixels_a_latent
+        given = f"the dataset's images have {channels} channels and {height}×{width} pixels"
+        if channels != taken:
+            raise UserError(
+                f"The autoencoder in {self.path} takes images of {taken} channels, and {given}: set dataset.channels."
+            )
+        if height % unit or width % unit:
+            raise UserError(
+                f"The autoencoder in {self.path} makes one latent of {unit}×{unit} pixels, and {given}: set "
+                f"dataset.image_size to a multiple of {unit}."
+            )
+
+    def unet(self) -> UNet2DConditionModel:
+        """The noise predictor's network; see `ModelFolder.load`."""
+        from diffusers import UNet2DConditionModel
+
+        return self.model("unet").load(UNet2DConditionModel)
+
+    def vae(self) -> AutoencoderKL:
+        """The autoencoder; see `ModelFolder.load`."""
+        from diffusers import AutoencoderKL
+
+        return self.model("vae").load(AutoencoderKL)
+
+    def tokenizer(self, part: str = "tokenizer") -> CLIPTokenizer:
+        """One of the tokenizers.
+
+        Raises:
+            UserError: where it can't be read.
+        """
+        from transformers import CLIPTokenizer
+
+        try:
+            tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(self.path / part, local_files_only=True)
+        except Exception as error:  # whatever the tokenizer's files make it raise
+            raise unreadable(self.path / part, error) from error
+        return tokenizer
+
+    def text_pipeline(self) -> Any:
+        """The pipeline with nothing but what `encode_prompt` needs.
+
+        Raises:
+            UserError: for a tokenizer or text encoder that can't be read.
+        """
+        import diffusers
+        import transformers
+
+        parts: dict[str, Any] = dict.fromkeys(NETWORKS)
+        for part in self.text_parts:
+            if part.startswith("text_encoder"):
+                parts[part] = self.model(part).load(getattr(transformers, KINDS[self.kind][part][0]))
+            else:
+                parts[part] = self.tokenizer(part)
+        options: dict[str, Any] = {}
+        if self.kind == "StableDiffusionXLPipeline":
+            index = read_json(self.path / PIPELINE_CONFIG)
+            options["force_zeros_for_empty_prompt"] = index.get("force_zeros_for_empty_prompt", True)
+        else:
+            options |= {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+        scheduler = diffusers.DDIMScheduler(clip_sample=False, steps_offset=1)  # anything else is warned of
+        return getattr(diffusers, self.kind)(scheduler=scheduler, **parts, **options)
+
+
+def refuse_other_parts(index: Mapping[str, Any], folder: TextToImageFolder) -> None:
+    """Refuse a pipeline whose parts are not those of its kind.
+
+    Raises:
+        UserError: naming the part.
+    """
+    for part, classes in KINDS[folder.kind].items():
+        declared = index.get(part)
+        name = declared[1] if isinstance(declared, list) and len(declared) == 2 else None
+        if name not in classes:
+            raise UserError(
+                f"The {part} of the {folder.kind} in {folder.path} is a {name}: it must be a {' or '.join(classes)}."
+            )
+        if not (folder.path / part).is_dir():
+            raise UserError(f"The {folder.kind} in {folder.path} has no folder {part}: is it complete?")
+
+
+def refuse_other_unets(unet: Mapping[str, Any], vae: Mapping[str, Any], folder: TextToImageFolder) -> None:
+    """Refuse a U-Net that needs more than a latent, a timestep and a text.
+
+    Raises:
+        UserError: naming what it needs.
+    """
+    channels = vae.get("latent_channels")
+    if unet.get("in_channels") != channels or unet.get("out_channels") != channels:
+        raise UserError(
+            f"The U-Net in {folder.path} takes {unet.get('in_channels')} channels and gives "
+            f"{unet.get('out_channels')}, where the autoencoder makes {channels}: a pipeline for inpainting or "
+            "upscaling can't be attacked."
+        )
+    added = unet.get("addition_embed_type")
+    if added not in (None, *TEXT_CONDITIONS) or unet.get("class_embed_type") or unet.get("encoder_hid_dim_type"):
+        raise UserError(f"The U-Net in {folder.path} needs more than a text to predict noise: it can't be attacked.")
+    if unet.get("time_cond_proj_dim"):
+        raise UserError(
+            f"The U-Net in {folder.path} is a distilled one that takes the guidance as an input: it can't be attacked."
+        )
+
+
+def blank_unet(config: Mapping[str, Any], what: str) -> UNet2DConditionModel:
+    """A U-Net of this configuration on the meta device: shapes without memory.
+
+    Raises:
+        UserError: where diffusers refuses the configuration.
+    """
+    import torch
+    from diffusers import UNet2DConditionModel
+
+    try:
+        with torch.device("meta"):
+            return UNet2DConditionModel.from_config(dict(config))
+    except Exception as error:  # whatever its layers raise for arguments that they can't take
+        raise UserError(f"diffusers refuses {what}: {reason(root(error))}.") from error
