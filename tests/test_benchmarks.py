@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.benchmarks import measure, memory, overhead, precision, queries, startup, training
+from experiments.benchmarks import latent_memory, measure, memory, overhead, precision, queries, startup, training
 from experiments.benchmarks.measure import Figure
 from tests.conftest import REPOSITORY
 
@@ -40,6 +40,7 @@ def test_training_memory_overhead_and_precision_are_measured(tmp_path: Path) -> 
     measured = [
         *training.benchmark(CPU, "small", 8, 2),
         *memory.benchmark(CPU, (300,)),
+        *latent_memory.benchmark(CPU, (4,), side=64),
         *overhead.benchmark(CPU, 50, 1, "small"),
         *precision.drift(CPU, tmp_path, "target.max_steps=2"),
         *precision.throughput(CPU, 2, "small", compiled=(False,)),

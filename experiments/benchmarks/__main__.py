@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from experiments.benchmarks import memory, overhead, precision, queries, startup, training
+from experiments.benchmarks import latent_memory, memory, overhead, precision, queries, startup, training
 from experiments.benchmarks.measure import Figure, machine, markdown, save, show
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -37,6 +37,7 @@ def benchmarks(device: torch.device) -> Mapping[str, Callable[[], list[Figure]]]
             *(training.benchmark(device, "paper", 128, 100, precision="bf16", compile=True) if gpu else []),
         ],
         "memory": lambda: memory.benchmark(device),
+        "latent_memory": lambda: latent_memory.benchmark(device),
         "overhead": lambda: overhead.benchmark(device, 10_000, 1024 if gpu else 64),
         "precision": lambda: [
             *precision.drift(device, Path(tempfile.gettempdir()) / "secmi_exp_benchmarks"),

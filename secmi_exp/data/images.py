@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,9 +85,9 @@ def reopened(pixels: Pixels | Path, digests: Pixels, rows: Rows) -> Images:
     return Images(np.load(pixels, mmap_mode="r") if isinstance(pixels, Path) else pixels, digests, rows)
 
 
-def release(pixels: Pixels) -> None:
+def release(array: NDArray[Any]) -> None:
     """Let go of the pages of a memory map that were read: the file's cache keeps them, this process needs not."""
-    mapped = getattr(pixels, "_mmap", None)
+    mapped = getattr(array, "_mmap", None)
     if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
 

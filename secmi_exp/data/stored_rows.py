@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from secmi_exp.data.images import Rows
+from secmi_exp.data.images import Rows, release
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class StoredRows:
     def __getitem__(self, batch: Rows | slice) -> NDArray[Any]:
         """A copy of a batch, [B, …]."""
         copy: NDArray[Any] = self.array[self.rows[batch]]
+        if isinstance(batch, slice):  # of a pass in order, which does not come back
+            release(self.array)
         return copy
 
     def __reduce__(self) -> "tuple[Callable[..., StoredRows], tuple[Path, Rows]]":

@@ -22,6 +22,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.runtime import Runtime
 from secmi_exp.targets.byte_tokenizer import save_byte_tokenizer
 from secmi_exp.targets.latent_ddpm import LatentDDPM
+from secmi_exp.targets.model_folder import quiet_transformers
 from secmi_exp.targets.optimization import Draws, Optimization
 from secmi_exp.targets.weights import reason, root
 from secmi_exp.training import fit
@@ -40,6 +41,7 @@ def build_into(workspace: Path, recipe: LatentDDPM, members: Images, runtime: Ru
     Raises:
         UserError: for settings that diffusers, transformers or torch refuse, and training that diverges.
     """
+    quiet_transformers()
     log.info(
         "Training the autoencoder on %d members for %d steps.", len(members), recipe.autoencoder_training.max_steps
     )
@@ -60,7 +62,11 @@ def build_into(workspace: Path, recipe: LatentDDPM, members: Images, runtime: Ru
         tokenizer=CLIPTokenizer.from_pretrained(workspace / "tokenizer"),
         unet=unet,
         scheduler=DDIMScheduler(
-            **asdict(recipe.schedule), prediction_type=recipe.prediction_type, clip_sample=False, set_alpha_to_one=False
+            **asdict(recipe.schedule),
+            prediction_type=recipe.prediction_type,
+            clip_sample=False,
+            set_alpha_to_one=False,
+            steps_offset=1,
         ),
         safety_checker=None,
         feature_extractor=None,

@@ -27,6 +27,13 @@ for library in ("diffusers.models.modeling_utils", "transformers"):
     logging.getLogger(library).setLevel(logging.ERROR)
 
 
+def quiet_transformers() -> None:
+    """Its bars for reading and writing weights are noise beside a run's own log."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
 @dataclass(frozen=True)
 class ModelFolder:
     """A configuration with weights beside it, in one file or in several."""
@@ -74,9 +81,7 @@ class ModelFolder:
             raise UserError(f"{self.path.absolute()} holds no {names}: add the weights.")
         weights = self.weights[0]
         if self.library == "transformers":
-            from transformers.utils.logging import disable_progress_bar
-
-            disable_progress_bar()  # type: ignore[no-untyped-call]
+            quiet_transformers()
         # Otherwise diffusers would let go of what doesn't fit before it could be told.
         options = {"low_cpu_mem_usage": False} if self.library == "diffusers" else {}
         try:

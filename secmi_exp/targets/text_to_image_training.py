@@ -202,8 +202,11 @@ def save_adapter(network: Any, folder: Path) -> None:
     from diffusers.utils import convert_state_dict_to_diffusers
     from peft.utils import get_peft_model_state_dict
 
-    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(network))
-    StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=layers, safe_serialization=True)
+    StableDiffusionPipeline.save_lora_weights(
+        folder,
+        unet_lora_layers=convert_state_dict_to_diffusers(get_peft_model_state_dict(network)),
+        unet_lora_adapter_metadata=network.peft_config["default"].to_dict(),  # holds alpha
+    )
 
 
 def copy_parts(base: TextToImageFolder, folder: Path) -> None:
