@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from secmi_exp.data.stored_rows import StoredRows
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import Key, Store
 from secmi_exp.targets.text_to_image_folder import TextToImageFolder
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class EncodedImages:
     images: Images
     runtime: Runtime
 
-    @property
+    @cached_property
     def key(self) -> Key:
         """Of the posteriors' means and standard deviations."""
         key = self.folder.key("posteriors", "vae", reading={"precision": self.runtime.encoder_precision})
@@ -81,6 +85,7 @@ class EncodedImages:
         def encode(workspace: Path) -> None:
             from secmi_exp.targets.encoding import encode_images
 
+            log.info("Encoding %d images as latents.", len(self.images))
             self.runtime.everywhere(encode_images, workspace, self.folder, self.images, self.runtime)
 
         entry = store.obtain(self.key, encode).path

@@ -17,7 +17,7 @@ from secmi_exp.data.images import Images
 from secmi_exp.data.stored_rows import StoredRows
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import Runtime
-from secmi_exp.store import Json, Key, Store
+from secmi_exp.store import Json, Key, Store, file_digest
 from secmi_exp.targets.hub import found
 from secmi_exp.targets.model_folder import PATTERNS, ModelFolder
 from secmi_exp.targets.text_to_image_folder import TextToImageFolder
@@ -94,8 +94,6 @@ class Captioner:
 
     def key(self, images: Images) -> Key:
         """Of the captions of these images."""
-        from secmi_exp.store import file_digest
-
         files = sorted({*self.folder.glob("*.json"), *self.folder.glob("*.txt"), *self._model.weights})
         digests = {file.name: file_digest(file) for file in files}
         return Key("captions", CAPTIONING_VERSION, {}, {**digests, "images": images.digest})
@@ -125,7 +123,7 @@ class EncodedPrompts:
     prompts: Prompts
     runtime: Runtime
 
-    @property
+    @cached_property
     def key(self) -> Key:
         """Of the embeddings of each distinct text."""
         reading: Mapping[str, Json] = {
@@ -167,6 +165,7 @@ class EncodedPrompts:
         def encode(workspace: Path) -> None:
             from secmi_exp.targets.encoding import encode_prompts, note_truncated
 
+            log.info("Encoding %d prompts.", len(self.prompts.distinct))
             note_truncated(workspace, self.folder, self.prompts.distinct)
             self.runtime.everywhere(encode_prompts, workspace, self.folder, self.prompts.distinct, self.runtime)
 
