@@ -17,8 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from secmi_exp.attacks.attack import Attack
+from secmi_exp.attacks.measured import Measured
 from secmi_exp.attacks.scorer import LearnedScorer, Scorer, Scores
-from secmi_exp.attacks.signal import Signals, trajectory_signals
 from secmi_exp.components import Components, General
 from secmi_exp.data.images import Images, ImageSet
 from secmi_exp.data.split import Part, Split, split_facts
@@ -56,7 +56,7 @@ class Attacked:
     """What an attack gave."""
 
     attack: Attack
-    signals: Signals
+    measured: Measured
     scores: dict[str, Scores]
     """Scorer → scores of all attacked images, the attack's own scorer first."""
     judgements: dict[str, Judgement]
@@ -106,20 +106,12 @@ def run(config: DictConfig, folder: Path) -> Path:
 def attack_target(run: Run, attack: Attack, target: PreparedTarget) -> Attacked:
     """Signal, scores, evaluation."""
     with timed(run.seconds, "signal"):
-        signals = trajectory_signals(
-            target,
-            run.images.select(run.split.attacked),
-            k=attack.k,
-            t_max=attack.last,
-            maps=attack.kept_maps,
-            store=run.store,
-            runtime=run.parts.runtime,
-        )
+        measured = attack.measure(target, run.images.select(run.split.attacked), run.store, run.parts.runtime)
     with timed(run.seconds, "scores"):
-        scores = score(run, attack, signals)
+        scores = score(run, attack, measured)
     with timed(run.seconds, "evaluation"):
         judgements, evaluated = evaluate(run, attack, scores)
-    return Attacked(attack, signals, scores, judgements, evaluated)
+    return Attacked(attack, measured, scores, judgements, evaluated)
 
 
 def report(run: Run, target: PreparedTarget, attacked: Attacked | None) -> Outcome:
@@ -139,7 +131,7 @@ def report(run: Run, target: PreparedTarget, attacked: Attacked | None) -> Outco
                 "row": run.split.attacked,
                 "is_member": run.split.is_member,
                 "part": run.split.part.tolist(),
-                "t_error": attacked.signals.t_error(attacked.attack.t_sec),
+                **attacked.measured.numbers,
                 **{f"score_{name}": values for name, values in attacked.scores.items()},
             },
         )
@@ -162,16 +154,13 @@ def describe(run: Run, target: PreparedTarget, attacked: Attacked | None) -> dic
         "timing_s": run.seconds,
     }
     if attacked:
-        attack, signals, leading = attacked.attack, attacked.signals, attacked.judgements[attacked.attack.name]
+        measured, leading = attacked.measured, attacked.judgements[attacked.attack.name]
         header |= {
             "n_member": leading.n_member,
             "n_holdout": leading.n_holdout,
-            "t_sec": attack.t_sec,
-            "k": attack.k,
-            "queries_per_sample": signals.queries_per_sample(attack.t_sec),
-            "queries_spent": signals.queries_spent,
-            "trajectory": {"timesteps": signals.timesteps, "queries_per_sample": signals.queries},
-            **signals.facts,
+            "queries_per_sample": measured.queries_per_sample,
+            "queries_spent": measured.queries_spent,
+            **measured.facts,
         }
     return header
 
@@ -215,7 +204,7 @@ def identity(config: DictConfig, general: General, folder: Path) -> RunIdentity:
     )
 
 
-def score(run: Run, attack: Attack, signals: Signals) -> dict[str, Scores]:
+def score(run: Run, attack: Attack, measured: Measured) -> dict[str, Scores]:
     """The membership scores of all attacked images by each scorer, the attack's own first."""
     split, runtime = run.split, run.parts.runtime
     fit_rows = np.flatnonzero(split.of_part(Part.FIT))
@@ -224,22 +213,19 @@ def score(run: Run, attack: Attack, signals: Signals) -> dict[str, Scores]:
     for name in sorted(attack.scorers, key=lambda name: name != attack.name):
         scorer = attack.scorers[name]
         if isinstance(scorer, Scorer):
-            scores[name] = scorer.score(signals, attack.t_sec)
+            scores[name] = scorer.score(measured)
             continue
         config: dict[str, Json] = {
             "scorer": type(scorer).__qualname__,
             **scorer.settings(),
-            "t_sec": attack.t_sec,
             "precision": runtime.precision,
             "fit_rows": fit_rows.tolist(),
             "is_member": is_member.tolist(),
         }
-        key = Key("scores", scorer.version, config, {"signals": signals.digest})
+        key = Key("scores", scorer.version, config, {"measured": measured.digest})
 
         def fit(workspace: Path, scorer: LearnedScorer = scorer) -> None:
-            fitted = scorer.fit_and_score(
-                signals, attack.t_sec, fit_rows, is_member, workspace, runtime, run.tracker.lightning
-            )
+            fitted = scorer.fit_and_score(measured, fit_rows, is_member, workspace, runtime, run.tracker.lightning)
             np.save(workspace / "scores.npy", fitted)
 
         scores[name] = np.load(run.store.obtain(key, fit).path / "scores.npy")
@@ -263,21 +249,23 @@ def evaluate(run: Run, attack: Attack, scores: dict[str, Scores]) -> tuple[dict[
 def draw(run: Run, attacked: Attacked) -> list[Path]:
     """Draw the figures of an attack, all on the evaluation part."""
     subject = f"{run.parts.target.name}, {run.parts.dataset.name}"
-    attack, signals, split = attacked.attack, attacked.signals, run.split
+    attack, split = attacked.attack, run.split
     judged = split.of_part(Part.EVALUATION)
-    names = ("roc", "roc_log", "t_errors", "relative_t_error", "scores")
-    paths = {name: run.folder / f"{name}.png" for name in names}
-    figures.draw_roc(paths["roc"], attacked.judgements, subject, logarithmic=False)
-    figures.draw_roc(paths["roc_log"], attacked.judgements, subject, logarithmic=True)
-    t_errors = Scored(signals.t_error(attack.t_sec)[judged].astype(np.float64), split.is_member[judged])
-    threshold, _ = Roc.of(-t_errors.scores, t_errors.is_member).best_threshold()
-    figures.draw_t_errors(paths["t_errors"], t_errors, -threshold, subject, attack.t_sec)
-    ratios = figures.relative_t_errors(signals, split.is_member, judged)
-    figures.draw_relative_t_errors(paths["relative_t_error"], signals.timesteps, ratios, attack.t_sec, subject)
-    run.tracker.log_t_errors(signals.timesteps, ratios, t_errors)
+    paths = [run.folder / f"{name}.png" for name in ("roc", "roc_log", "scores")]
+    figures.draw_roc(paths[0], attacked.judgements, subject, logarithmic=False)
+    figures.draw_roc(paths[1], attacked.judgements, subject, logarithmic=True)
     leading = attack.name
-    figures.draw_scores(paths["scores"], leading, attacked.evaluated[leading], attacked.judgements[leading], subject)
-    return list(paths.values())
+    figures.draw_scores(paths[2], leading, attacked.evaluated[leading], attacked.judgements[leading], subject)
+    if signals := attacked.measured.trajectory:
+        t_sec = int(str(attacked.measured.facts["t_sec"]))
+        paths += [run.folder / "t_errors.png", run.folder / "relative_t_error.png"]
+        t_errors = Scored(signals.t_error(t_sec)[judged].astype(np.float64), split.is_member[judged])
+        threshold, _ = Roc.of(-t_errors.scores, t_errors.is_member).best_threshold()
+        figures.draw_t_errors(paths[-2], t_errors, -threshold, subject, t_sec)
+        ratios = figures.relative_t_errors(signals, split.is_member, judged)
+        figures.draw_relative_t_errors(paths[-1], signals.timesteps, ratios, t_sec, subject)
+        run.tracker.log_t_errors(signals.timesteps, ratios, t_errors)
+    return paths
 
 
 def present(outcome: Outcome, folder: Path) -> None:

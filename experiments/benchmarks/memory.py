@@ -36,7 +36,6 @@ def main(accelerator: str, n: int) -> None:
     """Print the peak in GiB, and images/s."""
     from experiments.benchmarks.subjects import free_target, runtime
     from secmi_exp.attacks.signal import trajectory_signals
-    from secmi_exp.attacks.stat import Stat
     from secmi_exp.data.images import Images, pixel_digests
     from secmi_exp.evaluation.judge import Scored, judge
     from secmi_exp.store import Store
@@ -61,7 +60,7 @@ def main(accelerator: str, n: int) -> None:
         free_target(), images, k=K, t_max=T_MAX, maps=[], store=Store(root / "store"), runtime=settings
     )
     seconds = time.perf_counter() - started
-    scored = Scored(Stat().score(signals, T_MAX) + random.standard_normal(n), np.arange(n) % 2 == 0)
+    scored = Scored(random.standard_normal(n) - signals.t_error(T_MAX), np.arange(n) % 2 == 0)
     judge(scored, scored, rounds=1000, seed=0)
     print(max(status("VmHWM") - baseline, 0.0), n / seconds)
     shutil.rmtree(root)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.attacks.measured import Measured
 from secmi_exp.attacks.scorer import Scores
-from secmi_exp.attacks.signal import Signals
 from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import Json
 
@@ -23,8 +23,8 @@ class ErrorMapClassifier:
     for the ε of batch normalisation.
     """
 
-    version: ClassVar[int] = 1
-    reads_maps: ClassVar[bool] = True
+    version: ClassVar[int] = 2
+    reads: ClassVar[tuple[str, ...]] = ("error_map",)
 
     epochs: PositiveInt
     min_steps: PositiveInt
@@ -41,8 +41,7 @@ class ErrorMapClassifier:
 
     def fit_and_score(
         self,
-        signals: Signals,
-        t_sec: int,
+        measured: Measured,
         fit_rows: NDArray[np.int64],
         is_member: NDArray[np.bool_],
         workspace: Path,
@@ -52,4 +51,5 @@ class ErrorMapClassifier:
         """Train on the maps of ``fit_rows``, score all maps."""
         from secmi_exp.attacks.nn_training import train_and_score
 
-        return train_and_score(self, signals.maps[t_sec], fit_rows, is_member, workspace, runtime, make_logger())
+        maps = np.asarray(measured.values["error_map"])
+        return train_and_score(self, maps, fit_rows, is_member, workspace, runtime, make_logger())

@@ -1,4 +1,4 @@
-"""The second half of an attack: signals to one membership score an image, higher = more likely a member."""
+"""The second half of an attack: what was measured to one membership score an image, higher = more likely a member."""
 
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
@@ -6,7 +6,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from secmi_exp.attacks.signal import Signals
+from secmi_exp.attacks.measured import Measured
 from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import Json
 
@@ -17,11 +17,11 @@ Scores = NDArray[np.float64]
 class Scorer(Protocol):
     """A scorer with nothing to learn."""
 
-    reads_maps: ClassVar[bool]
-    """Whether it needs the error maps at t_sec."""
+    reads: ClassVar[tuple[str, ...]]
+    """Names of the values that it needs beyond what the attack always measures, such as ``error_map``."""
 
-    def score(self, signals: Signals, t_sec: int) -> Scores:
-        """One score an image, [n], from the signals at t_sec."""
+    def score(self, measured: Measured) -> Scores:
+        """One score an image, [n]."""
 
 
 @runtime_checkable
@@ -31,16 +31,15 @@ class LearnedScorer(Protocol):
     version: ClassVar[int]
     """Of its code; raised when the same configuration would give other scores."""
 
-    reads_maps: ClassVar[bool]
-    """Whether it needs the error maps at t_sec."""
+    reads: ClassVar[tuple[str, ...]]
+    """Names of the values that it needs beyond what the attack always measures, such as ``error_map``."""
 
     def settings(self) -> dict[str, Json]:
-        """What decides the scores, besides signals, t_sec and labels."""
+        """What decides the scores, besides what was measured and labels."""
 
     def fit_and_score(
         self,
-        signals: Signals,
-        t_sec: int,
+        measured: Measured,
         fit_rows: NDArray[np.int64],
         is_member: NDArray[np.bool_],
         workspace: Path,
@@ -50,8 +49,7 @@ class LearnedScorer(Protocol):
         """Fit on some rows, score all.
 
         Args:
-            signals: of all n images.
-            t_sec: the timestep to look at.
+            measured: of all n images.
             fit_rows: rows to fit on.
             is_member: the labels of these rows, and of no others.
             workspace: a folder that survives a killed process.

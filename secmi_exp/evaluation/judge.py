@@ -1,26 +1,21 @@
 """Judging an attack's scores on the part that nothing was fitted on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
 from secmi_exp.evaluation.bootstrap import bootstrap
-from secmi_exp.evaluation.roc import Floats, Roc, balanced_accuracy
+from secmi_exp.evaluation.confusion import Confusion
+from secmi_exp.evaluation.delong import auc_interval
+from secmi_exp.evaluation.operating_points import OperatingPoint, operating_points, tpr_metric
+from secmi_exp.evaluation.roc import Roc, unresolved
+from secmi_exp.evaluation.scored import Interval
+from secmi_exp.evaluation.scored import Scored as Scored
 
-LOW_FPRS = {"tpr_at_1pct_fpr": 0.01, "tpr_at_0.1pct_fpr": 0.001}
-"""Metric → the false-positive rate it is read at."""
+LOW_FPRS = (0.01, 0.001)
+"""False-positive rates at which true-positive rates are read."""
 
-
-@dataclass(frozen=True)
-class Scored:
-    """Scores with their labels."""
-
-    scores: Floats
-    """[n], higher = more likely a member."""
-    is_member: NDArray[np.bool_]
-    """[n]."""
+LOG_PAUC_FROM = 0.001
+"""False-positive rate at which log_pauc starts. Fixed, since areas from different rates can't be compared."""
 
 
 @dataclass(frozen=True)
@@ -30,55 +25,84 @@ class Judgement:
     n_member: int
     n_holdout: int
     metrics: Mapping[str, float | None]
-    """auc, asr (with the oracle threshold), TPRs at low FPRs, accuracy_calibrated; None where unresolved."""
-    ci95: Mapping[str, tuple[float, float] | None]
+    """auc, asr (with the oracle threshold), TPRs at low FPRs, log_pauc; accuracy, precision and recall at the
+    calibrated threshold; None where unresolved."""
+    ci95: Mapping[str, Interval | None]
+    """auc: DeLong; at the calibrated threshold: Clopper–Pearson; what chooses its threshold on these very samples (asr,
+    TPRs) and log_pauc: bootstrap."""
     unresolved: Mapping[str, str] = field(default_factory=dict)
     """Metric → why this sample size gives no number."""
     thresholds: Mapping[str, float] = field(default_factory=dict)
     """oracle: best on the very set judged, as the paper does; calibrated: best on the calibration set."""
+    operating_points: Mapping[str, OperatingPoint] = field(default_factory=dict)
+    """TPR metric → its threshold, and intervals that hold it fixed."""
     roc: Roc | None = field(default=None, repr=False)
 
 
-def judge(evaluation: Scored, calibration: Scored, *, rounds: int, seed: int) -> Judgement:
-    """Metrics with bootstrap intervals.
+def judge(
+    evaluation: Scored, calibration: Scored, *, rounds: int, seed: int, low_fprs: Sequence[float] = LOW_FPRS
+) -> Judgement:
+    """Metrics with 95% intervals.
 
     Args:
         evaluation: what the attack is judged on.
         calibration: other samples, on which the calibrated threshold is chosen.
         rounds: bootstrap resamples.
         seed: of the bootstrap.
+        low_fprs: false-positive rates at which true-positive rates are read, each in (0, 1).
 
     Raises:
         UserError: for scores that are not finite, or a side without samples.
     """
-    n_member = int(evaluation.is_member.sum())
-    n_holdout = len(evaluation.is_member) - n_member
-    roc = Roc.of(evaluation.scores, evaluation.is_member)
+    scores, is_member = evaluation.scores, evaluation.is_member
+    roc = Roc.of(scores, is_member)
     oracle, asr = roc.best_threshold()
     calibrated, _ = Roc.of(calibration.scores, calibration.is_member).best_threshold()
-    unresolved = {
-        name: f"{max_fpr:.1%} FPR needs at least {round(1 / max_fpr):,} hold-outs, and there are {n_holdout:,}"
-        for name, max_fpr in LOW_FPRS.items()
-        if n_holdout * max_fpr < 1
-    }
-    resolved = {name: max_fpr for name, max_fpr in LOW_FPRS.items() if name not in unresolved}
-    intervals = bootstrap(
-        evaluation.scores,
-        evaluation.is_member,
-        max_fprs=resolved,
+    confusion = Confusion.at(scores, is_member, calibrated)
+    n_member, n_holdout = confusion.n_member, confusion.n_holdout
+    points = operating_points(scores, is_member, low_fprs)
+    area_resolved = not unresolved(LOG_PAUC_FROM, n_holdout)
+    resampled = bootstrap(
+        scores,
+        is_member,
+        max_fprs={name: point.max_fpr for name, point in points.items()},
         threshold=calibrated,
         rounds=rounds,
         seed=seed,
+        log_pauc_from=LOG_PAUC_FROM if area_resolved else None,
     )
-    metrics: dict[str, float | None] = {"auc": roc.auc, "asr": asr}
-    metrics |= {name: roc.tpr_at(resolved[name], n_holdout) if name in resolved else None for name in LOW_FPRS}
-    metrics["accuracy_calibrated"] = balanced_accuracy(evaluation.scores, evaluation.is_member, calibrated)
+    low_tprs = [tpr_metric(max_fpr) for max_fpr in low_fprs]
+    metrics = {
+        "auc": roc.auc,
+        "asr": asr,
+        **{name: points[name].tpr if name in points else None for name in low_tprs},
+        "accuracy_calibrated": confusion.balanced_accuracy,
+        "precision_calibrated": confusion.precision,
+        "recall_calibrated": confusion.recall,
+        "log_pauc": roc.log_pauc(n_holdout, LOG_PAUC_FROM) if area_resolved else None,
+    }
+    ci95 = {name: resampled.get(name) for name in metrics} | {
+        "auc": auc_interval(scores, is_member),
+        "accuracy_calibrated": confusion.balanced_accuracy_interval(),
+        "precision_calibrated": confusion.precision_interval(),
+        "recall_calibrated": confusion.recall_interval(),
+    }
     return Judgement(
         n_member=n_member,
         n_holdout=n_holdout,
         metrics=metrics,
-        ci95={name: intervals.get(name) for name in metrics},
-        unresolved=unresolved,
+        ci95=ci95,
+        unresolved=_unresolved(n_holdout, low_fprs, called=confusion.called),
         thresholds={"oracle": oracle, "calibrated": calibrated},
+        operating_points=points,
         roc=roc,
     )
+
+
+def _unresolved(n_holdout: int, low_fprs: Sequence[float], *, called: int) -> dict[str, str]:
+    """Metric → reason."""
+    needed = {**{tpr_metric(max_fpr): max_fpr for max_fpr in low_fprs}, "log_pauc": LOG_PAUC_FROM}
+    reasons = {name: reason for name, max_fpr in needed.items() if (reason := unresolved(max_fpr, n_holdout))}
+    if not called:
+        reasons["precision_calibrated"] = "the calibrated threshold calls no sample a member"
+    return reasons

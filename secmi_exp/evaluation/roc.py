@@ -4,12 +4,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.metrics import auc, roc_curve
 
 from secmi_exp.errors import UserError
-
-Floats = NDArray[np.float64]
+from secmi_exp.evaluation.scored import Bools, Floats, sides
 
 
 @dataclass(frozen=True)
@@ -25,26 +22,23 @@ class Roc:
     auc: float
 
     @classmethod
-    def of(cls, scores: Floats, is_member: NDArray[np.bool_]) -> "Roc":
+    def of(cls, scores: Floats, is_member: Bools) -> "Roc":
         """Exact ROC of scores [n] against labels [n].
 
         Raises:
             UserError: for a score that is not finite, or where a side is empty.
         """
-        if not np.isfinite(scores).all():
-            raise UserError(
-                f"{np.count_nonzero(~np.isfinite(scores))} of {len(scores)} membership scores are not finite: "
-                "the target's predictions overflow; try trainer.query_precision=32."
-            )
-        if is_member.all() or not is_member.any():
-            raise UserError("A ROC needs members and hold-outs, but only one side has scores: check the split.")
-        fpr, tpr, thresholds = roc_curve(is_member, scores, drop_intermediate=False)
-        return cls(thresholds, fpr, tpr, float(auc(fpr, tpr)))
+        members, holdouts = sides(scores, is_member)
+        descending, group = np.unique(-scores.astype(np.float64), return_inverse=True)
+        tpr, fpr = (
+            np.append(0.0, np.bincount(group[side], minlength=len(descending)).cumsum() / count)
+            for side, count in ((is_member, len(members)), (~is_member, len(holdouts)))
+        )
+        return cls(np.append(np.inf, -descending), fpr, tpr, float(np.trapezoid(tpr, fpr)))
 
     def tpr_at(self, max_fpr: float, n_holdouts: int) -> float:
         """The largest true-positive rate at a threshold whose false-positive rate is ≤ max_fpr."""
-        allowed = math.floor(max_fpr * n_holdouts + 1e-9)  # in hold-outs: 0.1 % of 1000 is 1, not 0.99…
-        return float(self.tpr[np.rint(self.fpr * n_holdouts) <= allowed].max())
+        return float(self.tpr[np.rint(self.fpr * n_holdouts) <= allowed_holdouts(max_fpr, n_holdouts)].max())
 
     def best_threshold(self) -> tuple[float, float]:
         """The threshold of the best balanced accuracy, and that accuracy; the strictest one of equals."""
@@ -52,8 +46,63 @@ class Roc:
         best = int(accuracy.argmax())
         return float(self.thresholds[best]), float(accuracy[best])
 
+    def log_pauc(self, n_holdouts: int, min_fpr: float | None = None) -> float:
+        """Area under TPR over log₁₀ FPR from min_fpr to 1, divided by the log₁₀(1/min_fpr) decades it spans.
 
-def balanced_accuracy(scores: Floats, is_member: NDArray[np.bool_], threshold: float) -> float:
+        TPR at x is ``tpr_at(x)``: a staircase, not interpolated. Each member adds the decades over which it is
+        called one, so the area is the members' mean of log max(FPR at their score, min_fpr) / log min_fpr. It is 1
+        where every member outscores every hold-out, ``chance_log_pauc(min_fpr)`` in expectation where scores say
+        nothing, and comparable between runs only at the same min_fpr. The log axis is that of Carlini et al. 2022
+        ("Membership inference attacks from first principles", section IV).
+
+        Args:
+            n_holdouts: hold-outs behind the ROC.
+            min_fpr: in (0, 1); 1/n_holdouts by default, the smallest rate that they resolve.
+
+        Raises:
+            UserError: where min_fpr is no such rate, or needs more hold-outs.
+        """
+        min_fpr = 1.0 / n_holdouts if min_fpr is None else min_fpr
+        if not 0.0 < min_fpr < 1.0:
+            raise UserError(f"A log-scale area starts at a false-positive rate between 0 and 1, not {min_fpr:g}.")
+        if reason := unresolved(min_fpr, n_holdouts):
+            raise UserError(f"The log-scale area starts too low: {reason}.")
+        decades = np.log(np.maximum(self.fpr[1:], min_fpr)) / math.log(min_fpr)
+        return float(np.diff(self.tpr) @ decades)
+
+
+def allowed_holdouts(max_fpr: float, n_holdouts: int) -> int:
+    """How many hold-outs may be called members at a false-positive rate.
+
+    >>> allowed_holdouts(0.001, 1000)  # and not 0.99…
+    1
+    """
+    return math.floor(max_fpr * n_holdouts + 1e-9)
+
+
+def unresolved(max_fpr: float, n_holdouts: int) -> str | None:
+    """Why so few hold-outs say nothing about such a low false-positive rate, or None where they do.
+
+    >>> unresolved(0.001, 51)
+    '0.1% FPR needs at least 1,000 hold-outs, and there are 51'
+    >>> unresolved(0.01, 100)
+    """
+    if allowed_holdouts(max_fpr, n_holdouts) >= 1:
+        return None
+    needed = f"at least {math.ceil(1 / max_fpr - 1e-9):,}" if max_fpr > 0 else "endlessly many"
+    return f"{100 * max_fpr:g}% FPR needs {needed} hold-outs, and there are {n_holdouts:,}"
+
+
+def chance_log_pauc(min_fpr: float) -> float:
+    """``log_pauc`` of TPR = FPR: ∫ x d ln x from min_fpr to 1, over ln(1/min_fpr).
+
+    >>> round(chance_log_pauc(0.001), 4)
+    0.1446
+    """
+    return (1.0 - min_fpr) / math.log(1.0 / min_fpr)
+
+
+def balanced_accuracy(scores: Floats, is_member: Bools, threshold: float) -> float:
     """Mean of the two sides' accuracies where "member" means score ≥ threshold."""
     called = scores >= threshold
     return float((called[is_member].mean() + (~called[~is_member]).mean()) / 2.0)

@@ -25,9 +25,13 @@ METRIC_NAMES = {
     "auc": "AUC",
     "asr": "ASR (oracle threshold)",
     "accuracy_calibrated": "accuracy (calibrated threshold)",
+    "precision_calibrated": "precision (calibrated threshold)",
+    "recall_calibrated": "recall (calibrated threshold)",
     "tpr_at_1pct_fpr": "TPR @ 1% FPR",
     "tpr_at_0.1pct_fpr": "TPR @ 0.1% FPR",
+    "log_pauc": "log-scale area from 0.1% FPR",
 }
+"""As the terminal shows them, in this order; others follow under their own name."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +104,11 @@ def print_table(outcome: Outcome, console: Console) -> None:
     table.add_column("metric [95% interval]")
     for name in outcome.judgements:
         table.add_column(name, justify="right")
-    for metric, label in METRIC_NAMES.items():
+    for metric in sorted(leading.metrics, key=[*METRIC_NAMES, *leading.metrics].index):
+        label = METRIC_NAMES.get(metric, metric)
         table.add_row(label, *(_cell(judged, metric) for judged in outcome.judgements.values()))
     console.print(table)
-    for reason in leading.unresolved.values():
+    for reason in dict.fromkeys(leading.unresolved.values()):
         console.print(f"Not resolved: {reason}.", highlight=False)
 
 

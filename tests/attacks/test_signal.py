@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from secmi_exp.attacks import signal
+from secmi_exp.attacks.column import Column
+from secmi_exp.attacks.measured import Measured
 from secmi_exp.attacks.nn import ErrorMapClassifier
 from secmi_exp.attacks.signal import Signals
-from secmi_exp.attacks.stat import Stat
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.split import Halves, Split
 from tests.conftest import run_here
@@ -28,7 +29,7 @@ def test_labels_never_reach_a_signal(
         captured.append(original(*args, **kwargs))  # type: ignore[arg-type]
         return captured[-1]
 
-    monkeypatch.setattr("secmi_exp.pipeline.trajectory_signals", spy)
+    monkeypatch.setattr("secmi_exp.attacks.secmi.trajectory_signals", spy)
     run_here(tmp_path, "+attack=stat", "target.max_steps=2")
     split = Halves.split
 
@@ -44,27 +45,28 @@ def test_labels_never_reach_a_signal(
     assert not any("member" in name for name in inspect.signature(original).parameters)
 
 
-def planted(n: int = 120) -> tuple[Signals, np.ndarray]:
+def planted(n: int = 120) -> tuple[Measured, np.ndarray]:
     """Maps that are smaller on members."""
     rng = np.random.default_rng(0)
     is_member = np.arange(n) % 2 == 0
     maps = np.abs(rng.normal(0, np.where(is_member, 0.01, 0.03)[:, None, None, None], (n, 1, 8, 8))).astype(np.float16)
-    errors = np.square(maps.astype(np.float32)).sum(axis=(1, 2, 3))[:, None]
-    return Signals([10], errors, {10: maps}, [2], 0, "planted", {}), is_member
+    errors = np.square(maps.astype(np.float32)).sum(axis=(1, 2, 3))
+    return Measured({"t_error": errors, "error_map": maps}, 2, 0, "planted"), is_member
 
 
-def test_stat_scores_members_higher() -> None:
-    signals, is_member = planted()
-    scores = Stat().score(signals, 10)
+def test_a_value_is_turned_so_that_members_score_higher() -> None:
+    measured, is_member = planted()
+    scores = Column("t_error", "less").score(measured)
     assert scores[is_member].min() > scores[~is_member].max()
+    assert np.array_equal(Column("t_error", "more").score(measured), -scores)
 
 
 def test_nn_learns_a_planted_difference_and_scores_what_it_was_not_fitted_on(tmp_path: Path) -> None:
-    signals, is_member = planted()
+    measured, is_member = planted()
     rows = np.arange(60)
     recipe = {"epochs": 1, "min_steps": 60, "batch_size": 32, "momentum": 0.9, "weight_decay": 0.0, "seed": 0}
     classifier = ErrorMapClassifier(lr=1e-3, checkpoint_every=100, **recipe)  # type: ignore[arg-type]
-    scores = classifier.fit_and_score(signals, 10, rows, is_member[rows], tmp_path, cpu(), no_logger)
+    scores = classifier.fit_and_score(measured, rows, is_member[rows], tmp_path, cpu(), no_logger)
     assert scores.shape == (120,)
     fresh, labels = scores[60:], is_member[60:]
     assert (fresh[labels][:, None] > fresh[~labels]).mean() > 0.95

@@ -1,0 +1,60 @@
+"""GSA: sizes of the loss's gradient in each of the target's parameters. White box.
+
+Source: Pang et al., "White-box Membership Inference Attacks against Diffusion Models" (PoPETs 2025), GSA1: the losses
+of all timesteps are averaged before one backward pass. As in the authors' code, a layer's weights and biases count each
+on their own, and norms are not squared.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import ConfigDict, PositiveInt
+from pydantic.dataclasses import dataclass
+
+from secmi_exp.attacks.asked import AskingAttack
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from secmi_exp.attacks.question import Question
+    from secmi_exp.targets.noise_predictor import NoisePredictor
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class GSA(AskingAttack):
+    """Its ``features`` are a norm for each parameter tensor, [n, F]. As many queries as timesteps."""
+
+    version: ClassVar[int] = 1
+    white_box: ClassVar[bool] = True
+
+    timesteps: PositiveInt
+    """How many, equally far apart from 0 on."""
+
+    @property
+    def asked_timesteps(self) -> dict[str, int]:
+        """They fit any schedule that has so many."""
+        return {"timesteps": self.timesteps - 1}
+
+    def columns(self, predictor: NoisePredictor) -> list[str]:
+        """Names of the network's parameters."""
+        return [name for name, _ in predictor.network.named_parameters()]
+
+    def values(self, question: Question) -> Tensor:
+        """‖∇_w mean_t L_t(x)‖_2 for each parameter tensor w and image x. [B, F].
+
+        Image by image: gradients of a batch's images side by side take a copy of the network each.
+        """
+        import torch
+
+        network = question.predictor.network
+        weights = [each.requires_grad_() for each in network.parameters()]
+        spacing = len(question.predictor.alphas_cumprod) // self.timesteps
+        rows = []
+        for i in range(len(question.x_0)):
+            about = question.row(i)
+            loss = torch.stack([about.loss(j * spacing, j) for j in range(self.timesteps)]).mean()
+            gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+            nothing = loss.new_zeros(())
+            rows.append(torch.stack([nothing if each is None else each.norm().to(loss) for each in gradients]))
+        return torch.stack(rows).detach()

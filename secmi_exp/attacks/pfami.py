@@ -1,0 +1,77 @@
+"""PFAMI: how much the loss changes when the image is cropped a little; members lie at a local minimum of it.
+
+Source: Fu et al., "A Probabilistic Fluctuation based Membership Inference Attack for Diffusion Models" (2023), the
+statistic of the authors' code without a reference model.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import ConfigDict, Field, NonNegativeInt
+from pydantic.dataclasses import dataclass
+
+from secmi_exp.attacks.asked import AskingAttack
+from secmi_exp.attacks.measured import Measured
+from secmi_exp.data.images import Images
+from secmi_exp.errors import UserError
+from secmi_exp.runtime import Runtime
+from secmi_exp.store import Store
+from secmi_exp.targets.interface import Pixels, PreparedTarget
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from secmi_exp.attacks.question import Question
+    from secmi_exp.targets.noise_predictor import NoisePredictor
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class PFAMI(AskingAttack):
+    """Its value is ``fluctuation``; members have more. Two queries a timestep."""
+
+    version: ClassVar[int] = 1
+
+    timesteps: Annotated[list[NonNegativeInt], Field(min_length=1)]
+    crop: Annotated[float, Field(gt=0, lt=1)]
+    """Side of the centre crop, which is resized to the image's own, as a share of it."""
+
+    @property
+    def asked_timesteps(self) -> dict[str, int]:
+        """The last."""
+        return {"timesteps": max(self.timesteps)}
+
+    def columns(self, predictor: NoisePredictor) -> list[str]:
+        """One."""
+        return ["fluctuation"]
+
+    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
+        """See `Attack.measure`.
+
+        Raises:
+            UserError: for latent targets: an image is cropped in pixels, and its crop would have to be encoded again.
+        """
+        if not isinstance(target.inputs(images, store, runtime), Pixels):
+            raise UserError("attack=pfami crops images in pixels, and is for targets in pixel space: choose another.")
+        return AskingAttack.measure(self, target, images, store, runtime)
+
+    def values(self, question: Question) -> Tensor:
+        """Mean over timesteps of (L_t(crop) − L_t(image)) / L_t(image), both with the same noise. [B, 1]."""
+        from torch import stack
+
+        cropped = centre_crop(question.x_0, self.crop)
+        fluctuations = []
+        for j, t in enumerate(self.timesteps):
+            loss = question.loss(t, j)
+            fluctuations.append((question.loss(t, j, cropped) - loss) / loss)
+        return stack(fluctuations).mean(dim=0)[:, None]
+
+
+def centre_crop(images: Tensor, share: float) -> Tensor:
+    """The middle of images [B, C, H, W], resized to all of it, bilinear with antialiasing."""
+    from torchvision.transforms.functional import center_crop, resize
+
+    size = list(images.shape[-2:])
+    side = [max(1, int(length * share)) for length in size]
+    cropped: Tensor = resize(center_crop(images, side), size, antialias=True)
+    return cropped

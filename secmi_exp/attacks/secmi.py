@@ -1,0 +1,77 @@
+"""SecMI: t-errors and error maps. Source: Duan et al. (ICML 2023), sections 4.2 and 4.3."""
+
+from typing import Literal
+
+from pydantic import ConfigDict, PositiveInt
+from pydantic.dataclasses import dataclass
+
+from secmi_exp.attacks.attack import Attack, refuse_beyond
+from secmi_exp.attacks.measured import Measured
+from secmi_exp.attacks.signal import trajectory_signals
+from secmi_exp.data.images import Images
+from secmi_exp.diffusion.timesteps import timesteps
+from secmi_exp.errors import UserError
+from secmi_exp.runtime import Runtime
+from secmi_exp.store import Key, Store
+from secmi_exp.targets.interface import PreparedTarget
+
+VERSION = 1
+"""Of the values below; raised when the same trajectory would give others."""
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class SecMI(Attack):
+    """At one timestep; its fields are those of ``conf/attack/stat.yaml``.
+
+    Its values are ``t_error`` [n], ``pixels`` (the images), and ``error_map`` [n, C, H, W] where a scorer reads it.
+    """
+
+    t_sec: PositiveInt
+    k: PositiveInt
+    t_max: PositiveInt
+    maps: list[PositiveInt] | Literal["all"]
+    """Timesteps whose error maps are kept for later runs, besides those at t_sec that a scorer reads."""
+
+    @property
+    def last(self) -> int:
+        """The timestep that the trajectory ends at: t_max rounded down to a multiple of k, t_sec at least."""
+        return max(self.t_max // self.k * self.k, self.t_sec, *self.maps if self.maps != "all" else ())
+
+    @property
+    def kept_maps(self) -> list[int]:
+        """Timesteps whose error maps are kept."""
+        if self.maps == "all":
+            return timesteps(self.k, self.last)
+        return sorted({*self.maps, *([self.t_sec] if "error_map" in self.reads else [])})
+
+    def check(self, target_timesteps: int) -> None:
+        """See `Attack.check`; timesteps must lie on the trajectory, too."""
+        for name, t in [("t_sec", self.t_sec), *(("maps", t) for t in self.kept_maps)]:
+            if t % self.k:
+                raise UserError(
+                    f"attack.{name}={t} is not a multiple of the DDIM interval attack.k={self.k}: "
+                    f"{t // self.k * self.k or self.k} and {(t // self.k + 1) * self.k} are on the trajectory."
+                )
+        for name, t in [("t_sec", self.t_sec), ("t_max", self.last)]:
+            refuse_beyond(name, t, target_timesteps, self.k)
+        Attack.check(self, target_timesteps)
+
+    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
+        """Walk every image's trajectory as far as it hasn't been walked before."""
+        signals = trajectory_signals(
+            target, images, k=self.k, t_max=self.last, maps=self.kept_maps, store=store, runtime=runtime
+        )
+        maps = {"error_map": signals.maps[self.t_sec]} if self.t_sec in signals.maps else {}
+        return Measured(
+            {"t_error": signals.t_error(self.t_sec), "pixels": images, **maps},
+            queries_per_sample=signals.queries_per_sample(self.t_sec),
+            queries_spent=signals.queries_spent,
+            digest=Key("secmi", VERSION, {"t_sec": self.t_sec}, {"trajectory": signals.digest}).digest,
+            facts={
+                "t_sec": self.t_sec,
+                "k": self.k,
+                "trajectory": {"timesteps": signals.timesteps, "queries_per_sample": signals.queries},
+                **signals.facts,
+            },
+            trajectory=signals,
+        )

@@ -1,0 +1,52 @@
+"""SimA: the size of the prediction at the image itself; and its Monte-Carlo form.
+
+Source: Rao, Qu, Moyer, "Score-based Membership Inference on Diffusion Models" (2025).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import ConfigDict, NonNegativeInt, PositiveFloat
+from pydantic.dataclasses import dataclass
+
+from secmi_exp.attacks.asked import AskingAttack
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from secmi_exp.attacks.question import Question
+    from secmi_exp.targets.noise_predictor import NoisePredictor
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class SimA(AskingAttack):
+    """Its value is ``prediction_norm``; members have less. One query, or one a noise."""
+
+    version: ClassVar[int] = 1
+
+    t: NonNegativeInt
+    p: PositiveFloat
+    """Of the norm."""
+    noises: NonNegativeInt
+    """0: the image itself, neither noised nor scaled; else the Monte-Carlo form with so many noises."""
+
+    @property
+    def asked_timesteps(self) -> dict[str, int]:
+        """One."""
+        return {"t": self.t}
+
+    def columns(self, predictor: NoisePredictor) -> list[str]:
+        """One."""
+        return ["prediction_norm"]
+
+    def values(self, question: Question) -> Tensor:
+        """‖ε_θ(x_0, t)‖_p, or the mean over noises of ‖ε_θ(√ᾱ_t x_0 + √(1−ᾱ_t) ε, t)‖_p. [B, 1]."""
+        import torch
+
+        from secmi_exp.attacks.question import norm
+
+        if not self.noises:
+            return norm(question.predict(question.x_0, self.t), self.p)[:, None]
+        states = (question.state(question.noise(j), self.t) for j in range(self.noises))
+        return torch.stack([norm(question.predict(x_t, self.t), self.p) for x_t in states]).mean(dim=0)[:, None]

@@ -1,0 +1,95 @@
+"""p-values adjusted for how many were looked at: reject those adjusted to ≤ α."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secmi_exp.errors import UserError
+from secmi_exp.evaluation.scored import Floats
+
+
+def holm(p_values: Floats) -> Floats:
+    """Family-wise error: P(any true null rejected) ≤ α, however the p-values depend on each other.
+
+    Holm 1979, Scandinavian Journal of Statistics 6: the i-th smallest of n is multiplied by n − i + 1, and none is
+    adjusted below a smaller one.
+
+    Args:
+        p_values: [n], in [0, 1].
+
+    Returns:
+        [n], adjusted, in [0, 1].
+
+    Raises:
+        UserError: for a value outside [0, 1].
+
+    >>> holm(np.array([0.01, 0.04, 0.03])).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    order, ascending = _ascending(p_values)
+    n = len(ascending)
+    return _restored(order, np.maximum.accumulate(ascending * (n - np.arange(n))))
+
+
+def benjamini_hochberg(p_values: Floats) -> Floats:
+    """False-discovery rate (q-values): E(true nulls among the rejected) ≤ α.
+
+    Benjamini and Hochberg 1995, JRSS B 57: the i-th smallest of n becomes the least of n p₍ⱼ₎/j over j ≥ i. Holds for
+    independent p-values and for positively dependent ones (PRDS), and conformal p-values of one shared reference are
+    such (Bates, Candès, Lei, Romano and Sesia 2023, Annals of Statistics 51, theorem 2).
+
+    Args:
+        p_values: [n], in [0, 1].
+
+    Returns:
+        [n], adjusted, in [0, 1].
+
+    Raises:
+        UserError: for a value outside [0, 1].
+
+    >>> benjamini_hochberg(np.array([0.01, 0.04, 0.03, 0.5])).round(4).tolist()
+    [0.04, 0.0533, 0.0533, 0.5]
+    """
+    return _stepped_up(p_values, float(len(p_values)))
+
+
+def benjamini_yekutieli(p_values: Floats) -> Floats:
+    """False-discovery rate under any dependence: ``benjamini_hochberg`` times 1 + 1/2 + … + 1/n.
+
+    Benjamini and Yekutieli 2001, Annals of Statistics 29, theorem 1.3.
+
+    Args:
+        p_values: [n], in [0, 1].
+
+    Returns:
+        [n], adjusted, in [0, 1].
+
+    Raises:
+        UserError: for a value outside [0, 1].
+
+    >>> benjamini_yekutieli(np.array([0.01, 0.04])).tolist()
+    [0.03, 0.06]
+    """
+    harmonic = float((1.0 / np.arange(1, len(p_values) + 1)).sum())
+    return _stepped_up(p_values, len(p_values) * harmonic)
+
+
+def _stepped_up(p_values: Floats, factor: float) -> Floats:
+    """The least of factor · p₍ⱼ₎/j over j ≥ i."""
+    order, ascending = _ascending(p_values)
+    scaled = factor * ascending / np.arange(1, len(ascending) + 1)
+    return _restored(order, np.minimum.accumulate(scaled[::-1])[::-1])
+
+
+def _ascending(p_values: Floats) -> tuple[NDArray[np.intp], Floats]:
+    outside = ~((p_values >= 0.0) & (p_values <= 1.0))
+    if outside.any():
+        raise UserError(f"p-values lie between 0 and 1, not at {p_values[outside][0]:g}.")
+    order = np.argsort(p_values)
+    return order, p_values[order]
+
+
+def _restored(order: NDArray[np.intp], adjusted: Floats) -> Floats:
+    """In the order of the caller, at most 1."""
+    restored = np.empty_like(adjusted)
+    restored[order] = np.minimum(adjusted, 1.0)
+    return restored

@@ -1,0 +1,247 @@
+"""Lower bounds on the ε of (ε, δ)-differential privacy, from what an attack got right.
+
+An (ε, δ)-private training keeps every attack to 1 − FNR ≤ e^ε FPR + δ and 1 − FPR ≤ e^ε FNR + δ (Kairouz, Oh and
+Viswanath 2015), so rates that break them refute the claim. Two ways of counting:
+
+- ``epsilon_from_counts`` and the functions on it take each outcome as an independent trial with the same error rates:
+  Jagielski, Ullman and Oprea 2020 ("Auditing differentially private machine learning"), Nasr et al. 2021 ("Adversary
+  instantiation"). That is exact where each trial trains a target of its own. The samples of one target share its
+  training, and then the bound is an estimate under the assumption that they don't influence each other.
+- ``one_run_epsilon`` needs no such assumption: Steinke, Nasr and Jagielski 2023 ("Privacy auditing with one (1)
+  training run"). It does need each sample's membership to be an own fair coin; a random half is close to that, a given
+  list of members isn't. It is the weaker bound, and the one to claim from a single target.
+
+A bound of 0 doesn't show privacy. A threshold chosen on the samples that are judged would make the bound too high, so
+it comes from others, or the confidence is shared out among thresholds that were fixed beforehand.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from secmi_exp.errors import UserError
+from secmi_exp.evaluation.confusion import Confusion
+from secmi_exp.evaluation.distributions import binomial_cdf, binomial_tail
+from secmi_exp.evaluation.proportions import upper_bound
+from secmi_exp.evaluation.roc import Roc
+from secmi_exp.evaluation.scored import Floats, Scored, sides
+
+
+@dataclass(frozen=True)
+class PrivacyBound:
+    """P(the true ε is below ``epsilon``) ≤ 1 − confidence."""
+
+    epsilon: float
+    """≥ 0."""
+    delta: float
+    confidence: float
+    threshold: float
+    """Where the bound was reached."""
+    candidates: int
+    """Thresholds among which the confidence was shared."""
+    outcome: Confusion
+    """Of the judged samples at this threshold."""
+
+
+def epsilon_from_counts(
+    false_positives: ArrayLike,
+    n_holdout: ArrayLike,
+    false_negatives: ArrayLike,
+    n_member: ArrayLike,
+    *,
+    delta: float = 0.0,
+    confidence: float = 0.95,
+    candidates: int = 1,
+) -> Floats:
+    """ε ≥ max(log((1 − δ − FNR⁺)/FPR⁺), log((1 − δ − FPR⁺)/FNR⁺), 0).
+
+    FPR⁺ and FNR⁺ are one-sided Clopper–Pearson upper bounds, each at 1 − (1 − confidence)/(2 · candidates): together
+    they, and those of all candidates, hold with the confidence named.
+
+    Args:
+        false_positives: hold-outs called members; all counts broadcast.
+        n_holdout: hold-outs.
+        false_negatives: members not called members.
+        n_member: members.
+        delta: in [0, 1).
+        confidence: in (0, 1).
+        candidates: thresholds of which the best is taken (Bonferroni); 1 for a threshold chosen on other samples.
+
+    Raises:
+        UserError: for impossible counts, or a setting out of range.
+
+    >>> float(epsilon_from_counts(0, 1000, 0, 1000).round(2))  # a perfect attack on 1,000 + 1,000
+    5.6
+    >>> float(epsilon_from_counts(50, 100, 50, 100))  # guessing
+    0.0
+    """
+    _check(delta, confidence)
+    if candidates < 1:
+        raise UserError(f"A bound needs at least one threshold, not {candidates}.")
+    one_sided = 1.0 - (1.0 - confidence) / (2.0 * candidates)
+    fpr = upper_bound(false_positives, n_holdout, confidence=one_sided)
+    fnr = upper_bound(false_negatives, n_member, confidence=one_sided)
+    ratio = np.maximum((1.0 - delta - fnr) / fpr, (1.0 - delta - fpr) / fnr)
+    return np.asarray(np.log(np.maximum(ratio, 1.0)))
+
+
+def bound_at(evaluation: Scored, threshold: float, *, delta: float = 0.0, confidence: float = 0.95) -> PrivacyBound:
+    """The bound at a threshold that was chosen without the judged samples.
+
+    Args:
+        evaluation: the judged samples.
+        threshold: "member" where score ≥ it.
+        delta: in [0, 1).
+        confidence: in (0, 1).
+
+    Raises:
+        UserError: for scores that can't be judged, or a setting out of range.
+    """
+    return bound_over(evaluation, np.array([threshold]), delta=delta, confidence=confidence)
+
+
+def bound_calibrated(
+    evaluation: Scored, calibration: Scored, *, delta: float = 0.0, confidence: float = 0.95
+) -> PrivacyBound:
+    """The bound at the threshold that gives the highest bound on other samples.
+
+    Args:
+        evaluation: the judged samples.
+        calibration: samples of the same target, none of them judged.
+        delta: in [0, 1).
+        confidence: in (0, 1).
+
+    Raises:
+        UserError: for scores that can't be judged, or a setting out of range.
+    """
+    roc = Roc.of(calibration.scores, calibration.is_member)
+    members, holdouts = sides(calibration.scores, calibration.is_member)
+    false_positives, true_positives = np.rint(roc.fpr * len(holdouts)), np.rint(roc.tpr * len(members))
+    epsilons = epsilon_from_counts(
+        false_positives,
+        len(holdouts),
+        len(members) - true_positives,
+        len(members),
+        delta=delta,
+        confidence=confidence,
+    )
+    return bound_at(evaluation, float(roc.thresholds[epsilons.argmax()]), delta=delta, confidence=confidence)
+
+
+def bound_over(evaluation: Scored, thresholds: Floats, *, delta: float = 0.0, confidence: float = 0.95) -> PrivacyBound:
+    """The highest bound over thresholds that were fixed without the judged samples, corrected for their number.
+
+    Args:
+        evaluation: the judged samples.
+        thresholds: [c]; ``candidate_thresholds`` of other samples, for one.
+        delta: in [0, 1).
+        confidence: in (0, 1), that all c bounds hold.
+
+    Raises:
+        UserError: for scores that can't be judged, or a setting out of range.
+    """
+    members, holdouts = (np.sort(side) for side in sides(evaluation.scores, evaluation.is_member))
+    epsilons = epsilon_from_counts(
+        len(holdouts) - np.searchsorted(holdouts, thresholds, side="left"),
+        len(holdouts),
+        np.searchsorted(members, thresholds, side="left"),
+        len(members),
+        delta=delta,
+        confidence=confidence,
+        candidates=len(thresholds),
+    )
+    threshold = float(thresholds[epsilons.argmax()])
+    outcome = Confusion.at(evaluation.scores, evaluation.is_member, threshold)
+    return PrivacyBound(float(epsilons.max()), delta, confidence, threshold, len(thresholds), outcome)
+
+
+def candidate_thresholds(calibration: Scored, count: int = 10) -> Floats:
+    """Thresholds where bounds are won: few hold-outs above, or few members below.
+
+    Args:
+        calibration: samples, none of which will be judged.
+        count: at least 2; half of them at false-positive rates spaced evenly on a log scale from 1/hold-outs to ½,
+            half at such false-negative rates.
+
+    Returns:
+        [count].
+
+    Raises:
+        UserError: for scores that can't be judged, or a smaller count.
+    """
+    members, holdouts = sides(calibration.scores, calibration.is_member)
+    if count < 2:
+        raise UserError(f"Candidate thresholds are at least two, not {count}.")
+    strict, lax = (
+        np.geomspace(1.0 / max(2, len(side)), 0.5, number)
+        for side, number in ((holdouts, count - count // 2), (members, count // 2))
+    )
+    return np.concatenate([np.quantile(holdouts, 1.0 - strict), np.quantile(members, lax)])
+
+
+def one_run_p_value(correct: int, guesses: int, samples: int, epsilon: float, *, delta: float = 0.0) -> float:
+    """P(at least so many correct guesses) that an (ε, δ)-private training could allow, at most.
+
+    Steinke et al. 2023, theorem 5.2, with S ~ Binomial(guesses, 1/(1 + e^−ε)), v correct guesses and m samples:
+    P(S ≥ v) + 2 m δ · max over i ≥ 1 of P(v − i ≤ S < v)/i.
+
+    Args:
+        correct: right guesses.
+        guesses: samples guessed to be members or hold-outs; an attack may abstain from the rest.
+        samples: samples whose membership was drawn, guessed or not.
+        epsilon: ≥ 0.
+        delta: in [0, 1).
+
+    Raises:
+        UserError: for impossible counts.
+    """
+    if not 0 <= correct <= guesses <= samples:
+        raise UserError(f"Correct guesses ≤ guesses ≤ samples, not {correct}, {guesses}, {samples}.")
+    if correct == 0:
+        return 1.0
+    right = 1.0 / (1.0 + math.exp(-epsilon))
+    tail = binomial_tail(correct, guesses, right)
+    if delta == 0.0:
+        return tail
+    up_to = binomial_cdf(np.arange(correct), guesses, right)  # P(S ≤ 0), …, P(S ≤ v − 1)
+    within = up_to[-1] - np.append(up_to[-2::-1], 0.0)  # P(v − i ≤ S < v) for i = 1, …, v
+    return min(1.0, tail + 2.0 * samples * delta * float((within / np.arange(1, correct + 1)).max()))
+
+
+def one_run_epsilon(correct: int, guesses: int, samples: int, *, delta: float = 0.0, confidence: float = 0.95) -> float:
+    """The largest ε that so many correct guesses refute: ``one_run_p_value`` ≤ 1 − confidence below it.
+
+    Args:
+        correct: right guesses, at thresholds chosen without the labels of these samples.
+        guesses: samples guessed to be members or hold-outs.
+        samples: samples whose membership was drawn by fair coins.
+        delta: in [0, 1).
+        confidence: in (0, 1).
+
+    Returns:
+        ≥ 0, by bisection to 1e-6.
+
+    Raises:
+        UserError: for impossible counts, or a setting out of range.
+
+    >>> round(one_run_epsilon(900, 1000, 1000), 3)
+    2.021
+    """
+    _check(delta, confidence)
+    if one_run_p_value(correct, guesses, samples, 0.0, delta=delta) > 1.0 - confidence:
+        return 0.0
+    low, high = 0.0, 50.0  # at 50, e^−ε × guesses is below any p-value
+    while high - low > 1e-6:
+        middle = (low + high) / 2.0
+        refuted = one_run_p_value(correct, guesses, samples, middle, delta=delta) <= 1.0 - confidence
+        low, high = (middle, high) if refuted else (low, middle)
+    return low
+
+
+def _check(delta: float, confidence: float) -> None:
+    if not 0.0 <= delta < 1.0:
+        raise UserError(f"δ lies between 0 and 1, not at {delta:g}.")
+    if not 0.0 < confidence < 1.0:
+        raise UserError(f"A confidence lies between 0 and 1, not {confidence:g}.")
