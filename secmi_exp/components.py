@@ -2,14 +2,14 @@
 
 import re
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic.dataclasses
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import ConfigDict, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 
 from secmi_exp.attacks.attack import Attack
 from secmi_exp.data.dataset import Dataset
@@ -60,6 +60,9 @@ class Evaluation:
     """How scores are judged."""
 
     bootstrap_rounds: PositiveInt
+    low_fprs: list[Annotated[float, Field(gt=0, lt=1)]]
+    delta: Annotated[float, Field(ge=0, lt=1)]
+    blind: bool
 
 
 @pydantic.dataclasses.dataclass(frozen=True)

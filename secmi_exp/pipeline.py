@@ -20,14 +20,16 @@ from secmi_exp.attacks.attack import Attack
 from secmi_exp.attacks.measured import Measured
 from secmi_exp.attacks.scorer import LearnedScorer, Scorer, Scores
 from secmi_exp.components import Components, General
-from secmi_exp.data.images import Images, ImageSet
+from secmi_exp.data.images import ImageSet
 from secmi_exp.data.split import Part, Split, split_facts
-from secmi_exp.errors import UserError
 from secmi_exp.evaluation.judge import Judgement, Scored, judge
+from secmi_exp.evaluation.privacy_bound import PrivacyBound, bound_calibrated
 from secmi_exp.evaluation.roc import Roc
 from secmi_exp.reporting import figures
+from secmi_exp.reporting.exposed import collection_facts, exposure_columns
 from secmi_exp.reporting.results import Outcome, print_table, write_results, write_scores
 from secmi_exp.reporting.tracking import RunIdentity, Tracker
+from secmi_exp.split_check import check_split, refuse_drawn_membership, refuse_other_membership
 from secmi_exp.store import Json, Key, Store
 from secmi_exp.targets.interface import PreparedTarget
 
@@ -62,6 +64,8 @@ class Attacked:
     judgements: dict[str, Judgement]
     evaluated: dict[str, Scored]
     """Scorer → what it was judged on."""
+    bounds: dict[str, PrivacyBound]
+    """Scorer → the ε that its decisions refute."""
 
 
 def run(config: DictConfig, folder: Path) -> Path:
@@ -95,6 +99,10 @@ def run(config: DictConfig, folder: Path) -> Path:
             target = parts.target.prepare(members, store, parts.runtime, tracker.lightning)
         refuse_drawn_membership(split, target, members)
         attacked = attack_target(current, parts.attack, target) if parts.attack else None
+        if attacked and parts.general.evaluation.blind:
+            with timed(seconds, "split_check"):
+                attacked_images = images.select(split.attacked)
+                facts["blind"] = check_split(attacked_images, split.is_member, parts.general.seed, store)
         outcome = report(current, target, attacked)
         failed = False
     finally:
@@ -105,13 +113,15 @@ def run(config: DictConfig, folder: Path) -> Path:
 
 def attack_target(run: Run, attack: Attack, target: PreparedTarget) -> Attacked:
     """Signal, scores, evaluation."""
+    images = run.images.select(run.split.attacked)
+    refuse_other_membership(attack, images, run.split)
     with timed(run.seconds, "signal"):
-        measured = attack.measure(target, run.images.select(run.split.attacked), run.store, run.parts.runtime)
+        measured = attack.measure(target, images, run.store, run.parts.runtime)
     with timed(run.seconds, "scores"):
         scores = score(run, attack, measured)
     with timed(run.seconds, "evaluation"):
-        judgements, evaluated = evaluate(run, attack, scores)
-    return Attacked(attack, measured, scores, judgements, evaluated)
+        judgements, evaluated, bounds = evaluate(run, attack, scores)
+    return Attacked(attack, measured, scores, judgements, evaluated, bounds)
 
 
 def report(run: Run, target: PreparedTarget, attacked: Attacked | None) -> Outcome:
@@ -133,10 +143,11 @@ def report(run: Run, target: PreparedTarget, attacked: Attacked | None) -> Outco
                 "part": run.split.part.tolist(),
                 **attacked.measured.numbers,
                 **{f"score_{name}": values for name, values in attacked.scores.items()},
+                **exposure_columns(run.split, attacked.scores[attacked.attack.name]),
             },
         )
         run.tracker.log_attack(attacked.judgements, attacked.evaluated)
-    outcome = Outcome(header, attacked.judgements if attacked else {})
+    outcome = Outcome(header, attacked.judgements if attacked else {}, attacked.bounds if attacked else {})
     write_results(run.folder, outcome)
     run.tracker.log_figures(pictures)
     return outcome
@@ -161,22 +172,9 @@ def describe(run: Run, target: PreparedTarget, attacked: Attacked | None) -> dic
             "queries_per_sample": measured.queries_per_sample,
             "queries_spent": measured.queries_spent,
             **measured.facts,
+            "collection": collection_facts(attacked.evaluated[attacked.attack.name]),
         }
     return header
-
-
-def refuse_drawn_membership(split: Split, target: PreparedTarget, members: Images) -> None:
-    """Refuse to attack a target with a membership that was drawn at random after its training.
-
-    Raises:
-        UserError: saying how to state the membership.
-    """
-    if split.drawn and target.trained_on != members.digest:
-        raise UserError(
-            "The target was trained elsewhere, and not on the members that this split has drawn at random: state which "
-            "images it saw, by dataset=image_folder with dataset.members and dataset.holdout, or by split=indices "
-            "split.path=… (a run's split.npz, or a split file of the authors')."
-        )
 
 
 @contextmanager
@@ -232,18 +230,27 @@ def score(run: Run, attack: Attack, measured: Measured) -> dict[str, Scores]:
     return scores
 
 
-def evaluate(run: Run, attack: Attack, scores: dict[str, Scores]) -> tuple[dict[str, Judgement], dict[str, Scored]]:
+def evaluate(
+    run: Run, attack: Attack, scores: dict[str, Scores]
+) -> tuple[dict[str, Judgement], dict[str, Scored], dict[str, PrivacyBound]]:
     """Judge each scorer on the evaluation part; a threshold is calibrated where nothing was fitted."""
-    split, rounds = run.split, run.parts.general.evaluation.bootstrap_rounds
+    split, settings = run.split, run.parts.general.evaluation
     judged = split.of_part(Part.EVALUATION)
-    judgements, evaluated = {}, {}
+    judgements, evaluated, bounds = {}, {}, {}
     for name, values in scores.items():
         learned = isinstance(attack.scorers[name], LearnedScorer)
         free = split.of_part(Part.CALIBRATION) if learned else split.of_part(Part.FIT, Part.CALIBRATION)
         evaluated[name] = Scored(values[judged], split.is_member[judged])
         calibration = Scored(values[free], split.is_member[free])
-        judgements[name] = judge(evaluated[name], calibration, rounds=rounds, seed=run.parts.general.seed)
-    return judgements, evaluated
+        judgements[name] = judge(
+            evaluated[name],
+            calibration,
+            rounds=settings.bootstrap_rounds,
+            seed=run.parts.general.seed,
+            low_fprs=settings.low_fprs,
+        )
+        bounds[name] = bound_calibrated(evaluated[name], calibration, delta=settings.delta)
+    return judgements, evaluated, bounds
 
 
 def draw(run: Run, attacked: Attacked) -> list[Path]:
@@ -251,11 +258,14 @@ def draw(run: Run, attacked: Attacked) -> list[Path]:
     subject = f"{run.parts.target.name}, {run.parts.dataset.name}"
     attack, split = attacked.attack, run.split
     judged = split.of_part(Part.EVALUATION)
-    paths = [run.folder / f"{name}.png" for name in ("roc", "roc_log", "scores")]
+    paths = [run.folder / f"{name}.png" for name in ("roc", "roc_log", "scores", "exposed")]
     figures.draw_roc(paths[0], attacked.judgements, subject, logarithmic=False)
     figures.draw_roc(paths[1], attacked.judgements, subject, logarithmic=True)
     leading = attack.name
     figures.draw_scores(paths[2], leading, attacked.evaluated[leading], attacked.judgements[leading], subject)
+    rows, percentile = figures.extremes(attacked.scores[leading], judged, split.is_member)
+    images = run.images.select(split.attacked[rows])[slice(None)]
+    figures.draw_exposed(paths[3], images, percentile, split.is_member[rows], f"{leading}: {subject}")
     if signals := attacked.measured.trajectory:
         t_sec = int(str(attacked.measured.facts["t_sec"]))
         paths += [run.folder / "t_errors.png", run.folder / "relative_t_error.png"]

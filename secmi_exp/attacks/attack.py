@@ -3,6 +3,8 @@
 from abc import ABC, abstractmethod
 from dataclasses import field
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ConfigDict, InstanceOf
 from pydantic.dataclasses import dataclass
 
@@ -45,6 +47,10 @@ class Attack(ABC):
         Raises:
             UserError: for targets that the attack can't be made on.
         """
+
+    def stated_membership(self, images: Images) -> NDArray[np.bool_] | None:
+        """What the attack's own file says of the images' membership, [n]; None where there is no such file."""
+        return None
 
     @property
     def reads(self) -> set[str]:

@@ -22,25 +22,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Loss(AskingAttack):
-    """Its value is ``loss``; members have less."""
+    """Its value is ``loss``, the mean over timesteps; members have less. Where there are several, ``loss_T`` too."""
 
     version: ClassVar[int] = 1
 
-    t: NonNegativeInt
+    t: NonNegativeInt | list[NonNegativeInt]
     noises: PositiveInt
 
     @property
     def asked_timesteps(self) -> dict[str, int]:
-        """One."""
-        return {"t": self.t}
+        """The last."""
+        return {"t": max(self._timesteps)}
+
+    @property
+    def _timesteps(self) -> list[int]:
+        return self.t if isinstance(self.t, list) else [self.t]
 
     def columns(self, predictor: NoisePredictor) -> list[str]:
-        """One."""
-        return ["loss"]
+        """The mean, and the parts that it has."""
+        return ["loss", *([f"loss_{t}" for t in self._timesteps] if len(self._timesteps) > 1 else [])]
 
     def values(self, question: Question) -> Tensor:
-        """Mean over the noises of ‖ε_θ(√ᾱ_t x_0 + √(1−ᾱ_t) ε, t) − ε‖² / d. [B, 1]."""
-        total = question.loss(self.t, 0)
-        for j in range(1, self.noises):
-            total = total + question.loss(self.t, j)
-        return total[:, None] / self.noises
+        """Mean over the noises of ‖ε_θ(√ᾱ_t x_0 + √(1−ᾱ_t) ε, t) − ε‖² / d. [B, F]."""
+        import torch
+
+        parts = torch.stack(
+            [torch.stack([question.loss(t, j) for j in range(self.noises)]).mean(dim=0) for t in self._timesteps], dim=1
+        )
+        mean = parts.mean(dim=1, keepdim=True)
+        return torch.cat([mean, parts], dim=1) if parts.shape[1] > 1 else mean

@@ -34,6 +34,8 @@ class Images:
     """Which of them these are, [n]."""
     captions: Sequence[str | None] | None = None
     """Of the whole set, as `ImageSet` has them; they decide no pixel, so `digest` leaves them out. [N]"""
+    ids: Sequence[str] | None = None
+    """Of the whole set, as `ImageSet` has them. [N]"""
 
     @classmethod
     def of(cls, pixels: Pixels) -> Images:
@@ -48,6 +50,11 @@ class Images:
         """(C, H, W) of one image."""
         channels, height, width = self.pixels.shape[1:]
         return channels, height, width
+
+    @property
+    def names(self) -> list[str]:
+        """The ids of these rows, [n]; their numbers where the images have none."""
+        return [str(row) if self.ids is None else self.ids[row] for row in self.rows]
 
     @property
     def texts(self) -> list[str | None]:
@@ -66,7 +73,7 @@ class Images:
     def __reduce__(self) -> tuple[Callable[..., Images], tuple[Pixels | Path, Pixels, Rows]]:
         """Pickled, a memory map is the path of its file, which other processes of the job can open.
 
-        The captions stay behind: who unpickles the images queries a model with what was made of their captions.
+        Captions and ids stay behind: who unpickles the images queries a model with what was made of their captions.
         """
         pixels = self.pixels
         where = Path(pixels.filename) if isinstance(pixels, np.memmap) and pixels.filename else pixels
@@ -121,7 +128,7 @@ class ImageSet:
 
     def select(self, rows: Rows) -> Images:
         """These rows."""
-        return Images(self.pixels, self.digests, rows, self.captions)
+        return Images(self.pixels, self.digests, rows, self.captions, self.ids)
 
 
 def pixel_digests(pixels: Pixels) -> Pixels:

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from secmi_exp.attacks.signal import Signals
+from secmi_exp.evaluation.exposure import percentiles
 from secmi_exp.evaluation.judge import Judgement, Scored
 
 Floats = NDArray[np.float64]
@@ -117,3 +118,53 @@ def draw_relative_t_errors(path: Path, timesteps: list[int], ratios: Floats, t_s
         axes.plot(timesteps, ratio, color=HOLDOUT, marker="o", markersize=4)
         axes.axvline(t_sec, color=NEUTRAL, linestyle="--", linewidth=1, label=f"t_sec = {t_sec}")
         axes.legend(fontsize="small", frameon=False)
+
+
+SHOWN = 8
+"""Images of each kind in the sheet of the most and the least exposed."""
+
+
+def extremes(
+    scores: Floats, judged: NDArray[np.bool_], is_member: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], Floats]:
+    """The rows with the highest and the lowest scores of the judged ones, and their percentiles among hold-outs.
+
+    Returns:
+        Rows, highest first, and percentiles, both [at most 2 · SHOWN].
+    """
+    rows = np.flatnonzero(judged)
+    rows = rows[np.argsort(-scores[rows], kind="stable")]
+    count = min(SHOWN, len(rows) // 2)
+    shown = np.concatenate([rows[:count], rows[len(rows) - count :]])
+    return shown, percentiles(scores[shown], scores[judged & ~is_member])
+
+
+def draw_exposed(
+    path: Path, images: NDArray[np.uint8], percentile: Floats, is_member: NDArray[np.bool_], subject: str
+) -> None:
+    """The images with the highest scores, and those with the lowest; frames tell who is a member.
+
+    Args:
+        path: of the figure.
+        images: [2k, C, H, W], the most exposed k first.
+        percentile: of each among the hold-outs' scores, [2k].
+        is_member: [2k].
+        subject: what was attacked, and how.
+    """
+    columns = max(1, len(images) // 2)
+    figure, grid = plt.subplots(2, columns, figsize=(1.2 * columns + 0.6, 3.6), layout="constrained", squeeze=False)
+    figure.suptitle(f"Most (above) and least (below) exposed: {subject}", fontsize=10)
+    for axes, image, rank, member in zip(grid.ravel(), images, percentile, is_member, strict=False):
+        pixels = image.transpose(1, 2, 0) if len(image) == 3 else image[0]
+        axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+        colour = MEMBER if member else HOLDOUT
+        axes.set_title("member" if member else "hold-out", fontsize=8, color=colour)
+        axes.set_xlabel(f"above {rank:.0f}%", fontsize=8)
+        axes.set(xticks=[], yticks=[])
+        for spine in axes.spines.values():
+            spine.set(color=colour, linewidth=2)
+    for axes in grid.ravel()[len(images) :]:
+        axes.axis("off")
+    figure.supxlabel("share of hold-outs that score less", fontsize=8)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)

@@ -5,7 +5,7 @@ import math
 import platform
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from rich.table import Table
 
 from secmi_exp import __version__
 from secmi_exp.evaluation.judge import Judgement
+from secmi_exp.evaluation.privacy_bound import PrivacyBound
 from secmi_exp.store import Json, write_json
 
 SCHEMA = 1
@@ -42,6 +43,8 @@ class Outcome:
     """The fields of results.json that hold with and without an attack."""
     judgements: Mapping[str, Judgement]
     """Scorer → judgement, the attack's own first; empty without an attack."""
+    bounds: Mapping[str, PrivacyBound]
+    """Scorer → the ε that its decisions refute."""
 
 
 def versions() -> dict[str, Json]:
@@ -67,22 +70,27 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _judged(judged: Judgement) -> dict[str, Json]:
+def _judged(judged: Judgement, bound: PrivacyBound) -> dict[str, Json]:
     return {
         "metrics": dict(judged.metrics),
         "ci95": {name: list(interval) if interval else None for name, interval in judged.ci95.items()},
         "threshold": {name: _finite(value) for name, value in judged.thresholds.items()},
         "unresolved": dict(judged.unresolved),
-    }
+        "operating_points": {name: asdict(point) for name, point in judged.operating_points.items()},
+        "epsilon_lower_bound": {
+            "epsilon": bound.epsilon, "delta": bound.delta, "confidence": bound.confidence,
+            "threshold": _finite(bound.threshold),
+        },
+    }  # fmt: skip
 
 
 def write_results(folder: Path, outcome: Outcome) -> None:
     """Write results.json: the attack's own scorer at the top level, further ones below ``others``."""
     content: dict[str, Json] = {"schema": SCHEMA, **outcome.header}
     if outcome.judgements:
-        (_, leading), *others = outcome.judgements.items()
-        content |= _judged(leading)
-        content["others"] = {name: _judged(judged) for name, judged in others}
+        leading, *others = outcome.judgements
+        content |= _judged(outcome.judgements[leading], outcome.bounds[leading])
+        content["others"] = {name: _judged(outcome.judgements[name], outcome.bounds[name]) for name in others}
     content["versions"] = versions()
     write_json(folder / "results.json", content)
 
@@ -110,6 +118,13 @@ def print_table(outcome: Outcome, console: Console) -> None:
     console.print(table)
     for reason in dict.fromkeys(leading.unresolved.values()):
         console.print(f"Not resolved: {reason}.", highlight=False)
+    blind = dict(head["split"]).get("blind") if isinstance(head["split"], Mapping) else None
+    if isinstance(blind, Mapping) and blind["split_at_fault"]:
+        console.print(
+            f"[bold]The split is at fault:[/bold] a classifier that never sees the target has AUC {blind['auc']:.3f} "
+            "on these images, so that the figures above are no measure of a leak.",
+            highlight=False,
+        )
 
 
 def _cell(judged: Judgement, metric: str) -> str:

@@ -1,0 +1,54 @@
+"""CDI: the values of several attacks together, and one answer for a whole collection.
+
+Source: Dubiński et al., "CDI: Copyrighted Data Identification in Diffusion Models" (CVPR 2025): a logistic regression
+on the values of known attacks scores images, and Welch's t-test compares the scores of a collection with those of
+images that are certainly no members. Its features by gradient masking and by noise optimisation are not among ours.
+"""
+
+import logging
+from typing import Annotated
+
+import numpy as np
+from pydantic import ConfigDict, Field, InstanceOf
+from pydantic.dataclasses import dataclass
+
+from secmi_exp.attacks.attack import Attack
+from secmi_exp.attacks.measured import Measured
+from secmi_exp.data.images import Images
+from secmi_exp.runtime import Runtime
+from secmi_exp.store import Key, Store
+from secmi_exp.targets.interface import PreparedTarget
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+"""Of the features; raised when the same parts would give others."""
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class CDI(Attack):
+    """Its values are those of its parts, ``PART/VALUE`` [n], and all of them as ``features`` [n, F]."""
+
+    parts: Annotated[dict[str, InstanceOf[Attack]], Field(min_length=1)]
+
+    def check(self, target_timesteps: int) -> None:
+        """See `Attack.check`."""
+        for part in self.parts.values():
+            part.check(target_timesteps)
+        Attack.check(self, target_timesteps)
+
+    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
+        """Each part by itself; what a part has measured before, it finds in the store."""
+        measured = {name: part.measure(target, images, store, runtime) for name, part in self.parts.items()}
+        values = {
+            f"{name}/{value}": numbers for name, part in measured.items() for value, numbers in part.numbers.items()
+        }
+        return Measured(
+            {**values, "features": np.stack(list(values.values()), axis=1).astype(np.float64)},
+            queries_per_sample=sum(part.queries_per_sample for part in measured.values()),
+            queries_spent=sum(part.queries_spent for part in measured.values()),
+            digest=Key("cdi", VERSION, {}, {name: part.digest for name, part in measured.items()}).digest,
+            facts={  # of the target's inputs, which all parts share
+                name: fact for part in measured.values() for name, fact in part.facts.items() if name == "prompts"
+            },
+        )

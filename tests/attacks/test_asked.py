@@ -1,0 +1,227 @@
+"""Attacks that ask the target a few questions: each value is its published formula, with the sign that it has there."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from torch import Tensor, nn
+
+from secmi_exp.attacks.attack import Attack
+from secmi_exp.attacks.measured import Measured
+from secmi_exp.attacks.pia import normalized
+from secmi_exp.components import component
+from secmi_exp.data.images import Images, to_model_range
+from secmi_exp.errors import UserError
+from secmi_exp.store import Store
+from secmi_exp.targets.interface import Inputs, PreparedTarget
+from secmi_exp.targets.noise_predictor import Condition, NoisePredictor
+from tests.conftest import CONF
+from tests.targets.preparing import cpu
+
+T, N, SIDE = 300, 7, 8
+IMAGES = Images.of(np.random.default_rng(0).integers(0, 256, (N, 1, SIDE, SIDE), dtype=np.uint8))
+X_0 = to_model_range(torch.from_numpy(IMAGES[:])).double()
+ALPHAS = torch.linspace(0.999, 0.05, T, dtype=torch.float64).tolist()
+
+
+class Network(nn.Module):
+    """Two convolutions with something of t between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.first, self.second = nn.Conv2d(1, 3, 3, padding=1), nn.Conv2d(3, 1, 3, padding=1)
+
+    def forward(self, x: Tensor, t: int) -> Tensor:
+        output: Tensor = self.second(torch.tanh(self.first(x) + math.sin(t)))
+        return output
+
+
+class Small(NoisePredictor):
+    """The network as a target."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Network()
+        self.alphas_cumprod = ALPHAS
+
+    @property
+    def network(self) -> nn.Module:
+        return self.inner
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        return to_model_range(inputs).to(torch.promote_types(self.inner.first.weight.dtype, torch.float32))
+
+    def _predict_noise(self, x_t: Tensor, t: int, condition: Condition) -> Tensor:
+        output: Tensor = self.inner(x_t.to(self.inner.first.weight.dtype), t)
+        return output.to(x_t.dtype)
+
+
+TARGET = PreparedTarget(Path(), "small", Small)
+EPS = Network().double()
+
+
+def attack(*overrides: str) -> Attack:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        made: Attack = component(compose("config", ["seed=3", *overrides]), "attack")
+    return made
+
+
+def measured(root: Path, *overrides: str, precision: str = "64", size: int = 3, images: Images = IMAGES) -> Measured:
+    runtime = cpu(query_precision=precision, query_batch_size=size)
+    return attack(*overrides).measure(TARGET, images, Store(root), runtime)
+
+
+def noise(j: int) -> Tensor:
+    return torch.from_numpy(np.random.default_rng([3, j]).standard_normal((1, SIDE, SIDE), dtype=np.float32)).double()
+
+
+def noised(x_0: Tensor, eps: Tensor, t: int) -> Tensor:
+    return ALPHAS[t] ** 0.5 * x_0 + (1 - ALPHAS[t]) ** 0.5 * eps
+
+
+def loss(x_0: Tensor, t: int, j: int) -> Tensor:
+    return ((EPS(noised(x_0, noise(j), t), t) - noise(j)) ** 2).mean(dim=(1, 2, 3))
+
+
+def l4(x: Tensor) -> Tensor:
+    return (x.abs() ** 4).sum(dim=(1, 2, 3)) ** 0.25
+
+
+def expected(name: str) -> Tensor:
+    match name:
+        case "loss":
+            return (loss(X_0, 100, 0) + loss(X_0, 100, 1) + loss(X_0, 100, 2)) / 3
+        case "pia" | "pian":
+            eps = EPS(X_0, 0)
+            if name == "pian":
+                eps = eps / eps.abs().mean(dim=(1, 2, 3), keepdim=True) * (2 / math.pi) ** 0.5
+            return l4(EPS(noised(X_0, eps, 200), 200) - eps)
+        case "sima":
+            return l4(EPS(X_0, 100))
+        case "sima_mc":
+            return (l4(EPS(noised(X_0, noise(0), 100), 100)) + l4(EPS(noised(X_0, noise(1), 100), 100))) / 2
+    raise AssertionError(name)
+
+
+ASKED: dict[str, tuple[list[str], str, int]] = {
+    "loss": (["+attack=loss", "attack.t=100", "attack.noises=3"], "loss", 3),
+    "pia": (["+attack=pia"], "proximal_error", 2),
+    "pian": (["+attack=pian"], "proximal_error", 2),
+    "sima": (["+attack=sima", "attack.t=100"], "prediction_norm", 1),
+    "sima_mc": (["+attack=sima", "attack.t=100", "attack.noises=2"], "prediction_norm", 2),
+}
+"""Case → overrides, the value, and the queries an image."""
+
+
+@pytest.mark.parametrize("case", ASKED)
+@torch.no_grad()
+def test_the_value_is_the_published_formula(tmp_path: Path, case: str) -> None:
+    overrides, value, queries = ASKED[case]
+    found = measured(tmp_path, *overrides)
+    np.testing.assert_allclose(found.numbers[value], expected(case).numpy(), rtol=1e-6)
+    assert found.queries_per_sample == queries
+    assert found.queries_spent == queries * N
+    (scorer,) = attack(*overrides).scorers.values()
+    np.testing.assert_array_equal(scorer.score(found), -found.numbers[value])  # type: ignore[union-attr]
+
+
+@torch.no_grad()
+def test_pfami_is_the_relative_growth_of_the_loss_under_a_crop(tmp_path: Path) -> None:
+    found = measured(tmp_path, "+attack=pfami", "attack.timesteps=[0,50]", "attack.crop=0.75")
+    cropped = torch.nn.functional.interpolate(
+        X_0[:, :, 1:7, 1:7], (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False
+    )
+    growth = [(loss(cropped, t, j) - loss(X_0, t, j)) / loss(X_0, t, j) for j, t in enumerate((0, 50))]
+    np.testing.assert_allclose(found.numbers["fluctuation"], (sum(growth) / 2).numpy(), rtol=1e-6)  # type: ignore[union-attr]
+    assert found.queries_per_sample == 4
+    (scorer,) = attack("+attack=pfami").scorers.values()
+    assert np.array_equal(scorer.score(found), found.numbers["fluctuation"])  # type: ignore[union-attr]
+
+
+def test_gsa_is_the_gradients_norm_in_each_parameter(tmp_path: Path) -> None:
+    found = measured(tmp_path, "+attack=gsa", "attack.timesteps=3")
+    parameters = list(EPS.parameters())
+    for row in range(N):
+        mean = sum(loss(X_0[row : row + 1], j * (T // 3), j) for j in range(3)) / 3
+        norms = [each.norm().item() for each in torch.autograd.grad(mean, parameters)]  # type: ignore[arg-type]
+        np.testing.assert_allclose(found.values["features"][row], norms, rtol=1e-6)
+    assert found.queries_per_sample == 3
+    assert list(found.numbers) == [name for name, _ in EPS.named_parameters()]
+
+
+def test_losses_at_several_timesteps_are_kept_one_by_one(tmp_path: Path) -> None:
+    found = measured(tmp_path, "+attack=loss", "attack.t=[10,20]", "attack.noises=2")
+    assert list(found.numbers) == ["loss", "loss_10", "loss_20"]
+    np.testing.assert_allclose(found.numbers["loss"], (found.numbers["loss_10"] + found.numbers["loss_20"]) / 2)
+    single = measured(tmp_path, "+attack=loss", "attack.t=20", "attack.noises=2")
+    np.testing.assert_allclose(single.numbers["loss"], found.numbers["loss_20"])
+
+
+@pytest.mark.parametrize("case", ["loss", "sima_mc"])
+def test_an_images_value_depends_on_no_other_image_and_no_batch(tmp_path: Path, case: str) -> None:
+    overrides, value, _ = ASKED[case]
+    whole = measured(tmp_path / "whole", *overrides, size=7)
+    some = measured(
+        tmp_path / "some", *overrides, size=2, images=Images(IMAGES.pixels, IMAGES.digests, np.array([5, 2]))
+    )
+    np.testing.assert_allclose(some.numbers[value], whole.numbers[value][[5, 2]], rtol=1e-9)
+
+
+def test_what_was_asked_is_not_asked_again(tmp_path: Path) -> None:
+    first = measured(tmp_path, "+attack=loss")
+    again = measured(tmp_path, "+attack=loss", size=5)
+    assert (first.queries_spent, again.queries_spent) == (5 * N, 0)
+    assert np.array_equal(first.numbers["loss"], again.numbers["loss"])
+    assert measured(tmp_path, "+attack=loss", "attack.noises=1").queries_spent == N
+    assert measured(tmp_path, "+attack=loss", precision="32").queries_spent == 5 * N
+
+
+def test_timesteps_beyond_the_targets_are_refused() -> None:
+    for overrides, name in (
+        (["+attack=loss", "attack.t=300"], "t"),
+        (["+attack=loss", "attack.t=[0,300]"], "t"),
+        (["+attack=pfami"], "timesteps"),
+    ):
+        with pytest.raises(UserError, match=rf"attack\.{name}=\d+ exceeds the last timestep .* at most 299"):
+            attack(*overrides).check(T)
+
+
+def test_crops_of_latents_are_refused(tmp_path: Path) -> None:
+    class Encoded:
+        digest = "latents"
+
+        def arrays(self) -> Any: ...
+
+        def facts(self) -> dict[str, Any]:
+            return {}
+
+    def inputs(*given: object) -> Inputs:
+        return Encoded()
+
+    latent = PreparedTarget(Path(), "small", Small, inputs=inputs)
+    with pytest.raises(UserError, match="is for targets in pixel space"):
+        attack("+attack=pfami").measure(latent, IMAGES, Store(tmp_path), cpu())
+
+
+def test_normalised_noise_has_the_mean_size_of_normal_noise() -> None:
+    eps = normalized(
+        torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 5).reshape(4, 1, 1, 1)
+    )
+    torch.testing.assert_close(eps.abs().mean(dim=(1, 2, 3)), torch.full((4,), math.sqrt(2 / math.pi)))
+
+
+def test_cdi_has_the_values_of_all_its_parts_and_their_queries(tmp_path: Path) -> None:
+    overrides = ["+attack=cdi", "attack.parts.losses.t=[0,100]"]
+    found = measured(tmp_path, *overrides)
+    assert found.queries_per_sample == 4 + 5 + 2 + 2 + 2 + 1  # the stored ones too
+    assert {"secmi/t_error", "loss/loss", "losses/loss_100", "pia/proximal_error"} < set(found.numbers)
+    assert found.values["features"].shape == (N, len(found.numbers))
+    assert measured(tmp_path, *overrides).queries_spent == 0
+    alone = measured(tmp_path, "+attack=pia")
+    assert alone.queries_spent == 0  # as the part has asked already
+    np.testing.assert_array_equal(alone.numbers["proximal_error"], found.numbers["pia/proximal_error"])

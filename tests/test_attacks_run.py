@@ -1,0 +1,121 @@
+"""Runs of every attack: what they leave, that labels decide nothing but the evaluation, and scores from elsewhere."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from secmi_exp.data.images import ImageSet
+from secmi_exp.data.split import Halves, Split
+from secmi_exp.errors import UserError
+from secmi_exp.evaluation.delong import auc_interval
+from tests.conftest import CONF, run_here
+
+ATTACKS = sorted(path.stem for path in (CONF / "attack").glob("*.yaml") if path.stem != "scores")
+FAST = {
+    "nn": ["attack.scorers.nn.min_steps=10"],
+    "gsa": ["attack.timesteps=2"],
+    "pfami": ["attack.timesteps=[0,100]"],
+}
+GENERATED = {"gan_leaks", "monte_carlo_set", "over_representation", "logan", "tvd"}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One store for all, so that the target is trained once."""
+    return tmp_path_factory.mktemp("attacks")
+
+
+def ran(root: Path, name: str, *overrides: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    few = ["attack.samples=32", "attack.steps=4"] if name in GENERATED else []
+    folder = run_here(root, f"+attack={name}", "target.max_steps=3", *FAST.get(name, []), *few, *overrides)
+    table = pq.read_table(folder / "scores.parquet")
+    rows = {column: table[column].to_numpy(zero_copy_only=False) for column in table.column_names}
+    return json.loads((folder / "results.json").read_text()) | {"folder": str(folder)}, rows
+
+
+@pytest.fixture
+def permuted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels that have nothing to do with who was trained on."""
+    split = Halves.split
+
+    def shuffled(self: Halves, images: ImageSet) -> Split:
+        made = split(self, images)
+        random, is_member = np.random.default_rng(1), made.is_member.copy()
+        for part in set(made.part.tolist()):
+            is_member[made.part == part] = random.permutation(is_member[made.part == part])
+        return replace(made, is_member=is_member)
+
+    monkeypatch.setattr(Halves, "split", shuffled)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_every_attack_leaves_the_same_things(root: Path, name: str) -> None:
+    results, rows = ran(root, name)
+    assert results["attack"] == name
+    assert results["queries_per_sample"] >= 0
+    assert {"auc", "asr", "tpr_at_1pct_fpr", "precision_calibrated"} <= set(results["metrics"])
+    assert results["epsilon_lower_bound"]["epsilon"] >= 0
+    assert 0 <= results["collection"]["p_mann_whitney"] <= 1
+    assert results["split"]["blind"]["split_at_fault"] is False
+    files = {path.name for path in Path(results["folder"]).iterdir()}
+    assert {"roc.png", "roc_log.png", "scores.png", "exposed.png"} <= files
+    assert ("t_errors.png" in files) == ("trajectory" in results)
+    judged = rows["part"] == "evaluation"
+    members = judged & rows["is_member"]
+    assert np.isfinite(rows["percentile"][judged]).all()
+    assert np.isnan(rows["p_value"][~judged]).all()
+    assert (rows["q_value"][members] >= rows["p_value"][members] - 1e-12).all()
+    assert np.isnan(rows["q_value"][~members]).all()
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.usefixtures("permuted")
+def test_permuted_labels_leave_chance_and_ask_the_target_nothing_new(root: Path, name: str) -> None:
+    results, rows = ran(root, name)
+    if name != "cdi":  # which may be the first to ask for one of its parts
+        assert results["queries_spent"] == 0
+    judged = rows["part"] == "evaluation"
+    low, high = auc_interval(rows[f"score_{name}"][judged], rows["is_member"][judged], confidence=0.999)
+    assert low < 0.5 < high
+
+
+def test_scores_from_elsewhere_are_judged_like_our_own(root: Path, tmp_path: Path) -> None:
+    ours, rows = ran(root, "stat")
+    order = np.random.default_rng(0).permutation(len(rows["id"]))
+    columns = {"id": rows["id"][order], "score": rows["t_error"][order], "is_member": rows["is_member"][order]}
+    pa.csv.write_csv(pa.table(columns), tmp_path / "scores.csv")
+    given = [f"attack.path={tmp_path}/scores.csv", "attack.scorers.scores.members_have=less"]
+    theirs, judged = ran(root, "scores", *given)
+    for metric, value in ours["metrics"].items():
+        assert theirs["metrics"][metric] == (None if value is None else pytest.approx(value, abs=1e-6))
+    assert theirs["queries_per_sample"] == 0
+    np.testing.assert_allclose(judged["score_scores"], rows["score_stat"], rtol=1e-6)
+    pq.write_table(pa.table(columns), tmp_path / "scores.parquet")
+    again, _ = ran(root, "scores", f"attack.path={tmp_path}/scores.parquet", given[1])
+    assert again["metrics"] == theirs["metrics"]
+
+
+def test_scores_that_do_not_fit_the_split_are_refused(root: Path, tmp_path: Path) -> None:
+    _, rows = ran(root, "stat")
+    columns = {"id": rows["id"], "score": rows["t_error"], "is_member": ~rows["is_member"]}
+
+    def refused(message: str, *overrides: str, **changes: Any) -> None:
+        kept = {name: values for name, values in (columns | changes).items() if values is not None}
+        pa.csv.write_csv(pa.table(kept), tmp_path / "scores.csv")
+        with pytest.raises(UserError, match=message):
+            ran(root, "scores", f"attack.path={tmp_path}/scores.csv", *overrides)
+
+    refused("disagree on 128 of 128 images, the first of them digits/")
+    refused("has no score of 128 of the 128 attacked images", id=np.array([f"x{i}" for i in range(128)]))
+    refused("has 1 ids more than once", id=np.array([rows["id"][1], *rows["id"][1:]]))
+    refused("none named loss: set attack.id_column", "attack.score_column=loss", is_member=None)
+    refused("holds more than numbers", score=np.array(["much"] * 128), is_member=None)
+    with pytest.raises(UserError, match="can't be read"):
+        ran(root, "scores", f"attack.path={tmp_path}/nowhere.csv")
