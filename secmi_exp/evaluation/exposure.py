@@ -5,37 +5,14 @@ the ones in question. Where they were not (another camera, a later date), small 
 membership: see Das, Zhang and Tramèr 2024, "Blind baselines beat membership inference attacks for foundation models".
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from secmi_exp.errors import UserError
-from secmi_exp.evaluation.delong import auc_interval, placements
-from secmi_exp.evaluation.multiple_testing import benjamini_hochberg
-from secmi_exp.evaluation.scored import Floats, Interval
+from secmi_exp.evaluation.scored import Floats
 
 Test = Literal["mann_whitney", "welch"]
-
-
-@dataclass(frozen=True)
-class CollectionExposure:
-    """Whether a collection as a whole scores higher than hold-outs do, and which of its samples do."""
-
-    n: int
-    """Samples of the collection."""
-    n_reference: int
-    auc: float
-    """P(a sample of the collection outscores a hold-out); ½ where it was not trained on."""
-    auc_ci95: Interval
-    """DeLong."""
-    test: Test
-    p_value: float
-    """One-sided, of "the collection scores no higher than hold-outs do"."""
-    p_values: Floats
-    """[n], conformal."""
-    q_values: Floats
-    """[n], Benjamini–Hochberg: samples with q ≤ α are named at a false-discovery rate of α."""
 
 
 def percentiles(scores: Floats, reference: Floats) -> Floats:
@@ -137,32 +114,6 @@ def collection_p_value(scores: Floats, reference: Floats, *, test: Test = "mann_
     if np.ptp(scores) == np.ptp(reference) == 0.0:
         raise UserError("Welch's t-test needs scores that vary: use mann_whitney.")
     return float(stats.ttest_ind(scores, reference, equal_var=False, alternative="greater").pvalue)
-
-
-def collection_exposure(scores: Floats, reference: Floats, *, test: Test = "mann_whitney") -> CollectionExposure:
-    """All of it for one collection.
-
-    Args:
-        scores: [n], of the collection.
-        reference: [r], scores of hold-outs, none of them in the collection.
-        test: of the collection as a whole; chosen before looking.
-
-    Raises:
-        UserError: as ``collection_p_value``.
-    """
-    p_value = collection_p_value(scores, reference, test=test)
-    pooled, in_collection = np.concatenate([scores, reference]), np.arange(len(scores) + len(reference)) < len(scores)
-    p_values = conformal_p_values(scores, reference)
-    return CollectionExposure(
-        n=len(scores),
-        n_reference=len(reference),
-        auc=float(placements(pooled, in_collection)[0].mean()),
-        auc_ci95=auc_interval(pooled, in_collection),
-        test=test,
-        p_value=p_value,
-        p_values=p_values,
-        q_values=benjamini_hochberg(p_values),
-    )
 
 
 def _ordered(scores: Floats, reference: Floats) -> Floats:

@@ -52,27 +52,6 @@ def benjamini_hochberg(p_values: Floats) -> Floats:
     return _stepped_up(p_values, float(len(p_values)))
 
 
-def benjamini_yekutieli(p_values: Floats) -> Floats:
-    """False-discovery rate under any dependence: ``benjamini_hochberg`` times 1 + 1/2 + … + 1/n.
-
-    Benjamini and Yekutieli 2001, Annals of Statistics 29, theorem 1.3.
-
-    Args:
-        p_values: [n], in [0, 1].
-
-    Returns:
-        [n], adjusted, in [0, 1].
-
-    Raises:
-        UserError: for a value outside [0, 1].
-
-    >>> benjamini_yekutieli(np.array([0.01, 0.04])).tolist()
-    [0.03, 0.06]
-    """
-    harmonic = float((1.0 / np.arange(1, len(p_values) + 1)).sum())
-    return _stepped_up(p_values, len(p_values) * harmonic)
-
-
 def _stepped_up(p_values: Floats, factor: float) -> Floats:
     """The least of factor · p₍ⱼ₎/j over j ≥ i."""
     order, ascending = _ascending(p_values)

@@ -3,7 +3,7 @@
 An (ε, δ)-private training keeps every attack to 1 − FNR ≤ e^ε FPR + δ and 1 − FPR ≤ e^ε FNR + δ (Kairouz, Oh and
 Viswanath 2015), so rates that break them refute the claim. Two ways of counting:
 
-- ``epsilon_from_counts`` and the functions on it take each outcome as an independent trial with the same error rates:
+- ``epsilon_from_counts`` and what is made of it take each outcome as a trial of its own with the same error rates:
   Jagielski, Ullman and Oprea 2020 ("Auditing differentially private machine learning"), Nasr et al. 2021 ("Adversary
   instantiation"). That is exact where each trial trains a target of its own. The samples of one target share its
   training, and then the bound is an estimate under the assumption that they don't influence each other.
@@ -12,11 +12,11 @@ Viswanath 2015), so rates that break them refute the claim. Two ways of counting
   list of members isn't. It is the weaker bound, and the one to claim from a single target.
 
 A bound of 0 doesn't show privacy. A threshold chosen on the samples that are judged would make the bound too high, so
-it comes from others, or the confidence is shared out among thresholds that were fixed beforehand.
+it comes from others.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -39,10 +39,10 @@ class PrivacyBound:
     confidence: float
     threshold: float
     """Where the bound was reached."""
-    candidates: int
-    """Thresholds among which the confidence was shared."""
     outcome: Confusion
     """Of the judged samples at this threshold."""
+    one_run: float | None = None
+    """What `one_run_epsilon` refutes, guessing all samples at the threshold that is most accurate on others."""
 
 
 def epsilon_from_counts(
@@ -53,12 +53,11 @@ def epsilon_from_counts(
     *,
     delta: float = 0.0,
     confidence: float = 0.95,
-    candidates: int = 1,
 ) -> Floats:
     """ε ≥ max(log((1 − δ − FNR⁺)/FPR⁺), log((1 − δ − FPR⁺)/FNR⁺), 0).
 
-    FPR⁺ and FNR⁺ are one-sided Clopper–Pearson upper bounds, each at 1 − (1 − confidence)/(2 · candidates): together
-    they, and those of all candidates, hold with the confidence named.
+    FPR⁺ and FNR⁺ are one-sided Clopper–Pearson upper bounds, each at 1 − (1 − confidence)/2: together they hold with
+    the confidence named.
 
     Args:
         false_positives: hold-outs called members; all counts broadcast.
@@ -67,7 +66,6 @@ def epsilon_from_counts(
         n_member: members.
         delta: in [0, 1).
         confidence: in (0, 1).
-        candidates: thresholds of which the best is taken (Bonferroni); 1 for a threshold chosen on other samples.
 
     Raises:
         UserError: for impossible counts, or a setting out of range.
@@ -78,9 +76,7 @@ def epsilon_from_counts(
     0.0
     """
     _check(delta, confidence)
-    if candidates < 1:
-        raise UserError(f"A bound needs at least one threshold, not {candidates}.")
-    one_sided = 1.0 - (1.0 - confidence) / (2.0 * candidates)
+    one_sided = 1.0 - (1.0 - confidence) / 2.0
     fpr = upper_bound(false_positives, n_holdout, confidence=one_sided)
     fnr = upper_bound(false_negatives, n_member, confidence=one_sided)
     ratio = np.maximum((1.0 - delta - fnr) / fpr, (1.0 - delta - fpr) / fnr)
@@ -99,13 +95,18 @@ def bound_at(evaluation: Scored, threshold: float, *, delta: float = 0.0, confid
     Raises:
         UserError: for scores that can't be judged, or a setting out of range.
     """
-    return bound_over(evaluation, np.array([threshold]), delta=delta, confidence=confidence)
+    outcome = Confusion.at(evaluation.scores, evaluation.is_member, threshold)
+    members, holdouts = (len(side) for side in sides(evaluation.scores, evaluation.is_member))
+    epsilon = epsilon_from_counts(
+        outcome.false_positives, holdouts, outcome.false_negatives, members, delta=delta, confidence=confidence
+    )
+    return PrivacyBound(float(epsilon), delta, confidence, threshold, outcome)
 
 
 def bound_calibrated(
     evaluation: Scored, calibration: Scored, *, delta: float = 0.0, confidence: float = 0.95
 ) -> PrivacyBound:
-    """The bound at the threshold that gives the highest bound on other samples.
+    """The bound at the threshold that gives the highest bound on other samples, and the bound of one run.
 
     Args:
         evaluation: the judged samples.
@@ -127,58 +128,10 @@ def bound_calibrated(
         delta=delta,
         confidence=confidence,
     )
-    return bound_at(evaluation, float(roc.thresholds[epsilons.argmax()]), delta=delta, confidence=confidence)
-
-
-def bound_over(evaluation: Scored, thresholds: Floats, *, delta: float = 0.0, confidence: float = 0.95) -> PrivacyBound:
-    """The highest bound over thresholds that were fixed without the judged samples, corrected for their number.
-
-    Args:
-        evaluation: the judged samples.
-        thresholds: [c]; ``candidate_thresholds`` of other samples, for one.
-        delta: in [0, 1).
-        confidence: in (0, 1), that all c bounds hold.
-
-    Raises:
-        UserError: for scores that can't be judged, or a setting out of range.
-    """
-    members, holdouts = (np.sort(side) for side in sides(evaluation.scores, evaluation.is_member))
-    epsilons = epsilon_from_counts(
-        len(holdouts) - np.searchsorted(holdouts, thresholds, side="left"),
-        len(holdouts),
-        np.searchsorted(members, thresholds, side="left"),
-        len(members),
-        delta=delta,
-        confidence=confidence,
-        candidates=len(thresholds),
-    )
-    threshold = float(thresholds[epsilons.argmax()])
-    outcome = Confusion.at(evaluation.scores, evaluation.is_member, threshold)
-    return PrivacyBound(float(epsilons.max()), delta, confidence, threshold, len(thresholds), outcome)
-
-
-def candidate_thresholds(calibration: Scored, count: int = 10) -> Floats:
-    """Thresholds where bounds are won: few hold-outs above, or few members below.
-
-    Args:
-        calibration: samples, none of which will be judged.
-        count: at least 2; half of them at false-positive rates spaced evenly on a log scale from 1/hold-outs to ½,
-            half at such false-negative rates.
-
-    Returns:
-        [count].
-
-    Raises:
-        UserError: for scores that can't be judged, or a smaller count.
-    """
-    members, holdouts = sides(calibration.scores, calibration.is_member)
-    if count < 2:
-        raise UserError(f"Candidate thresholds are at least two, not {count}.")
-    strict, lax = (
-        np.geomspace(1.0 / max(2, len(side)), 0.5, number)
-        for side, number in ((holdouts, count - count // 2), (members, count // 2))
-    )
-    return np.concatenate([np.quantile(holdouts, 1.0 - strict), np.quantile(members, lax)])
+    bound = bound_at(evaluation, float(roc.thresholds[epsilons.argmax()]), delta=delta, confidence=confidence)
+    guessed, n = Confusion.at(evaluation.scores, evaluation.is_member, roc.best_threshold()[0]), len(evaluation.scores)
+    correct = n - guessed.false_positives - guessed.false_negatives
+    return replace(bound, one_run=one_run_epsilon(correct, n, n, delta=delta, confidence=confidence))
 
 
 def one_run_p_value(correct: int, guesses: int, samples: int, epsilon: float, *, delta: float = 0.0) -> float:

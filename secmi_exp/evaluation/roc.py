@@ -51,7 +51,7 @@ class Roc:
 
         TPR at x is ``tpr_at(x)``: a staircase, not interpolated. Each member adds the decades over which it is
         called one, so the area is the members' mean of log max(FPR at their score, min_fpr) / log min_fpr. It is 1
-        where every member outscores every hold-out, ``chance_log_pauc(min_fpr)`` in expectation where scores say
+        where every member outscores every hold-out, (1 − min_fpr)/log(1/min_fpr) in expectation where scores say
         nothing, and comparable between runs only at the same min_fpr. The log axis is that of Carlini et al. 2022
         ("Membership inference attacks from first principles", section IV).
 
@@ -91,15 +91,6 @@ def unresolved(max_fpr: float, n_holdouts: int) -> str | None:
         return None
     needed = f"at least {math.ceil(1 / max_fpr - 1e-9):,}" if max_fpr > 0 else "endlessly many"
     return f"{100 * max_fpr:g}% FPR needs {needed} hold-outs, and there are {n_holdouts:,}"
-
-
-def chance_log_pauc(min_fpr: float) -> float:
-    """``log_pauc`` of TPR = FPR: ∫ x d ln x from min_fpr to 1, over ln(1/min_fpr).
-
-    >>> round(chance_log_pauc(0.001), 4)
-    0.1446
-    """
-    return (1.0 - min_fpr) / math.log(1.0 / min_fpr)
 
 
 def balanced_accuracy(scores: Floats, is_member: Bools, threshold: float) -> float:

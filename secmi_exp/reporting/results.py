@@ -78,7 +78,7 @@ def _judged(judged: Judgement, bound: PrivacyBound) -> dict[str, Json]:
         "unresolved": dict(judged.unresolved),
         "operating_points": {name: asdict(point) for name, point in judged.operating_points.items()},
         "epsilon_lower_bound": {
-            "epsilon": bound.epsilon, "delta": bound.delta, "confidence": bound.confidence,
+            "epsilon": bound.epsilon, "one_run": bound.one_run, "delta": bound.delta, "confidence": bound.confidence,
             "threshold": _finite(bound.threshold),
         },
     }  # fmt: skip

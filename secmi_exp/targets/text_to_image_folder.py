@@ -17,7 +17,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.store import Json, Key, file_digest
 from secmi_exp.targets.model_folder import PATTERNS, ModelFolder
 from secmi_exp.targets.schedule import Schedule
-from secmi_exp.targets.weights import read_json, reason, root, unreadable
+from secmi_exp.targets.weights import read_json, unreadable
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -236,19 +236,3 @@ def refuse_other_unets(unet: Mapping[str, Any], vae: Mapping[str, Any], folder: 
         raise UserError(
             f"The U-Net in {folder.path} is a distilled one that takes the guidance as an input: it can't be attacked."
         )
-
-
-def blank_unet(config: Mapping[str, Any], what: str) -> UNet2DConditionModel:
-    """A U-Net of this configuration on the meta device: shapes without memory.
-
-    Raises:
-        UserError: where diffusers refuses the configuration.
-    """
-    import torch
-    from diffusers import UNet2DConditionModel
-
-    try:
-        with torch.device("meta"):
-            return UNet2DConditionModel.from_config(dict(config))
-    except Exception as error:  # whatever its layers raise for arguments that they can't take
-        raise UserError(f"diffusers refuses {what}: {reason(root(error))}.") from error

@@ -8,12 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
-from sklearn.metrics import roc_auc_score
 
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.exposure import (
     Test,
-    collection_exposure,
     collection_p_value,
     conformal_p_values,
     leave_one_out_p_values,
@@ -75,25 +73,6 @@ def test_collections_that_were_not_trained_on_are_accused_as_seldom_as_stated(te
     p_values = [collection_p_value(-rng.gamma(20, size=40), -rng.gamma(20, size=80), test=test) for _ in range(400)]
     assert np.mean(np.array(p_values) <= 0.05) <= 0.08
     assert stats.kstest(p_values, "uniform").pvalue > 0.01
-
-
-def test_a_collection_is_recognised_where_none_of_its_samples_is() -> None:
-    rng = np.random.default_rng(4)
-    found = collection_exposure(rng.normal(0.5, size=150), rng.normal(size=600))
-    assert found.q_values.min() > 0.1
-    assert found.p_value < 1e-3
-    assert found.auc_ci95[0] > 0.5
-    assert (found.n, found.n_reference, found.test) == (150, 600, "mann_whitney")
-
-
-def test_a_collection_s_answer_holds_together() -> None:
-    rng = np.random.default_rng(5)
-    scores, reference = rng.normal(2.5, size=50), rng.normal(size=500)
-    found = collection_exposure(scores, reference, test="welch")
-    labels = np.repeat([1, 0], [50, 500])
-    assert found.auc == pytest.approx(roc_auc_score(labels, np.concatenate([scores, reference])))
-    np.testing.assert_allclose(found.q_values, stats.false_discovery_control(found.p_values))
-    assert (found.q_values <= 0.1).mean() > 0.5
 
 
 def test_what_cannot_be_answered_is_refused() -> None:

@@ -12,12 +12,11 @@ from secmi_exp.errors import UserError
 from secmi_exp.evaluation.privacy_bound import (
     bound_at,
     bound_calibrated,
-    bound_over,
-    candidate_thresholds,
     epsilon_from_counts,
     one_run_epsilon,
     one_run_p_value,
 )
+from secmi_exp.evaluation.roc import Roc
 from secmi_exp.evaluation.scored import Scored
 from tests.evaluation.normal_scores import normal_scores
 
@@ -46,19 +45,14 @@ def test_bound_is_the_formula_of_clopper_pearson_ends() -> None:
     fpr, fnr = (stats.binomtest(k, n).proportion_ci(0.95, "exact").high for k, n in ((3, 400), (150, 300)))
     expected = max(math.log((1 - 1e-5 - fnr) / fpr), math.log((1 - 1e-5 - fpr) / fnr), 0.0)
     assert float(epsilon_from_counts(3, 400, 150, 300, delta=1e-5)) == pytest.approx(expected)
-    more = stats.binomtest(3, 400).proportion_ci(1 - 0.05 / 10, "exact").high
-    corrected = stats.binomtest(150, 300).proportion_ci(1 - 0.05 / 10, "exact").high
-    found = float(epsilon_from_counts(3, 400, 150, 300, delta=1e-5, candidates=10))
-    assert found == pytest.approx(math.log((1 - 1e-5 - corrected) / more))
 
 
 @given(k=st.integers(0, 100), j=st.integers(0, 100), delta=st.sampled_from([0.0, 1e-5, 0.1]))
-def test_bound_is_symmetric_and_falls_with_delta_confidence_and_candidates(k: int, j: int, delta: float) -> None:
+def test_bound_is_symmetric_and_falls_with_delta_and_confidence(k: int, j: int, delta: float) -> None:
     bound = float(epsilon_from_counts(k, 100, j, 100, delta=delta))
     assert bound == float(epsilon_from_counts(j, 100, k, 100, delta=delta)) >= 0.0
     assert float(epsilon_from_counts(k, 100, j, 100, delta=delta + 0.1)) <= bound
     assert float(epsilon_from_counts(k, 100, j, 100, delta=delta, confidence=0.99)) <= bound
-    assert float(epsilon_from_counts(k, 100, j, 100, delta=delta, candidates=5)) <= bound
 
 
 @pytest.mark.parametrize(("shift", "delta"), [(1.0, 0.05), (1.5, 0.1), (0.5, 0.1)])
@@ -66,27 +60,9 @@ def test_gaussian_mechanism_is_not_said_to_leak_more_than_it_does(shift: float, 
     rng, truth, bounds = np.random.default_rng(1), gaussian_epsilon(shift, delta), []
     for _ in range(150):
         evaluation, calibration = (normal_scores(rng, 1000, 1000, shift) for _ in range(2))
-        bounds.append(
-            [
-                bound_calibrated(evaluation, calibration, delta=delta).epsilon,
-                bound_over(evaluation, candidate_thresholds(calibration), delta=delta).epsilon,
-            ]
-        )
-    assert ((np.array(bounds) > truth).mean(axis=0) <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 150)).all()
-    assert (np.median(bounds, axis=0) >= (0.2 * truth if shift > 0.5 else 0.0)).all()
-
-
-def test_best_of_many_thresholds_needs_its_correction() -> None:
-    """The Laplace mechanism: TPR = e^ε FPR at every threshold above the sensitivity, so each gives a tight bound."""
-    rng, rounds, epsilon = np.random.default_rng(2), 200, 1.0
-    is_member, thresholds = np.arange(2000) < 1000, np.linspace(1.0, 5.0, 50)
-    corrected, bare = [], []
-    for _ in range(rounds):
-        scored = Scored(is_member + rng.laplace(scale=1.0 / epsilon, size=2000), is_member)
-        corrected.append(bound_over(scored, thresholds, confidence=0.8).epsilon)
-        bare.append(max(bound_at(scored, each, confidence=0.8).epsilon for each in thresholds))
-    assert np.mean(np.array(corrected) > epsilon) <= 0.2
-    assert np.mean(np.array(bare) > epsilon) > 0.2
+        bounds.append(bound_calibrated(evaluation, calibration, delta=delta).epsilon)
+    assert (np.array(bounds) > truth).mean() <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 150)
+    assert np.median(bounds) >= (0.2 * truth if shift > 0.5 else 0.0)
 
 
 def test_bound_says_where_it_was_reached_and_never_looks_at_the_judged_labels_for_it() -> None:
@@ -99,8 +75,9 @@ def test_bound_says_where_it_was_reached_and_never_looks_at_the_judged_labels_fo
     expected = epsilon_from_counts(counts.false_positives, 400, counts.false_negatives, 400)
     assert found.epsilon == pytest.approx(float(expected))
     assert found.epsilon == bound_at(evaluation, found.threshold).epsilon > 1.0
-    over = bound_over(evaluation, np.array([0.0, found.threshold, 3.0]))
-    assert (over.candidates, over.threshold in (0.0, found.threshold, 3.0)) == (3, True)
+    guess = evaluation.scores >= Roc.of(calibration.scores, calibration.is_member).best_threshold()[0]
+    correct = int((guess == evaluation.is_member).sum())
+    assert found.one_run == one_run_epsilon(correct, 800, 800) > 1.0
 
 
 def test_one_run_bound_of_pure_privacy_is_the_log_odds_of_the_accuracy() -> None:
@@ -133,9 +110,5 @@ def test_impossible_settings_are_refused() -> None:
         bound_at(scored, 0.0, delta=1.0)
     with pytest.raises(UserError, match="confidence lies"):
         bound_at(scored, 0.0, confidence=1.0)
-    with pytest.raises(UserError, match="at least two"):
-        candidate_thresholds(scored, 1)
-    with pytest.raises(UserError, match="at least one threshold"):
-        bound_over(scored, np.array([]))
     with pytest.raises(UserError, match="not 3, 2, 2"):
         one_run_p_value(3, 2, 2, 0.0)
