@@ -17,14 +17,18 @@ from diffusers import (
     DiffusionPipeline,
     StableDiffusionXLPipeline,
 )
+from hydra import compose, initialize_config_dir
 from torch import Tensor
 
+from secmi_exp.attacks.attack import Attack
 from secmi_exp.attacks.signal import Signals, trajectory_signals
+from secmi_exp.components import component
 from secmi_exp.data.images import Images, to_model_range
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.stable_diffusion import StableDiffusion
+from tests.conftest import CONF
 from tests.targets.preparing import cpu, no_logger
 from tests.targets.tiny_pipelines import (
     SCHEDULER,
@@ -312,3 +316,38 @@ def test_the_tiny_pipelines_are_what_diffusers_saves(pipelines: dict[str, Path])
     pipeline = DiffusionPipeline.from_pretrained(pipelines["xl"])
     assert isinstance(pipeline, StableDiffusionXLPipeline)
     assert pipeline.scheduler.config.beta_end == SCHEDULER["beta_end"]
+
+
+@pytest.mark.parametrize(
+    ("attack", "queries"), [("loss", 5), ("pia", 2), ("pian", 2), ("sima", 1), ("gsa", 10), ("quantile", 4)]
+)
+@pytest.mark.parametrize("kind", ["v", "xl"])
+def test_other_attacks_work_on_latents_and_prompts_too(
+    pipelines: dict[str, Path], tmp_path: Path, attack: str, queries: int, kind: str
+) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        made: Attack = component(compose("config", [f"+attack={attack}"]), "attack")
+    target = prepared(pipelines[kind], tmp_path)
+    measured = made.measure(target, images(), Store(tmp_path), cpu(query_batch_size=3))
+    assert measured.queries_per_sample == queries
+    assert measured.facts["prompts"] == {"source": "caption", "distinct": 4, "missing": 1, "truncated": 1}
+    values = np.asarray(measured.values["t_error" if attack == "quantile" else "features"])
+    assert np.isfinite(values).all()
+    assert len(np.unique(values.reshape(len(CAPTIONS), -1)[:, 0])) == len(CAPTIONS)
+
+
+def test_losses_on_latents_are_those_of_diffusers(pipelines: dict[str, Path], tmp_path: Path) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        made: Attack = component(compose("config", ["+attack=loss", "attack.t=70", "attack.noises=1"]), "attack")
+    runtime = cpu(query_batch_size=3, query_precision="64")
+    found = made.measure(prepared(pipelines["sd"], tmp_path), images(), Store(tmp_path), runtime).numbers["loss"]
+    pipeline = DiffusionPipeline.from_pretrained(pipelines["sd"]).to(torch.float64)
+    text = embedded(pipeline, [caption or "" for caption in CAPTIONS], "sd", negative=False)["text"]
+    with torch.no_grad():
+        z = pipeline.vae.encode(to_model_range(torch.from_numpy(PIXELS)).double()).latent_dist.mode()
+        x_0 = z * pipeline.vae.config.scaling_factor
+        eps = torch.from_numpy(np.random.default_rng([0, 0]).standard_normal((4, 8, 8), dtype=np.float32)).double()
+        alpha_bar = torch.cumprod(1 - pipeline.scheduler.betas.double(), 0)[70]
+        x_t = alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * eps
+        error = pipeline.unet(x_t, 70, encoder_hidden_states=text).sample - eps
+    np.testing.assert_allclose(found, error.square().mean(dim=(1, 2, 3)).numpy(), rtol=1e-6)
