@@ -22,6 +22,8 @@ FAST = {
     "nn": ["attack.scorers.nn.min_steps=10"],
     "gsa": ["attack.timesteps=2"],
     "pfami": ["attack.timesteps=[0,100]"],
+    "logan": ["attack.training_steps=20"],
+    "tvd": ["attack.training_steps=20"],
 }
 GENERATED = {"gan_leaks", "monte_carlo_set", "over_representation", "logan", "tvd"}
 

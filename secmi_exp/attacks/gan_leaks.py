@@ -1,0 +1,29 @@
+"""GAN-Leaks: how near the target's samples come to an image. Members are nearer.
+
+Source: Chen, Yu, Zhang and Fritz, "GAN-Leaks: A Taxonomy of Membership Inference Attacks against Generative Models"
+(CCS 2020), section 5.2, the full black-box attack without calibration by a reference model.
+"""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from secmi_exp.attacks.comparing import ComparingAttack
+from secmi_exp.attacks.generated import measured_on
+from secmi_exp.attacks.measured import Measured
+from secmi_exp.data.images import Images
+from secmi_exp.runtime import Runtime
+from secmi_exp.store import Store
+from secmi_exp.targets.interface import PreparedTarget
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class GANLeaks(ComparingAttack):
+    """Its value is ``distance``, min_j ‖x − g_j‖_2 over the samples g_j; members have less."""
+
+    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
+        """Draw samples, find the nearest; or have either from the store."""
+        generated = self.generated(target, images, store, runtime)
+        distances, key = self.nearest(generated, images, store)
+        return measured_on(generated, {"distance": distances}, images, key.digest, self.facts())

@@ -1,0 +1,154 @@
+"""Images that the target generates: what attacks from the time of GANs and VAEs are made on, in place of queries.
+
+The target is sampled by deterministic DDIM, once for all attacks that ask for the same number of samples, steps and
+seed. No image that is attacked plays a part in it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass as plain_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, NonNegativeInt, PositiveInt
+from pydantic.dataclasses import dataclass
+
+from secmi_exp.attacks.attack import Attack
+from secmi_exp.attacks.measured import Measured
+from secmi_exp.data.images import Images
+from secmi_exp.data.stored_rows import StoredRows
+from secmi_exp.errors import UserError
+from secmi_exp.runtime import Runtime
+from secmi_exp.store import Json, Key, Store
+from secmi_exp.targets.interface import Pixels, PreparedTarget
+
+if TYPE_CHECKING:
+    from secmi_exp.data.batches import Array
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+"""Of the sampling; raised when the same configuration would give other images."""
+
+
+@plain_dataclass(frozen=True)
+class Generated:
+    """Samples of the target, in the store."""
+
+    pixels: StoredRows
+    """Uint8, [M, C, H, W]."""
+    digest: str
+    """What they are, for the keys of what is computed from them."""
+    queries: int
+    """That all of them took together."""
+    spent: int
+    """Queries that this call made; none where the store had them."""
+
+
+@plain_dataclass(frozen=True)
+class InitialNoise:
+    """x_T of M samples, made when a batch is asked for: each depends on its number and the seed alone."""
+
+    seed: int
+    count: int
+    """M."""
+    image: tuple[int, ...]
+    """(C, H, W)."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(M, C, H, W)."""
+        return (self.count, *self.image)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, rows: Any) -> NDArray[np.float32]:
+        """Standard normal numbers, [B, C, H, W]."""
+        numbers = np.arange(self.count)[rows]
+        draws = [np.random.default_rng([self.seed, number]) for number in numbers.tolist()]
+        return np.stack([draw.standard_normal(self.image, dtype=np.float32) for draw in draws])
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class SampledAttack(Attack):
+    """An attack on samples of a target in pixel space.
+
+    Its queries per sample are those of all generated samples, shared out among the attacked images and rounded up: what
+    it costs depends on how many are generated, and not on how many are attacked.
+    """
+
+    samples: PositiveInt
+    """M, images that the target generates."""
+    steps: PositiveInt
+    """Of DDIM for each of them, one query each."""
+    seed: NonNegativeInt
+    """Of x_T, and of what is fitted to the samples."""
+
+    def check(self, target_timesteps: int) -> None:
+        """See `Attack.check`; there can't be more steps than timesteps."""
+        if self.steps > target_timesteps:
+            raise UserError(
+                f"attack.steps={self.steps} exceeds the {target_timesteps} timesteps of the target's schedule: choose "
+                "at most as many."
+            )
+        Attack.check(self, target_timesteps)
+
+    def generated(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Generated:
+        """Samples of the target, from the store or by sampling.
+
+        Args:
+            target: to be sampled.
+            images: that are attacked, for their shape.
+            store: where the samples are kept.
+            runtime: the machine.
+
+        Raises:
+            UserError: for latent targets, and where the samples are not finite.
+        """
+        if not isinstance(target.inputs(images, store, runtime), Pixels):
+            raise UserError(
+                f"attack={self.name} is made on samples of the target, and decoding samples isn't offered for "
+                "text-to-image targets: choose an attack that asks about the images themselves, such as attack=stat."
+            )
+        noise = InitialNoise(self.seed, self.samples, images.shape)
+        config: dict[str, Json] = {
+            "samples": self.samples, "steps": self.steps, "seed": self.seed, "image": images.shape,
+            "precision": runtime.query_precision,
+        }  # fmt: skip
+        key = Key("samples", VERSION, config, {"target": target.digest})
+        spent = 0
+
+        def build(workspace: Path) -> None:
+            nonlocal spent
+            from secmi_exp.attacks.sampling import draw_samples
+
+            log.info("Drawing %d samples of the target, %d predictions each.", self.samples, self.steps)
+            spent = runtime.everywhere(draw_samples, workspace, noise, self.steps, target.load, runtime)
+
+        entry = store.obtain(key, build).path
+        queries = json.loads((entry / "queries.json").read_text(encoding="utf-8"))["queries"]
+        pixels = StoredRows(entry / "samples.npy", np.arange(self.samples))
+        return Generated(pixels, key.digest, queries, spent)
+
+    def facts(self) -> dict[str, Json]:
+        """What a reader of the results has to know of the samples."""
+        return {"generated": {"samples": self.samples, "steps": self.steps, "seed": self.seed}}
+
+
+def measured_on(
+    generated: Generated, values: Mapping[str, Array], images: Images, digest: str, facts: dict[str, Json]
+) -> Measured:
+    """What an attack has measured with these samples, n images at a cost that they share."""
+    return Measured(
+        {**values, "pixels": images},
+        queries_per_sample=-(-generated.queries // len(images)),
+        queries_spent=generated.spent,
+        digest=digest,
+        facts=facts,
+    )

@@ -1,0 +1,76 @@
+"""LOGAN: a GAN of the attacker's own learns the target's samples, and its discriminator ranks images.
+
+Source: Hayes, Melis, Danezis and De Cristofaro, "LOGAN: Membership Inference Attacks Against Generative Models" (PoPETs
+2019), the black-box attack without auxiliary knowledge: samples of the target are what is real to the local GAN, whose
+discriminator then is surer of members. The white-box attack has no counterpart here, since a diffusion model has no
+discriminator.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic.dataclasses import dataclass
+
+from secmi_exp.attacks.generated import Generated, SampledAttack, measured_on
+from secmi_exp.attacks.measured import Measured
+from secmi_exp.data.images import Images
+from secmi_exp.runtime import Runtime
+from secmi_exp.store import Json, Key, Store
+from secmi_exp.targets.interface import PreparedTarget
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+"""Of networks, training and outputs; raised when the same samples would give others."""
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class LOGAN(SampledAttack):
+    """Its value is ``discriminator``, the log-odds by which an image passes for the target's; members have more."""
+
+    training_steps: PositiveInt
+    batch_size: PositiveInt
+    lr: PositiveFloat
+    beta_1: Annotated[float, Field(ge=0, lt=1)]
+    width: PositiveInt
+    """Channels of the networks at full size; doubled each time that the size is halved."""
+    latent: PositiveInt
+    """Dimensions of the generator's input."""
+    checkpoint_every: PositiveInt
+
+    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
+        """Draw samples, train on them, look at the images; or have any of it from the store."""
+        generated = self.generated(target, images, store, runtime)
+        trained = self._key(generated, runtime)
+        key = Key("discriminator_outputs", VERSION, {}, {"discriminator": trained.digest, "images": images.digest})
+
+        def build(workspace: Path) -> None:
+            from secmi_exp.attacks.local_gan import outputs
+
+            weights = store.obtain(trained, lambda inner: self._train(generated, inner, runtime)).path
+            np.save(workspace / "outputs.npy", outputs(weights, self, images, runtime))
+
+        values = {"discriminator": np.load(store.obtain(key, build).path / "outputs.npy")}
+        return measured_on(generated, values, images, key.digest, self.facts())
+
+    def _train(self, generated: Generated, workspace: Path, runtime: Runtime) -> None:
+        from secmi_exp.attacks.local_gan import save, train
+
+        log.info("Training a GAN on %d samples for %d steps.", self.samples, self.training_steps)
+        save(runtime.everywhere(train, self, generated.pixels, workspace, runtime), workspace)
+
+    def _key(self, generated: Generated, runtime: Runtime) -> Key:
+        """What decides the discriminator's weights."""
+        sampling = {each.name for each in fields(SampledAttack)} - {"seed"}
+        config: dict[str, Json] = {
+            each.name: getattr(self, each.name)
+            for each in fields(self)
+            if each.name not in sampling and each.name != "checkpoint_every"
+        }
+        return Key("discriminator", VERSION, config | {"precision": runtime.precision}, {"samples": generated.digest})

@@ -1,0 +1,91 @@
+"""The Monte-Carlo attack: how many of the target's samples lie close to an image. Members have more.
+
+Source: Hilprecht, Härterich and Bernau, "Monte Carlo and Reconstruction Membership Inference Attacks against Generative
+Models" (PoPETs 2019), section 4.1. Its set form ranks single images first, and then takes the half of the higher sum;
+here is the ranking.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from secmi_exp.attacks.comparing import ComparingAttack
+from secmi_exp.attacks.generated import measured_on
+from secmi_exp.attacks.measured import Measured
+from secmi_exp.attacks.sample_distances import Distances, blocks
+from secmi_exp.attacks.sample_features import FeatureRows
+from secmi_exp.data.images import Images
+from secmi_exp.runtime import Runtime
+from secmi_exp.store import Key, Store, write_json
+from secmi_exp.targets.interface import PreparedTarget
+
+VERSION = 1
+"""Of the values; raised when the same distances would give others."""
+PAIRS = 2**24
+"""That a percentile is found from, at most: those of every so many images with all samples."""
+SMALLEST = 1e-6
+"""Added to distances, so that an exact copy has a logarithm."""
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class MonteCarloSet(ComparingAttack):
+    """Its values are ``concentration``, of which members have more, and ``distance`` to the nearest sample.
+
+    The radius is chosen without labels, from the distances of all attacked images.
+    """
+
+    distance: Literal["log", "count"]
+    """count: 1/M Σ_j 1[d_j ≤ ε], the share of samples within the radius ε. log: each of them weighs −log(d_j/ε). The
+    paper's −log d_j has no ε, and changes its sign at d_j = 1, where samples within the radius would count against."""
+    radius: Literal["median"] | Annotated[float, Field(gt=0, lt=100)]
+    """ε. median: of the images' distances to their nearest samples. A number: that percentile of all distances."""
+
+    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
+        """Draw samples, find the radius, count; or have it from the store."""
+        generated = self.generated(target, images, store, runtime)
+        distances, nearest_key = self.nearest(generated, images, store)
+        key = Key(
+            "concentration",
+            VERSION,
+            {"distance": self.distance, "radius": self.radius},
+            {"nearest": nearest_key.digest},
+        )
+
+        def build(workspace: Path) -> None:
+            features = self.features_of(generated)
+            images_, samples = FeatureRows(features, images), FeatureRows(features, generated.pixels)
+            radius = (
+                float(np.median(distances)) if self.radius == "median" else percentile(images_, samples, self.radius)
+            )
+            np.save(workspace / "concentration.npy", concentration(images_, samples, radius, self.distance))
+            write_json(workspace / "radius.json", {"radius": radius})
+
+        entry = store.obtain(key, build).path
+        radius = json.loads((entry / "radius.json").read_text(encoding="utf-8"))["radius"]
+        values = {"concentration": np.load(entry / "concentration.npy"), "distance": distances}
+        return measured_on(generated, values, images, key.digest, self.facts() | {"radius": radius})
+
+
+def concentration(
+    images: FeatureRows, samples: FeatureRows, radius: float, distance: Literal["log", "count"]
+) -> Distances:
+    """1/M Σ_j 1[d_j ≤ ε] w(d_j) with w = 1 or −log(d_j/ε), [n]."""
+    total = np.zeros(len(images))
+    for rows, distances in blocks(images, samples):
+        within = distances <= radius
+        weights = within if distance == "count" else -np.log((distances + SMALLEST) / (radius + SMALLEST)) * within
+        total[rows] += weights.sum(axis=1)
+    return total / len(samples)
+
+
+def percentile(images: FeatureRows, samples: FeatureRows, percent: float) -> float:
+    """That percentile of the distances between images and samples."""
+    every = -(-len(images) * len(samples) // PAIRS)
+    some = FeatureRows(images.features, images.images[np.arange(0, len(images), every)])
+    return float(np.percentile(np.concatenate([block.ravel() for _, block in blocks(some, samples)]), percent))
