@@ -3,11 +3,16 @@
 import csv
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import MissingConfigException
+from sklearn.metrics import roc_auc_score
 
 from secmi_exp.config_errors import explain
+from secmi_exp.evaluation.delong import paired_test
 from tests.conftest import CONF, SMOKE, Command, Finished
 
 ARGUMENTS = ["-m", "+attack=stat", "attack.t_sec=range(10,81,10)", "logger=none", *SMOKE, "trainer.progress_bar=false"]
@@ -57,6 +62,34 @@ def test_the_slurm_preset_asks_for_what_the_trainer_uses() -> None:
     assert launcher._target_.endswith("SlurmLauncher")
     assert (launcher.nodes, launcher.tasks_per_node, launcher.gpus_per_node) == (2, 4, 4)
     assert launcher.max_num_timeout > 0
+
+
+def test_a_sweep_over_attacks_ends_with_their_comparison(secmi: Command) -> None:
+    arguments = ["-m", "+attack=stat,loss,sima", "logger.mode=offline", *SMOKE, "trainer.progress_bar=false"]
+    sweep = secmi(*arguments)
+    assert len(table(sweep)) == 3
+    with (sweep.folder / "comparison.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    scored = {}
+    for row in rows:
+        scores = pa.parquet.read_table(sweep.folder / row["job"] / "scores.parquet")
+        judged = np.array(scores["part"].to_pylist()) == "evaluation"
+        is_member = scores["is_member"].to_numpy()[judged]
+        scored[row["attack"]] = scores[f"score_{row['scorer']}"].to_numpy()[judged]
+    assert sorted(scored) == ["loss", "sima", "stat"]
+    aucs = [roc_auc_score(is_member, scores) for scores in scored.values()]
+    assert [float(row["auc"]) for row in rows] == pytest.approx(aucs)
+    assert aucs == sorted(aucs, reverse=True)
+    best, *others = scored.values()
+    tests = [paired_test(scores, best, is_member) for scores in others]
+    assert [float(row["p_value"]) for row in rows[1:]] == pytest.approx([test.p_value for test in tests])
+    assert {row["attack"]: row["queries_per_sample"] for row in rows} == {"loss": "5", "sima": "1", "stat": "4"}
+    assert len({row["target"] for row in rows}) == 1
+    names = {path.name for path in sweep.folder.iterdir()}
+    assert names >= {"comparison.parquet", "comparison_pairs.csv", "comparison_roc.png", "comparison_cost.png"}
+    assert "3 attacks compared" in sweep.stdout
+    assert len(list(sweep.folder.glob("wandb/offline-run-*"))) == 1
+    assert len(list(sweep.folder.glob("*/wandb/offline-run-*"))) == 3
 
 
 @pytest.mark.parametrize("missing", ["hydra/launcher/joblib", "hydra/launcher/submitit_slurm"])

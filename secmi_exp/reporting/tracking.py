@@ -39,6 +39,9 @@ class Tracker:
     def log_t_errors(self, timesteps: list[int], ratios: NDArray[np.float64], t_errors: Scored) -> None:
         """Relative t-error over timesteps, and the distribution of t-errors at t_sec."""
 
+    def log_table(self, name: str, columns: list[str], rows: list[list[str | float | None]]) -> None:
+        """A table of numbers and words."""
+
     def log_figures(self, figures: list[Path]) -> None:
         """Pictures."""
 
@@ -200,6 +203,12 @@ class WandbTracker(Tracker):
         self.run.define_metric("relative_t_error", step_metric="t_sec")
         for t, ratio in zip(timesteps, ratios[0], strict=True):
             self.run.log({"t_sec": t, "relative_t_error": float(ratio)})
+
+    def log_table(self, name: str, columns: list[str], rows: list[list[str | float | None]]) -> None:
+        """A W&B table."""
+        import wandb
+
+        self.run.log({name: wandb.Table(columns=columns, data=rows)})
 
     def log_figures(self, figures: list[Path]) -> None:
         """The PNG files as media."""

@@ -1,0 +1,111 @@
+"""The jobs of a sweep, as their directories tell of them."""
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import OmegaConf
+
+log = logging.getLogger(__name__)
+
+
+class Estimate(NamedTuple):
+    """A number with the ends of its 95% interval; None where unresolved."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    def columns(self, name: str) -> dict[str, float | None]:
+        """Of a table: name, name_low, name_high."""
+        return dict(zip((name, f"{name}_low", f"{name}_high"), self, strict=True))
+
+    def __str__(self) -> str:
+        """Such as 0.898 [0.867, 0.925].
+
+        >>> str(Estimate(0.8981, 0.867, 0.925)), str(Estimate(0.5, None, None)), str(Estimate(None, None, None))
+        ('0.898 [0.867, 0.925]', '0.500', '')
+        """
+        if self.value is None:
+            return ""
+        return f"{self.value:.3f}" + ("" if self.low is None else f" [{self.low:.3f}, {self.high:.3f}]")
+
+
+UNRESOLVED = Estimate(None, None, None)
+
+
+def estimate(found: dict[str, Any], metric: str) -> Estimate:
+    """A metric of results.json, or of one of its ``others``."""
+    low, high = found.get("ci95", {}).get(metric) or (None, None)
+    return Estimate(found.get("metrics", {}).get(metric), low, high)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that has ended with a result."""
+
+    folder: Path
+    given: dict[str, str]
+    """Its overrides."""
+    results: dict[str, Any]
+    """Its results.json."""
+
+    @classmethod
+    def of(cls, folder: Path) -> "Job":
+        """Read a job's directory."""
+        given = {}
+        for override in OmegaConf.load(folder / ".hydra/overrides.yaml"):
+            name, _, value = str(override).lstrip("+").partition("=")
+            given[name] = value
+        return cls(folder, given, json.loads((folder / "results.json").read_text(encoding="utf-8")))
+
+    @property
+    def name(self) -> str:
+        """Its number."""
+        return self.folder.name
+
+    @property
+    def queries_spent(self) -> int:
+        """Queries that it made itself, over all samples."""
+        return int(self.results.get("queries_spent", 0))
+
+    @property
+    def seconds(self) -> float:
+        """Of all its stages."""
+        return float(sum(self.results["timing_s"].values()))
+
+    @property
+    def attack_seconds(self) -> float:
+        """Of measuring and scoring: what the attack took beyond the store, the target's training left aside."""
+        return float(sum(self.results["timing_s"].get(stage, 0.0) for stage in ("signal", "scores")))
+
+    def row(self) -> dict[str, Any]:
+        """Of summary.csv."""
+        metrics: dict[str, float | None] = {}
+        for name in self.results.get("metrics", {}):
+            metrics |= estimate(self.results, name).columns(name)
+        cost = {
+            "queries_per_sample": self.results.get("queries_per_sample"),
+            "queries_spent": self.queries_spent,
+            "seconds": round(self.seconds, 3),
+        }
+        return {"job": self.name, **self.given, **metrics, **cost}
+
+
+def ended_jobs(folder: Path) -> list[Job]:
+    """The jobs of a sweep that have left a result, by number; those that failed have none."""
+    jobs = []
+    for file in folder.glob("*/results.json"):
+        try:
+            jobs.append(Job.of(file.parent))
+        except (OSError, ValueError) as error:
+            log.warning("Job %s is left out of the sweep's tables, since it can't be read: %s", file.parent.name, error)
+    return sorted(jobs, key=lambda job: (len(job.name), job.name))  # 2 before 10
+
+
+def swept_names(jobs: list[Job]) -> list[str]:
+    """Overrides in which the jobs differ."""
+    names = dict.fromkeys(name for job in jobs for name in job.given)
+    return [name for name in names if len({job.given.get(name) for job in jobs}) > 1]

@@ -1,0 +1,31 @@
+"""Rows of a table as files; a row lacks the columns that it has nothing for."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+def column_names(rows: Sequence[Row]) -> list[str]:
+    """Of all rows, in the order in which they come up."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def write_csv(path: Path, rows: Sequence[Row]) -> None:
+    """All columns of all rows."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, column_names(rows))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_parquet(path: Path, rows: Sequence[Row]) -> None:
+    """All columns of all rows; one that is empty holds numbers."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    columns = {name: pa.array([row.get(name) for row in rows]) for name in column_names(rows)}
+    numbers = {name: each.cast(pa.float64()) if pa.types.is_null(each.type) else each for name, each in columns.items()}
+    pa.parquet.write_table(pa.table(numbers), path)
