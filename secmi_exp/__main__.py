@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from secmi_exp.config_errors import explain, refuse_unread_keys
 from secmi_exp.ranks import dismiss, end, join
+from secmi_exp.reporting.sweep import close_open_sweep
 
 PACKAGE = Path(__file__).parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
@@ -44,6 +45,7 @@ def main() -> None:
         sys.stderr.write("secmi_exp: stopped; the same command continues where it was.\n")  # Lightning exits with 1
         sys.exit(130)
     except Exception as error:
+        close_open_sweep()
         sentence = explain(error, sys.argv[1:], CONF)
         if sentence is None:
             raise

@@ -49,6 +49,23 @@ def test_eight_jobs_side_by_side_give_the_table_of_a_serial_sweep(tmp_path: Path
         assert "The sweep made 1,408 queries" in sweep.stdout
 
 
+@pytest.mark.parametrize("launcher", ["basic", "workstation"])
+def test_a_failing_job_leaves_the_others_and_its_reason(secmi: Command, launcher: str) -> None:
+    arguments = [argument.replace("range(10,81,10)", "20,25,30") for argument in ARGUMENTS]
+    sweep = secmi(*arguments, f"hydra/launcher={launcher}")
+    assert sweep.returncode == 1
+    assert "secmi_exp: attack.t_sec=25 is not a multiple" in sweep.stderr
+    assert "Traceback" not in sweep.stderr
+    lines = sweep.stdout.splitlines()
+    assert "1 of 3 jobs failed:" in lines
+    assert any(line.startswith("  1: attack.t_sec=25 is not a multiple of the DDIM interval") for line in lines)
+    with (sweep.folder / "summary.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["attack.t_sec"] for row in rows] == ["20", "30", "25"]
+    assert [bool(row["auc"]) for row in rows] == [True, True, False]
+    assert rows[2]["failure"].startswith("attack.t_sec=25 is not a multiple")
+
+
 def test_a_job_runs_through_submitit(secmi: Command) -> None:
     arguments = [argument.replace("range(10,81,10)", "20") for argument in ARGUMENTS]
     (row,) = table(secmi(*arguments, "hydra/launcher=submitit_local"))

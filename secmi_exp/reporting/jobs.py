@@ -10,6 +10,9 @@ from omegaconf import OmegaConf
 
 log = logging.getLogger(__name__)
 
+FAILURE = "failure.txt"
+"""What a job that failed leaves: why, in a sentence."""
+
 
 class Estimate(NamedTuple):
     """A number with the ends of its 95% interval; None where unresolved."""
@@ -55,11 +58,7 @@ class Job:
     @classmethod
     def of(cls, folder: Path) -> "Job":
         """Read a job's directory."""
-        given = {}
-        for override in OmegaConf.load(folder / ".hydra/overrides.yaml"):
-            name, _, value = str(override).lstrip("+").partition("=")
-            given[name] = value
-        return cls(folder, given, json.loads((folder / "results.json").read_text(encoding="utf-8")))
+        return cls(folder, overrides(folder), json.loads((folder / "results.json").read_text(encoding="utf-8")))
 
     @property
     def name(self) -> str:
@@ -92,6 +91,40 @@ class Job:
             "seconds": round(self.seconds, 3),
         }
         return {"job": self.name, **self.given, **metrics, **cost}
+
+
+@dataclass(frozen=True)
+class FailedJob:
+    """A job that has ended without a result."""
+
+    name: str
+    """Its number."""
+    given: dict[str, str]
+    """Its overrides."""
+    reason: str
+
+    def row(self) -> dict[str, str]:
+        """Of summary.csv."""
+        return {"job": self.name, **self.given, "failure": self.reason}
+
+
+def overrides(folder: Path) -> dict[str, str]:
+    """Of a job, by its directory: setting → value."""
+    given = {}
+    for override in OmegaConf.load(folder / ".hydra/overrides.yaml"):
+        name, _, value = str(override).lstrip("+").partition("=")
+        given[name] = value
+    return given
+
+
+def failed_jobs(folder: Path) -> list[FailedJob]:
+    """The jobs of a sweep that have failed and said why, by number."""
+    jobs = [
+        FailedJob(file.parent.name, overrides(file.parent), file.read_text(encoding="utf-8").strip())
+        for file in folder.glob(f"*/{FAILURE}")
+        if not (file.parent / "results.json").is_file()
+    ]
+    return sorted(jobs, key=lambda job: (len(job.name), job.name))
 
 
 def ended_jobs(folder: Path) -> list[Job]:

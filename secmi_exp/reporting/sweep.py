@@ -7,36 +7,65 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from secmi_exp.reporting.jobs import Job, ended_jobs, estimate, swept_names
+from secmi_exp.errors import UserError, first_line
+from secmi_exp.reporting.jobs import FAILURE, Job, ended_jobs, estimate, failed_jobs, swept_names
 from secmi_exp.reporting.row_files import write_csv
 
 SHOWN = {"auc": "AUC", "asr": "ASR"}
 """Metrics that the terminal's table has room for; summary.csv has them all."""
 
 
+_open: Path | None = None
+"""The directory of the sweep that is running in this process."""
+
+
 class SweepSummary(Callback):
-    """Closes every multirun."""
+    """Closes every multirun, and keeps why a job has failed."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Know what is to be closed."""
+        global _open
+        _open = Path(config.hydra.sweep.dir).absolute()
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Close the sweep in its directory."""
-        close_sweep(Path(config.hydra.sweep.dir).absolute())
+        close_open_sweep()
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Leave the reason in the directory of a job that has failed, by whatever launcher it was started."""
+        if job_return.status == JobStatus.FAILED and isinstance(error := job_return._return_value, Exception):
+            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
+            (Path(config.hydra.runtime.output_dir) / FAILURE).write_text(reason + "\n", encoding="utf-8")
+
+
+def close_open_sweep() -> None:
+    """Close the sweep that is running, where one is; Hydra itself doesn't once a job has failed."""
+    global _open
+    folder, _open = _open, None
+    if folder:
+        close_sweep(folder)
 
 
 def close_sweep(folder: Path) -> None:
     """Write summary.csv and the comparison, print one table, and end standard output with the sweep's directory."""
-    jobs = ended_jobs(folder)
-    if not jobs:
+    jobs, failed = ended_jobs(folder), failed_jobs(folder)
+    if not jobs and not failed:
         return
-    write_csv(folder / "summary.csv", [job.row() for job in jobs])
+    write_csv(folder / "summary.csv", [*(job.row() for job in jobs), *(job.row() for job in failed)])
     console = Console(file=sys.stdout)
-    if not compared(jobs, folder, console):
+    if jobs and not compared(jobs, folder, console):
         console.print(summary(jobs))
+    if failed:
+        console.print(f"{len(failed)} of {len(jobs) + len(failed)} jobs failed:", highlight=False)
+    for job in failed:
+        console.print(Text(f"  {job.name}: {job.reason}"), soft_wrap=True)
     spent, seconds = sum(job.queries_spent for job in jobs), sum(job.seconds for job in jobs)
     console.print(f"The sweep made {spent:,} queries in {seconds:.0f} s of its jobs' time.", highlight=False)
     console.print(str(folder), soft_wrap=True, highlight=False, markup=False)
