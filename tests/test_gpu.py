@@ -1,5 +1,6 @@
 """On CUDA: the numbers of the CPU, in every precision, compiled or not, with images on the device or beside it."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -7,15 +8,21 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from hydra import compose, initialize_config_dir
 
+from secmi_exp.attacks.attack import Attack
 from secmi_exp.attacks.signal import Signals, trajectory_signals
+from secmi_exp.components import component
 from secmi_exp.data import batches
 from secmi_exp.data.images import Images
 from secmi_exp.store import Store
 from secmi_exp.targets.authors_format import Flags
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.unconditional import Unconditional
-from tests.targets.preparing import cpu
+from tests.conftest import CONF
+from tests.targets.preparing import cpu, no_logger
+from tests.targets.test_text_to_image import configured
+from tests.targets.tiny_pipelines import save_stable_diffusion, save_stable_diffusion_xl
 
 pytestmark = pytest.mark.gpu
 
@@ -64,3 +71,33 @@ def test_the_largest_batch_is_found_and_told(
     caplog.set_level("INFO")
     walked(target, tmp_path, accelerator="cuda", query_batch_size="auto")
     assert "Batches of" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["sd", "xl"])
+@pytest.mark.parametrize(("precision", "rtol"), [("32", 1e-2), ("16", 0.3)])
+def test_text_to_image_targets_are_those_of_the_cpu(tmp_path: Path, kind: str, precision: str, rtol: float) -> None:
+    save = {"sd": save_stable_diffusion, "xl": save_stable_diffusion_xl}[kind]
+    path = save(tmp_path / "model")
+    images = Images.of(IMAGES.pixels)
+    images = replace(images, captions=["a seven", None] * 35)
+    found = {}
+    for accelerator in ("cpu", "cuda"):
+        store = Store(tmp_path / accelerator)
+        chosen = precision if accelerator == "cuda" else "32"
+        runtime = cpu(accelerator=accelerator, query_precision=chosen, query_batch_size="auto")
+        prepared = configured(path, guidance=2.0).prepare(images, store, runtime, no_logger)
+        found[accelerator] = trajectory_signals(
+            prepared, images, k=10, t_max=50, maps=[], store=store, runtime=runtime
+        ).t_errors
+    np.testing.assert_allclose(found["cuda"], found["cpu"], rtol=rtol)
+
+
+@pytest.mark.parametrize("attack", ["loss", "pia", "sima", "pfami", "gsa"])
+def test_other_attacks_give_the_values_of_the_cpu(target: PreparedTarget, tmp_path: Path, attack: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        made: Attack = component(compose("config", [f"+attack={attack}"]), "attack")
+    on_cpu, on_cuda = (
+        made.measure(target, IMAGES, Store(tmp_path / each), cpu(accelerator=each, query_batch_size=16))
+        for each in ("cpu", "cuda")
+    )
+    np.testing.assert_allclose(on_cuda.values["features"][:], on_cpu.values["features"][:], rtol=2e-2)
