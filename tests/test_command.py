@@ -47,9 +47,9 @@ def complaint(command: Command, *arguments: str) -> str:
     ("arguments", "parts"),
     [
         (["dataset=mnist"], ["no dataset 'mnist'", "digits"]),
-        (["+attack=lira"], ["no attack 'lira'", "nn, stat"]),
+        (["+attack=lira"], ["no attack 'lira'", "loss, monte_carlo_set, nn"]),
         (["+attck=nn"], ["no key 'attck'", "did you mean attack?"]),
-        (["attack=nn"], ["+attack=", "nn, stat"]),
+        (["attack=nn"], ["+attack=", "loss, monte_carlo_set, nn"]),
         (["+attack=nn", "attack.tsec=5"], ["no key 'tsec' in attack", "did you mean t_sec?", "t_max"]),
         (["sead=5"], ["no key 'sead'", "did you mean seed?", "dataset"]),
         (["split.members.more=5"], ["split.members holds a value"]),

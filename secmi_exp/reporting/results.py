@@ -96,8 +96,9 @@ def write_results(folder: Path, outcome: Outcome) -> None:
 
 
 def write_scores(folder: Path, columns: Mapping[str, NDArray[np.generic] | list[str]]) -> None:
-    """Write scores.parquet, a row for each attacked sample."""
-    pa.parquet.write_table(pa.table(dict(columns)), folder / "scores.parquet")
+    """Write scores.parquet, a row for each attacked sample; what a sample doesn't have is null."""
+    table = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
+    pa.parquet.write_table(pa.table(table), folder / "scores.parquet")
 
 
 def print_table(outcome: Outcome, console: Console) -> None:
