@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter
 from secmi_exp.attacks.attack import Attack
 from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.split import SplitRule
+from secmi_exp.defenses.defense import Defense, Undefended
 from secmi_exp.errors import UserError
 from secmi_exp.reporting.tracking import MakeTracker
 from secmi_exp.runtime import Runtime
@@ -95,6 +96,7 @@ class Components:
     general: General
     dataset: Dataset
     split: SplitRule
+    defense: Defense
     target: Target
     runtime: Runtime
     make_tracker: MakeTracker
@@ -111,11 +113,17 @@ class Components:
             general=General.of(config),
             dataset=component(config, "dataset"),
             split=component(config, "split"),
+            defense=component(config, "defense"),  # before the target, so that a mistake is named as its own
             target=component(config, "target"),
             runtime=component(config, "trainer"),
             make_tracker=component(config, "logger"),
             attack=component(config, "attack") if "attack" in config else None,
         )
+        if not isinstance(parts.defense, Undefended) and not hasattr(parts.target, "defense"):
+            raise UserError(
+                f"defense={parts.defense.name} acts on the training of a DDPM, and target={parts.target.name} has none "
+                "that it could act on: leave one of them out."
+            )
         if parts.attack:
             parts.attack.check(parts.target.timesteps)
         return parts

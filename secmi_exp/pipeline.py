@@ -160,6 +160,8 @@ def describe(run: Run, target: PreparedTarget, attacked: Attacked | None) -> dic
         "dataset": run.parts.dataset.name,
         "target": run.parts.target.name,
         "target_folder": str(target.folder),
+        "defense": run.parts.defense.name,
+        **target.facts,
         "split": run.split_facts,
         "seed": run.parts.general.seed,
         "timing_s": run.seconds,

@@ -28,12 +28,17 @@ from secmi_exp.store import SCRATCH
 log = logging.getLogger(__name__)
 
 
+def step_seed(seed: int, *step: int) -> int:
+    """What a generator is seeded with for a step, or a part of it; 63 bits."""
+    return int(np.random.SeedSequence([seed, *step]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
 def seed_step(device: torch.device, seed: int, *step: int) -> None:
     """Make what is drawn next, on the host and on the device, a function of the seed and the step, or a part of it.
 
     `torch.manual_seed` would do, but it keeps a traceback of each call for the devices that are not in use.
     """
-    mixed = int(np.random.SeedSequence([seed, *step]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    mixed = step_seed(seed, *step)
     torch.default_generator.manual_seed(mixed)
     if device.type == "cuda":
         torch.cuda.default_generators[device.index or 0].manual_seed(mixed)
@@ -161,7 +166,7 @@ def fit(
     """Train to max_steps, from the newest checkpoint in the workspace where there is one.
 
     Args:
-        module: takes batches of ``batches`` and returns a loss.
+        module: takes batches of ``batches`` and returns a loss; where it optimizes by itself, batches come whole.
         batches: shuffled batches that start at the trainer's step.
         name: prefix of the metrics logged.
         workspace: of the store; the newest two checkpoints lie in its scratch folder.
@@ -181,7 +186,7 @@ def fit(
     folder = workspace / SCRATCH / "checkpoints"
     log_every = min(log_every, max_steps)
     batch_size = min(batches.batch_size, len(batches.arrays[0]))
-    parts = runtime.accumulated(batch_size)
+    parts = runtime.accumulated(batch_size) if module.automatic_optimization else 1
     if batch_size < parts * ranks.current().world_size:
         raise UserError(
             f"A batch of {batch_size} can't be shared by {ranks.current().world_size} devices that take it in {parts} "

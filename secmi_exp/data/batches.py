@@ -132,6 +132,27 @@ class ShuffledOrder(Sampler[tuple[NDArray[np.int64], Piece]]):
                 yield rows[piece.start : piece.stop], piece
 
 
+class PoissonOrder(Sampler[NDArray[np.int64]]):
+    """Endless batches that hold each sample with the same probability, independently of all others.
+
+    Batch number i is a function of (seed, i) alone; its size varies around ``batch_size``, and may be 0.
+
+    Args:
+        n: samples.
+        batch_size: expected; that of a set smaller than it is the set's.
+        seed: of the batches.
+        start: number of the first batch.
+    """
+
+    def __init__(self, n: int, batch_size: int, seed: int, start: int = 0):
+        self.n, self.rate, self.seed, self.start = n, min(batch_size, n) / n, seed, start
+
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+        for i in count(self.start):
+            generator = np.random.default_rng([self.seed, i, 1])  # the 1 keeps it apart from how members are drawn
+            yield np.flatnonzero(generator.random(self.n) < self.rate)
+
+
 class Batches(pl.LightningDataModule):
     """Batches of arrays, for the device that the trainer computes on."""
 
@@ -181,6 +202,16 @@ class TrainingBatchesAndNoise(TrainingBatches):
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """All the noise in one batch."""
         return DataLoader(ArrayRows(self.noise), sampler=[slice(0, len(self.noise))], batch_size=None)
+
+
+class PoissonBatchesAndNoise(TrainingBatchesAndNoise):
+    """The same with training batches from `PoissonOrder`."""
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        """Batches from the trainer's current step on, without end."""
+        assert self.trainer is not None
+        n, start = len(self.arrays[0]), self.trainer.global_step
+        return self.loader(PoissonOrder(n, self.batch_size, self.seed, start=start))
 
 
 class GivenBatches(Batches):

@@ -10,10 +10,12 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, ConfigDict, Field, InstanceOf, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.data.images import Images
+from secmi_exp.defenses.defense import Defense, Undefended, made
+from secmi_exp.defenses.dp_sgd import PRIVACY
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import MANIFEST, Damaged, Json, Key, Store, check
@@ -48,6 +50,7 @@ class DDPM:
     gradient_clip: PositiveFloat
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     horizontal_flip: bool
+    defense: Annotated[InstanceOf[Defense], BeforeValidator(made)]
     checkpoint_every: PositiveInt
     sample_every: PositiveInt
     seed: NonNegativeInt
@@ -74,11 +77,19 @@ class DDPM:
             )
         return PipelineFolder.of(Path(folder))
 
+    @property
+    def defended(self) -> DDPM:
+        """The recipe as the defense would have it."""
+        recipe: DDPM = self.defense.recipe(self)
+        return recipe
+
     def key(self, members: Images, runtime: Runtime) -> Key:
         """What decides the weights."""
-        config: dict[str, Json] = asdict(self) | {"precision": runtime.precision}
-        for name in ("name", "path", "checkpoint_every", "sample_every"):  # decide no weight
+        config: dict[str, Json] = asdict(self.defended) | {"precision": runtime.precision}
+        for name in ("name", "path", "defense", "checkpoint_every", "sample_every"):  # decide no weight
             del config[name]
+        if settings := self.defense.settings():
+            config["defense"] = settings
         return Key("target", VERSION, config, {"members": members.digest})
 
     def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:
@@ -86,9 +97,15 @@ class DDPM:
 
         Raises:
             UserError: for images of another shape than the network's, settings that diffusers or torch refuse, training
-                that diverges, and a `path` without trained weights.
+                that diverges, a `path` without trained weights, and a defense that comes too late or that the runtime
+                doesn't allow.
         """
         if self._trained:
+            if not isinstance(self.defense, Undefended):
+                raise UserError(
+                    f"defense={self.defense.name} acts on a training, and the target in {self.path} is trained "
+                    "already: leave out defense or target.path."
+                )
             from secmi_exp.targets.pipeline_folder import refuse_other_images
 
             refuse_other_images(self._trained.network, members, f"The network in {self._trained.path}")
@@ -98,7 +115,7 @@ class DDPM:
         def train(workspace: Path) -> None:
             from secmi_exp.targets.ddpm_training import train_into
 
-            train_into(workspace, self, members, runtime, make_logger())
+            train_into(workspace, self.defended, members, runtime, make_logger())
 
         entry = store.obtain(key, train)
         return PreparedTarget(
@@ -107,6 +124,7 @@ class DDPM:
             load=partial(load, entry.path),
             trained_on=members.digest,
             samples=entry.path / "samples.png",
+            facts=_facts(entry.path),
         )
 
 
@@ -128,7 +146,14 @@ def _found(pipeline: PipelineFolder) -> PreparedTarget:
         load=partial(load, pipeline.path),
         trained_on=key.inputs.get("members"),
         samples=samples if samples.is_file() else None,
+        facts=_facts(pipeline.path),
     )
+
+
+def _facts(folder: Path) -> dict[str, Json]:
+    """What the training has left besides weights and samples."""
+    privacy = folder / PRIVACY
+    return {"privacy": read_json(privacy)} if privacy.is_file() else {}
 
 
 def load(folder: Path) -> Unconditional:

@@ -18,10 +18,13 @@ from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
 from secmi_exp.compiling import CompileWhenItRepays
-from secmi_exp.data.batches import TrainingBatchesAndNoise
-from secmi_exp.data.images import Images, to_model_range
+from secmi_exp.data.batches import PoissonBatchesAndNoise, TrainingBatchesAndNoise
+from secmi_exp.data.images import Images
+from secmi_exp.defenses.dp_sgd import DPSGD, PRIVACY
+from secmi_exp.defenses.private_steps import PrivacyLog, PrivateSteps
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import Runtime
+from secmi_exp.store import write_json
 from secmi_exp.targets.ddpm import DDPM
 from secmi_exp.targets.optimization import Draws, Optimization
 from secmi_exp.targets.pipeline_folder import blank_network, refuse_other_images
@@ -37,9 +40,11 @@ def train_into(workspace: Path, recipe: DDPM, members: Images, runtime: Runtime,
     """Train on the members, and leave the averaged weights as a diffusers pipeline, with a picture of samples.
 
     Raises:
-        UserError: for images of another shape than the network's, settings that diffusers or torch refuse, and training
-            that diverges.
+        UserError: for images of another shape than the network's, settings that diffusers or torch refuse, a runtime
+            that the defense doesn't allow, and training that diverges.
     """
+    if isinstance(recipe.defense, DPSGD):
+        recipe.defense.refuse(runtime)
     network = blank_network(recipe.network, "target.network")
     refuse_other_images(network, members, "The network that target.network describes")
     log.info(
@@ -48,6 +53,8 @@ def train_into(workspace: Path, recipe: DDPM, members: Images, runtime: Runtime,
     )  # fmt: skip
     module = runtime.everywhere(train, recipe, members, workspace, runtime, logger=logger)
     save_image(module.sample(initial_noise(recipe, members)), workspace / "samples.png", nrow=4)
+    if isinstance(module, PrivateDDPMTraining):
+        write_json(workspace / PRIVACY, module.spent())
     DDPMPipeline(unet=module.network, scheduler=module.scheduler).save_pretrained(workspace)
 
 
@@ -68,27 +75,37 @@ def train(
 ) -> "DDPMTraining":
     """Train, on every rank; the module that is returned has the averaged weights."""
     torch.manual_seed(recipe.seed)
-    module = DDPMTraining(recipe, fused=runtime.precision != "16")
     noise = initial_noise(recipe, members).numpy()
+    module, own_callbacks = module_for(recipe, len(members), runtime)
+    private = isinstance(module, PrivateDDPMTraining)
+    batches = PoissonBatchesAndNoise if private else TrainingBatchesAndNoise
     fit(
         module,
-        TrainingBatchesAndNoise(members, noise, batch_size=recipe.batch_size, seed=recipe.seed),
+        batches(members, noise, batch_size=recipe.batch_size, seed=recipe.seed),
         name="target",
         workspace=workspace,
         runtime=runtime,
         logger=logger,
-        max_steps=recipe.max_steps,
+        max_steps=module.max_steps,
         checkpoint_every=recipe.checkpoint_every,
-        gradient_clip=recipe.gradient_clip,
+        gradient_clip=None if private else recipe.gradient_clip,
         validate_every=recipe.sample_every,
         callbacks=[
             *callbacks,
             MovingAverage(recipe.ema_decay),
-            CompileWhenItRepays(runtime.compile, module.network),
+            *own_callbacks,
             *([LearningRateMonitor("step")] if logger else []),
         ],
     )
     return module
+
+
+def module_for(recipe: DDPM, samples: int, runtime: Runtime) -> tuple["DDPMTraining", list[pl.Callback]]:
+    """What is to be trained on so many samples, and what only its kind of training has to do besides."""
+    if isinstance(recipe.defense, DPSGD):
+        return PrivateDDPMTraining(recipe, recipe.defense, samples), [PrivacyLog("target", recipe.checkpoint_every)]
+    module = DDPMTraining(recipe, fused=runtime.precision != "16")
+    return module, [CompileWhenItRepays(runtime.compile, module.network)]
 
 
 class DDPMTraining(Optimization):
@@ -104,7 +121,7 @@ class DDPMTraining(Optimization):
 
     def __init__(self, recipe: DDPM, *, fused: bool = True):
         super().__init__(recipe.optimizer, "target.optimizer", recipe.warmup_steps, recipe.seed, fused=fused)
-        self.recipe = recipe
+        self.recipe, self.max_steps = recipe, recipe.max_steps
         try:
             self.network = UNet2DModel(**recipe.network)
             self.scheduler = DDPMScheduler(**asdict(recipe.schedule))
@@ -113,7 +130,7 @@ class DDPMTraining(Optimization):
 
     def loss(self, arrays: list[Tensor], draws: Draws) -> Tensor:
         """‖ε_θ(√ᾱ_t x_0 + √(1−ᾱ_t) ε, t) − ε‖², mean over pixels and samples, t uniform in 0 … T−1."""
-        x_0 = to_model_range(arrays[0])
+        x_0 = self.recipe.defense.model_input(arrays[0], draws)
         if self.recipe.horizontal_flip:
             x_0 = torch.where(draws.happens(0.5)[:, None, None, None], x_0.flip(-1), x_0)
         t = draws.integers(self.recipe.timesteps)
@@ -138,3 +155,20 @@ class DDPMTraining(Optimization):
             x = ddim.step(self.network(x, t).sample, t, x).prev_sample
         self.network.train()
         return (x.clamp(-1, 1) + 1) / 2
+
+
+class PrivateDDPMTraining(PrivateSteps, DDPMTraining):
+    """The same by DP-SGD.
+
+    Args:
+        recipe: see `DDPMTraining`.
+        privacy: the defense's settings.
+        samples: training images.
+
+    Raises:
+        UserError: for settings that diffusers refuses, and where not even one step can be afforded.
+    """
+
+    def __init__(self, recipe: DDPM, privacy: DPSGD, samples: int):
+        super().__init__(recipe)
+        self.defend(privacy, samples=samples, batch_size=recipe.batch_size, max_steps=recipe.max_steps)

@@ -81,6 +81,8 @@ class PreparedTarget:
     """A picture of images that it generated, where there is one."""
     inputs: Callable[[Images, Store, Runtime], Inputs] = pixels
     """What it makes of images before it is queried."""
+    facts: Mapping[str, Json] = field(default_factory=dict)
+    """What a reader of the results has to know of its training."""
 
 
 class Target(Protocol):

@@ -5,9 +5,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra.utils import get_class
+from numpy.typing import NDArray
 from torch import Tensor
 
 from secmi_exp.data.batches import Piece
@@ -35,22 +37,50 @@ class Draws:
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers, [B, *shape]; the same in every precision of the training."""
-        return self._mine(torch.randn(self.piece.total, *shape, device=self.device, dtype=torch.float32))
+        return self._mine(torch.randn(self._drawn, *shape, device=self.device, dtype=torch.float32))
 
     def integers(self, below: int) -> Tensor:
         """Uniform in 0 … below − 1, [B]."""
-        return self._mine(torch.randint(below, (self.piece.total,), device=self.device))
+        return self._mine(torch.randint(below, (self._drawn,), device=self.device))
+
+    def choices(self, below: int, each: int) -> NDArray[np.int64]:
+        """Uniform in 0 … below − 1, [B, each], drawn on the host, which needs to know them to choose what to do."""
+        choices: NDArray[np.int64] = self._mine(torch.randint(below, (self._drawn, each))).numpy()
+        return choices
 
     def happens(self, probability: float) -> Tensor:
         """True with this probability, [B]."""
-        return self._mine(torch.rand(self.piece.total, device=self.device)) < probability
+        return self._mine(torch.rand(self._drawn, device=self.device)) < probability
 
     def apart(self) -> None:
         """From here on each piece draws for itself, as dropout within the network does."""
         seed_step(self.device, self.seed, self.step, self.piece.start)
 
+    @property
+    def _drawn(self) -> int:
+        """How many samples numbers are drawn for."""
+        return self.piece.total
+
     def _mine(self, whole: Tensor) -> Tensor:
         return whole[self.piece.start : self.piece.stop]
+
+
+class DrawsApart(Draws):
+    """The same, drawn for each piece alone: takes memory for the piece only, and other pieces make another step."""
+
+    def begin(self) -> None:
+        """From here on this piece draws for itself."""
+        super().apart()
+
+    def apart(self) -> None:
+        """It does already."""
+
+    @property
+    def _drawn(self) -> int:
+        return self.piece.stop - self.piece.start
+
+    def _mine(self, whole: Tensor) -> Tensor:
+        return whole
 
 
 class Optimization(pl.LightningModule, ABC):
@@ -97,16 +127,26 @@ class Optimization(pl.LightningModule, ABC):
         if gradient_clip_val:
             torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
 
-    def configure_optimizers(self) -> Any:
-        """The recipe's optimizer with linear warm-up, on what is to be trained."""
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        """The recipe's, on what is to be trained.
+
+        Raises:
+            UserError: for settings that torch refuses.
+        """
         settings = dict(self.optimizer_settings)
         try:
             kind = get_class(str(settings.pop("_target_", None)))
             if self.fused and "fused" in inspect.signature(kind).parameters:
                 settings.setdefault("fused", True)
-            optimizer = kind([weights for weights in self.parameters() if weights.requires_grad], **settings)
+            optimizer: torch.optim.Optimizer = kind(
+                [weights for weights in self.parameters() if weights.requires_grad], **settings
+            )
         except Exception as error:  # whatever the optimizer raises for its arguments
             raise UserError(f"torch refuses {self.setting}: {error}") from error
-        warmup = max(1, self.warmup_steps)
+        return optimizer
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer with linear warm-up."""
+        optimizer, warmup = self.make_optimizer(), max(1, self.warmup_steps)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,65 @@
+"""DP-SGD: what one image can change in the weights is bounded, and hidden in noise.
+
+Source: Abadi et al., "Deep Learning with Differential Privacy" (CCS 2016), algorithm 1.
+
+What the guarantee is about, and what not:
+
+- Two member sets are neighbours if one has one image more. Every step's batch holds each image with probability
+  q = batch size / members, independently of the others (Poisson sampling), and is empty now and then.
+- The batches and the noise are functions of the seed, so that a killed training continues and a finished one can be
+  repeated. ε therefore holds only against an adversary who doesn't know the seed, and a run's configuration, its
+  results and the store's manifests name it: release the weights alone, of a training with a random secret seed.
+- opacus' secure mode, which guards against attacks on the floating-point form of the noise, is not used.
+- Weights, their moving average, and samples are covered; the training loss that is logged is not.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic.dataclasses import dataclass
+
+from secmi_exp.defenses.defense import Defense
+from secmi_exp.errors import UserError
+from secmi_exp.runtime import Runtime
+
+PRIVACY = "privacy.json"
+"""File beside a target's weights that tells the privacy spent on them."""
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class DPSGD(Defense):
+    """Poisson batches, clipped gradients of single images, Gaussian noise."""
+
+    noise_multiplier: NonNegativeFloat
+    """σ, in units of `max_grad_norm`; 0: clipping alone, which guarantees nothing."""
+    max_grad_norm: PositiveFloat
+    """C: L2 norm that an image's gradient has at most."""
+    delta: Annotated[float, Field(gt=0, lt=1)]
+    max_epsilon: PositiveFloat | None
+    """ε that the training stops before exceeding."""
+    accountant: Literal["rdp", "prv"]
+    microbatch_size: PositiveInt
+    """Images whose own gradients are in memory at once."""
+
+    def refuse(self, runtime: Runtime) -> None:
+        """Refuse a machine that this can't be done on.
+
+        Raises:
+            UserError: for several devices, float16, and compilation.
+        """
+        if runtime.devices * runtime.nodes > 1:
+            raise UserError(
+                f"defense=dp_sgd trains on one device, and there are {runtime.devices * runtime.nodes}: "
+                "set trainer.devices=1 and trainer.nodes=1."
+            )
+        if runtime.precision == "16":
+            raise UserError(
+                "defense=dp_sgd can't clip gradients that are scaled for float16: set trainer.precision to bf16 or 32."
+            )
+        if runtime.compile is True:
+            raise UserError(
+                "defense=dp_sgd needs each layer's own gradients, which a compiled network keeps to itself: set "
+                "trainer.compile=auto."
+            )

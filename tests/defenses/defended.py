@@ -1,0 +1,46 @@
+"""DDPM recipes with a defense, and what their training gives."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+
+from secmi_exp.components import component
+from secmi_exp.data.batches import Piece
+from secmi_exp.data.images import Images
+from secmi_exp.targets import ddpm_training
+from secmi_exp.targets.ddpm import DDPM
+from secmi_exp.targets.optimization import Draws
+from tests.conftest import CONF
+from tests.targets.preparing import cpu
+
+MEMBERS = Images.of(np.random.default_rng(0).integers(0, 256, (24, 1, 8, 8), dtype=np.uint8))
+SMALL = ["experiment=smoke", "target.batch_size=8", "target.max_steps=6", "target.warmup_steps=2"]
+
+
+@cache
+def recipe(*overrides: str) -> DDPM:
+    """The smallest target, as the command line would make it."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        target: DDPM = component(compose("config", [*SMALL, *overrides]), "target")
+    return target
+
+
+def trained(folder: Path, *overrides: str, **settings: Any) -> ddpm_training.DDPMTraining:
+    """A module at the end of its training."""
+    return ddpm_training.train(recipe(*overrides).defended, MEMBERS, folder, cpu(**settings), logger=None)
+
+
+def weights(module: torch.nn.Module) -> torch.Tensor:
+    """All of them in a row."""
+    return torch.cat([each.detach().flatten() for each in module.parameters()])
+
+
+def draws(start: int, stop: int, total: int, step: int = 3) -> Draws:
+    """Of a step, at its beginning."""
+    begun = Draws(Piece(start, stop, total), torch.device("cpu"), 0, step)
+    begun.begin()
+    return begun
