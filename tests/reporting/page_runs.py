@@ -1,0 +1,42 @@
+"""Runs for the report page: a sweep's jobs with what a run leaves beside its scores."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from PIL import Image
+
+from tests.reporting.sweep_folder import SweepFolder
+
+SPLIT_AT_FAULT = {"blind": {"auc": 0.71, "ci95": [0.64, 0.77], "split_at_fault": True}, "holdouts_equal_to_a_member": 3}
+
+
+def amend(folder: Path, **fields: Any) -> Path:
+    """Overwrite fields of a run's results.json."""
+    path = folder / "results.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | fields), encoding="utf-8")
+    return folder
+
+
+def configure(folder: Path, config: Mapping[str, Any]) -> Path:
+    """Write a run's config.yaml."""
+    (folder / "config.yaml").write_text(yaml.safe_dump(dict(config)), encoding="utf-8")
+    return folder
+
+
+def swept(folder: Path, count: int = 3, each: int = 150) -> SweepFolder:
+    """Jobs of a sweep over t_sec, each with a better attack, and a configuration, versions and pictures."""
+    sweep = SweepFolder(folder, each=each)
+    for place in range(count):
+        t_sec = 10 * (place + 1)
+        job = sweep.job(["+attack=stat", f"attack.t_sec={t_sec}"], {"stat": 0.2 + 1.8 * place / count}, noise=place)
+        bound = {"epsilon": 0.5, "one_run": 0.1, "delta": 1e-5, "confidence": 0.95, "threshold": None}
+        walk = {"timesteps": [10, 20], "queries_per_sample": [2, 3]}
+        versions = {"secmi_exp": "0.1.0", "torch": "2.9.0", "gpu": None}
+        amend(job, t_sec=t_sec, k=10, epsilon_lower_bound=bound, trajectory=walk, versions=versions)
+        configure(job, {"seed": 0, "attack": {"name": "stat", "t_sec": t_sec}, "dataset": {"name": "digits"}})
+        for name, size in (("exposed.png", (1530, 540)), ("relative_t_error.png", (810, 630))):
+            Image.effect_noise(size, 10.0 + place).save(job / name)
+    return sweep
