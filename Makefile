@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help quickstart install test test-slow test-gpu benchmark lint format clean
+.PHONY: help quickstart install test test-slow test-gpu benchmark reproduce lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -31,6 +31,9 @@ test-gpu: install  ## run the tests marked gpu, where CUDA is
 
 benchmark: install  ## measure speed and memory against the published procedure (half an hour on two cores)
 	$(BIN)/python -m experiments.benchmarks
+
+reproduce: install  ## run the experiments of experiments/README.md again and renew it (half an hour on two cores)
+	$(BIN)/python -m experiments.reproduce
 
 lint: install  ## check style and types
 	$(BIN)/ruff check .

@@ -1,24 +1,21 @@
-"""Tables of experiments/README.md from the result files that were kept.
-
-python -m experiments.tables experiments/results/attacks_digits.csv     # comparison.csv of a sweep over attacks
-python -m experiments.tables experiments/results/faces_timesteps.csv    # summary.csv of a sweep over attack.t_sec
-"""
+"""Tables of experiments/README.md from the result files that were kept."""
 
 import csv
-import sys
 from pathlib import Path
 
 COLUMNS = {"auc": "AUC", "asr": "ASR", "accuracy_calibrated": "accuracy, calibrated", "tpr_at_1pct_fpr": "TPR @ 1% FPR"}
 
+Row = dict[str, str]
+
 
 def markdown(file: Path) -> str:
-    """The table of a file, by what it holds."""
+    """The table of a file: comparison.csv of a sweep over attacks, or summary.csv of one over a setting."""
     with file.open(newline="", encoding="utf-8") as content:
         rows = list(csv.DictReader(content))
-    return attacks(rows) if "p_holm" in rows[0] else timesteps(rows)
+    return attacks(rows) if "p_holm" in rows[0] else settings(rows)
 
 
-def attacks(rows: list[dict[str, str]]) -> str:
+def attacks(rows: list[Row]) -> str:
     """A row for each attack, by AUC."""
     lines = [f"| attack | {' | '.join(COLUMNS.values())} | queries | seconds | p (Holm) |", "|---" * 8 + "|"]
     for row in rows:
@@ -31,21 +28,22 @@ def attacks(rows: list[dict[str, str]]) -> str:
     return "\n".join(lines)
 
 
-def timesteps(rows: list[dict[str, str]]) -> str:
-    """AUC with the ends of its interval, a column for each timestep."""
-    cells = {"t_sec": [row["attack.t_sec"] for row in rows]}
-    for label, name in (("AUC", "auc"), ("from", "auc_low"), ("to", "auc_high")):
-        cells[label] = [f"{float(row[name]):.3f}" for row in rows]
-    lines = [f"| {label} | {' | '.join(values)} |" for label, values in cells.items()]
-    return "\n".join([lines[0], "|---" * (len(rows) + 1) + "|", *lines[1:]])
+def settings(rows: list[Row]) -> str:
+    """A row for each value of what was swept, with its metrics."""
+    given = list(rows[0])[1 : list(rows[0]).index("auc")]
+    swept = [name for name in given if len({row[name] for row in rows}) > 1]
+    shown = [name for name in COLUMNS if any(row[name] for row in rows)]
+    lines = [f"| {' | '.join([*swept, *(COLUMNS[name] for name in shown)])} | queries |"]
+    lines.append("|---" * (len(swept) + len(shown) + 1) + "|")
+    for row in rows:
+        values = [row[name].replace("\\", "") for name in swept]
+        metrics = (interval(row, name) for name in shown)
+        lines.append(f"| {' | '.join([*values, *metrics])} | {row['queries_per_sample']} |")
+    return "\n".join(lines)
 
 
-def interval(row: dict[str, str], name: str) -> str:
+def interval(row: Row, name: str) -> str:
     """Such as 0.898 [0.865, 0.923]."""
     if not row[name]:
         return "not resolved"
     return "{:.3f} [{:.3f}, {:.3f}]".format(*(float(row[f"{name}{end}"]) for end in ("", "_low", "_high")))
-
-
-if __name__ == "__main__":
-    print("\n\n".join(markdown(Path(file)) for file in sys.argv[1:]))

@@ -62,6 +62,10 @@ def close_sweep(folder: Path) -> None:
     console = Console(file=sys.stdout)
     if jobs and not compared(jobs, folder, console):
         console.print(summary(jobs))
+    if len(jobs) > 1:
+        from secmi_exp.reporting.axes_figure import draw_axes
+
+        draw_axes(folder / "sweep.png", jobs, swept_names(jobs))
     if failed:
         console.print(f"{len(failed)} of {len(jobs) + len(failed)} jobs failed:", highlight=False)
     for job in failed:

@@ -1,0 +1,108 @@
+"""The figure of a sweep over one or two settings: a curve, intervals side by side, or a map."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from secmi_exp.reporting.jobs import UNRESOLVED, Estimate, Job, estimate
+
+COLOUR, NEUTRAL = "#0072b2", "#555555"
+METRICS = {"auc": "AUC", "asr": "ASR"}
+"""That curves and intervals show; maps show the first."""
+
+
+def draw_axes(path: Path, jobs: Sequence[Job], swept: Sequence[str]) -> bool:
+    """Draw AUC and ASR over the settings in which the jobs differ.
+
+    Args:
+        path: of the figure.
+        jobs: that have ended, no two with the same settings.
+        swept: the settings: one, or two.
+
+    Returns:
+        Whether there was anything to draw: not without an attack, nor over more than two settings.
+    """
+    jobs = [job for job in jobs if estimate(job.results, "auc").value is not None]
+    if len(jobs) < 2 or len(swept) not in (1, 2):
+        return False
+    numeric = [_numbers(jobs, name) for name in swept]
+    if len(swept) == 2:
+        _draw_map(path, jobs, swept, [values is not None for values in numeric])
+        return True
+    figure, panels = plt.subplots(1, 2, figsize=(8.6, 3.8), layout="constrained", sharey=True)
+    for axes, (metric, label) in zip(panels, METRICS.items(), strict=True):
+        estimates = [estimate(job.results, metric) for job in jobs]
+        if numeric[0] is None:
+            _draw_intervals(axes, [job.given.get(swept[0], "") for job in jobs], estimates)
+        else:
+            _draw_curve(axes, numeric[0], estimates)
+            axes.set_xlabel(swept[0])
+        axes.set_title(f"{label} [95% interval]", fontsize=10)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.axhline(0.5, color=NEUTRAL, linestyle=":", linewidth=1)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+    return True
+
+
+def _numbers(jobs: Sequence[Job], name: str) -> list[float] | None:
+    """A setting's values, where all are numbers and distinct steps on an axis."""
+    try:
+        return [float(job.given[name]) for job in jobs]
+    except (KeyError, ValueError):
+        return None
+
+
+def _draw_curve(axes: Axes, values: list[float], estimates: list[Estimate]) -> None:
+    order = np.argsort(values)
+    x = np.array(values)[order]
+    y, low, high = (np.array([_or_nan(each[i]) for each in estimates])[order] for i in range(3))
+    axes.fill_between(x, low, high, color=COLOUR, alpha=0.2, linewidth=0)
+    axes.plot(x, y, color=COLOUR, marker="o", markersize=4)
+    if len(x) > 2 and x.min() > 0 and x.max() / x.min() >= 30:
+        axes.set_xscale("log")
+
+
+def _draw_intervals(axes: Axes, names: list[str], estimates: list[Estimate]) -> None:
+    places = np.arange(len(names))
+    y, low, high = (np.array([_or_nan(each[i]) for each in estimates]) for i in range(3))
+    axes.vlines(places, low, high, color=COLOUR, linewidth=2)
+    axes.plot(places, y, "o", color=COLOUR)
+    axes.set_xticks(places, [name.replace("$", r"\$") for name in names], rotation=30, ha="right")
+    axes.set_xlim(-0.5, len(names) - 0.5)
+
+
+def _draw_map(path: Path, jobs: Sequence[Job], swept: Sequence[str], numeric: list[bool]) -> None:
+    """AUC as a colour and a number in each cell, the first setting downwards."""
+    levels = []
+    for name, is_number in zip(swept, numeric, strict=True):
+        found = dict.fromkeys(job.given.get(name, "") for job in jobs)
+        levels.append(sorted(found, key=float) if is_number else list(found))
+    rows, columns = levels
+    cells = {(job.given.get(swept[0], ""), job.given.get(swept[1], "")): estimate(job.results, "auc") for job in jobs}
+    auc = np.array([[_or_nan(cells.get((row, column), UNRESOLVED).value) for column in columns] for row in rows])
+    figure, axes = plt.subplots(
+        figsize=(1.5 + 1.2 * len(columns), 1.2 + 0.6 * len(rows)), layout="constrained"
+    )  # fmt: skip
+    image = axes.imshow(auc, cmap="cividis", aspect="auto", vmin=0.5, vmax=1.0)
+    for i, row in enumerate(auc):
+        for j, value in enumerate(row):
+            if np.isfinite(value):
+                axes.text(j, i, f"{value:.3f}", ha="center", va="center", color="black" if value > 0.75 else "white")
+    axes.set_xticks(np.arange(len(columns)), [name.replace("$", r"\$") for name in columns])
+    axes.set_yticks(np.arange(len(rows)), [name.replace("$", r"\$") for name in rows])
+    axes.set(xlabel=swept[1], ylabel=swept[0], title="AUC")
+    figure.colorbar(image, ax=axes)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def _or_nan(value: float | None) -> float:
+    return np.nan if value is None else value
