@@ -35,7 +35,7 @@ class Experiment:
     arguments: tuple[str, ...]
     """Of `python -m secmi_exp`."""
     table: str = "summary.csv"
-    figure: str = "sweep.png"
+    figure: str | None = "sweep.png"
 
 
 FACES = ("-m", "+attack=stat", "dataset=lfw", "split.attack_train=0.4", "target.batch_size=25")
@@ -46,11 +46,13 @@ EXPERIMENTS = {
     "interval": Experiment(("experiment=interval",)),
     "training_length": Experiment(("experiment=training_length",)),
     "members": Experiment(("experiment=members",)),
-    "averaging": Experiment(("experiment=averaging",)),
+    "averaging": Experiment(("experiment=averaging",), figure=None),
     "defenses": Experiment(("experiment=defenses",)),
-    "prompts": Experiment(("experiment=prompts",)),
-    "faces": Experiment((*FACES, "target.max_steps=1500", TIMESTEPS)),
-    "faces_3000_steps": Experiment((*FACES, "target.max_steps=3000", "target.horizontal_flip=false", TIMESTEPS)),
+    "prompts": Experiment(("experiment=prompts",), figure=None),
+    "faces": Experiment((*FACES, "target.max_steps=1500", TIMESTEPS), figure=None),
+    "faces_3000_steps": Experiment(
+        (*FACES, "target.max_steps=3000", "target.horizontal_flip=false", TIMESTEPS), figure=None
+    ),
 }
 
 
@@ -82,9 +84,9 @@ def keep(name: str, sweep: Path, seconds: float) -> None:
     """Copy table and figure, and note where and when they were made."""
     experiment = EXPERIMENTS[name]
     shutil.copyfile(sweep / experiment.table, RESULTS / f"{name}.csv")
-    if (sweep / experiment.figure).is_file():
+    if experiment.figure:
         shutil.copyfile(sweep / experiment.figure, FIGURES / f"{name}.png")
-    job = json.loads(next(sweep.glob("*/results.json")).read_text(encoding="utf-8"))
+    jobs = [json.loads(file.read_text(encoding="utf-8")) for file in sweep.glob("*/results.json")]
     kept = json.loads(PROVENANCE.read_text(encoding="utf-8")) if PROVENANCE.is_file() else {}
     kept[name] = {
         "command": " ".join(["python -m secmi_exp", *(quoted(each) for each in experiment.arguments)]),
@@ -92,10 +94,19 @@ def keep(name: str, sweep: Path, seconds: float) -> None:
         "cores": usable_processors(),
         "date": date.today().isoformat(),
         "seconds": round(seconds),
-        "n_member": job["n_member"],
-        "n_holdout": job["n_holdout"],
+        "n_member": span([job["n_member"] for job in jobs]),
+        "n_holdout": span([job["n_holdout"] for job in jobs]),
     }
-    PROVENANCE.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n", encoding="utf-8")
+    PROVENANCE.write_text(json.dumps(dict(sorted(kept.items())), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def span(numbers: list[int]) -> str:
+    """One number, or the least and the greatest.
+
+    >>> span([205, 205]), span([410, 51, 102])
+    ('205', '51 … 410')
+    """
+    return " … ".join(str(each) for each in dict.fromkeys((min(numbers), max(numbers))))
 
 
 def quoted(argument: str) -> str:

@@ -120,7 +120,10 @@ def scores(name: str, measured: Measured, is_member: np.ndarray, folder: Path) -
     return made
 
 
-@pytest.mark.parametrize(("name", "least"), LEAST.items())
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [pytest.param(*case, marks=pytest.mark.slow) if case[0] in ("logan", "tvd") else case for case in LEAST.items()],
+)  # the discriminator's training takes a while
 def test_members_that_the_target_gives_away_are_found(name: str, least: float, root: Path, tmp_path: Path) -> None:
     found = scores(name, measured(name, True, root), IS_MEMBER, tmp_path)
     assert Roc.of(found[JUDGED], IS_MEMBER[JUDGED]).auc >= least
