@@ -1,12 +1,15 @@
 """What a classifier that never sees the target looks at: images in few numbers, computed in batches."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from secmi_exp.data.batches import Array
+if TYPE_CHECKING:
+    from secmi_exp.data.batches import Array
 
 Features = NDArray[np.float32]
 

@@ -139,7 +139,8 @@ def test_a_target_that_saw_neither_side_gives_chance(name: str, root: Path, tmp_
 @pytest.mark.parametrize("name", ATTACKS)
 def test_permuted_labels_give_chance(name: str, root: Path, tmp_path: Path) -> None:
     permuted = np.random.default_rng(0).permutation(IS_MEMBER)
-    found = scores(name, measured(name, True, root), permuted, tmp_path)
+    quick = name not in ("logan", "tvd")
+    found = scores(name, measured(name, quick, root), permuted, tmp_path)
     low, high = auc_interval(found[JUDGED], permuted[JUDGED])
     assert low < 0.5 < high
 

@@ -233,7 +233,7 @@ def test_other_datasets_are_contests_of_their_own(tmp_path: Path, capsys: pytest
     close_sweep(tmp_path)
     found = [(row["contest"], row["attack"]) for row in rows(tmp_path / "comparison.csv")]
     assert sorted(found) == [(f"dataset={name}", attack) for name in ("digits", "lfw") for attack in ("nn", "stat")]
-    assert {path.name for path in tmp_path.glob("*.png")} == {
+    assert {path.name for path in tmp_path.glob("comparison*.png")} == {
         f"comparison_{name}_{number}.png" for name in ("roc", "cost") for number in (1, 2)
     }
     assert "compared: dataset=lfw" in capsys.readouterr().out
