@@ -51,5 +51,5 @@ class ErrorMapClassifier:
         """Train on the maps of ``fit_rows``, score all maps."""
         from secmi_exp.attacks.nn_training import train_and_score
 
-        maps = np.asarray(measured.values["error_map"])
+        maps = measured.values["error_map"]
         return train_and_score(self, maps, fit_rows, is_member, workspace, runtime, make_logger())

@@ -13,7 +13,7 @@ from torchvision.models import resnet18
 
 from secmi_exp.attacks.nn import ErrorMapClassifier
 from secmi_exp.attacks.scorer import Scores
-from secmi_exp.data.batches import GivenBatches, Piece, TrainingBatches
+from secmi_exp.data.batches import Array, GivenBatches, Piece, TrainingBatches
 from secmi_exp.runtime import Runtime
 from secmi_exp.training import fit, seed_step
 
@@ -31,7 +31,7 @@ def error_map_network(channels: int) -> nn.Module:
 
 def train_and_score(
     recipe: ErrorMapClassifier,
-    maps: NDArray[np.float16],
+    maps: Array,
     fit_rows: NDArray[np.int64],
     is_member: NDArray[np.bool_],
     workspace: Path,

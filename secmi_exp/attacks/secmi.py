@@ -8,6 +8,7 @@ from pydantic.dataclasses import dataclass
 from secmi_exp.attacks.attack import Attack, refuse_beyond
 from secmi_exp.attacks.measured import Measured
 from secmi_exp.attacks.signal import trajectory_signals
+from secmi_exp.attacks.stacked_maps import StackedMaps
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import timesteps
 from secmi_exp.errors import UserError
@@ -31,22 +32,30 @@ class SecMI(Attack):
     t_max: PositiveInt
     maps: list[PositiveInt] | Literal["all"]
     """Timesteps whose error maps are kept for later runs, besides those at t_sec that a scorer reads."""
+    stacked: list[PositiveInt]
+    """Further timesteps whose error maps are stacked on those at t_sec, as channels."""
 
     @property
     def last(self) -> int:
         """The timestep that the trajectory ends at: t_max rounded down to a multiple of k, t_sec at least."""
-        return max(self.t_max // self.k * self.k, self.t_sec, *self.maps if self.maps != "all" else ())
+        return max(self.t_max // self.k * self.k, self.t_sec, *self.stacked, *self.maps if self.maps != "all" else ())
 
     @property
     def kept_maps(self) -> list[int]:
         """Timesteps whose error maps are kept."""
         if self.maps == "all":
             return timesteps(self.k, self.last)
-        return sorted({*self.maps, *([self.t_sec] if "error_map" in self.reads else [])})
+        return sorted({*self.maps, *(self._read if "error_map" in self.reads else [])})
+
+    @property
+    def _read(self) -> list[int]:
+        """Timesteps whose maps scorers see, in the order of their channels."""
+        return sorted({self.t_sec, *self.stacked})
 
     def check(self, target_timesteps: int) -> None:
         """See `Attack.check`; timesteps must lie on the trajectory, too."""
-        for name, t in [("t_sec", self.t_sec), *(("maps", t) for t in self.kept_maps)]:
+        asked = [*(("stacked", t) for t in self.stacked), *(("maps", t) for t in self.kept_maps)]
+        for name, t in [("t_sec", self.t_sec), *asked]:
             if t % self.k:
                 raise UserError(
                     f"attack.{name}={t} is not a multiple of the DDIM interval attack.k={self.k}: "
@@ -61,12 +70,13 @@ class SecMI(Attack):
         signals = trajectory_signals(
             target, images, k=self.k, t_max=self.last, maps=self.kept_maps, store=store, runtime=runtime
         )
-        maps = {"error_map": signals.maps[self.t_sec]} if self.t_sec in signals.maps else {}
+        kept = [signals.maps[t] for t in self._read if t in signals.maps]
+        maps = {"error_map": StackedMaps(kept) if self.stacked else kept[0]} if "error_map" in self.reads else {}
         return Measured(
             {"t_error": signals.t_error(self.t_sec), "pixels": images, **maps},
-            queries_per_sample=signals.queries_per_sample(self.t_sec),
+            queries_per_sample=signals.queries_per_sample(max(self._read)),
             queries_spent=signals.queries_spent,
-            digest=Key("secmi", VERSION, {"t_sec": self.t_sec}, {"trajectory": signals.digest}).digest,
+            digest=Key("secmi", VERSION, {"t_sec": self._read}, {"trajectory": signals.digest}).digest,
             facts={
                 "t_sec": self.t_sec,
                 "k": self.k,

@@ -1,19 +1,24 @@
 """Signals never see labels; scorers read them as they should."""
 
 import inspect
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from secmi_exp.attacks import signal
 from secmi_exp.attacks.column import Column
+from secmi_exp.attacks.map_distance import MapDistance
 from secmi_exp.attacks.measured import Measured
 from secmi_exp.attacks.nn import ErrorMapClassifier
 from secmi_exp.attacks.signal import Signals
+from secmi_exp.attacks.stacked_maps import StackedMaps
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.split import Halves, Split
+from secmi_exp.errors import UserError
 from tests.conftest import run_here
 from tests.targets.preparing import cpu, no_logger
 
@@ -59,6 +64,31 @@ def test_a_value_is_turned_so_that_members_score_higher() -> None:
     scores = Column("t_error", "less").score(measured)
     assert scores[is_member].min() > scores[~is_member].max()
     assert np.array_equal(Column("t_error", "more").score(measured), -scores)
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, 4.0])
+def test_other_distances_are_norms_of_the_maps(p: float) -> None:
+    measured, _ = planted()
+    maps = np.asarray(measured.values["error_map"], dtype=np.float64)
+    np.testing.assert_allclose(MapDistance(p).score(measured), -((maps**p).sum(axis=(1, 2, 3)) ** (1 / p)), rtol=1e-6)
+
+
+def test_nn_sees_the_maps_of_several_timesteps_as_channels(tmp_path: Path) -> None:
+    def ran(*overrides: str) -> dict[str, Any]:
+        fast = ["target.max_steps=2", "attack.scorers.nn.min_steps=2"]
+        folder = run_here(tmp_path, "+attack=nn", "attack.t_sec=20", *fast, *overrides)
+        content: dict[str, Any] = json.loads((folder / "results.json").read_text())
+        return content
+
+    one, three = ran(), ran("attack.stacked=[10,40]")
+    assert (one["queries_per_sample"], three["queries_per_sample"]) == (3, 5)
+    assert one["metrics"] != three["metrics"]
+    maps = [np.random.default_rng(i).random((5, 2, 4, 4)).astype(np.float16) for i in range(3)]
+    stacked = StackedMaps(maps)
+    assert stacked.shape == (5, 6, 4, 4)
+    assert np.array_equal(stacked[np.array([3, 1])][:, 2:4], maps[1][[3, 1]])
+    with pytest.raises(UserError, match=r"attack\.stacked=15 is not a multiple"):
+        ran("attack.stacked=[15]")
 
 
 def test_nn_learns_a_planted_difference_and_scores_what_it_was_not_fitted_on(tmp_path: Path) -> None:

@@ -1,0 +1,32 @@
+"""SecMI with another distance than the squared L2 norm between a state and its round trip."""
+
+from typing import ClassVar
+
+import numpy as np
+from pydantic import ConfigDict, PositiveFloat
+from pydantic.dataclasses import dataclass
+
+from secmi_exp.attacks.measured import Measured
+from secmi_exp.attacks.scorer import Scores
+
+BATCH = 1024
+"""Maps at a time."""
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class MapDistance:
+    """−‖ψ(φ(x̃_t)) − x̃_t‖_p, from the error maps, which are kept in float16."""
+
+    reads: ClassVar[tuple[str, ...]] = ("error_map",)
+
+    p: PositiveFloat
+    """Of the norm; 2 ranks as SecMI_stat does, but for the maps' rounding."""
+
+    def score(self, measured: Measured) -> Scores:
+        """Members come back closer, [n]."""
+        maps = measured.values["error_map"]
+        norms = []
+        for low in range(0, len(maps), BATCH):
+            batch = maps[slice(low, low + BATCH)].astype(np.float64)
+            norms.append(np.linalg.norm(batch.reshape(len(batch), -1), self.p, axis=1))
+        return -np.concatenate(norms)
