@@ -3,6 +3,8 @@
 import csv
 from pathlib import Path
 
+from secmi_exp.reporting.jobs import Estimate
+
 COLUMNS = {"auc": "AUC", "asr": "ASR", "accuracy_calibrated": "accuracy, calibrated", "tpr_at_1pct_fpr": "TPR @ 1% FPR"}
 
 Row = dict[str, str]
@@ -46,4 +48,4 @@ def interval(row: Row, name: str) -> str:
     """Such as 0.898 [0.865, 0.923]."""
     if not row[name]:
         return "not resolved"
-    return "{:.3f} [{:.3f}, {:.3f}]".format(*(float(row[f"{name}{end}"]) for end in ("", "_low", "_high")))
+    return str(Estimate(*(float(row[f"{name}{end}"]) for end in ("", "_low", "_high"))))

@@ -16,9 +16,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from secmi_exp.attacks.attack import Attack
+from secmi_exp.attacks.attack import Attack, TargetFree
 from secmi_exp.attacks.measured import Measured
-from secmi_exp.attacks.scorer import LearnedScorer, Scorer, Scores
+from secmi_exp.attacks.scorer import Fitting, LearnedScorer, Scorer, Scores
 from secmi_exp.components import Components, General
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.split import Part, Split, split_facts
@@ -51,6 +51,11 @@ class Run:
     tracker: Tracker
     seconds: dict[str, Json]
     """Wall time by stage, filled as the run goes on."""
+
+    @property
+    def target_name(self) -> str:
+        """As tables and figures call what was attacked."""
+        return "none" if isinstance(self.parts.attack, TargetFree) else self.parts.target.name
 
 
 @dataclass(frozen=True)
@@ -94,11 +99,8 @@ def run(config: DictConfig, folder: Path) -> Path:
     current = Run(config, folder, parts, store, images, split, facts, tracker, seconds)
     failed = True
     try:
-        with timed(seconds, "target"):
-            members = images.select(split.members)
-            target = parts.target.prepare(members, store, parts.runtime, tracker.lightning)
-        refuse_drawn_membership(split, target, members)
-        attacked = attack_target(current, parts.attack, target) if parts.attack else None
+        target = None if isinstance(parts.attack, TargetFree) else prepare_target(current)
+        attacked = attack_images(current, parts.attack, target) if parts.attack else None
         if attacked and parts.general.evaluation.blind:
             with timed(seconds, "split_check"):
                 attacked_images = images.select(split.attacked)
@@ -111,12 +113,25 @@ def run(config: DictConfig, folder: Path) -> Path:
     return folder
 
 
-def attack_target(run: Run, attack: Attack, target: PreparedTarget) -> Attacked:
-    """Signal, scores, evaluation."""
+def prepare_target(run: Run) -> PreparedTarget:
+    """Train it on the members, or have it as it is."""
+    with timed(run.seconds, "target"):
+        members = run.images.select(run.split.members)
+        target = run.parts.target.prepare(members, run.store, run.parts.runtime, run.tracker.lightning)
+    refuse_drawn_membership(run.split, target, members)
+    return target
+
+
+def attack_images(run: Run, attack: Attack, target: PreparedTarget | None) -> Attacked:
+    """Signal, scores, evaluation; the target is None for attacks that ask none."""
     images = run.images.select(run.split.attacked)
-    refuse_other_membership(attack, images, run.split)
     with timed(run.seconds, "signal"):
-        measured = attack.measure(target, images, run.store, run.parts.runtime)
+        if isinstance(attack, TargetFree):
+            refuse_other_membership(attack, images, run.split)
+            measured = attack.look(images)
+        else:
+            assert target is not None
+            measured = attack.measure(target, images, run.store, run.parts.runtime)
     with timed(run.seconds, "scores"):
         scores = score(run, attack, measured)
     with timed(run.seconds, "evaluation"):
@@ -124,10 +139,10 @@ def attack_target(run: Run, attack: Attack, target: PreparedTarget) -> Attacked:
     return Attacked(attack, measured, scores, judgements, evaluated, bounds)
 
 
-def report(run: Run, target: PreparedTarget, attacked: Attacked | None) -> Outcome:
+def report(run: Run, target: PreparedTarget | None, attacked: Attacked | None) -> Outcome:
     """Leave results, scores and figures in the run's directory, and hand them to the tracker."""
     pictures = []
-    if target.samples:
+    if target and target.samples:
         pictures.append(run.folder / "samples.png")
         shutil.copyfile(target.samples, pictures[0])
     header = describe(run, target, attacked)
@@ -153,15 +168,15 @@ def report(run: Run, target: PreparedTarget, attacked: Attacked | None) -> Outco
     return outcome
 
 
-def describe(run: Run, target: PreparedTarget, attacked: Attacked | None) -> dict[str, Json]:
+def describe(run: Run, target: PreparedTarget | None, attacked: Attacked | None) -> dict[str, Json]:
     """The fields of results.json that tell what was run."""
     header: dict[str, Json] = {
         "attack": attacked.attack.name if attacked else None,
         "dataset": run.parts.dataset.name,
-        "target": run.parts.target.name,
-        "target_folder": str(target.folder),
+        "target": run.target_name,
+        "target_folder": str(target.folder) if target else "",
         "defense": run.parts.defense.name,
-        **target.facts,
+        **(target.facts if target else {}),
         "split": run.split_facts,
         "seed": run.parts.general.seed,
         "timing_s": run.seconds,
@@ -225,8 +240,8 @@ def score(run: Run, attack: Attack, measured: Measured) -> dict[str, Scores]:
         key = Key("scores", scorer.version, config, {"measured": measured.digest})
 
         def fit(workspace: Path, scorer: LearnedScorer = scorer) -> None:
-            fitted = scorer.fit_and_score(measured, fit_rows, is_member, workspace, runtime, run.tracker.lightning)
-            np.save(workspace / "scores.npy", fitted)
+            fitting = Fitting(fit_rows, is_member, workspace, runtime, run.tracker.lightning)
+            np.save(workspace / "scores.npy", scorer.fit_and_score(measured, fitting))
 
         scores[name] = np.load(run.store.obtain(key, fit).path / "scores.npy")
     return scores
@@ -257,7 +272,7 @@ def evaluate(
 
 def draw(run: Run, attacked: Attacked) -> list[Path]:
     """Draw the figures of an attack, all on the evaluation part."""
-    subject = f"{run.parts.target.name}, {run.parts.dataset.name}"
+    subject = f"{run.target_name}, {run.parts.dataset.name}"
     attack, split = attacked.attack, run.split
     judged = split.of_part(Part.EVALUATION)
     paths = [run.folder / f"{name}.png" for name in ("roc", "roc_log", "scores", "exposed")]

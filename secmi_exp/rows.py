@@ -22,6 +22,7 @@ from torch import Tensor
 from secmi_exp import ranks
 from secmi_exp.batch_size import largest_batch
 from secmi_exp.data.batches import Array, GivenBatches
+from secmi_exp.data.slices import slices
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import SCRATCH
 
@@ -68,18 +69,13 @@ def fill_rows(
         create_files(files, n, workspaces)
     ranks.agreed(None)  # the files are there
     finished = done(workspaces, n)
-    pending = ranks.agreed([rows for rows in grid(n, size) if not finished[rows].all()])
+    pending = ranks.agreed([rows for rows in slices(n, size) if not finished[rows].all()])
     mine = pending[ranks.current().rank :: ranks.current().world_size]
     recorder = Recorder(workspaces, mine)
     trainer = runtime.trainer(callbacks=[recorder, *callbacks])
     trainer.predict(module, datamodule=GivenBatches(arrays, mine), return_predictions=False)
     recorder.finish()
     ranks.agreed(None)  # as every rank has
-
-
-def grid(n: int, size: int) -> Iterator[slice]:
-    """Batches of n rows; the last one is what is left."""
-    return (slice(low, min(low + size, n)) for low in range(0, n, size))
 
 
 def create_files(files: Mapping[Path, Row], n: int, workspaces: Sequence[Path]) -> None:

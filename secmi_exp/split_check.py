@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from secmi_exp.attacks.attack import Attack
+from secmi_exp.attacks.attack import TargetFree
 from secmi_exp.data.images import Images
 from secmi_exp.data.split import Split
 from secmi_exp.errors import UserError
@@ -32,7 +32,7 @@ def refuse_drawn_membership(split: Split, target: PreparedTarget, members: Image
         )
 
 
-def refuse_other_membership(attack: Attack, images: Images, split: Split) -> None:
+def refuse_other_membership(attack: TargetFree, images: Images, split: Split) -> None:
     """Refuse scores from elsewhere whose file has other members than the split.
 
     Raises:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from pydantic import ConfigDict, NonNegativeInt
+from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.attack import Attack, refuse_beyond
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SHOWN = 32
+"""Values that are also there one by one, in scores.parquet too; of an attack with more, none is."""
+
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class AskingAttack(Attack):
@@ -37,9 +40,6 @@ class AskingAttack(Attack):
     """Of its code; raised when the same configuration would give other values."""
     white_box: ClassVar[bool] = False
     """Whether it needs gradients."""
-
-    seed: NonNegativeInt
-    """Of the noises."""
 
     @property
     @abstractmethod
@@ -62,7 +62,7 @@ class AskingAttack(Attack):
         """See `Attack.check`."""
         for name, t in self.asked_timesteps.items():
             refuse_beyond(name, t, target_timesteps)
-        Attack.check(self, target_timesteps)
+        super().check(target_timesteps)
 
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
         """From the store, or by asking."""
@@ -86,15 +86,11 @@ class AskingAttack(Attack):
         entry = store.obtain(key, build).path
         told = json.loads((entry / "values.json").read_text(encoding="utf-8"))
         features = np.load(entry / "values.npy", mmap_mode="r")
-        single = {name: features[:, column] for column, name in enumerate(told["columns"])} if features.shape[1] else {}
+        single = {name: features[:, column] for column, name in enumerate(told["columns"][:SHOWN])}
         return Measured(
-            {**(single if len(single) <= SHOWN else {}), "features": features, "pixels": images},
+            {**(single if len(told["columns"]) <= SHOWN else {}), "features": features, "pixels": images},
             queries_per_sample=told["queries_per_sample"],
             queries_spent=spent,
             digest=key.digest,
             facts=inputs.facts(),
         )
-
-
-SHOWN = 32
-"""Values that are also there one by one, in scores.parquet too."""

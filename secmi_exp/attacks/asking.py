@@ -56,8 +56,6 @@ class Asking(pl.LightningModule):
             given, *embeddings = (tensor.clone() for tensor in batch)  # gradients need tensors from outside that mode
             made = self.predictor.queries
             condition = dict(zip(self.condition, embeddings, strict=True))
-            values = self.attack.values(
-                Question(self.predictor, self.predictor.encode(given), condition, self.attack.seed)
-            )
+            values = self.attack.values(Question(self.predictor, self.predictor.encode(given), condition))
         queries = (self.predictor.queries - made) // len(given)
         return Computed({self.workspace / "values.npy": values.double()}, {self.workspace: queries})

@@ -48,14 +48,26 @@ class Attack(ABC):
             UserError: for targets that the attack can't be made on.
         """
 
-    def stated_membership(self, images: Images) -> NDArray[np.bool_] | None:
-        """What the attack's own file says of the images' membership, [n]; None where there is no such file."""
-        return None
-
     @property
     def reads(self) -> set[str]:
         """Values that its scorers need beyond what is always measured."""
         return {name for scorer in self.scorers.values() for name in scorer.reads}
+
+
+class TargetFree(Attack):
+    """An attack that asks no target, so that a run needs none."""
+
+    @abstractmethod
+    def look(self, images: Images) -> Measured:
+        """Measure n images by themselves, or by what is known of them."""
+
+    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
+        """The same, beside others that do ask."""
+        return self.look(images)
+
+    def stated_membership(self, images: Images) -> NDArray[np.bool_] | None:
+        """What the attack's own source says of the images' membership, [n]; None where it says nothing."""
+        return None
 
 
 def refuse_beyond(name: str, t: int, target_timesteps: int, k: int = 1) -> None:

@@ -9,14 +9,12 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from secmi_exp.attacks.attack import Attack
+from secmi_exp.attacks.attack import TargetFree
 from secmi_exp.attacks.feature_classifier import classifier
 from secmi_exp.attacks.image_features import low_level
 from secmi_exp.attacks.measured import Measured
 from secmi_exp.data.images import Images
-from secmi_exp.runtime import Runtime
-from secmi_exp.store import Key, Store
-from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.store import Key
 
 VERSION = 1
 """Of the features and the classifier; raised when the same images would get other scores."""
@@ -27,20 +25,19 @@ C = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class Blind(Attack):
+class Blind(TargetFree):
     """Its ``features`` [n, F] are the images' own: see `low_level`. No query."""
 
-    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
-        """Look at the images."""
+    def look(self, images: Images) -> Measured:
+        """At their pixels."""
         digest = Key("blind", VERSION, {}, {"images": images.digest}).digest
         return Measured({"features": low_level(images)}, queries_per_sample=0, queries_spent=0, digest=digest)
 
 
 def cross_fitted_scores(images: Images, is_member: NDArray[np.bool_], seed: int) -> NDArray[np.float64]:
-    """A score an image from a classifier that was fitted on four fifths of the others, [n].
+    """Log-odds of membership by a classifier that was fitted on four fifths of the images, this one not among them. [n]
 
-    Each fold's scores are taken relative to the fold's fit, as log-odds, so that those of all folds can be ranked
-    together.
+    Log-odds of all folds are ranked together; that the folds' classifiers differ only blurs them.
 
     Args:
         images: n of them.

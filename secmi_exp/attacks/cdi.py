@@ -5,7 +5,7 @@ on the values of known attacks scores images, and Welch's t-test compares the sc
 images that are certainly no members. Its features by gradient masking and by noise optimisation are not among ours.
 """
 
-import logging
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import numpy as np
@@ -16,10 +16,8 @@ from secmi_exp.attacks.attack import Attack
 from secmi_exp.attacks.measured import Measured
 from secmi_exp.data.images import Images
 from secmi_exp.runtime import Runtime
-from secmi_exp.store import Key, Store
+from secmi_exp.store import Json, Key, Store
 from secmi_exp.targets.interface import PreparedTarget
-
-log = logging.getLogger(__name__)
 
 VERSION = 1
 """Of the features; raised when the same parts would give others."""
@@ -35,7 +33,7 @@ class CDI(Attack):
         """See `Attack.check`."""
         for part in self.parts.values():
             part.check(target_timesteps)
-        Attack.check(self, target_timesteps)
+        super().check(target_timesteps)
 
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
         """Each part by itself; what a part has measured before, it finds in the store."""
@@ -48,7 +46,11 @@ class CDI(Attack):
             queries_per_sample=sum(part.queries_per_sample for part in measured.values()),
             queries_spent=sum(part.queries_spent for part in measured.values()),
             digest=Key("cdi", VERSION, {}, {name: part.digest for name, part in measured.items()}).digest,
-            facts={  # of the target's inputs, which all parts share
-                name: fact for part in measured.values() for name, fact in part.facts.items() if name == "prompts"
-            },
+            facts=in_common([part.facts for part in measured.values()]),
         )
+
+
+def in_common(facts: Sequence[Mapping[str, Json]]) -> dict[str, Json]:
+    """What all parts tell alike, such as the prompts of their queries."""
+    first, *others = facts
+    return {name: fact for name, fact in first.items() if all(other.get(name) == fact for other in others)}

@@ -1,20 +1,18 @@
 """A measured number as the score."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.measured import Measured
-from secmi_exp.attacks.scorer import Scores
+from secmi_exp.attacks.scorer import Scorer, Scores
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Column:
+class Column(Scorer):
     """One of the attack's values, turned so that higher means member."""
-
-    reads: ClassVar[tuple[str, ...]] = ()
 
     value: str
     """Its name."""

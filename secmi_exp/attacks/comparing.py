@@ -50,4 +50,4 @@ class ComparingAttack(SampledAttack):
 
     def facts(self) -> dict[str, Json]:
         """Of the samples, and what they are compared by."""
-        return SampledAttack.facts(self) | {"features": self.features}
+        return super().facts() | {"features": self.features}

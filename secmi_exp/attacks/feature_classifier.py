@@ -1,26 +1,20 @@
 """A classifier of scikit-learn's on the attack's features, fitted on the attack-train part."""
 
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ConfigDict, NonNegativeInt, PositiveFloat
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.measured import Measured
-from secmi_exp.attacks.scorer import Scores
-from secmi_exp.runtime import MakeLogger, Runtime
-from secmi_exp.store import Json
+from secmi_exp.attacks.scorer import Fitting, LearnedScorer, Scores
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class FeatureClassifier:
+class FeatureClassifier(LearnedScorer):
     """Log-odds of membership by logistic regression on standardised features, or by gradient-boosted trees."""
 
     version: ClassVar[int] = 1
-    reads: ClassVar[tuple[str, ...]] = ()
 
     model: Literal["linear", "boosted"]
     logarithm: bool
@@ -29,24 +23,12 @@ class FeatureClassifier:
     """Inverse strength of the linear model's L2 penalty."""
     seed: NonNegativeInt
 
-    def settings(self) -> dict[str, Json]:
-        """All of it."""
-        return asdict(self)
-
-    def fit_and_score(
-        self,
-        measured: Measured,
-        fit_rows: NDArray[np.int64],
-        is_member: NDArray[np.bool_],
-        workspace: Path,
-        runtime: Runtime,
-        make_logger: MakeLogger,
-    ) -> Scores:
-        """Fit on the features of ``fit_rows``, score all; higher = more likely a member."""
+    def fit_and_score(self, measured: Measured, fitting: Fitting) -> Scores:
+        """Fit on the features of the fitted rows, score all; higher = more likely a member."""
         features = np.asarray(measured.values["features"], dtype=np.float64)
         if self.logarithm:
             features = np.log(np.maximum(features, np.finfo(np.float64).tiny))
-        model = classifier(self.model, self.C, self.seed).fit(features[fit_rows], is_member)
+        model = classifier(self.model, self.C, self.seed).fit(features[fitting.rows], fitting.is_member)
         scores: Scores = model.decision_function(features)
         return scores
 

@@ -97,7 +97,7 @@ class SampledAttack(Attack):
                 f"attack.steps={self.steps} exceeds the {target_timesteps} timesteps of the target's schedule: choose "
                 "at most as many."
             )
-        Attack.check(self, target_timesteps)
+        super().check(target_timesteps)
 
     def generated(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Generated:
         """Samples of the target, from the store or by sampling.

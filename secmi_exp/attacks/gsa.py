@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import ConfigDict, PositiveInt
+from pydantic import ConfigDict, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.asked import AskingAttack
@@ -30,6 +30,8 @@ class GSA(AskingAttack):
 
     timesteps: PositiveInt
     """How many, equally far apart from 0 on."""
+    seed: NonNegativeInt
+    """Of the noises."""
 
     @property
     def asked_timesteps(self) -> dict[str, int]:
@@ -53,7 +55,7 @@ class GSA(AskingAttack):
         rows = []
         for i in range(len(question.x_0)):
             about = question.row(i)
-            loss = torch.stack([about.loss(j * spacing, j) for j in range(self.timesteps)]).mean()
+            loss = torch.stack([about.loss(j * spacing, self.seed, j) for j in range(self.timesteps)]).mean()
             gradients = torch.autograd.grad(loss, weights, allow_unused=True)
             nothing = loss.new_zeros(())
             rows.append(torch.stack([nothing if each is None else each.norm().to(loss) for each in gradients]))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from secmi_exp.data.slices import slices
+
 if TYPE_CHECKING:
     from secmi_exp.data.batches import Array
 
@@ -23,7 +25,7 @@ RINGS = 16
 def batches(images: Array) -> Iterator[NDArray[Any]]:
     """Uint8 images [B, C, H, W], a few at a time."""
     size = max(1, BATCH_BYTES // int(np.prod(images.shape[-3:]) * 8))
-    return (images[slice(low, low + size)] for low in range(0, len(images), size))
+    return (images[rows] for rows in slices(len(images), size))
 
 
 def coarse_view(images: Array) -> Features:

@@ -20,6 +20,7 @@ from secmi_exp.attacks.logan import LOGAN
 from secmi_exp.attacks.scorer import Scores
 from secmi_exp.data.batches import Array, GivenBatches, TrainingBatches
 from secmi_exp.data.images import Images, to_model_range
+from secmi_exp.data.slices import slices
 from secmi_exp.runtime import Runtime
 from secmi_exp.targets.optimization import Draws, Optimization
 from secmi_exp.training import fit
@@ -142,6 +143,6 @@ def outputs(folder: Path, recipe: LOGAN, images: Images, runtime: Runtime) -> Sc
     """Log-odds by which each image passes for a sample of the target, [n]."""
     module = LocalGAN(recipe, images.shape, fused=False)
     module.discriminator.load_state_dict(load_file(folder / WEIGHTS))
-    batches = [slice(low, low + JUDGED_AT_ONCE) for low in range(0, len(images), JUDGED_AT_ONCE)]
+    batches = list(slices(len(images), JUDGED_AT_ONCE))
     predictions: Any = runtime.trainer().predict(module, datamodule=GivenBatches([images], batches))
     return torch.cat(predictions).double().cpu().numpy()

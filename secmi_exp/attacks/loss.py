@@ -28,6 +28,8 @@ class Loss(AskingAttack):
 
     t: NonNegativeInt | list[NonNegativeInt]
     noises: PositiveInt
+    seed: NonNegativeInt
+    """Of the noises."""
 
     @property
     def asked_timesteps(self) -> dict[str, int]:
@@ -47,7 +49,11 @@ class Loss(AskingAttack):
         import torch
 
         parts = torch.stack(
-            [torch.stack([question.loss(t, j) for j in range(self.noises)]).mean(dim=0) for t in self._timesteps], dim=1
+            [
+                torch.stack([question.loss(t, self.seed, j) for j in range(self.noises)]).mean(dim=0)
+                for t in self._timesteps
+            ],
+            dim=1,
         )
         mean = parts.mean(dim=1, keepdim=True)
         return torch.cat([mean, parts], dim=1) if parts.shape[1] > 1 else mean

@@ -7,14 +7,15 @@ from pydantic import ConfigDict, PositiveFloat
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.measured import Measured
-from secmi_exp.attacks.scorer import Scores
+from secmi_exp.attacks.scorer import Scorer, Scores
+from secmi_exp.data.slices import slices
 
 BATCH = 1024
 """Maps at a time."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class MapDistance:
+class MapDistance(Scorer):
     """−‖ψ(φ(x̃_t)) − x̃_t‖_p, from the error maps, which are kept in float16."""
 
     reads: ClassVar[tuple[str, ...]] = ("error_map",)
@@ -26,7 +27,7 @@ class MapDistance:
         """Members come back closer, [n]."""
         maps = measured.values["error_map"]
         norms = []
-        for low in range(0, len(maps), BATCH):
-            batch = maps[slice(low, low + BATCH)].astype(np.float64)
+        for rows in slices(len(maps), BATCH):
+            batch = maps[rows].astype(np.float64)
             norms.append(np.linalg.norm(batch.reshape(len(batch), -1), self.p, axis=1))
         return -np.concatenate(norms)

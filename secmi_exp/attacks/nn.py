@@ -1,22 +1,18 @@
 """SecMI_NN: a ResNet-18 on the absolute error map. Source: Duan et al. (ICML 2023) and their released code."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.measured import Measured
-from secmi_exp.attacks.scorer import Scores
-from secmi_exp.runtime import MakeLogger, Runtime
+from secmi_exp.attacks.scorer import Fitting, LearnedScorer, Scores
 from secmi_exp.store import Json
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class ErrorMapClassifier:
+class ErrorMapClassifier(LearnedScorer):
     """Trained by squared error against 1 for members and 0 for hold-outs; the last step's weights score.
 
     The maps are divided by their standard deviation on the fitted part: their raw size, often below 0.01, is no match
@@ -39,17 +35,9 @@ class ErrorMapClassifier:
         """All but how often it is saved."""
         return {name: value for name, value in asdict(self).items() if name != "checkpoint_every"}
 
-    def fit_and_score(
-        self,
-        measured: Measured,
-        fit_rows: NDArray[np.int64],
-        is_member: NDArray[np.bool_],
-        workspace: Path,
-        runtime: Runtime,
-        make_logger: MakeLogger,
-    ) -> Scores:
-        """Train on the maps of ``fit_rows``, score all maps."""
+    def fit_and_score(self, measured: Measured, fitting: Fitting) -> Scores:
+        """Train on the maps of the fitted rows, score all maps."""
         from secmi_exp.attacks.nn_training import train_and_score
 
         maps = measured.values["error_map"]
-        return train_and_score(self, maps, fit_rows, is_member, workspace, runtime, make_logger())
+        return train_and_score(self, maps, fitting)

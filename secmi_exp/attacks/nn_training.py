@@ -1,20 +1,17 @@
 """The classifier of SecMI_NN, and its training."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from numpy.typing import NDArray
-from pytorch_lightning.loggers import Logger
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from secmi_exp.attacks.nn import ErrorMapClassifier
-from secmi_exp.attacks.scorer import Scores
+from secmi_exp.attacks.scorer import Fitting, Scores
 from secmi_exp.data.batches import Array, GivenBatches, Piece, TrainingBatches
-from secmi_exp.runtime import Runtime
+from secmi_exp.data.slices import slices
 from secmi_exp.training import fit, seed_step
 
 SCORED_AT_ONCE = 512
@@ -29,33 +26,25 @@ def error_map_network(channels: int) -> nn.Module:
     return network
 
 
-def train_and_score(
-    recipe: ErrorMapClassifier,
-    maps: Array,
-    fit_rows: NDArray[np.int64],
-    is_member: NDArray[np.bool_],
-    workspace: Path,
-    runtime: Runtime,
-    logger: Logger | None,
-) -> Scores:
-    """Train on the maps of ``fit_rows`` with their labels, score all maps [n, C, H, W]. [n]."""
-    train = np.array(maps[fit_rows])
+def train_and_score(recipe: ErrorMapClassifier, maps: Array, fitting: Fitting) -> Scores:
+    """Train on the maps of the fitted rows with their labels, score all maps [n, C, H, W]. [n]."""
+    train = np.array(maps[fitting.rows])
     scale = float(train.astype(np.float32).std()) or 1.0
     torch.manual_seed(recipe.seed)
     module = ErrorMapTraining(error_map_network(maps.shape[1]), scale, recipe)
     steps_per_epoch = len(train) // min(recipe.batch_size, len(train))
     fit(
         module,
-        TrainingBatches(train, is_member.astype(np.float32), batch_size=recipe.batch_size, seed=recipe.seed),
+        TrainingBatches(train, fitting.is_member.astype(np.float32), batch_size=recipe.batch_size, seed=recipe.seed),
         name="nn",
-        workspace=workspace,
-        runtime=runtime,
-        logger=logger,
+        workspace=fitting.workspace,
+        runtime=fitting.runtime,
+        logger=fitting.make_logger(),
         max_steps=max(recipe.epochs * steps_per_epoch, recipe.min_steps),
         checkpoint_every=recipe.checkpoint_every,
     )
-    batches = [slice(low, low + SCORED_AT_ONCE) for low in range(0, len(maps), SCORED_AT_ONCE)]
-    predictions: Any = runtime.trainer().predict(module, datamodule=GivenBatches([maps], batches))
+    batches = list(slices(len(maps), SCORED_AT_ONCE))
+    predictions: Any = fitting.runtime.trainer().predict(module, datamodule=GivenBatches([maps], batches))
     return torch.cat(predictions).double().cpu().numpy()
 
 

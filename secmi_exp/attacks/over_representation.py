@@ -7,13 +7,10 @@ target from reference images that are no members.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from dataclasses import dataclass as plain_dataclass
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ConfigDict, NonNegativeInt, PositiveFloat
 from pydantic.dataclasses import dataclass
 
@@ -21,15 +18,17 @@ from secmi_exp.attacks.comparing import ComparingAttack
 from secmi_exp.attacks.feature_classifier import classifier
 from secmi_exp.attacks.generated import measured_on
 from secmi_exp.attacks.measured import Measured
-from secmi_exp.attacks.sample_distances import slices
 from secmi_exp.attacks.sample_features import FeatureRows
-from secmi_exp.attacks.scorer import Scores
+from secmi_exp.attacks.scorer import Fitting, LearnedScorer, Scores
 from secmi_exp.data.images import Images
+from secmi_exp.data.slices import slices
 from secmi_exp.errors import UserError
-from secmi_exp.runtime import MakeLogger, Runtime
-from secmi_exp.store import Json, Key, Store
+from secmi_exp.runtime import Runtime
+from secmi_exp.store import Key, Store
 from secmi_exp.targets.interface import PreparedTarget
 
+VERSION = 1
+"""Of what is measured; raised when the same features would give other scores."""
 SCORED_AT_ONCE = 4096
 """Images a batch."""
 
@@ -50,18 +49,17 @@ class OverRepresentation(ComparingAttack):
         """Draw samples, or have them from the store."""
         generated = self.generated(target, images, store, runtime)
         features = self.features_of(generated)
-        key = Key("features", 1, features.settings, {"samples": generated.digest, "images": images.digest})
+        key = Key("features", VERSION, features.settings, {"samples": generated.digest, "images": images.digest})
         values = {"features": FeatureRows(features, images)}
         measured = measured_on(generated, values, images, key.digest, self.facts())
         return Beside(**vars(measured), samples=FeatureRows(features, generated.pixels))
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class DensityRatio:
+class DensityRatio(LearnedScorer):
     """log p_generated(x) / p_data(x) up to a constant: log-odds by which a classifier takes an image for a sample."""
 
     version: ClassVar[int] = 1
-    reads: ClassVar[tuple[str, ...]] = ()
 
     model: Literal["linear", "boosted"]
     """Logistic regression on standardised features, or gradient-boosted trees."""
@@ -69,20 +67,8 @@ class DensityRatio:
     """Inverse strength of the linear model's L2 penalty."""
     seed: NonNegativeInt
 
-    def settings(self) -> dict[str, Json]:
-        """All of it."""
-        return asdict(self)
-
-    def fit_and_score(
-        self,
-        measured: Measured,
-        fit_rows: NDArray[np.int64],
-        is_member: NDArray[np.bool_],
-        workspace: Path,
-        runtime: Runtime,
-        make_logger: MakeLogger,
-    ) -> Scores:
-        """Tell the samples from the hold-outs of ``fit_rows``, score all.
+    def fit_and_score(self, measured: Measured, fitting: Fitting) -> Scores:
+        """Tell the samples from the hold-outs of the fitted rows, score all.
 
         Raises:
             UserError: for an attack that has drawn no samples.
@@ -92,7 +78,7 @@ class DensityRatio:
                 "The scorer DensityRatio needs samples of the target: use it with attack=over_representation."
             )
         features = measured.values["features"]
-        reference, samples = features[fit_rows[~is_member]], measured.samples[:]
+        reference, samples = features[fitting.rows[~fitting.is_member]], measured.samples[:]
         labels = np.arange(len(samples) + len(reference)) < len(samples)
         model = classifier(self.model, self.C, self.seed).fit(np.concatenate([samples, reference]), labels)
         batches = slices(len(features), SCORED_AT_ONCE)

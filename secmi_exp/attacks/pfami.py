@@ -35,6 +35,8 @@ class PFAMI(AskingAttack):
     timesteps: Annotated[list[NonNegativeInt], Field(min_length=1)]
     crop: Annotated[float, Field(gt=0, lt=1)]
     """Side of the centre crop, which is resized to the image's own, as a share of it."""
+    seed: NonNegativeInt
+    """Of the noises."""
 
     @property
     def asked_timesteps(self) -> dict[str, int]:
@@ -53,7 +55,7 @@ class PFAMI(AskingAttack):
         """
         if not isinstance(target.inputs(images, store, runtime), Pixels):
             raise UserError("attack=pfami crops images in pixels, and is for targets in pixel space: choose another.")
-        return AskingAttack.measure(self, target, images, store, runtime)
+        return super().measure(target, images, store, runtime)
 
     def values(self, question: Question) -> Tensor:
         """Mean over timesteps of (L_t(crop) − L_t(image)) / L_t(image), both with the same noise. [B, 1]."""
@@ -62,8 +64,8 @@ class PFAMI(AskingAttack):
         cropped = centre_crop(question.x_0, self.crop)
         fluctuations = []
         for j, t in enumerate(self.timesteps):
-            loss = question.loss(t, j)
-            fluctuations.append((question.loss(t, j, cropped) - loss) / loss)
+            loss = question.loss(t, self.seed, j)
+            fluctuations.append((question.loss(t, self.seed, j, cropped) - loss) / loss)
         return stack(fluctuations).mean(dim=0)[:, None]
 
 

@@ -6,28 +6,27 @@ gradient-boosted trees on a coarse view of the image, and the mean margin in pla
 a score.
 """
 
-from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.image_features import coarse_view
 from secmi_exp.attacks.measured import Measured
-from secmi_exp.attacks.scorer import Scores
-from secmi_exp.runtime import MakeLogger, Runtime
-from secmi_exp.store import Json
+from secmi_exp.attacks.scorer import Fitting, LearnedScorer, Scores
+
+TREES = 50
+"""Of a regressor."""
+SMALLEST_LEAF, LEAVES = 20, 8
+"""Images in a leaf: scikit-learn's own number, but so few that a small public set has so many leaves."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Quantile:
+class Quantile(LearnedScorer):
     """How far the logarithm of the t-error lies below its predicted quantile."""
 
     version: ClassVar[int] = 1
-    reads: ClassVar[tuple[str, ...]] = ()
 
     alpha: Annotated[float, Field(gt=0, lt=1)]
     """The quantile."""
@@ -35,32 +34,20 @@ class Quantile:
     """Regressors, each on a bootstrap sample."""
     seed: NonNegativeInt
 
-    def settings(self) -> dict[str, Json]:
-        """All of it."""
-        return asdict(self)
-
-    def fit_and_score(
-        self,
-        measured: Measured,
-        fit_rows: NDArray[np.int64],
-        is_member: NDArray[np.bool_],
-        workspace: Path,
-        runtime: Runtime,
-        make_logger: MakeLogger,
-    ) -> Scores:
-        """Fit on the hold-outs of ``fit_rows``, score all."""
+    def fit_and_score(self, measured: Measured, fitting: Fitting) -> Scores:
+        """Fit on the hold-outs of the fitted rows, score all."""
         from sklearn.ensemble import HistGradientBoostingRegressor
 
         views = coarse_view(measured.values["pixels"])
         errors = np.log(np.maximum(np.asarray(measured.values["t_error"], dtype=np.float64), np.finfo(np.float64).tiny))
-        public = fit_rows[~is_member]
+        public = fitting.rows[~fitting.is_member]
+        leaf = min(SMALLEST_LEAF, max(2, len(public) // LEAVES))
         random = np.random.default_rng(self.seed)
         margins = np.zeros(len(errors))
         for _ in range(self.models):
             sample = random.choice(public, len(public))
             regressor = HistGradientBoostingRegressor(
-                loss="quantile", quantile=self.alpha, max_iter=50, min_samples_leaf=min(20, max(2, len(public) // 8)),
-                random_state=self.seed,
-            )  # fmt: skip
+                loss="quantile", quantile=self.alpha, max_iter=TREES, min_samples_leaf=leaf, random_state=self.seed
+            )
             margins += regressor.fit(views[sample], errors[sample]).predict(views) - errors
         return margins / self.models

@@ -23,8 +23,6 @@ class Question:
     """Images in the model's range, or scaled latents, [B, …], in at least float32."""
     condition: Condition
     """Of the predictions."""
-    seed: int
-    """Of the noises."""
 
     def predict(self, x_t: Tensor, t: int) -> Tensor:
         """ε_θ(x_t, t) for states [B, …]; costs a query an image."""
@@ -35,9 +33,9 @@ class Question:
         condition = {name: tensor[i : i + 1] for name, tensor in self.condition.items()}
         return replace(self, x_0=self.x_0[i : i + 1], condition=condition)
 
-    def noise(self, j: int) -> Tensor:
-        """Standard normal numbers like one image, [1, …]."""
-        draws = np.random.default_rng([self.seed, j]).standard_normal(self.x_0.shape[1:], dtype=np.float32)
+    def noise(self, seed: int, j: int) -> Tensor:
+        """Noise number j: standard normal numbers like one image, [1, …]."""
+        draws = np.random.default_rng([seed, j]).standard_normal(self.x_0.shape[1:], dtype=np.float32)
         return torch.from_numpy(draws).to(self.x_0.device, self.x_0.dtype)[None]
 
     def state(self, eps: Tensor, t: int, x_0: Tensor | None = None) -> Tensor:
@@ -45,9 +43,9 @@ class Question:
         alpha_bar = self.predictor.alphas_cumprod[t]
         return math.sqrt(alpha_bar) * (self.x_0 if x_0 is None else x_0) + math.sqrt(1.0 - alpha_bar) * eps
 
-    def loss(self, t: int, j: int, x_0: Tensor | None = None) -> Tensor:
+    def loss(self, t: int, seed: int, j: int, x_0: Tensor | None = None) -> Tensor:
         """‖ε_θ(x_t, t) − ε‖² / d with noise number j, the mean of squares over the d elements of an image. [B]."""
-        eps = self.noise(j)
+        eps = self.noise(seed, j)
         return (self.predict(self.state(eps, t, x_0), t) - eps).square().flatten(1).mean(dim=1)
 
 

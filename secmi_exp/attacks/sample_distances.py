@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secmi_exp.attacks.sample_features import FeatureRows
+from secmi_exp.data.slices import slices
 
 Distances = NDArray[np.float64]
 
@@ -34,11 +35,6 @@ def blocks(images: FeatureRows, samples: FeatureRows) -> Iterator[tuple[slice, D
             squared += np.einsum("jf,jf->j", b, b)
             squared[squared < ROUNDING] = 0
             yield rows, np.sqrt(squared, out=squared)
-
-
-def slices(n: int, size: int) -> Iterator[slice]:
-    """Of n rows; the last one is what is left."""
-    return (slice(low, min(low + size, n)) for low in range(0, n, size))
 
 
 def nearest(images: FeatureRows, samples: FeatureRows) -> Distances:

@@ -63,7 +63,7 @@ class SecMI(Attack):
                 )
         for name, t in [("t_sec", self.t_sec), ("t_max", self.last)]:
             refuse_beyond(name, t, target_timesteps, self.k)
-        Attack.check(self, target_timesteps)
+        super().check(target_timesteps)
 
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
         """Walk every image's trajectory as far as it hasn't been walked before."""

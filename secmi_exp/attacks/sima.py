@@ -30,6 +30,8 @@ class SimA(AskingAttack):
     """Of the norm."""
     noises: NonNegativeInt
     """0: the image itself, neither noised nor scaled; else the Monte-Carlo form with so many noises."""
+    seed: NonNegativeInt
+    """Of the noises."""
 
     @property
     def asked_timesteps(self) -> dict[str, int]:
@@ -48,5 +50,5 @@ class SimA(AskingAttack):
 
         if not self.noises:
             return norm(question.predict(question.x_0, self.t), self.p)[:, None]
-        states = (question.state(question.noise(j), self.t) for j in range(self.noises))
+        states = (question.state(question.noise(self.seed, j), self.t) for j in range(self.noises))
         return torch.stack([norm(question.predict(x_t, self.t), self.p) for x_t in states]).mean(dim=0)[:, None]

@@ -8,8 +8,6 @@ remains of the TVD where labels aren't known.
 """
 
 import logging
-from dataclasses import asdict
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -18,9 +16,7 @@ from pydantic import ConfigDict, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.measured import Measured
-from secmi_exp.attacks.scorer import Scores
-from secmi_exp.runtime import MakeLogger, Runtime
-from secmi_exp.store import Json
+from secmi_exp.attacks.scorer import Fitting, LearnedScorer, Scores
 
 log = logging.getLogger(__name__)
 
@@ -28,11 +24,10 @@ Histogram = NDArray[np.float64]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class HistogramRatio:
+class HistogramRatio(LearnedScorer):
     """log h_M/h_H of the bin that a value falls in."""
 
     version: ClassVar[int] = 1
-    reads: ClassVar[tuple[str, ...]] = ()
 
     value: str
     """Its name; log-odds, of which the probabilities are counted."""
@@ -41,27 +36,15 @@ class HistogramRatio:
     pseudo_count: PositiveFloat
     """Images that are added to each bin of either histogram, so that empty ones have a ratio."""
 
-    def settings(self) -> dict[str, Json]:
-        """All of it."""
-        return asdict(self)
-
-    def fit_and_score(
-        self,
-        measured: Measured,
-        fit_rows: NDArray[np.int64],
-        is_member: NDArray[np.bool_],
-        workspace: Path,
-        runtime: Runtime,
-        make_logger: MakeLogger,
-    ) -> Scores:
-        """Count the outputs of ``fit_rows``, score all."""
+    def fit_and_score(self, measured: Measured, fitting: Fitting) -> Scores:
+        """Count the outputs of the fitted rows, score all."""
         from scipy.special import expit
 
         probabilities = expit(np.asarray(measured.values[self.value], dtype=np.float64))
         places = np.minimum((probabilities * self.bins).astype(np.int64), self.bins - 1)
         members, holdouts = (
-            np.bincount(places[fit_rows[side]], minlength=self.bins).astype(np.float64)
-            for side in (is_member, ~is_member)
+            np.bincount(places[fitting.rows[side]], minlength=self.bins).astype(np.float64)
+            for side in (fitting.is_member, ~fitting.is_member)
         )
         distance = total_variation(members / members.sum(), holdouts / holdouts.sum())
         log.info(

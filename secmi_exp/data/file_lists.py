@@ -63,18 +63,18 @@ def refuse_repeated(names: Sequence[str], file: Path) -> None:
         raise UserError(f"The list {file} names {repeated} images more than once: name each once.")
 
 
-def stated_membership(table: pa.Table, file: Path) -> NDArray[np.bool_]:
-    """The column ``is_member``.
+def stated_membership(table: pa.Table, file: Path, name: str = "is_member") -> NDArray[np.bool_]:
+    """The column of who is a member.
 
     Raises:
         UserError: for anything but true and false, or 1 and 0.
     """
     try:
-        column = table["is_member"].cast(pa.bool_())
+        column = table[name].cast(pa.bool_())
     except pa.ArrowException as error:
-        raise UserError(f"The column is_member of {file} must hold true or false: {error}.") from error
+        raise UserError(f"The column {name} of {file} must hold true or false: {error}.") from error
     if column.null_count:
-        raise UserError(f"The column is_member of {file} is empty in {column.null_count} rows: fill it in, or drop it.")
+        raise UserError(f"The column {name} of {file} is empty in {column.null_count} rows: fill it in, or drop it.")
     return np.asarray(column.to_pylist(), dtype=bool)
 
 

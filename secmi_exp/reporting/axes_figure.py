@@ -11,9 +11,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
+from secmi_exp.reporting.figures import MEMBER as COLOUR
+from secmi_exp.reporting.figures import NEUTRAL
 from secmi_exp.reporting.jobs import UNRESOLVED, Estimate, Job, estimate
 
-COLOUR, NEUTRAL = "#0072b2", "#555555"
 METRICS = {"auc": "AUC", "asr": "ASR"}
 """That curves and intervals show; maps show the first."""
 
@@ -88,9 +89,8 @@ def _draw_map(path: Path, jobs: Sequence[Job], swept: Sequence[str], numeric: li
     rows, columns = levels
     cells = {(job.given.get(swept[0], ""), job.given.get(swept[1], "")): estimate(job.results, "auc") for job in jobs}
     auc = np.array([[_or_nan(cells.get((row, column), UNRESOLVED).value) for column in columns] for row in rows])
-    figure, axes = plt.subplots(
-        figsize=(1.5 + 1.2 * len(columns), 1.2 + 0.6 * len(rows)), layout="constrained"
-    )  # fmt: skip
+    size = 1.5 + 1.2 * len(columns), 1.2 + 0.6 * len(rows)
+    figure, axes = plt.subplots(figsize=size, layout="constrained")
     image = axes.imshow(auc, cmap="cividis", aspect="auto", vmin=0.5, vmax=1.0)
     for i, row in enumerate(auc):
         for j, value in enumerate(row):

@@ -70,8 +70,8 @@ class Contest:
 
     @property
     def targets(self) -> int:
-        """How many different weights were attacked, by the folders that keep them."""
-        return len({str(run.job.results.get("target_folder")) for run in self.scorings})
+        """How many different weights were attacked, by the folders that keep them; some attacks ask none."""
+        return len({folder for run in self.scorings if (folder := run.job.results.get("target_folder"))})
 
 
 def contests(jobs: Sequence[Job]) -> list[Contest]:

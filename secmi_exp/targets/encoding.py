@@ -88,7 +88,7 @@ def encode_prompts(
     Beside them lie negative_text.npy [1, L, D] and negative_pooled.npy [1, D₂], which guidance leads away from: by the
     pipeline's own rules the empty prompt, or zeros.
     """
-    module = PromptEncoder(folder.text_pipeline(), prompts, workspace)
+    module = PromptEncoder(folder.pipeline(), prompts, workspace)
     module.encoders.to(runtime.encoder_dtype)
     with torch.inference_mode():
         one = module.embed([""], negative=True)

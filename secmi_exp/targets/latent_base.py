@@ -18,6 +18,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from secmi_exp.data.batches import TrainingBatches
 from secmi_exp.data.images import Images, to_model_range
+from secmi_exp.data.slices import slices
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import Runtime
 from secmi_exp.targets.byte_tokenizer import save_byte_tokenizer
@@ -130,6 +131,6 @@ class AutoencoderOptimization(Optimization):
 @torch.inference_mode()
 def latent_std(vae: AutoencoderKL, members: Images) -> float:
     """Standard deviation of the posteriors' means, over all of them: what the latents are divided by."""
-    batches = (members[slice(low, low + 64)] for low in range(0, min(len(members), SCALED_ON), 64))
+    batches = (members[rows] for rows in slices(min(len(members), SCALED_ON), 64))
     means = [vae.encode(to_model_range(torch.from_numpy(batch))).latent_dist.mean for batch in batches]
     return float(torch.cat(means).std())

@@ -15,10 +15,11 @@ from secmi_exp.data.images import Images
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import Json, Key, Store
+from secmi_exp.targets.hub import found
 from secmi_exp.targets.interface import InputArrays, PreparedTarget
 from secmi_exp.targets.latents import EncodedImages
 from secmi_exp.targets.prompts import Captioner, EncodedPrompts, Prompts, PromptSource, own_captions
-from secmi_exp.targets.text_to_image_folder import TextToImageFolder
+from secmi_exp.targets.text_to_image_folder import FETCHED, TextToImageFolder
 
 if TYPE_CHECKING:
     from secmi_exp.targets.text_conditioned import TextConditioned
@@ -72,6 +73,23 @@ class TextToImage(ABC):
             case "fixed" if self.fixed_prompt is None:
                 raise UserError("target.prompt=fixed needs a text: add target.fixed_prompt='…'.")
         return Prompts(self.prompt, [self.fixed_prompt or "" if self.prompt == "fixed" else ""] * len(images), 0)
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class FromElsewhere(TextToImage):
+    """A target that is, or starts from, a pipeline on disk or on the hub."""
+
+    path: str
+
+    @cached_property
+    def folder(self) -> TextToImageFolder:
+        """Where it lies; fetched where it is on the hub."""
+        return TextToImageFolder.of(found(self.path, FETCHED))
+
+    @property
+    def timesteps(self) -> int:
+        """T of the scheduler."""
+        return len(self.folder.schedule.alphas_cumprod)
 
 
 @plain_dataclass(frozen=True)

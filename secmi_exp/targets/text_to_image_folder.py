@@ -174,8 +174,8 @@ class TextToImageFolder:
             raise unreadable(self.path / part, error) from error
         return tokenizer
 
-    def text_pipeline(self) -> Any:
-        """The pipeline with nothing but what `encode_prompt` needs.
+    def pipeline(self, **networks: Any) -> Any:
+        """The pipeline with what `encode_prompt` needs, and with those networks that are given, sampled by DDIM.
 
         Raises:
             UserError: for a tokenizer or text encoder that can't be read.
@@ -183,7 +183,7 @@ class TextToImageFolder:
         import diffusers
         import transformers
 
-        parts: dict[str, Any] = dict.fromkeys(NETWORKS)
+        parts: dict[str, Any] = dict.fromkeys(NETWORKS) | networks
         for part in self.text_parts:
             if part.startswith("text_encoder"):
                 parts[part] = self.model(part).load(getattr(transformers, KINDS[self.kind][part][0]))
@@ -195,7 +195,8 @@ class TextToImageFolder:
             options["force_zeros_for_empty_prompt"] = index.get("force_zeros_for_empty_prompt", True)
         else:
             options |= {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-        scheduler = diffusers.DDIMScheduler(clip_sample=False, steps_offset=1)  # anything else is warned of
+        configured = read_json(self.path / SCHEDULER_CONFIG) | {"clip_sample": False, "steps_offset": 1}
+        scheduler = diffusers.DDIMScheduler.from_config(configured)  # anything else is warned of
         return getattr(diffusers, self.kind)(scheduler=scheduler, **parts, **options)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import asdict
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -17,13 +16,12 @@ from pydantic.dataclasses import dataclass
 from secmi_exp.data.images import Images
 from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import Json, Key, Store
-from secmi_exp.targets.hub import found
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.latents import EncodedImages
 from secmi_exp.targets.prompts import EncodedPrompts, Prompts, own_captions
 from secmi_exp.targets.recipe import Settings
-from secmi_exp.targets.text_to_image import TextToImage
-from secmi_exp.targets.text_to_image_folder import FETCHED, NETWORKS, TextToImageFolder
+from secmi_exp.targets.text_to_image import FromElsewhere, TextToImage
+from secmi_exp.targets.text_to_image_folder import NETWORKS, TextToImageFolder
 
 VERSION = 1
 """Of this training code; raised when the same configuration would give other weights."""
@@ -117,21 +115,9 @@ class TrainedTextToImage(TextToImage):
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class FineTuned(TrainedTextToImage):
+class FineTuned(FromElsewhere, TrainedTextToImage):
     """A pipeline from elsewhere, trained further; its fields are those of ``conf/target/finetuned.yaml``."""
-
-    path: str
-    """Of the pipeline that the training starts from."""
-
-    @cached_property
-    def _folder(self) -> TextToImageFolder:
-        return TextToImageFolder.of(found(self.path, FETCHED))
-
-    @property
-    def timesteps(self) -> int:
-        """T of the scheduler."""
-        return len(self._folder.schedule.alphas_cumprod)
 
     def base(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> TextToImageFolder:
         """As it is."""
-        return self._folder
+        return self.folder

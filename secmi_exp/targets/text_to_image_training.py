@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDPMScheduler
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.loggers import Logger
 from torch import Tensor
@@ -234,11 +234,7 @@ def sample(
         device: to compute on.
         size: height and width of the latents.
     """
-    pipeline = folder.text_pipeline()
-    scheduler = DDIMScheduler.from_config(read_json(folder.path / SCHEDULER_CONFIG))
-    pipeline.register_modules(unet=folder.unet(), vae=folder.vae(), scheduler=scheduler)
-    pipeline.vae_scale_factor = folder.pixels_a_latent
-    pipeline.image_processor.config.vae_scale_factor = folder.pixels_a_latent
+    pipeline = folder.pipeline(unet=folder.unet(), vae=folder.vae())
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(device)
     height, width = (side * folder.pixels_a_latent for side in size)

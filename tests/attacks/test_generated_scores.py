@@ -16,7 +16,7 @@ from secmi_exp.attacks.measured import Measured
 from secmi_exp.attacks.monte_carlo_set import concentration, percentile
 from secmi_exp.attacks.sample_distances import nearest
 from secmi_exp.attacks.sample_features import FeatureRows, Features
-from secmi_exp.attacks.scorer import LearnedScorer
+from secmi_exp.attacks.scorer import Fitting, LearnedScorer
 from secmi_exp.attacks.tvd import HistogramRatio
 from secmi_exp.data.batches import Piece
 from secmi_exp.data.images import Images
@@ -115,7 +115,7 @@ def scores(name: str, measured: Measured, is_member: np.ndarray, folder: Path) -
     fewer_bins = ["attack.scorers.tvd.bins=10"] if name == "tvd" else []  # there are 30 images a side to fit on
     scorer = attack(f"+attack={name}", *fewer_bins).scorers[name]
     if isinstance(scorer, LearnedScorer):
-        return scorer.fit_and_score(measured, FIT, is_member[FIT], folder, cpu(), no_logger)
+        return scorer.fit_and_score(measured, Fitting(FIT, is_member[FIT], folder, cpu(), no_logger))
     made: np.ndarray = scorer.score(measured)
     return made
 
@@ -167,7 +167,7 @@ def test_the_histogram_ratio_is_that_of_the_fitted_part(tmp_path: Path) -> None:
     is_member = np.array([True, True, True, False, False, False])
     outputs = Measured({"discriminator": np.log(probabilities / (1 - probabilities))}, 0, 0, "outputs")
     ratio = HistogramRatio("discriminator", bins=2, pseudo_count=1.0)
-    found = ratio.fit_and_score(outputs, np.arange(6), is_member, tmp_path, cpu(), no_logger)
+    found = ratio.fit_and_score(outputs, Fitting(np.arange(6), is_member, tmp_path, cpu(), no_logger))
     np.testing.assert_allclose(found, np.log(3 / 2) * np.where(probabilities < 0.5, 1, -1))  # 2 + 1 against 1 + 1
 
 
@@ -197,4 +197,4 @@ def test_a_scorer_of_samples_says_where_it_belongs(tmp_path: Path) -> None:
     scorer: Any = attack("+attack=over_representation").scorers["over_representation"]
     bare = Measured({"features": np.zeros((4, 2))}, 0, 0, "bare")
     with pytest.raises(UserError, match="needs samples of the target"):
-        scorer.fit_and_score(bare, np.arange(2), np.array([True, False]), tmp_path, cpu(), no_logger)
+        scorer.fit_and_score(bare, Fitting(np.arange(2), np.array([True, False]), tmp_path, cpu(), no_logger))

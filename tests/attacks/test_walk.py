@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from secmi_exp import batch_size, ranks, rows
 from secmi_exp.attacks.signal import Signals, trajectory_signals
 from secmi_exp.data.images import Images, to_model_range
+from secmi_exp.data.slices import slices
 from secmi_exp.diffusion.trajectory import begin
 from secmi_exp.diffusion.trajectory import walk as walk_states
 from secmi_exp.store import Store
@@ -227,7 +228,7 @@ def test_batches_are_dealt_out_to_the_ranks_on_a_grid_that_does_not_depend_on_th
 
     monkeypatch.setattr(rows.Recorder, "__init__", record)
     monkeypatch.setattr(ranks, "agreed", lambda value: value)
-    pending = list(rows.grid(N, 4))
+    pending = list(slices(N, 4))
     assert pending == [slice(0, 4), slice(4, 8), slice(8, 11)]
     signals(tmp_path, 20)
     assert dealt == pending

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
+from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from secmi_exp.errors import UserError, first_line
-from secmi_exp.reporting.jobs import FAILURE
+from secmi_exp.reporting.jobs import FAILURE, overrides
 from secmi_exp.reporting.page.results_file import Results
 
 DEEPEST = 4
@@ -110,9 +111,10 @@ def _read(folder: Path, shown: str) -> Run | Failure:
 
 
 def _overrides(folder: Path) -> dict[str, str]:
-    content = _yaml(folder / ".hydra/overrides.yaml")
-    parted = [str(each).lstrip("+").partition("=") for each in content] if isinstance(content, list) else []
-    return {name: value for name, _, value in parted}
+    try:
+        return overrides(folder)
+    except (OSError, ValueError, TypeError, yaml.YAMLError, OmegaConfBaseException):
+        return {}
 
 
 def _config(folder: Path) -> dict[str, str]:
