@@ -25,6 +25,7 @@ from secmi_exp.data.split import Part, Split, split_facts
 from secmi_exp.evaluation.judge import Judgement, Scored, judge
 from secmi_exp.evaluation.privacy_bound import PrivacyBound, bound_calibrated
 from secmi_exp.evaluation.roc import Roc
+from secmi_exp.quality.quality import Measures, Quality
 from secmi_exp.reporting import figures
 from secmi_exp.reporting.exposed import collection_facts, exposure_columns
 from secmi_exp.reporting.results import Outcome, print_table, write_results, write_scores
@@ -105,7 +106,8 @@ def run(config: DictConfig, folder: Path) -> Path:
             with timed(seconds, "split_check"):
                 attacked_images = images.select(split.attacked)
                 facts["blind"] = check_split(attacked_images, split.is_member, parts.general.seed, store)
-        outcome = report(current, target, attacked)
+        measures = measure_quality(current, parts.quality, target) if parts.quality and target else None
+        outcome = report(current, target, attacked, measures)
         failed = False
     finally:
         tracker.finish(failed=failed)
@@ -139,13 +141,23 @@ def attack_images(run: Run, attack: Attack, target: PreparedTarget | None) -> At
     return Attacked(attack, measured, scores, judgements, evaluated, bounds)
 
 
-def report(run: Run, target: PreparedTarget | None, attacked: Attacked | None) -> Outcome:
+def measure_quality(run: Run, quality: Quality, target: PreparedTarget) -> Measures:
+    """How good the target is, on all images that an attack gets."""
+    images, timesteps = run.images.select(run.split.attacked), run.parts.target.timesteps
+    with timed(run.seconds, "quality"):
+        return quality.measure(target, timesteps, images, run.split.is_member, run.store, run.parts.runtime)
+
+
+def report(run: Run, target: PreparedTarget | None, attacked: Attacked | None, measures: Measures | None) -> Outcome:
     """Leave results, scores and figures in the run's directory, and hand them to the tracker."""
     pictures = []
     if target and target.samples:
         pictures.append(run.folder / "samples.png")
         shutil.copyfile(target.samples, pictures[0])
     header = describe(run, target, attacked)
+    if measures:
+        header["quality"] = measures.facts()
+        run.tracker.log_summary({f"quality/{name}": value for name, value in measures.metrics.items()})
     if attacked:
         with timed(run.seconds, "figures"):
             pictures += draw(run, attacked)

@@ -39,6 +39,9 @@ class Tracker:
     def log_t_errors(self, timesteps: list[int], ratios: NDArray[np.float64], t_errors: Scored) -> None:
         """Relative t-error over timesteps, and the distribution of t-errors at t_sec."""
 
+    def log_summary(self, numbers: Mapping[str, float]) -> None:
+        """Single numbers."""
+
     def log_table(self, name: str, columns: list[str], rows: list[list[str | float | None]]) -> None:
         """A table of numbers and words."""
 
@@ -94,7 +97,11 @@ class CsvTracker(Tracker):
 
     def log_attack(self, judgements: Mapping[str, Judgement], scored: Mapping[str, Scored]) -> None:
         """The metrics alone."""
-        self.csv.log_metrics(dict(flat_metrics(judgements)))
+        self.log_summary(flat_metrics(judgements))
+
+    def log_summary(self, numbers: Mapping[str, float]) -> None:
+        """A row."""
+        self.csv.log_metrics(dict(numbers))
 
     def finish(self, *, failed: bool) -> None:
         """Write what is buffered."""
@@ -203,6 +210,10 @@ class WandbTracker(Tracker):
         self.run.define_metric("relative_t_error", step_metric="t_sec")
         for t, ratio in zip(timesteps, ratios[0], strict=True):
             self.run.log({"t_sec": t, "relative_t_error": float(ratio)})
+
+    def log_summary(self, numbers: Mapping[str, float]) -> None:
+        """The run's summary."""
+        self.run.summary.update(dict(numbers))
 
     def log_table(self, name: str, columns: list[str], rows: list[list[str | float | None]]) -> None:
         """A W&B table."""
