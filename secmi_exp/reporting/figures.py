@@ -14,9 +14,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from secmi_exp.attacks.signal import Signals
 from secmi_exp.evaluation.exposure import percentiles
 from secmi_exp.evaluation.judge import Judgement, Scored
+from secmi_exp.evaluation.relative_t_error import RelativeTError
 
 Floats = NDArray[np.float64]
 
@@ -92,30 +92,14 @@ def _two_sides(axes: Axes, values: Floats, is_member: NDArray[np.bool_], bins: F
         axes.hist(clipped[side], bins=bins.tolist(), color=colour, alpha=0.55, label=label)
 
 
-def relative_t_errors(signals: Signals, is_member: NDArray[np.bool_], rows: NDArray[np.bool_]) -> Floats:
-    """Mean t-error of hold-outs over that of members at each timestep, with a 95% interval by the delta method.
-
-    Returns:
-        [3, number of timesteps]: ratio, lower end, upper end.
-    """
-    errors = np.asarray(signals.t_errors[rows], dtype=np.float64)
-    sides = [errors[is_member[rows]], errors[~is_member[rows]]]
-    means = [side.mean(axis=0) for side in sides]
-    relative_variance = sum(
-        side.var(axis=0, ddof=1) / len(side) / mean**2 for side, mean in zip(sides, means, strict=True)
-    )
-    ratio, spread = means[1] / means[0], np.exp(1.96 * np.sqrt(relative_variance))
-    return np.stack([ratio, ratio / spread, ratio * spread])
-
-
-def draw_relative_t_errors(path: Path, timesteps: list[int], ratios: Floats, t_sec: int, subject: str) -> None:
+def draw_relative_t_error(path: Path, found: RelativeTError, t_sec: int, subject: str) -> None:
     """The paper's figure 2: t-errors of hold-outs relative to members over timesteps, with t_sec marked."""
     title, ylabel = f"Relative t-error: {subject}", "mean t-error, hold-outs / members"
     with _axes(path, title, "t_sec", ylabel) as axes:
-        ratio, low, high = ratios
         axes.axhline(1.0, color=NEUTRAL, linestyle=":", linewidth=1)
-        axes.fill_between(timesteps, low, high, color=HOLDOUT, alpha=0.2, linewidth=0, label="95% interval")
-        axes.plot(timesteps, ratio, color=HOLDOUT, marker="o", markersize=4)
+        x, low, high = found.timesteps, found.low, found.high
+        axes.fill_between(x, low, high, color=HOLDOUT, alpha=0.2, linewidth=0, label="95% interval")
+        axes.plot(x, found.ratio, color=HOLDOUT, marker="o", markersize=4)
         axes.axvline(t_sec, color=NEUTRAL, linestyle="--", linewidth=1, label=f"t_sec = {t_sec}")
         axes.legend(fontsize="small", frameon=False)
 

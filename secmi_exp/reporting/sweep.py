@@ -16,7 +16,7 @@ from rich.text import Text
 
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.reporting.jobs import FAILURE, Job, ended_jobs, estimate, failed_jobs, swept_names
-from secmi_exp.reporting.row_files import write_csv
+from secmi_exp.reporting.row_files import write_csv, write_parquet
 
 SHOWN = {"auc": "AUC", "asr": "ASR"}
 """Metrics that the terminal's table has room for; summary.csv has them all."""
@@ -58,14 +58,14 @@ def close_sweep(folder: Path) -> None:
     jobs, failed = ended_jobs(folder), failed_jobs(folder)
     if not jobs and not failed:
         return
-    write_csv(folder / "summary.csv", [*(job.row() for job in jobs), *(job.row() for job in failed)])
+    rows = [job.row() for job in jobs]
+    write_csv(folder / "summary.csv", [*rows, *(job.row() for job in failed)])
+    write_parquet(folder / "summary.parquet", [*rows, *(job.row() for job in failed)])
     console = Console(file=sys.stdout)
     if jobs and not compared(jobs, folder, console):
         console.print(summary(jobs))
     if len(jobs) > 1:
-        from secmi_exp.reporting.axes_figure import draw_axes
-
-        draw_axes(folder / "sweep.png", jobs, swept_names(jobs))
+        draw(folder, rows, swept_names([job.given for job in jobs]), console)
     if failed:
         console.print(f"{len(failed)} of {len(jobs) + len(failed)} jobs failed:", highlight=False)
     for job in failed:
@@ -73,6 +73,17 @@ def close_sweep(folder: Path) -> None:
     spent, seconds = sum(job.queries_spent for job in jobs), sum(job.seconds for job in jobs)
     console.print(f"The sweep made {spent:,} queries in {seconds:.0f} s of its jobs' time.", highlight=False)
     console.print(str(folder), soft_wrap=True, highlight=False, markup=False)
+
+
+def draw(folder: Path, rows: list[dict[str, Any]], swept: list[str], console: Console) -> None:
+    """The figures that fit what was swept and measured, and the table of leak and quality."""
+    from secmi_exp.reporting.axes_figure import draw_axes
+    from secmi_exp.reporting.tradeoff import draw_tradeoff, tradeoff_table
+
+    draw_axes(folder / "sweep.png", rows, swept)
+    draw_tradeoff(folder / "tradeoff.png", rows, swept)
+    if table := tradeoff_table(rows, swept):
+        console.print(table)
 
 
 def compared(jobs: list[Job], folder: Path, console: Console) -> bool:
@@ -86,7 +97,7 @@ def compared(jobs: list[Job], folder: Path, console: Console) -> bool:
 
 def summary(jobs: list[Job]) -> Table:
     """A row for each job, with the settings in which they differ, and the cost of all."""
-    swept = swept_names(jobs)
+    swept = swept_names([job.given for job in jobs])
     table = Table("job", title=f"{len(jobs)} jobs", title_justify="left")
     for name in swept:
         table.add_column(Text(name.rpartition(".")[2]))

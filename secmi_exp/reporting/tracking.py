@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import PositiveFloat, validate_call
 
 from secmi_exp.evaluation.judge import Judgement, Scored
+from secmi_exp.evaluation.relative_t_error import RelativeTError
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import CSVLogger, Logger
@@ -36,7 +36,7 @@ class Tracker:
     def log_attack(self, judgements: Mapping[str, Judgement], scored: Mapping[str, Scored]) -> None:
         """Metrics, ROC curves and score histograms of each scorer."""
 
-    def log_t_errors(self, timesteps: list[int], ratios: NDArray[np.float64], t_errors: Scored) -> None:
+    def log_t_errors(self, relative: RelativeTError, t_errors: Scored) -> None:
         """Relative t-error over timesteps, and the distribution of t-errors at t_sec."""
 
     def log_summary(self, numbers: Mapping[str, float]) -> None:
@@ -201,15 +201,15 @@ class WandbTracker(Tracker):
             )
         self.run.log({"metrics": table})
 
-    def log_t_errors(self, timesteps: list[int], ratios: NDArray[np.float64], t_errors: Scored) -> None:
+    def log_t_errors(self, relative: RelativeTError, t_errors: Scored) -> None:
         """Relative t-error with t_sec as its axis; a histogram of each side."""
         import wandb
 
         for name, side in (("members", t_errors.is_member), ("holdouts", ~t_errors.is_member)):
             self.run.log({f"t_errors/{name}": wandb.Histogram(t_errors.scores[side])})
         self.run.define_metric("relative_t_error", step_metric="t_sec")
-        for t, ratio in zip(timesteps, ratios[0], strict=True):
-            self.run.log({"t_sec": t, "relative_t_error": float(ratio)})
+        for t, ratio in zip(relative.timesteps, relative.ratio, strict=True):
+            self.run.log({"t_sec": t, "relative_t_error": ratio})
 
     def log_summary(self, numbers: Mapping[str, float]) -> None:
         """The run's summary."""
