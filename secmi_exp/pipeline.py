@@ -25,7 +25,6 @@ from secmi_exp.data.split import Part, Split, split_facts
 from secmi_exp.evaluation.judge import Judgement, Scored, judge
 from secmi_exp.evaluation.privacy_bound import PrivacyBound, bound_calibrated
 from secmi_exp.evaluation.relative_t_error import RelativeTError, relative_t_error
-from secmi_exp.evaluation.roc import Roc
 from secmi_exp.quality.quality import Measures, Quality
 from secmi_exp.reporting import figures
 from secmi_exp.reporting.exposed import collection_facts, exposure_columns
@@ -296,8 +295,8 @@ def draw(run: Run, attacked: Attacked) -> list[Path]:
     attack, split = attacked.attack, run.split
     judged = split.of_part(Part.EVALUATION)
     paths = [run.folder / f"{name}.png" for name in ("roc", "roc_log", "scores", "exposed")]
-    figures.draw_roc(paths[0], attacked.judgements, subject, logarithmic=False)
-    figures.draw_roc(paths[1], attacked.judgements, subject, logarithmic=True)
+    figures.draw_roc(paths[0], attacked.evaluated, subject, logarithmic=False)
+    figures.draw_roc(paths[1], attacked.evaluated, subject, logarithmic=True)
     leading = attack.name
     figures.draw_scores(paths[2], leading, attacked.evaluated[leading], attacked.judgements[leading], subject)
     rows, percentile = figures.extremes(attacked.scores[leading], judged, split.is_member)
@@ -307,8 +306,7 @@ def draw(run: Run, attacked: Attacked) -> list[Path]:
         t_sec = int(str(attacked.measured.facts["t_sec"]))
         paths += [run.folder / "t_errors.png", run.folder / "relative_t_error.png"]
         t_errors = Scored(signals.t_error(t_sec)[judged].astype(np.float64), split.is_member[judged])
-        threshold, _ = Roc.of(-t_errors.scores, t_errors.is_member).best_threshold()
-        figures.draw_t_errors(paths[-2], t_errors, -threshold, subject, t_sec)
+        figures.draw_t_errors(paths[-2], t_errors, subject, t_sec)
         figures.draw_relative_t_error(paths[-1], relative, t_sec, subject)
         run.tracker.log_t_errors(relative, t_errors)
     return paths
