@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-from experiments import drawings
+from experiments import claims, drawings
 from experiments.benchmarks.measure import cpu_lines
 from experiments.kept import RESULTS, keep_comparison, keep_run, keep_summary
 from experiments.tables import markdown
@@ -139,12 +139,18 @@ def machine() -> str:
 
 
 def renewed(text: str) -> str:
-    """A page with the block of each experiment that has results as they are kept."""
+    """A page with its blocks of results and claims as they follow from what is kept."""
 
     def block(found: re.Match[str]) -> str:
         return f"{found[1]}\n{section(found[2])}\n{found[3]}"
 
-    return re.sub(r"(<!-- results: (\w+) -->)\n.*?(<!-- /results -->)", block, text, flags=re.DOTALL)
+    text = re.sub(r"(<!-- results: (\w+) -->)\n.*?(<!-- /results -->)", block, text, flags=re.DOTALL)
+    return re.sub(
+        r"(<!-- claims -->)\n.*?(<!-- /claims -->)",
+        lambda found: f"{found[1]}\n{claims.markdown()}\n{found[2]}",
+        text,
+        flags=re.DOTALL,
+    )
 
 
 def section(name: str) -> str:
