@@ -73,15 +73,16 @@ class Attacked:
     """Scorer → the ε that its decisions refute."""
 
 
-def run(config: DictConfig, folder: Path) -> Path:
+def run(config: DictConfig, folder: Path) -> float | None:
     """Carry out one run.
 
     Args:
         config: composed by Hydra.
-        folder: the run's directory, which exists.
+        folder: the run's directory, which exists; gets results.json, the resolved config, and, after an attack,
+            scores.parquet and figures.
 
     Returns:
-        The run's directory, with results.json, the resolved config, and, after an attack, scores.parquet and figures.
+        What a search goes by: the attack's validation AUC. None without an attack.
 
     Raises:
         UserError: for anything that the user can mend.
@@ -110,7 +111,7 @@ def run(config: DictConfig, folder: Path) -> Path:
     finally:
         tracker.finish(failed=failed)
     present(outcome, folder)
-    return folder
+    return attacked.judgements[attacked.attack.name].validation.auc if attacked else None
 
 
 def prepare_target(run: Run) -> PreparedTarget:

@@ -66,6 +66,11 @@ class Job:
         return self.folder.name
 
     @property
+    def validation(self) -> Estimate:
+        """AUC on attack-train images that nothing was fitted on, by which a search chooses."""
+        return estimate(self.results.get("validation", {}), "auc")
+
+    @property
     def queries_spent(self) -> int:
         """Queries that it made itself, over all samples."""
         return int(self.results.get("queries_spent", 0))
@@ -85,6 +90,8 @@ class Job:
         metrics: dict[str, float | None] = {}
         for name in self.results.get("metrics", {}):
             metrics |= estimate(self.results, name).columns(name)
+        if "validation" in self.results:
+            metrics |= self.validation.columns("validation_auc")
         cost = {
             "queries_per_sample": self.results.get("queries_per_sample"),
             "queries_spent": self.queries_spent,
