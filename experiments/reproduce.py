@@ -1,8 +1,8 @@
 """Run the experiments at laptop scale, keep their results, and renew the tables and figures of experiments/README.md.
 
-python -m experiments.reproduce                       # all: about half an hour on two CPU cores
+python -m experiments.reproduce                       # all: about forty minutes on two CPU cores
 python -m experiments.reproduce members timesteps     # some of them
-python -m experiments.reproduce --tables              # run nothing, renew the tables from what was kept
+python -m experiments.reproduce --redraw              # run nothing, draw tables and figures from what was kept
 
 What was computed before is reused, so that a run that was stopped goes on.
 """
@@ -11,47 +11,62 @@ import argparse
 import json
 import platform
 import re
-import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
+from experiments import drawings
 from experiments.benchmarks.measure import cpu_lines
+from experiments.kept import RESULTS, keep_comparison, keep_run, keep_summary
 from experiments.tables import markdown
 from secmi_exp.runtime import usable_processors
 
 HERE = Path(__file__).parent
-RESULTS, FIGURES, README = HERE / "results", HERE / "figures", HERE / "README.md"
-PROVENANCE = RESULTS / "experiments.json"
+FIGURES, PROVENANCE = HERE / "figures", RESULTS / "experiments.json"
+PAGES = HERE / "README.md", HERE.parent / "README.md"
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A sweep, and what of it is kept."""
+    """A command, what of its outcome is kept, and the figures that are drawn from that."""
 
     arguments: tuple[str, ...]
     """Of `python -m secmi_exp`."""
-    table: str = "summary.csv"
-    figure: str | None = "sweep.png"
+    keep: Callable[[Path, str], None]
+    """Takes the directory that the command ends with, and the experiment's name."""
+    figures: Mapping[str, Callable[[str, Path], None]] = field(default_factory=dict)
+    """What the figure's file name ends with, after the experiment's name → drawing."""
 
 
 FACES = ("-m", "+attack=stat", "dataset=lfw", "split.attack_train=0.4", "target.batch_size=25")
 TIMESTEPS = "attack.t_sec=range(10,101,10)"
+AXES = {"": drawings.axes}
+RUN = {
+    "_relative_t_error": drawings.relative_t_error,
+    "_t_errors": drawings.t_errors,
+    "_roc": drawings.roc,
+    "_roc_log": drawings.roc_log,
+}
 EXPERIMENTS = {
-    "attacks": Experiment(("experiment=attacks",), "comparison.csv", "comparison_cost.png"),
-    "timesteps": Experiment(("experiment=timesteps",)),
-    "interval": Experiment(("experiment=interval",)),
-    "training_length": Experiment(("experiment=training_length",)),
-    "members": Experiment(("experiment=members",)),
-    "averaging": Experiment(("experiment=averaging",), figure=None),
-    "defenses": Experiment(("experiment=defenses",)),
-    "prompts": Experiment(("experiment=prompts",), figure=None),
-    "faces": Experiment((*FACES, "target.max_steps=1500", TIMESTEPS), figure=None),
+    "quickstart": Experiment(("+attack=nn", "dataset=digits"), keep_run, RUN),
+    "datasets": Experiment(("experiment=datasets",), keep_comparison),
+    "attacks": Experiment(("experiment=attacks",), keep_comparison, {"": drawings.cost}),
+    "timesteps": Experiment(("experiment=timesteps",), keep_summary, AXES),
+    "interval": Experiment(("experiment=interval",), keep_summary, AXES),
+    "training_length": Experiment(("experiment=training_length",), keep_summary, AXES),
+    "members": Experiment(("experiment=members",), keep_summary, AXES),
+    "averaging": Experiment(("experiment=averaging",), keep_summary, AXES),
+    "defenses": Experiment(("experiment=defenses",), keep_summary, {"": drawings.tradeoff}),
+    "dp_sgd": Experiment(("experiment=dp_sgd",), keep_summary, {"": drawings.tradeoff}),
+    "prompts": Experiment(("experiment=prompts",), keep_summary, AXES),
+    "faces": Experiment(("experiment=faces",), keep_run, {"_relative_t_error": drawings.relative_t_error}),
+    "faces_timesteps": Experiment((*FACES, "target.max_steps=1500", TIMESTEPS), keep_summary),
     "faces_3000_steps": Experiment(
-        (*FACES, "target.max_steps=3000", "target.horizontal_flip=false", TIMESTEPS), figure=None
+        (*FACES, "target.max_steps=3000", "target.horizontal_flip=false", TIMESTEPS), keep_summary
     ),
 }
 
@@ -60,33 +75,36 @@ def main() -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(EXPERIMENTS))
-    parser.add_argument("--tables", action="store_true", help="run nothing")
+    parser.add_argument("--redraw", action="store_true", help="run nothing")
     arguments = parser.parse_args()
     unknown = set(arguments.names) - set(EXPERIMENTS)
     if unknown:
         parser.error(f"there is no experiment {', '.join(sorted(unknown))}: choose from {', '.join(EXPERIMENTS)}")
-    names = [] if arguments.tables else arguments.names or list(EXPERIMENTS)
+    names = [] if arguments.redraw else arguments.names or list(EXPERIMENTS)
     for number, name in enumerate(names, 1):
         sys.stderr.write(f"{number} of {len(names)}: {name} …\n")
         keep(name, *run(EXPERIMENTS[name]))
-    README.write_text(renewed(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for name in json.loads(PROVENANCE.read_text(encoding="utf-8")):
+        for ending, draw in EXPERIMENTS[name].figures.items():
+            draw(name, FIGURES / f"{name}{ending}.png")
+    for page in PAGES:
+        page.write_text(renewed(page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def run(experiment: Experiment) -> tuple[Path, float]:
-    """Carry it out; the sweep's directory, and the seconds that it took."""
+    """Carry it out; the directory that it ends with, and the seconds that it took."""
     started = time.monotonic()
     command = [sys.executable, "-m", "secmi_exp", *experiment.arguments, "logger=none"]
     finished = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return Path(finished.stdout.splitlines()[-1]), time.monotonic() - started
 
 
-def keep(name: str, sweep: Path, seconds: float) -> None:
-    """Copy table and figure, and note where and when they were made."""
+def keep(name: str, folder: Path, seconds: float) -> None:
+    """Keep what was found, and note where and when."""
     experiment = EXPERIMENTS[name]
-    shutil.copyfile(sweep / experiment.table, RESULTS / f"{name}.csv")
-    if experiment.figure:
-        shutil.copyfile(sweep / experiment.figure, FIGURES / f"{name}.png")
-    jobs = [json.loads(file.read_text(encoding="utf-8")) for file in sweep.glob("*/results.json")]
+    experiment.keep(folder, name)
+    files = [*folder.glob("results.json"), *folder.glob("*/results.json")]
+    jobs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     kept = json.loads(PROVENANCE.read_text(encoding="utf-8")) if PROVENANCE.is_file() else {}
     kept[name] = {
         "command": " ".join(["python -m secmi_exp", *(quoted(each) for each in experiment.arguments)]),
@@ -121,7 +139,7 @@ def machine() -> str:
 
 
 def renewed(text: str) -> str:
-    """The README with the block of each experiment that has results as they are kept."""
+    """A page with the block of each experiment that has results as they are kept."""
 
     def block(found: re.Match[str]) -> str:
         return f"{found[1]}\n{section(found[2])}\n{found[3]}"
@@ -134,7 +152,7 @@ def section(name: str) -> str:
     told = json.loads(PROVENANCE.read_text(encoding="utf-8"))[name]
     where = f"{told['cores']} cores of {told['machine']}, {told['date']}, {told['seconds']} s with what the store had"
     judged = f"{told['n_member']} members and {told['n_holdout']} hold-outs that nothing was fitted on"
-    return f"`{told['command']}`: {where}; {judged}.\n\n{markdown(RESULTS / f'{name}.csv')}"
+    return f"`{told['command']}`: {where}; {judged}.\n\n{markdown(name)}"
 
 
 if __name__ == "__main__":

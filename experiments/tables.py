@@ -1,51 +1,78 @@
-"""Tables of experiments/README.md from the result files that were kept."""
+"""The tables of experiments/README.md, each made of what was kept in results/."""
 
-import csv
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
-from secmi_exp.reporting.jobs import Estimate
+from experiments.kept import Row, facts, read_rows, read_run, table
+from secmi_exp.reporting.jobs import estimate, read_estimate
 
-COLUMNS = {"auc": "AUC", "asr": "ASR", "accuracy_calibrated": "accuracy, calibrated", "tpr_at_1pct_fpr": "TPR @ 1% FPR"}
+METRICS = {"auc": "AUC", "asr": "ASR", "accuracy_calibrated": "accuracy, calibrated", "tpr_at_1pct_fpr": "TPR @ 1% FPR"}
+QUALITY = {"denoising_loss": "loss on hold-outs", "kernel_distance": "kernel distance of samples"}
+PRIVACY = {"epsilon_spent": "ε spent", "epsilon_refuted": "ε refuted"}
 
-Row = dict[str, str]
 
-
-def markdown(file: Path) -> str:
-    """The table of a file: comparison.csv of a sweep over attacks, or summary.csv of one over a setting."""
-    with file.open(newline="", encoding="utf-8") as content:
-        rows = list(csv.DictReader(content))
+def markdown(name: str) -> str:
+    """The table of an experiment: of a run, of a sweep over attacks, or of one over a setting."""
+    if facts(name).is_file():
+        return scorers(read_run(name))
+    rows = read_rows(table(name))
     return attacks(rows) if "p_holm" in rows[0] else settings(rows)
 
 
+def scorers(told: Mapping[str, Any]) -> str:
+    """A row for each scorer of a run, as its name is in the paper."""
+    lines = heading(["", *METRICS.values()])
+    found = {**told["others"], told["attack"]: told}
+    for scorer in sorted(found, key=lambda each: each != "stat"):
+        each = dict(found[scorer])
+        name = {"stat": "SecMI_stat", "nn": "SecMI_NN"}[scorer]
+        lines.append(line([name, *(str(estimate(each, metric)) or "not resolved" for metric in METRICS)]))
+    return "\n".join(lines)
+
+
 def attacks(rows: list[Row]) -> str:
-    """A row for each attack, by AUC."""
-    lines = [f"| attack | {' | '.join(COLUMNS.values())} | queries | seconds | p (Holm) |", "|---" * 8 + "|"]
+    """A row for each attack, by AUC; in several contests where not all share their samples."""
+    contest = ["contest"] if "contest" in rows[0] else []
+    lines = heading([*contest, "attack", *METRICS.values(), "queries", "seconds", "p (Holm)"])
     for row in rows:
-        metrics = (interval(row, name) for name in COLUMNS)
-        p = row["p_holm"] and f"{float(row['p_holm']):.2g}"
-        lines.append(
-            f"| {row['attack']} | {' | '.join(metrics)} | {row['queries_per_sample']} | {float(row['seconds']):.1f} | "
-            f"{p or 'best'} |"
-        )
+        p = f"{float(row['p_holm']):.2g}" if row["p_holm"] else "best"
+        metrics = (shown(row, name) for name in METRICS)
+        cost = [row["queries_per_sample"], f"{float(row['seconds']):.1f}", p]
+        lines.append(line([*(row[each] for each in contest), row["attack"], *metrics, *cost]))
     return "\n".join(lines)
 
 
 def settings(rows: list[Row]) -> str:
     """A row for each value of what was swept, with its metrics."""
-    given = list(rows[0])[1 : list(rows[0]).index("auc")]
-    swept = [name for name in given if len({row[name] for row in rows}) > 1]
-    shown = [name for name in COLUMNS if any(row[name] for row in rows)]
-    lines = [f"| {' | '.join([*swept, *(COLUMNS[name] for name in shown)])} | queries |"]
-    lines.append("|---" * (len(swept) + len(shown) + 1) + "|")
+    names = swept(rows)
+    columns = {
+        name: title for name, title in (METRICS | QUALITY | PRIVACY).items() if any(row.get(name) for row in rows)
+    }
+    lines = heading([*names, *columns.values(), "queries"])
     for row in rows:
-        values = [row[name].replace("\\", "") for name in swept]
-        metrics = (interval(row, name) for name in shown)
-        lines.append(f"| {' | '.join([*values, *metrics])} | {row['queries_per_sample']} |")
+        values = [row[name].replace("\\", "") for name in names]
+        lines.append(line([*values, *(shown(row, name) for name in columns), row["queries_per_sample"]]))
     return "\n".join(lines)
 
 
-def interval(row: Row, name: str) -> str:
+def swept(rows: list[Row]) -> list[str]:
+    """What the jobs of a sweep differ in."""
+    given = list(rows[0])[1 : list(rows[0]).index("auc")]
+    return [name for name in given if len({row[name] for row in rows}) > 1]
+
+
+def shown(row: Row, name: str) -> str:
     """Such as 0.898 [0.865, 0.923]."""
-    if not row[name]:
-        return "not resolved"
-    return str(Estimate(*(float(row[f"{name}{end}"]) for end in ("", "_low", "_high"))))
+    if name in PRIVACY:
+        return f"{float(row[name]):.3g}" if row[name] else "∞"
+    return str(read_estimate(row, name)) or "not resolved"
+
+
+def heading(titles: list[str]) -> list[str]:
+    """Titles and rule."""
+    return [line(titles), "|---" * len(titles) + "|"]
+
+
+def line(cells: list[str]) -> str:
+    """A row."""
+    return f"| {' | '.join(cells)} |"

@@ -16,6 +16,7 @@ from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.split import SplitRule
 from secmi_exp.defenses.defense import Defense, Undefended
 from secmi_exp.errors import UserError
+from secmi_exp.quality.quality import Quality
 from secmi_exp.reporting.tracking import MakeTracker
 from secmi_exp.runtime import Runtime
 from secmi_exp.targets.interface import Target
@@ -101,6 +102,7 @@ class Components:
     runtime: Runtime
     make_tracker: MakeTracker
     attack: Attack | None
+    quality: Quality | None
 
     @classmethod
     def of(cls, config: DictConfig) -> "Components":
@@ -118,12 +120,14 @@ class Components:
             runtime=component(config, "trainer"),
             make_tracker=component(config, "logger"),
             attack=component(config, "attack") if "attack" in config else None,
+            quality=component(config, "quality") if "quality" in config else None,
         )
         if not isinstance(parts.defense, Undefended) and not hasattr(parts.target, "defense"):
             raise UserError(
                 f"defense={parts.defense.name} acts on the training of a DDPM, and target={parts.target.name} has none "
                 "that it could act on: leave one of them out."
             )
-        if parts.attack:
-            parts.attack.check(parts.target.timesteps)
+        for asking in (parts.attack, parts.quality):
+            if asking:
+                asking.check(parts.target.timesteps)
         return parts

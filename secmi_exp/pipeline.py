@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,11 @@ from secmi_exp.data.images import ImageSet
 from secmi_exp.data.split import Part, Split, split_facts
 from secmi_exp.evaluation.judge import Judgement, Scored, judge
 from secmi_exp.evaluation.privacy_bound import PrivacyBound, bound_calibrated
-from secmi_exp.evaluation.roc import Roc
+from secmi_exp.evaluation.relative_t_error import RelativeTError, relative_t_error
+from secmi_exp.quality.quality import Measures, Quality
 from secmi_exp.reporting import figures
 from secmi_exp.reporting.exposed import collection_facts, exposure_columns
-from secmi_exp.reporting.results import Outcome, print_table, write_results, write_scores
+from secmi_exp.reporting.results import Outcome, print_quality, print_table, write_results, write_scores
 from secmi_exp.reporting.tracking import RunIdentity, Tracker
 from secmi_exp.split_check import check_split, refuse_drawn_membership, refuse_other_membership
 from secmi_exp.store import Json, Key, Store
@@ -71,6 +72,8 @@ class Attacked:
     """Scorer → what it was judged on."""
     bounds: dict[str, PrivacyBound]
     """Scorer → the ε that its decisions refute."""
+    relative_t_error: RelativeTError | None
+    """Of SecMI."""
 
 
 def run(config: DictConfig, folder: Path) -> float | None:
@@ -106,7 +109,8 @@ def run(config: DictConfig, folder: Path) -> float | None:
             with timed(seconds, "split_check"):
                 attacked_images = images.select(split.attacked)
                 facts["blind"] = check_split(attacked_images, split.is_member, parts.general.seed, store)
-        outcome = report(current, target, attacked)
+        measures = measure_quality(current, parts.quality, target) if parts.quality and target else None
+        outcome = report(current, target, attacked, measures)
         failed = False
     finally:
         tracker.finish(failed=failed)
@@ -137,16 +141,28 @@ def attack_images(run: Run, attack: Attack, target: PreparedTarget | None) -> At
         scores = score(run, attack, measured)
     with timed(run.seconds, "evaluation"):
         judgements, evaluated, bounds = evaluate(run, attack, scores)
-    return Attacked(attack, measured, scores, judgements, evaluated, bounds)
+        judged, signals = run.split.of_part(Part.EVALUATION), measured.trajectory
+        is_member = run.split.is_member[judged]
+        relative = relative_t_error(signals.timesteps, signals.t_errors[judged], is_member) if signals else None
+    return Attacked(attack, measured, scores, judgements, evaluated, bounds, relative)
 
 
-def report(run: Run, target: PreparedTarget | None, attacked: Attacked | None) -> Outcome:
+def measure_quality(run: Run, quality: Quality, target: PreparedTarget) -> Measures:
+    """How good the target is, on all images that an attack gets."""
+    images, timesteps = run.images.select(run.split.attacked), run.parts.target.timesteps
+    with timed(run.seconds, "quality"):
+        return quality.measure(target, timesteps, images, run.split.is_member, run.store, run.parts.runtime)
+
+
+def report(run: Run, target: PreparedTarget | None, attacked: Attacked | None, measures: Measures | None) -> Outcome:
     """Leave results, scores and figures in the run's directory, and hand them to the tracker."""
     pictures = []
     if target and target.samples:
         pictures.append(run.folder / "samples.png")
         shutil.copyfile(target.samples, pictures[0])
     header = describe(run, target, attacked)
+    if measures:
+        run.tracker.log_summary({f"quality/{name}": value for name, value in measures.metrics.items()})
     if attacked:
         with timed(run.seconds, "figures"):
             pictures += draw(run, attacked)
@@ -163,7 +179,8 @@ def report(run: Run, target: PreparedTarget | None, attacked: Attacked | None) -
             },
         )
         run.tracker.log_attack(attacked.judgements, attacked.evaluated)
-    outcome = Outcome(header, attacked.judgements if attacked else {}, attacked.bounds if attacked else {})
+    found = (attacked.judgements, attacked.bounds) if attacked else ({}, {})
+    outcome = Outcome(header, *found, quality=measures)
     write_results(run.folder, outcome)
     run.tracker.log_figures(pictures)
     return outcome
@@ -192,6 +209,8 @@ def describe(run: Run, target: PreparedTarget | None, attacked: Attacked | None)
             **measured.facts,
             "collection": collection_facts(attacked.evaluated[attacked.attack.name]),
         }
+        if attacked.relative_t_error:
+            header["relative_t_error"] = asdict(attacked.relative_t_error)
     return header
 
 
@@ -277,22 +296,20 @@ def draw(run: Run, attacked: Attacked) -> list[Path]:
     attack, split = attacked.attack, run.split
     judged = split.of_part(Part.EVALUATION)
     paths = [run.folder / f"{name}.png" for name in ("roc", "roc_log", "scores", "exposed")]
-    figures.draw_roc(paths[0], attacked.judgements, subject, logarithmic=False)
-    figures.draw_roc(paths[1], attacked.judgements, subject, logarithmic=True)
+    figures.draw_roc(paths[0], attacked.evaluated, subject, logarithmic=False)
+    figures.draw_roc(paths[1], attacked.evaluated, subject, logarithmic=True)
     leading = attack.name
     figures.draw_scores(paths[2], leading, attacked.evaluated[leading], attacked.judgements[leading], subject)
     rows, percentile = figures.extremes(attacked.scores[leading], judged, split.is_member)
     images = run.images.select(split.attacked[rows])[slice(None)]
     figures.draw_exposed(paths[3], images, percentile, split.is_member[rows], f"{leading}: {subject}")
-    if signals := attacked.measured.trajectory:
+    if (signals := attacked.measured.trajectory) and (relative := attacked.relative_t_error):
         t_sec = int(str(attacked.measured.facts["t_sec"]))
         paths += [run.folder / "t_errors.png", run.folder / "relative_t_error.png"]
         t_errors = Scored(signals.t_error(t_sec)[judged].astype(np.float64), split.is_member[judged])
-        threshold, _ = Roc.of(-t_errors.scores, t_errors.is_member).best_threshold()
-        figures.draw_t_errors(paths[-2], t_errors, -threshold, subject, t_sec)
-        ratios = figures.relative_t_errors(signals, split.is_member, judged)
-        figures.draw_relative_t_errors(paths[-1], signals.timesteps, ratios, t_sec, subject)
-        run.tracker.log_t_errors(signals.timesteps, ratios, t_errors)
+        figures.draw_t_errors(paths[-2], t_errors, subject, t_sec)
+        figures.draw_relative_t_error(paths[-1], relative, t_sec, subject)
+        run.tracker.log_t_errors(relative, t_errors)
     return paths
 
 
@@ -308,4 +325,6 @@ def present(outcome: Outcome, folder: Path) -> None:
             soft_wrap=True,
             highlight=False,
         )
+    if outcome.quality:
+        print_quality(outcome.quality, console)
     console.print(str(folder), soft_wrap=True, highlight=False, markup=False)

@@ -76,6 +76,11 @@ class Runtime:
         return -(-share // self.device_batch_size) if self.device_batch_size else 1
 
     @property
+    def first_device(self) -> torch.device:
+        """Rank 0's, for what isn't worth sharing out."""
+        return self.trainer().strategy.root_device
+
+    @property
     def query_dtype(self) -> torch.dtype:
         """What the target's weights are cast to when it is queried."""
         import torch

@@ -116,7 +116,7 @@ def test_scores_that_do_not_fit_the_split_are_refused(root: Path, tmp_path: Path
 
     refused("disagree on 128 of 128 images, the first of them digits/")
     refused("has no score of 128 of the 128 attacked images", id=np.array([f"x{i}" for i in range(128)]))
-    refused("has 1 ids more than once", id=np.array([rows["id"][1], *rows["id"][1:]]))
+    refused("names 1 images more than once", id=np.array([rows["id"][1], *rows["id"][1:]]))
     refused("none named loss: set attack.id_column", "attack.score_column=loss", is_member=None)
     refused("holds more than numbers", score=np.array(["much"] * 128), is_member=None)
     with pytest.raises(UserError, match="can't be read"):

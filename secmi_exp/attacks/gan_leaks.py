@@ -24,6 +24,6 @@ class GANLeaks(ComparingAttack):
 
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
         """Draw samples, find the nearest; or have either from the store."""
-        generated = self.generated(target, images, store, runtime)
+        generated = self.sampling.generated(target, images, store, runtime)
         distances, key = self.nearest(generated, images, store)
         return measured_on(generated, {"distance": distances}, images, key.digest, self.facts())

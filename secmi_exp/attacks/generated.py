@@ -75,36 +75,37 @@ class InitialNoise:
         return np.stack([draw.standard_normal(self.image, dtype=np.float32) for draw in draws])
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class SampledAttack(Attack):
-    """An attack on samples of a target in pixel space.
+@plain_dataclass(frozen=True)
+class Sampling:
+    """How many images a target generates, and how."""
 
-    Its queries per sample are those of all generated samples, shared out among the attacked images and rounded up: what
-    it costs depends on how many are generated, and not on how many are attacked.
-    """
-
-    samples: PositiveInt
-    """M, images that the target generates."""
-    steps: PositiveInt
+    samples: int
+    """M."""
+    steps: int
     """Of DDIM for each of them, one query each."""
-    seed: NonNegativeInt
-    """Of x_T, and of what is fitted to the samples."""
+    seed: int
+    """Of x_T."""
+    asked_by: str
+    """Config group that the settings are in, for what is told of mistakes."""
 
     def check(self, target_timesteps: int) -> None:
-        """See `Attack.check`; there can't be more steps than timesteps."""
+        """Compare with the schedule of the target.
+
+        Raises:
+            UserError: for more steps than timesteps.
+        """
         if self.steps > target_timesteps:
             raise UserError(
-                f"attack.steps={self.steps} exceeds the {target_timesteps} timesteps of the target's schedule: choose "
-                "at most as many."
+                f"{self.asked_by}.steps={self.steps} exceeds the {target_timesteps} timesteps of the target's "
+                "schedule: choose at most as many."
             )
-        super().check(target_timesteps)
 
     def generated(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Generated:
         """Samples of the target, from the store or by sampling.
 
         Args:
             target: to be sampled.
-            images: that are attacked, for their shape.
+            images: that the samples are compared with, for their shape.
             store: where the samples are kept.
             runtime: the machine.
 
@@ -113,8 +114,9 @@ class SampledAttack(Attack):
         """
         if not isinstance(target.inputs(images, store, runtime), Pixels):
             raise UserError(
-                f"attack={self.name} is made on samples of the target, and decoding samples isn't offered for "
-                "text-to-image targets: choose an attack that asks about the images themselves, such as attack=stat."
+                f"{self.asked_by}.samples={self.samples} asks for samples of the target, and decoding samples isn't "
+                "offered for text-to-image targets: choose an attack that asks about the images themselves, such as "
+                "attack=stat, and quality.samples=null."
             )
         noise = InitialNoise(self.seed, self.samples, images.shape)
         config: dict[str, Json] = {
@@ -135,6 +137,32 @@ class SampledAttack(Attack):
         queries = json.loads((entry / "queries.json").read_text(encoding="utf-8"))["queries"]
         pixels = StoredRows(entry / "samples.npy", np.arange(self.samples))
         return Generated(pixels, key.digest, queries, spent)
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class SampledAttack(Attack):
+    """An attack on samples of a target in pixel space.
+
+    Its queries per sample are those of all generated samples, shared out among the attacked images and rounded up: what
+    it costs depends on how many are generated, and not on how many are attacked.
+    """
+
+    samples: PositiveInt
+    """M, images that the target generates."""
+    steps: PositiveInt
+    """Of DDIM for each of them, one query each."""
+    seed: NonNegativeInt
+    """Of x_T, and of what is fitted to the samples."""
+
+    @property
+    def sampling(self) -> Sampling:
+        """What is asked of the target."""
+        return Sampling(self.samples, self.steps, self.seed, "attack")
+
+    def check(self, target_timesteps: int) -> None:
+        """See `Attack.check` and `Sampling.check`."""
+        self.sampling.check(target_timesteps)
+        super().check(target_timesteps)
 
     def facts(self) -> dict[str, Json]:
         """What a reader of the results has to know of the samples."""

@@ -46,7 +46,7 @@ class LOGAN(SampledAttack):
 
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
         """Draw samples, train on them, look at the images; or have any of it from the store."""
-        generated = self.generated(target, images, store, runtime)
+        generated = self.sampling.generated(target, images, store, runtime)
         trained = self._key(generated, runtime)
         key = Key("discriminator_outputs", VERSION, {}, {"discriminator": trained.digest, "images": images.digest})
 

@@ -48,7 +48,7 @@ class MonteCarloSet(ComparingAttack):
 
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
         """Draw samples, find the radius, count; or have it from the store."""
-        generated = self.generated(target, images, store, runtime)
+        generated = self.sampling.generated(target, images, store, runtime)
         distances, nearest_key = self.nearest(generated, images, store)
         key = Key(
             "concentration",

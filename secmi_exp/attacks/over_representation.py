@@ -47,7 +47,7 @@ class OverRepresentation(ComparingAttack):
 
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
         """Draw samples, or have them from the store."""
-        generated = self.generated(target, images, store, runtime)
+        generated = self.sampling.generated(target, images, store, runtime)
         features = self.features_of(generated)
         key = Key("features", VERSION, features.settings, {"samples": generated.digest, "images": images.digest})
         values = {"features": FeatureRows(features, images)}

@@ -1,9 +1,11 @@
 """Distribution functions and quantiles of scipy, typed, and imported when first needed: a run may end without them."""
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from secmi_exp.evaluation.scored import Floats
+from secmi_exp.evaluation.scored import Floats, Interval
 
 
 def beta_quantile(level: ArrayLike, a: ArrayLike, b: ArrayLike) -> Floats:
@@ -48,3 +50,16 @@ def student_quantile(level: float, freedom: int) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, level))
+
+
+def mean_interval(values: ArrayLike, *, confidence: float = 0.95) -> tuple[float, Interval]:
+    """Mean of n ≥ 2 independent values, and Student's interval of it, not cut to any range.
+
+    >>> mean, (low, high) = mean_interval([0.81, 0.84, 0.87])
+    >>> round(mean, 3), round(low, 3), round(high, 3)
+    (0.84, 0.765, 0.915)
+    """
+    array = np.asarray(values, dtype=np.float64)
+    mean, deviation = float(array.mean()), float(array.std(ddof=1))
+    reach = student_quantile((1.0 + confidence) / 2.0, len(array) - 1) * deviation / math.sqrt(len(array))
+    return mean, (mean - reach, mean + reach)

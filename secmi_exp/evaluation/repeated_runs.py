@@ -1,13 +1,12 @@
 """One metric over several runs that differ in their seed or split."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from secmi_exp.errors import UserError
-from secmi_exp.evaluation.distributions import student_quantile
+from secmi_exp.evaluation.distributions import mean_interval
 from secmi_exp.evaluation.scored import Interval
 
 
@@ -46,9 +45,7 @@ def repeated_runs(values: Sequence[float], *, confidence: float = 0.95) -> Repea
     array = np.asarray(values, dtype=np.float64)
     if not len(array) or not np.isfinite(array).all():
         raise UserError(f"A metric over runs needs at least one finite value in each run, not {list(values)}.")
-    mean, runs = float(array.mean()), len(array)
-    if runs == 1:
-        return RepeatedRuns(1, mean, None, None)
-    deviation = float(array.std(ddof=1))
-    reach = student_quantile((1.0 + confidence) / 2.0, runs - 1) * deviation / math.sqrt(runs)
-    return RepeatedRuns(runs, mean, deviation, (mean - reach, mean + reach))
+    if len(array) == 1:
+        return RepeatedRuns(1, float(array[0]), None, None)
+    mean, interval = mean_interval(array, confidence=confidence)
+    return RepeatedRuns(len(array), mean, float(array.std(ddof=1)), interval)

@@ -13,35 +13,36 @@ from matplotlib.axes import Axes
 
 from secmi_exp.reporting.figures import MEMBER as COLOUR
 from secmi_exp.reporting.figures import NEUTRAL
-from secmi_exp.reporting.jobs import UNRESOLVED, Estimate, Job, estimate
+from secmi_exp.reporting.jobs import Estimate, read_estimate
+from secmi_exp.reporting.row_files import Row
 
 METRICS = {"auc": "AUC", "asr": "ASR"}
 """That curves and intervals show; maps show the first."""
 
 
-def draw_axes(path: Path, jobs: Sequence[Job], swept: Sequence[str]) -> bool:
+def draw_axes(path: Path, rows: Sequence[Row], swept: Sequence[str]) -> bool:
     """Draw AUC and ASR over the settings in which the jobs differ.
 
     Args:
         path: of the figure.
-        jobs: that have ended, no two with the same settings.
+        rows: of summary.csv, no two with the same settings.
         swept: the settings: one, or two.
 
     Returns:
         Whether there was anything to draw: not without an attack, nor over more than two settings.
     """
-    jobs = [job for job in jobs if estimate(job.results, "auc").value is not None]
-    if len(jobs) < 2 or len(swept) not in (1, 2):
+    rows = [row for row in rows if read_estimate(row, "auc").value is not None]
+    if len(rows) < 2 or len(swept) not in (1, 2):
         return False
-    numeric = [numbers(jobs, name) for name in swept]
+    numeric = [numbers(rows, name) for name in swept]
     if len(swept) == 2:
-        _draw_map(path, jobs, swept, [values is not None for values in numeric])
+        _draw_map(path, rows, swept, [values is not None for values in numeric])
         return True
     figure, panels = plt.subplots(1, 2, figsize=(8.6, 3.8), layout="constrained", sharey=True)
     for axes, (metric, label) in zip(panels, METRICS.items(), strict=True):
-        estimates = [estimate(job.results, metric) for job in jobs]
+        estimates = [read_estimate(row, metric) for row in rows]
         if numeric[0] is None:
-            _draw_intervals(axes, [job.given.get(swept[0], "") for job in jobs], estimates)
+            _draw_intervals(axes, [row.get(swept[0], "") for row in rows], estimates)
         else:
             _draw_curve(axes, numeric[0], estimates)
             axes.set_xlabel(swept[0])
@@ -53,10 +54,10 @@ def draw_axes(path: Path, jobs: Sequence[Job], swept: Sequence[str]) -> bool:
     return True
 
 
-def numbers(jobs: Sequence[Job], name: str) -> list[float] | None:
+def numbers(rows: Sequence[Row], name: str) -> list[float] | None:
     """A setting's values, where all are numbers and distinct steps on an axis."""
     try:
-        return [float(job.given[name]) for job in jobs]
+        return [float(row[name]) for row in rows]
     except (KeyError, ValueError):
         return None
 
@@ -89,24 +90,23 @@ def _draw_intervals(axes: Axes, names: list[str], estimates: list[Estimate]) -> 
     axes.set_xlim(-0.5, len(names) - 0.5)
 
 
-def _draw_map(path: Path, jobs: Sequence[Job], swept: Sequence[str], numeric: list[bool]) -> None:
+def _draw_map(path: Path, rows: Sequence[Row], swept: Sequence[str], numeric: list[bool]) -> None:
     """AUC as a colour and a number in each cell, the first setting downwards."""
     levels = []
     for name, is_number in zip(swept, numeric, strict=True):
-        found = dict.fromkeys(job.given.get(name, "") for job in jobs)
+        found = dict.fromkeys(row.get(name, "") for row in rows)
         levels.append(sorted(found, key=float) if is_number else list(found))
-    rows, columns = levels
-    cells = {(job.given.get(swept[0], ""), job.given.get(swept[1], "")): estimate(job.results, "auc") for job in jobs}
-    auc = np.array([[_or_nan(cells.get((row, column), UNRESOLVED).value) for column in columns] for row in rows])
-    size = 1.5 + 1.2 * len(columns), 1.2 + 0.6 * len(rows)
+    down, across = levels
+    cells = {tuple(row.get(name, "") for name in swept): read_estimate(row, "auc").value for row in rows}
+    auc = np.array([[_or_nan(cells.get((first, second))) for second in across] for first in down])
+    size = 1.5 + 1.2 * len(across), 1.2 + 0.6 * len(down)
     figure, axes = plt.subplots(figsize=size, layout="constrained")
     image = axes.imshow(auc, cmap="cividis", aspect="auto", vmin=0.5, vmax=1.0)
-    for i, row in enumerate(auc):
-        for j, value in enumerate(row):
-            if np.isfinite(value):
-                axes.text(j, i, f"{value:.3f}", ha="center", va="center", color="black" if value > 0.75 else "white")
-    axes.set_xticks(np.arange(len(columns)), [name.replace("$", r"\$") for name in columns])
-    axes.set_yticks(np.arange(len(rows)), [name.replace("$", r"\$") for name in rows])
+    for (i, j), value in np.ndenumerate(auc):
+        if np.isfinite(value):
+            axes.text(j, i, f"{value:.3f}", ha="center", va="center", color="black" if value > 0.75 else "white")
+    axes.set_xticks(np.arange(len(across)), [name.replace("$", r"\$") for name in across])
+    axes.set_yticks(np.arange(len(down)), [name.replace("$", r"\$") for name in down])
     axes.set(xlabel=swept[1], ylabel=swept[0], title="AUC")
     figure.colorbar(image, ax=axes)
     figure.savefig(path, dpi=150)

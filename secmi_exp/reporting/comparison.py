@@ -10,7 +10,12 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from secmi_exp.errors import UserError
-from secmi_exp.reporting.comparison_figures import draw_comparison_cost, draw_comparison_roc
+from secmi_exp.reporting.comparison_figures import (
+    comparison_title,
+    draw_comparison_cost,
+    draw_comparison_roc,
+    interval_title,
+)
 from secmi_exp.reporting.comparison_table import print_comparison
 from secmi_exp.reporting.contests import contests
 from secmi_exp.reporting.jobs import Job
@@ -61,7 +66,9 @@ def draw(rankings: Sequence[Ranking], folder: Path) -> list[Path]:
         suffix = f"_{number}" if len(rankings) > 1 else ""
         roc, cost = (folder / f"comparison_{name}{suffix}.png" for name in ("roc", "cost"))
         draw_comparison_roc(roc, ranking)
-        draw_comparison_cost(cost, ranking)
+        draw_comparison_cost(
+            cost, ranking.rows(), comparison_title("AUC and its cost", ranking), interval_title(ranking)
+        )
         figures += [roc, cost]
     return figures
 

@@ -13,13 +13,12 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
-from matplotlib.text import Annotation
-from matplotlib.transforms import Bbox
 
-from secmi_exp.reporting.standings import Ranking, Standing, mean_roc
+from secmi_exp.reporting.jobs import read_estimate
+from secmi_exp.reporting.labelled_points import Point, label_points, shortened
+from secmi_exp.reporting.row_files import Row
+from secmi_exp.reporting.standings import Ranking, mean_roc
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 """Okabe and Ito's, without the yellow that white paper swallows."""
@@ -28,10 +27,6 @@ MARKERS = ("o", "s", "^")
 NEUTRAL = "#555555"
 MOST_DRAWN = len(COLOURS) * len(STYLES)
 """Attacks that colour and style tell apart; of more, the best."""
-NEAR = 8
-"""The first of a label's places, which show whose it is without a line."""
-LONGEST_LABEL = 36
-"""Characters in a figure; the tables have the whole."""
 
 
 @contextmanager
@@ -49,7 +44,7 @@ def draw_comparison_roc(path: Path, ranking: Ranking) -> None:
     sides = [run.evaluated.is_member for run in ranking.contest.scorings]
     floor = min(1.0 / max(side.sum(), (~side).sum()) for side in sides)
     with _figure(path, (9.6, 5.2)) as (_, axes):
-        axes.set_title(_title("ROC", ranking, drawn), parse_math=False)
+        axes.set_title(comparison_title("ROC", ranking), parse_math=False)
         axes.set(xlabel="false-positive rate", ylabel="true-positive rate")
         lines = []
         for place, standing in enumerate(drawn):
@@ -64,8 +59,8 @@ def draw_comparison_roc(path: Path, ranking: Ranking) -> None:
         axes.grid(color="#e5e5e5", linewidth=0.6)
         legend = axes.legend(
             lines,
-            [*(f"{standing.auc}   {_short(standing.label)}" for standing in drawn), "0.500   chance"],
-            title=_interval_title(ranking),
+            [*(f"{standing.auc}   {shortened(standing.label)}" for standing in drawn), "0.500   chance"],
+            title=interval_title(ranking),
             loc="center left",
             bbox_to_anchor=(1.01, 0.5),
             fontsize="small",
@@ -78,20 +73,31 @@ def draw_comparison_roc(path: Path, ranking: Ranking) -> None:
             text.set_parse_math(False)
 
 
-def draw_comparison_cost(path: Path, ranking: Ranking) -> None:
-    """AUC with its interval against queries per sample, with a place of its own for attacks that never query."""
-    drawn = ranking.standings[:MOST_DRAWN]
+def draw_comparison_cost(path: Path, rows: Sequence[Row], title: str, ylabel: str) -> None:
+    """AUC with its interval against queries per sample, with a place of its own for attacks that never query.
+
+    Args:
+        path: of the figure.
+        rows: of comparison.csv, of one contest, the best first.
+        title: says what was attacked.
+        ylabel: what AUC and interval are over.
+    """
+    drawn = rows[:MOST_DRAWN]
     with _figure(path, (8.4, 5.2)) as (figure, axes):
-        axes.set_title(_title("AUC and its cost", ranking, drawn), parse_math=False)
-        axes.set(xlabel="queries per sample (log scale)", ylabel=_interval_title(ranking))
-        places = _places(axes, [standing.queries_per_sample for standing in drawn])
-        for place, (x, standing) in enumerate(zip(places, drawn, strict=True)):
-            value, low, high = standing.auc
+        axes.set_title(title, parse_math=False)
+        axes.set(xlabel="queries per sample (log scale)", ylabel=ylabel)
+        places = _places(axes, [float(row["queries_per_sample"]) for row in drawn])
+        points = [
+            Point(row["attack"], x, read_estimate(row, "auc"), COLOURS[place % len(COLOURS)])
+            for place, (x, row) in enumerate(zip(places, drawn, strict=True))
+        ]
+        for place, point in enumerate(points):
+            value, low, high = point.y
             assert value is not None
-            colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place // len(COLOURS)]
             if low is not None and high is not None:
+                x, colour = point.x, point.colour
                 axes.plot([x, x], [low, high], color=colour, linewidth=1.4, alpha=0.75, solid_capstyle="butt")
-            axes.plot([x], [value], color=colour, marker=marker, markersize=6)
+            axes.plot([point.x], [value], color=point.colour, marker=MARKERS[place // len(COLOURS)], markersize=6)
         low, high = axes.get_ylim()
         axes.set_ylim(low, high)
         if low < 0.5 < high:
@@ -101,7 +107,7 @@ def draw_comparison_cost(path: Path, ranking: Ranking) -> None:
                 ha="right", va="bottom", fontsize="x-small", color=NEUTRAL,
             )  # fmt: skip
         axes.grid(axis="y", color="#e5e5e5", linewidth=0.6)
-        _label_points(figure, axes, places, drawn)
+        label_points(figure, axes, points)
 
 
 def _places(axes: Axes, queries: Sequence[float]) -> list[float]:
@@ -141,99 +147,17 @@ def _ticks(least: float, most: float) -> list[float]:
     return ticks
 
 
-def _label_points(figure: Figure, axes: Axes, places: Sequence[float], drawn: Sequence[Standing]) -> None:
-    """Put each label beside its point, or above or below its interval, where it meets neither a label nor a point."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # what was measured stays where it is
-    points = [_occupied(axes, x, standing) for x, standing in zip(places, drawn, strict=True)]
-    taken, inside, dpi = list(points), axes.get_window_extent(), figure.dpi
-    for place, (x, standing) in enumerate(zip(places, drawn, strict=True)):
-        _, height = axes.transData.transform((x, standing.auc.value or 0.0))
-        ends = ((points[place].y1 - height) * 72.0 / dpi, (points[place].y0 - height) * 72.0 / dpi)
-        colour, offsets = COLOURS[place % len(COLOURS)], list(_offsets(*ends))
-        tried: list[tuple[float, int, Bbox]] = []
-        for number, offset in enumerate(offsets):
-            label = _annotate(axes, x, standing, offset, colour, led=False)
-            box = label.get_window_extent().padded(1.0)
-            label.remove()
-            outside = box.width * box.height - _overlap(box, inside)
-            tried.append((sum(_overlap(box, other) for other in taken) + 4.0 * outside, number, box))
-            if tried[-1][0] == 0.0:
-                break
-        _, number, box = min(tried, key=lambda each: each[:2])
-        _annotate(axes, x, standing, offsets[number], colour, led=number >= NEAR)
-        taken.append(box)
-
-
-def _offsets(above: float, below: float) -> Iterator[tuple[float, float]]:
-    """Of a label from its point, in typographic points, the nearest first; 0 to the right is centred.
-
-    Args:
-        above: how far its interval reaches.
-        below: the same downwards, negative.
-    """
-    for up in (0, 9, -9):
-        yield from ((8, up), (-8, up))
-    yield from ((0, above + 6), (0, below - 6))
-    for beyond in (18, 30, 44, 60, 80, 100, 120):
-        for right in (0, 16, -16, 40, -40):
-            yield from ((right, above + beyond), (right, below - beyond))
-        if beyond < 60:
-            yield from ((8, beyond), (-8, beyond), (8, -beyond), (-8, -beyond))
-
-
-def _annotate(
-    axes: Axes, x: float, standing: Standing, offset: tuple[float, float], colour: str, *, led: bool
-) -> Annotation:
-    """Write a label, with a line to its point where it is led."""
-    right, _ = offset
-    dark = tuple(0.7 * channel for channel in to_rgb(colour))
-    label = axes.annotate(
-        _short(standing.label),
-        (x, standing.auc.value or 0.0),
-        offset,
-        textcoords="offset points",
-        ha="center" if right == 0 else "left" if right > 0 else "right",
-        va="center",
-        fontsize="small",
-        color=dark,
-        parse_math=False,
-        zorder=5,
-        arrowprops={"arrowstyle": "-", "color": dark, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4} if led else None,
-    )
-    label.set_path_effects([withStroke(linewidth=2.0, foreground="white")])
-    return label
-
-
-def _occupied(axes: Axes, x: float, standing: Standing) -> Bbox:
-    """The pixels of a point and its interval."""
-    ends = [(x, end) for end in standing.auc if end is not None]
-    (left, bottom), (right, top) = (
-        axes.transData.transform(ends).min(axis=0),
-        axes.transData.transform(ends).max(axis=0),
-    )
-    return Bbox.from_extents(left - 7, bottom - 4, right + 7, top + 4)
-
-
-def _overlap(first: Bbox, second: Bbox) -> float:
-    shared = Bbox.intersection(first, second)
-    return shared.width * shared.height if shared else 0.0
-
-
-def _title(subject: str, ranking: Ranking, drawn: Sequence[Standing]) -> str:
-    of = f" (the best {len(drawn)} of {len(ranking.standings)} attacks)" if len(drawn) < len(ranking.standings) else ""
+def comparison_title(subject: str, ranking: Ranking) -> str:
+    """Such as "ROC: ddpm_small, digits"; says so where not all attacks are drawn."""
+    total = len(ranking.standings)
+    of = f" (the best {MOST_DRAWN} of {total} attacks)" if total > MOST_DRAWN else ""
     results = [run.job.results for run in ranking.contest.scorings]
     attacked = [{str(each.get(name)) for each in results} for name in ("target", "dataset")]
     told = [next(iter(names)) for names in attacked if len(names) == 1]
     told += [ranking.contest.title] if ranking.contest.title else []
-    return f"{subject}: {', '.join(_short(each) for each in told)}{of}"
+    return f"{subject}: {', '.join(shortened(each) for each in told)}{of}"
 
 
-def _interval_title(ranking: Ranking) -> str:
+def interval_title(ranking: Ranking) -> str:
+    """What AUC and interval are over."""
     return "mean AUC over runs [95% interval]" if ranking.contest.repeated else "AUC [95% interval]"
-
-
-def _short(label: str) -> str:
-    """The end tells more than the middle."""
-    half = LONGEST_LABEL // 2
-    return label if len(label) <= LONGEST_LABEL else f"{label[:half]}…{label[-half + 1 :]}"

@@ -77,7 +77,7 @@ class Contest:
 def contests(jobs: Sequence[Job]) -> list[Contest]:
     """Sort the scorers of a sweep's jobs into contests; jobs without scores, or alone with theirs, are in none."""
     scorings = _without_repeats([scoring for job in jobs for scoring in _scorings(job)])
-    swept = swept_names(list({scoring.job.name: scoring.job for scoring in scorings}.values()))
+    swept = swept_names(list({scoring.job.name: scoring.job.given for scoring in scorings}.values()))
     drawn = [name for name in swept if _is_drawn(name, scorings)]
     settings = [name for name in swept if name not in drawn]
     runs: dict[_Entry, dict[tuple[str | None, ...], Scoring]] = {}

@@ -14,9 +14,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from secmi_exp.attacks.signal import Signals
+from secmi_exp.evaluation.delong import auc_interval
 from secmi_exp.evaluation.exposure import percentiles
 from secmi_exp.evaluation.judge import Judgement, Scored
+from secmi_exp.evaluation.relative_t_error import RelativeTError
+from secmi_exp.evaluation.roc import Roc
 
 Floats = NDArray[np.float64]
 
@@ -35,16 +37,16 @@ def _axes(path: Path, title: str, xlabel: str, ylabel: str) -> Iterator[Axes]:
     plt.close(figure)
 
 
-def draw_roc(path: Path, judgements: Mapping[str, Judgement], subject: str, *, logarithmic: bool) -> None:
+def draw_roc(path: Path, scored: Mapping[str, Scored], subject: str, *, logarithmic: bool) -> None:
     """ROC of each scorer; on logarithmic axes from the smallest FPR that the hold-outs resolve."""
     with _axes(path, f"ROC: {subject}", "false-positive rate", "true-positive rate") as axes:
         floor = 1.0
-        for colour, (name, judged) in zip(cycle(LINES), judgements.items(), strict=False):
-            assert judged.roc is not None
-            low, high = judged.ci95["auc"] or (np.nan, np.nan)
-            label = f"{name}   AUC {judged.metrics['auc']:.3f} [{low:.3f}, {high:.3f}]"
-            axes.step(judged.roc.fpr, judged.roc.tpr, where="post", color=colour, label=label)
-            floor = min(floor, 1.0 / judged.n_holdout, 1.0 / judged.n_member)
+        for colour, (name, each) in zip(cycle(LINES), scored.items(), strict=False):
+            roc = Roc.of(each.scores, each.is_member)
+            low, high = auc_interval(each.scores, each.is_member)
+            label = f"{name}   AUC {roc.auc:.3f} [{low:.3f}, {high:.3f}]"
+            axes.step(roc.fpr, roc.tpr, where="post", color=colour, label=label)
+            floor = min(floor, 1.0 / max(each.is_member.sum(), (~each.is_member).sum()))
         chance = np.geomspace(floor, 1.0, 50) if logarithmic else np.array([0.0, 1.0])
         axes.plot(chance, chance, color=NEUTRAL, linestyle=":", linewidth=1, label="chance")
         if logarithmic:
@@ -54,22 +56,22 @@ def draw_roc(path: Path, judgements: Mapping[str, Judgement], subject: str, *, l
         axes.legend(loc="lower right", fontsize="small", frameon=False)
 
 
-def draw_t_errors(path: Path, t_errors: Scored, threshold: float, subject: str, t_sec: int) -> None:
-    """T-errors of both sides with the oracle threshold.
+def draw_t_errors(path: Path, t_errors: Scored, subject: str, t_sec: int) -> None:
+    """T-errors of both sides with the oracle threshold, at or below which an image is called a member.
 
     Args:
         path: of the figure.
         t_errors: "scores" are t-errors.
-        threshold: t-error at or below which an image is called a member.
         subject: what was attacked.
         t_sec: the timestep.
     """
     title, xlabel = f"t-errors at t_sec = {t_sec}: {subject}", "t-error (sum of squares, log scale)"
+    threshold, _ = Roc.of(-t_errors.scores, t_errors.is_member).best_threshold()
     with _axes(path, title, xlabel, "images") as axes:
         positive = np.maximum(t_errors.scores, np.finfo(np.float32).tiny)
         bins = np.geomspace(positive.min() * 0.999, positive.max() * 1.001, 41)
         _two_sides(axes, positive, t_errors.is_member, bins)
-        axes.axvline(threshold, color=NEUTRAL, linestyle="--", linewidth=1, label="oracle threshold")
+        axes.axvline(-threshold, color=NEUTRAL, linestyle="--", linewidth=1, label="oracle threshold")
         axes.set_xscale("log")
         axes.legend(fontsize="small", frameon=False)
 
@@ -92,30 +94,14 @@ def _two_sides(axes: Axes, values: Floats, is_member: NDArray[np.bool_], bins: F
         axes.hist(clipped[side], bins=bins.tolist(), color=colour, alpha=0.55, label=label)
 
 
-def relative_t_errors(signals: Signals, is_member: NDArray[np.bool_], rows: NDArray[np.bool_]) -> Floats:
-    """Mean t-error of hold-outs over that of members at each timestep, with a 95% interval by the delta method.
-
-    Returns:
-        [3, number of timesteps]: ratio, lower end, upper end.
-    """
-    errors = np.asarray(signals.t_errors[rows], dtype=np.float64)
-    sides = [errors[is_member[rows]], errors[~is_member[rows]]]
-    means = [side.mean(axis=0) for side in sides]
-    relative_variance = sum(
-        side.var(axis=0, ddof=1) / len(side) / mean**2 for side, mean in zip(sides, means, strict=True)
-    )
-    ratio, spread = means[1] / means[0], np.exp(1.96 * np.sqrt(relative_variance))
-    return np.stack([ratio, ratio / spread, ratio * spread])
-
-
-def draw_relative_t_errors(path: Path, timesteps: list[int], ratios: Floats, t_sec: int, subject: str) -> None:
+def draw_relative_t_error(path: Path, found: RelativeTError, t_sec: int, subject: str) -> None:
     """The paper's figure 2: t-errors of hold-outs relative to members over timesteps, with t_sec marked."""
     title, ylabel = f"Relative t-error: {subject}", "mean t-error, hold-outs / members"
     with _axes(path, title, "t_sec", ylabel) as axes:
-        ratio, low, high = ratios
         axes.axhline(1.0, color=NEUTRAL, linestyle=":", linewidth=1)
-        axes.fill_between(timesteps, low, high, color=HOLDOUT, alpha=0.2, linewidth=0, label="95% interval")
-        axes.plot(timesteps, ratio, color=HOLDOUT, marker="o", markersize=4)
+        x, low, high = found.timesteps, found.low, found.high
+        axes.fill_between(x, low, high, color=HOLDOUT, alpha=0.2, linewidth=0, label="95% interval")
+        axes.plot(x, found.ratio, color=HOLDOUT, marker="o", markersize=4)
         axes.axvline(t_sec, color=NEUTRAL, linestyle="--", linewidth=1, label=f"t_sec = {t_sec}")
         axes.legend(fontsize="small", frameon=False)
 

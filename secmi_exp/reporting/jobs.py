@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,12 +87,16 @@ class Job:
         return float(sum(self.results["timing_s"].get(stage, 0.0) for stage in ("signal", "scores")))
 
     def row(self) -> dict[str, Any]:
-        """Of summary.csv."""
+        """Of summary.csv: overrides, metrics, what the target is worth, what privacy it spent, and the cost."""
         metrics: dict[str, float | None] = {}
-        for name in self.results.get("metrics", {}):
-            metrics |= estimate(self.results, name).columns(name)
+        for found in (self.results, self.results.get("quality", {})):
+            for name in found.get("metrics", {}):
+                metrics |= estimate(found, name).columns(name)
         if "validation" in self.results:
             metrics |= self.validation.columns("validation_auc")
+        if privacy := self.results.get("privacy"):
+            bound = self.results.get("epsilon_lower_bound", {})
+            metrics |= {"epsilon_spent": privacy["epsilon"], "epsilon_refuted": bound.get("epsilon")}
         cost = {
             "queries_per_sample": self.results.get("queries_per_sample"),
             "queries_spent": self.queries_spent,
@@ -145,7 +150,17 @@ def ended_jobs(folder: Path) -> list[Job]:
     return sorted(jobs, key=lambda job: (len(job.name), job.name))  # 2 before 10
 
 
-def swept_names(jobs: list[Job]) -> list[str]:
-    """Overrides in which the jobs differ."""
-    names = dict.fromkeys(name for job in jobs for name in job.given)
-    return [name for name in names if len({job.given.get(name) for job in jobs}) > 1]
+def swept_names(given: Sequence[Mapping[str, str]]) -> list[str]:
+    """Overrides in which jobs differ.
+
+    >>> swept_names([{"attack": "stat", "seed": "0"}, {"attack": "stat", "seed": "1"}])
+    ['seed']
+    """
+    names = dict.fromkeys(name for each in given for name in each)
+    return [name for name in names if len({each.get(name) for each in given}) > 1]
+
+
+def read_estimate(row: Mapping[str, Any], name: str) -> Estimate:
+    """A metric of a row of summary.csv or comparison.csv, as it was written or read again."""
+    value, low, high = (row.get(column) for column in UNRESOLVED.columns(name))
+    return Estimate(*(None if each in (None, "") else float(each) for each in (value, low, high)))

@@ -18,6 +18,8 @@ from rich.table import Table
 from secmi_exp import __version__
 from secmi_exp.evaluation.judge import Judgement, Validation
 from secmi_exp.evaluation.privacy_bound import PrivacyBound
+from secmi_exp.quality.quality import Measures
+from secmi_exp.reporting.jobs import Estimate
 from secmi_exp.store import Json, write_json
 
 SCHEMA = 1
@@ -45,6 +47,8 @@ class Outcome:
     """Scorer → judgement, the attack's own first; empty without an attack."""
     bounds: Mapping[str, PrivacyBound]
     """Scorer → the ε that its decisions refute."""
+    quality: Measures | None = None
+    """Of the target, where it was asked for."""
 
 
 def versions() -> dict[str, Json]:
@@ -94,6 +98,8 @@ def _judged(judged: Judgement, bound: PrivacyBound) -> dict[str, Json]:
 def write_results(folder: Path, outcome: Outcome) -> None:
     """Write results.json: the attack's own scorer at the top level, further ones below ``others``."""
     content: dict[str, Json] = {"schema": SCHEMA, **outcome.header}
+    if outcome.quality:
+        content["quality"] = outcome.quality.facts()
     if outcome.judgements:
         leading, *others = outcome.judgements
         content |= _judged(outcome.judgements[leading], outcome.bounds[leading])
@@ -106,6 +112,15 @@ def write_scores(folder: Path, columns: Mapping[str, NDArray[np.generic] | list[
     """Write scores.parquet, a row for each attacked sample; what a sample doesn't have is null."""
     table = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
     pa.parquet.write_table(pa.table(table), folder / "scores.parquet")
+
+
+def print_quality(quality: Measures, console: Console) -> None:
+    """What the target is worth, in a line."""
+    told = ", ".join(
+        f"{name.replace('_', ' ')} {Estimate(value, *(quality.ci95[name] or (None, None)))}"
+        for name, value in quality.metrics.items()
+    )
+    console.print(f"The target's quality: {told}.", highlight=False, markup=False, soft_wrap=True)
 
 
 def print_table(outcome: Outcome, console: Console) -> None:

@@ -22,7 +22,7 @@ def by_validation(jobs: Sequence[Job], direction: str) -> list[Job]:
 
 def search_table(ranked: Sequence[Job]) -> Table:
     """A row for each job, with the settings that were tried; nothing of the evaluation part, which isn't to choose."""
-    tried = swept_names([*ranked])
+    tried = swept_names([job.given for job in ranked])
     table = Table("job", title=f"{len(ranked)} jobs by their AUC on attack-train images", title_justify="left")
     for name in tried:
         table.add_column(Text(name.rpartition(".")[2]))
@@ -50,7 +50,7 @@ def brief(value: str) -> str:
 def choice(ranked: Sequence[Job]) -> str:
     """What a search chooses, and how it does on images that had no part in that."""
     best = ranked[0]
-    settings = " ".join(f"{name}={best.given.get(name, '')}" for name in swept_names([*ranked]))
+    settings = " ".join(f"{name}={best.given.get(name, '')}" for name in swept_names([job.given for job in ranked]))
     samples = best.results["validation"]
     return (
         f"Best on attack-train images: job {best.name}{f' ({settings})' if settings else ''}: validation AUC "

@@ -27,7 +27,7 @@ def draw_search(path: Path, ranked: Sequence[Job]) -> bool:
     Returns:
         Whether there was anything to draw: not where all jobs have the same settings.
     """
-    tried = swept_names([*ranked])
+    tried = swept_names([job.given for job in ranked])
     if not tried:
         return False
     size = 1.6 + 3.4 * len(tried), 3.8
@@ -44,7 +44,7 @@ def draw_search(path: Path, ranked: Sequence[Job]) -> bool:
 
 def _draw_setting(axes: Axes, ranked: Sequence[Job], name: str) -> None:
     auc = [auc for job in ranked if (auc := job.validation.value) is not None]
-    values = numbers(ranked, name)
+    values = numbers([job.given for job in ranked], name)
     if values is None:
         levels = sorted({job.given.get(name, "") for job in ranked})
         values = [float(levels.index(job.given.get(name, ""))) for job in ranked]

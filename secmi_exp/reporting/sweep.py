@@ -16,7 +16,7 @@ from rich.text import Text
 
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.reporting.jobs import FAILURE, Job, ended_jobs, estimate, failed_jobs, swept_names
-from secmi_exp.reporting.row_files import write_csv
+from secmi_exp.reporting.row_files import write_csv, write_parquet
 from secmi_exp.search import direction
 
 SHOWN = {"auc": "AUC", "asr": "ASR"}
@@ -72,12 +72,14 @@ def close_sweep(folder: Path, search: str | None = None) -> None:
     jobs, failed = ended_jobs(folder), failed_jobs(folder)
     if not jobs and not failed:
         return
-    write_csv(folder / "summary.csv", [*(job.row() for job in jobs), *(job.row() for job in failed)])
+    rows = [job.row() for job in jobs]
+    write_csv(folder / "summary.csv", [*rows, *(job.row() for job in failed)])
+    write_parquet(folder / "summary.parquet", [*rows, *(job.row() for job in failed)])
     console = Console(file=sys.stdout)
     if search:
         present_search(jobs, search, folder, console)
     elif jobs:
-        present_jobs(jobs, folder, console)
+        present_jobs(jobs, rows, folder, console)
     if failed:
         console.print(f"{len(failed)} of {len(jobs) + len(failed)} jobs failed:", highlight=False)
     for job in failed:
@@ -87,14 +89,12 @@ def close_sweep(folder: Path, search: str | None = None) -> None:
     console.print(str(folder), soft_wrap=True, highlight=False, markup=False)
 
 
-def present_jobs(jobs: list[Job], folder: Path, console: Console) -> None:
+def present_jobs(jobs: list[Job], rows: list[dict[str, Any]], folder: Path, console: Console) -> None:
     """Compare those that can be compared, print one table, draw what was swept."""
     if not compared(jobs, folder, console):
         console.print(summary(jobs))
     if len(jobs) > 1:
-        from secmi_exp.reporting.axes_figure import draw_axes
-
-        draw_axes(folder / "sweep.png", jobs, swept_names(jobs))
+        draw(folder, rows, swept_names([job.given for job in jobs]), console)
 
 
 def present_search(jobs: list[Job], direction: str, folder: Path, console: Console) -> None:
@@ -111,6 +111,17 @@ def present_search(jobs: list[Job], direction: str, folder: Path, console: Conso
     console.print(choice(ranked), soft_wrap=True, highlight=False, markup=False)
 
 
+def draw(folder: Path, rows: list[dict[str, Any]], swept: list[str], console: Console) -> None:
+    """The figures that fit what was swept and measured, and the table of leak and quality."""
+    from secmi_exp.reporting.axes_figure import draw_axes
+    from secmi_exp.reporting.tradeoff import draw_tradeoff, tradeoff_table
+
+    draw_axes(folder / "sweep.png", rows, swept)
+    draw_tradeoff(folder / "tradeoff.png", rows, swept)
+    if table := tradeoff_table(rows, swept):
+        console.print(table)
+
+
 def compared(jobs: list[Job], folder: Path, console: Console) -> bool:
     """Whether there was anything to compare; then it is compared, and the table printed."""
     if len(jobs) < 2 and not any(job.results.get("others") for job in jobs):
@@ -122,7 +133,7 @@ def compared(jobs: list[Job], folder: Path, console: Console) -> bool:
 
 def summary(jobs: list[Job]) -> Table:
     """A row for each job, with the settings in which they differ, and the cost of all."""
-    swept = swept_names(jobs)
+    swept = swept_names([job.given for job in jobs])
     table = Table("job", title=f"{len(jobs)} jobs", title_justify="left")
     for name in swept:
         table.add_column(Text(name.rpartition(".")[2]))

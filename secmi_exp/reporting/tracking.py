@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import PositiveFloat, validate_call
 
 from secmi_exp.evaluation.judge import Judgement, Scored
+from secmi_exp.evaluation.relative_t_error import RelativeTError
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import CSVLogger, Logger
@@ -36,8 +36,11 @@ class Tracker:
     def log_attack(self, judgements: Mapping[str, Judgement], scored: Mapping[str, Scored]) -> None:
         """Metrics, ROC curves and score histograms of each scorer."""
 
-    def log_t_errors(self, timesteps: list[int], ratios: NDArray[np.float64], t_errors: Scored) -> None:
+    def log_t_errors(self, relative: RelativeTError, t_errors: Scored) -> None:
         """Relative t-error over timesteps, and the distribution of t-errors at t_sec."""
+
+    def log_summary(self, numbers: Mapping[str, float]) -> None:
+        """Single numbers."""
 
     def log_table(self, name: str, columns: list[str], rows: list[list[str | float | None]]) -> None:
         """A table of numbers and words."""
@@ -94,7 +97,11 @@ class CsvTracker(Tracker):
 
     def log_attack(self, judgements: Mapping[str, Judgement], scored: Mapping[str, Scored]) -> None:
         """The metrics alone."""
-        self.csv.log_metrics(dict(flat_metrics(judgements)))
+        self.log_summary(flat_metrics(judgements))
+
+    def log_summary(self, numbers: Mapping[str, float]) -> None:
+        """A row."""
+        self.csv.log_metrics(dict(numbers))
 
     def finish(self, *, failed: bool) -> None:
         """Write what is buffered."""
@@ -194,15 +201,19 @@ class WandbTracker(Tracker):
             )
         self.run.log({"metrics": table})
 
-    def log_t_errors(self, timesteps: list[int], ratios: NDArray[np.float64], t_errors: Scored) -> None:
+    def log_t_errors(self, relative: RelativeTError, t_errors: Scored) -> None:
         """Relative t-error with t_sec as its axis; a histogram of each side."""
         import wandb
 
         for name, side in (("members", t_errors.is_member), ("holdouts", ~t_errors.is_member)):
             self.run.log({f"t_errors/{name}": wandb.Histogram(t_errors.scores[side])})
         self.run.define_metric("relative_t_error", step_metric="t_sec")
-        for t, ratio in zip(timesteps, ratios[0], strict=True):
-            self.run.log({"t_sec": t, "relative_t_error": float(ratio)})
+        for t, ratio in zip(relative.timesteps, relative.ratio, strict=True):
+            self.run.log({"t_sec": t, "relative_t_error": ratio})
+
+    def log_summary(self, numbers: Mapping[str, float]) -> None:
+        """The run's summary."""
+        self.run.summary.update(dict(numbers))
 
     def log_table(self, name: str, columns: list[str], rows: list[list[str | float | None]]) -> None:
         """A W&B table."""

@@ -36,7 +36,7 @@ def attack(*overrides: str) -> Any:
 def drawn(root: Path, fails_after: int | None = None, size: int = 4, count: int = 11) -> Generated:
     sampled: SampledAttack = attack("+attack=gan_leaks", f"attack.samples={count}", f"attack.steps={STEPS}")
     runtime = cpu(query_batch_size=size)
-    return sampled.generated(memorizing(IMAGES, fails_after=fails_after), IMAGES, Store(root), runtime)
+    return sampled.sampling.generated(memorizing(IMAGES, fails_after=fails_after), IMAGES, Store(root), runtime)
 
 
 @pytest.mark.parametrize("input_range", [(-1.0, 1.0), (0.0, 1.0)])
@@ -138,5 +138,7 @@ def test_latent_targets_are_refused(tmp_path: Path, name: str) -> None:
         return Encoded()
 
     latent = PreparedTarget(Path(), "latent", memorizing(IMAGES).load, inputs=inputs)
-    with pytest.raises(UserError, match=f"attack={name} .* decoding samples isn't offered for text-to-image targets"):
+    with pytest.raises(
+        UserError, match=r"attack.samples=1000 .* decoding samples isn't offered for text-to-image targets"
+    ):
         attack(f"+attack={name}").measure(latent, IMAGES, Store(tmp_path), cpu())

@@ -154,7 +154,7 @@ def test_the_monte_carlo_attack_chooses_its_radius_from_the_distances(radius: An
     )  # fmt: skip
     target, store, runtime = memorizing(MEMBERS, "planted=True"), Store(root), cpu(query_batch_size=400)
     found = made.measure(target, IMAGES, store, runtime)
-    distances = brute(*rows_of("pixels", IMAGES[:], made.generated(target, IMAGES, store, runtime).pixels[:]))
+    distances = brute(*rows_of("pixels", IMAGES[:], made.sampling.generated(target, IMAGES, store, runtime).pixels[:]))
     expected = np.median(distances.min(axis=1)) if radius == "median" else np.percentile(distances, radius)
     assert found.facts["radius"] == pytest.approx(expected, abs=1e-5)
     np.testing.assert_allclose(found.numbers["distance"], distances.min(axis=1), atol=1e-5)

@@ -7,12 +7,14 @@ from matplotlib.axes import Axes
 
 from secmi_exp.reporting.axes_figure import draw_axes
 from secmi_exp.reporting.jobs import Job
+from secmi_exp.reporting.row_files import Row
 
 
-def job(auc: float | None, **given: str) -> Job:
+def job(auc: float | None, **given: str) -> Row:
     metrics = {} if auc is None else {"auc": auc, "asr": auc - 0.1}
     ci95 = {name: [value - 0.05, value + 0.05] for name, value in metrics.items()}
-    return Job(Path("0"), given, {"metrics": metrics, "ci95": ci95})
+    results = {"metrics": metrics, "ci95": ci95, "timing_s": {}}
+    return Job(Path("0"), given, results).row()
 
 
 @pytest.fixture

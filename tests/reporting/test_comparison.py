@@ -313,7 +313,7 @@ def test_labels_of_the_cost_figure_are_apart_and_inside(tmp_path: Path, monkeypa
             [f"+attack=attack_{place}"], {f"attack_{place}": 0.6 + place / 12}, queries=(0, 1, 2, 11, 11)[place % 5]
         )
     monkeypatch.setattr(plt, "close", lambda figure: None)
-    comparison_figures.draw_comparison_cost(tmp_path / "cost.png", rank(*contests(ended_jobs(tmp_path))))
+    comparison_figures.draw_comparison_cost(tmp_path / "cost.png", rank(*contests(ended_jobs(tmp_path))).rows(), "", "")
     plt.gcf().canvas.draw()
     (axes,) = plt.gcf().axes
     assert "0" in [text.get_text() for text in axes.get_xticklabels()]

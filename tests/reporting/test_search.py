@@ -44,7 +44,11 @@ def test_a_closed_search_ranks_nothing_by_evaluation(tmp_path: Path, capsys: pyt
     assert [line.split()[1] for line in lines if line.startswith("│")] == ["1", "2", "3", "0"]
     assert any(line.startswith("Best on attack-train images: job 1 (attack.t=20): ") for line in lines)
     assert lines[-1] == str(tmp_path)
-    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"summary.csv", "sweep.png"}
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {
+        "summary.csv",
+        "summary.parquet",
+        "sweep.png",
+    }
 
 
 @pytest.mark.parametrize("values", [["1", "2", "1"], ["0.0001", "0.001", "0.1"], ["l2", "$none$", "l2"]])

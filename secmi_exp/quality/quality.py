@@ -1,0 +1,154 @@
+"""How good a target is: its denoising loss on images that it has not seen, and how far its samples are from them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass as plain_dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic.dataclasses import dataclass
+
+from secmi_exp.attacks.generated import Sampling
+from secmi_exp.attacks.loss import Loss
+from secmi_exp.data.images import Images
+from secmi_exp.errors import UserError
+from secmi_exp.evaluation.distributions import mean_interval
+from secmi_exp.evaluation.scored import Interval
+from secmi_exp.runtime import Runtime
+from secmi_exp.store import Json, Key, Store, file_digest, write_json
+from secmi_exp.targets.interface import PreparedTarget
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+"""Of the distances; raised when the same samples and images would give others."""
+
+
+@plain_dataclass(frozen=True)
+class Measures:
+    """Numbers with their 95% intervals."""
+
+    metrics: dict[str, float]
+    """denoising_loss of hold-outs and denoising_loss_members, mean over pixels, timesteps and images; kernel_distance
+    of samples from hold-outs, and kernel_distance_members, what the members themselves have; fid likewise."""
+    ci95: dict[str, Interval | None]
+    """None for fid, which no interval is known of."""
+
+    def facts(self) -> dict[str, Json]:
+        """Of results.json."""
+        return {"metrics": self.metrics, "ci95": {name: ends and list(ends) for name, ends in self.ci95.items()}}
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Quality:
+    """Its fields are those of ``conf/quality/measured.yaml``."""
+
+    timesteps: PositiveInt
+    noises: PositiveInt
+    samples: PositiveInt | None
+    steps: PositiveInt
+    blocks: Annotated[int, Field(ge=2)]
+    inception: Path | None
+    seed: NonNegativeInt
+
+    def check(self, target_timesteps: int) -> None:
+        """Compare with the schedule of the target.
+
+        Raises:
+            UserError: for more steps or timesteps than the schedule has, and weights that aren't there.
+        """
+        if self.timesteps > target_timesteps:
+            raise UserError(
+                f"quality.timesteps={self.timesteps} exceeds the {target_timesteps} of the target's schedule: choose "
+                "at most as many."
+            )
+        if sampling := self.sampling:
+            sampling.check(target_timesteps)
+        if self.inception and not self.inception.is_file():
+            raise UserError(
+                f"quality.inception={self.inception} is no file: set it to Inception's weights, or to null."
+            )
+
+    @property
+    def sampling(self) -> Sampling | None:
+        """What is asked of the target besides predictions."""
+        return Sampling(self.samples, self.steps, self.seed, "quality") if self.samples else None
+
+    def measure(
+        self,
+        target: PreparedTarget,
+        target_timesteps: int,
+        images: Images,
+        is_member: NDArray[np.bool_],
+        store: Store,
+        runtime: Runtime,
+    ) -> Measures:
+        """Ask the target, or find in the store what it said.
+
+        Args:
+            target: to be asked, and sampled.
+            target_timesteps: T.
+            images: n, of both sides.
+            is_member: [n].
+            store: where all is kept.
+            runtime: the machine.
+
+        Raises:
+            UserError: for samples of latent targets or samples that are not finite, for too few images, and for weights
+                that are no Inception network's.
+        """
+        losses = self._loss(target_timesteps).measure(target, images, store, runtime).numbers["loss"]
+        metrics: dict[str, float] = {}
+        ci95: dict[str, Interval | None] = {}
+        for name, side in (("denoising_loss", ~is_member), ("denoising_loss_members", is_member)):
+            metrics[name], ci95[name] = mean_interval(losses[side])
+        distances = self._distances(target, images, is_member, store, runtime) if self.samples else Measures({}, {})
+        return Measures(metrics | distances.metrics, ci95 | distances.ci95)
+
+    def _loss(self, target_timesteps: int) -> Loss:
+        """The training's own loss, its timesteps drawn evenly rather than at random."""
+        t = [(2 * part + 1) * target_timesteps // (2 * self.timesteps) for part in range(self.timesteps)]
+        return Loss(name="loss", t=t, noises=self.noises, seed=self.seed)
+
+    def _distances(
+        self, target: PreparedTarget, images: Images, is_member: NDArray[np.bool_], store: Store, runtime: Runtime
+    ) -> Measures:
+        assert self.sampling
+        generated = self.sampling.generated(target, images, store, runtime)
+        config: dict[str, Json] = {
+            "blocks": self.blocks, "seed": self.seed, "is_member": np.packbits(is_member).tolist(),
+            "inception": file_digest(self.inception) if self.inception else None,
+        }  # fmt: skip
+        key = Key("quality", VERSION, config, {"samples": generated.digest, "images": images.digest})
+
+        def build(workspace: Path) -> None:
+            log.info("Comparing %d samples with %d hold-outs.", len(generated.pixels), (~is_member).sum())
+            compared = {"": generated.pixels[:], "_members": images[np.flatnonzero(is_member)]}
+            holdouts = images[np.flatnonzero(~is_member)]
+            write_json(workspace / "quality.json", self._compare(compared, holdouts, runtime).facts())
+
+        told = json.loads((store.obtain(key, build).path / "quality.json").read_text(encoding="utf-8"))
+        return Measures(told["metrics"], {name: ends and tuple(ends) for name, ends in told["ci95"].items()})
+
+    def _compare(
+        self, compared: dict[str, NDArray[np.uint8]], holdouts: NDArray[np.uint8], runtime: Runtime
+    ) -> Measures:
+        """Every set of images with the hold-outs; its key ends the names of its distances."""
+        from secmi_exp.quality.distances import inception, inception_distance, kernel_distance
+
+        metrics: dict[str, float] = {}
+        ci95: dict[str, Interval | None] = {}
+        for end, images in compared.items():
+            name = f"kernel_distance{end}"
+            metrics[name], ci95[name] = kernel_distance(images, holdouts, self.blocks, self.seed)
+        if self.inception:
+            network = inception(self.inception)
+            for end, images in compared.items():
+                name = f"fid{end}"
+                metrics[name], ci95[name] = inception_distance(images, holdouts, network, runtime.first_device), None
+        return Measures(metrics, ci95)

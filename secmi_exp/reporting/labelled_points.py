@@ -1,0 +1,107 @@
+"""Labels of points in a figure, each where it meets neither another label nor a point."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
+
+from secmi_exp.reporting.jobs import Estimate
+
+NEAR = 8
+"""The first of a label's places, which show whose it is without a line."""
+LONGEST_LABEL = 36
+"""Characters in a figure; the tables have the whole."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point with its vertical interval, as it is drawn already."""
+
+    label: str
+    x: float
+    y: Estimate
+    colour: str
+
+
+def label_points(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
+    """Put each label beside its point, or above or below its interval; the figure's layout is settled by that."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # what was measured stays where it is
+    occupied = [_occupied(axes, point) for point in points]
+    taken, inside, dpi = list(occupied), axes.get_window_extent(), figure.dpi
+    for point, own in zip(points, occupied, strict=True):
+        _, height = axes.transData.transform((point.x, point.y.value or 0.0))
+        offsets = list(_offsets((own.y1 - height) * 72.0 / dpi, (own.y0 - height) * 72.0 / dpi))
+        tried: list[tuple[float, int, Bbox]] = []
+        for number, offset in enumerate(offsets):
+            label = _annotate(axes, point, offset, led=False)
+            box = label.get_window_extent().padded(1.0)
+            label.remove()
+            outside = box.width * box.height - _overlap(box, inside)
+            tried.append((sum(_overlap(box, other) for other in taken) + 4.0 * outside, number, box))
+            if tried[-1][0] == 0.0:
+                break
+        _, number, box = min(tried, key=lambda each: each[:2])
+        _annotate(axes, point, offsets[number], led=number >= NEAR)
+        taken.append(box)
+
+
+def _offsets(above: float, below: float) -> Iterator[tuple[float, float]]:
+    """Of a label from its point, in typographic points, the nearest first; 0 to the right is centred.
+
+    Args:
+        above: how far its interval reaches.
+        below: the same downwards, negative.
+    """
+    for up in (0, 9, -9):
+        yield from ((8, up), (-8, up))
+    yield from ((0, above + 6), (0, below - 6))
+    for beyond in (18, 30, 44, 60, 80, 100, 120):
+        for right in (0, 16, -16, 40, -40):
+            yield from ((right, above + beyond), (right, below - beyond))
+        if beyond < 60:
+            yield from ((8, beyond), (-8, beyond), (8, -beyond), (-8, -beyond))
+
+
+def _annotate(axes: Axes, point: Point, offset: tuple[float, float], *, led: bool) -> Annotation:
+    """Write a label, with a line to its point where it is led."""
+    right, _ = offset
+    dark = tuple(0.7 * channel for channel in to_rgb(point.colour))
+    label = axes.annotate(
+        shortened(point.label),
+        (point.x, point.y.value or 0.0),
+        offset,
+        textcoords="offset points",
+        ha="center" if right == 0 else "left" if right > 0 else "right",
+        va="center",
+        fontsize="small",
+        color=dark,
+        parse_math=False,
+        zorder=5,
+        arrowprops={"arrowstyle": "-", "color": dark, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4} if led else None,
+    )
+    label.set_path_effects([withStroke(linewidth=2.0, foreground="white")])
+    return label
+
+
+def _occupied(axes: Axes, point: Point) -> Bbox:
+    """The pixels of a point and its interval."""
+    ends = axes.transData.transform([(point.x, end) for end in point.y if end is not None])
+    (left, bottom), (right, top) = ends.min(axis=0), ends.max(axis=0)
+    return Bbox.from_extents(left - 7, bottom - 4, right + 7, top + 4)
+
+
+def _overlap(first: Bbox, second: Bbox) -> float:
+    shared = Bbox.intersection(first, second)
+    return shared.width * shared.height if shared else 0.0
+
+
+def shortened(label: str) -> str:
+    """The end tells more than the middle."""
+    half = LONGEST_LABEL // 2
+    return label if len(label) <= LONGEST_LABEL else f"{label[:half]}…{label[-half + 1 :]}"
