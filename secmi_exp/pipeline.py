@@ -27,6 +27,7 @@ from secmi_exp.evaluation.privacy_bound import PrivacyBound, bound_calibrated
 from secmi_exp.evaluation.relative_t_error import RelativeTError, relative_t_error
 from secmi_exp.quality.quality import Measures, Quality
 from secmi_exp.reporting import figures
+from secmi_exp.reporting.artifacts import FileSet, score_files, split_files, target_files
 from secmi_exp.reporting.exposed import collection_facts, exposure_columns
 from secmi_exp.reporting.results import Outcome, print_quality, print_table, write_results, write_scores
 from secmi_exp.reporting.tracking import RunIdentity, Tracker
@@ -183,7 +184,20 @@ def report(run: Run, target: PreparedTarget | None, attacked: Attacked | None, m
     outcome = Outcome(header, *found, quality=measures)
     write_results(run.folder, outcome)
     run.tracker.log_figures(pictures)
+    if run.tracker.artifacts:
+        log_artifacts(run, header, target, attacked)
     return outcome
+
+
+def log_artifacts(run: Run, header: dict[str, Json], target: PreparedTarget | None, attacked: Attacked | None) -> None:
+    """Hand the files to the tracker: a run rests on its split and on a target that it has not trained itself."""
+    used = [split_files(header, run.folder)]
+    made: list[FileSet] = []
+    if target and (model := target_files(header, target)):
+        (made if target.trained_now else used).append(model)
+    if attacked:
+        made.append(score_files(header, run.folder))
+    run.tracker.log_artifacts(used, made)
 
 
 def describe(run: Run, target: PreparedTarget | None, attacked: Attacked | None) -> dict[str, Json]:

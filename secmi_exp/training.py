@@ -47,7 +47,7 @@ def seed_step(device: torch.device, seed: int, *step: int) -> None:
 
 
 class Watch(pl.Callback):
-    """Logs loss and images/s, and stops where the loss or the weights are not finite, before they can be saved.
+    """Logs loss, images/s and a schedule's learning rate; stops before a loss or weights that aren't finite are saved.
 
     A NaN stays once it is in the weights, so looking at the loss in the steps that log, and at the weights too in those
     that save, is enough; no step waits for the device in between.
@@ -83,7 +83,8 @@ class Watch(pl.Callback):
         if logs:
             rate = self.images / (time.monotonic() - self.since)
             metrics = {f"{self.name}/loss": outputs["loss"].item(), f"{self.name}/images_per_s": rate}
-            pl_module.log_dict(metrics, rank_zero_only=True)
+            rates = {f"{self.name}/lr": found.scheduler.get_last_lr()[0] for found in trainer.lr_scheduler_configs[:1]}
+            pl_module.log_dict(metrics | rates, rank_zero_only=True)
             if isinstance(trainer.progress_bar_callback, StepProgressBar):
                 trainer.progress_bar_callback.show(metrics)
             self.images, self.since = 0, time.monotonic()

@@ -1,5 +1,7 @@
 """What a run leaves behind, what it reuses, and what a sweep shares."""
 
+import base64
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -14,7 +16,7 @@ from omegaconf import OmegaConf
 from sklearn.metrics import roc_auc_score
 
 from tests.conftest import NN, SMOKE, Command, SmokeRun, run_here
-from tests.reporting.wandb_file import records
+from tests.reporting.wandb_file import Records, all_records, artifacts, logged_names, summarized_names
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -122,18 +124,73 @@ def test_without_an_attack_the_target_is_trained_and_the_next_step_named(
 
 
 def test_wandb_goes_offline_without_credentials_and_holds_config_history_and_charts(smoke: SmokeRun) -> None:
-    (file,) = smoke.finished.folder.glob("wandb/offline-run-*/*.wandb")
-    written = list(records(file))
+    written = all_records(smoke.finished.folder)
     config = {item.key: json.loads(item.value_json) for r in written for item in r.run.config.update}
     assert config["attack"]["t_sec"] == 30
-    logged = {item.key or item.nested_key[0] for r in written for item in r.history.item}
-    assert logged >= {
-        "target/loss", "target/images_per_s", "lr-AdamW", "target/samples", "nn/loss",
+    assert logged_names(written) >= {
+        "target/loss", "target/images_per_s", "target/lr", "target/samples", "nn/loss",
         "stat/scores_members", "nn/scores_holdouts", "t_errors/members", "t_errors/holdouts",
-        "metrics", "relative_t_error", "figures/roc", "nn/roc_table",
+        "metrics", "relative_t_error", "figures/roc", "attack/roc_table", "nn/roc_table", "stat/roc_table",
     }  # fmt: skip
-    summary = {item.key or item.nested_key[0] for r in written for item in r.summary.update}
-    assert {"nn/auc", "stat/auc"} <= summary
+    assert {"attack/auc", "nn/auc", "stat/auc"} <= summarized_names(written)
+    charts = {tuple(item.nested_key): json.loads(item.value_json) for r in written for item in r.config.update}
+    for name in ("attack", "nn", "stat"):
+        chart = charts["_wandb", "visualize", f"{name}/roc"]["panel_config"]
+        assert chart["panelDefId"] == "wandb/line/v0"
+        assert chart["fieldSettings"] == {"x": "fpr", "y": "tpr", "stroke": None}
+
+
+def test_all_that_is_logged_step_by_step_has_its_axis_at_wandb(smoke: SmokeRun) -> None:
+    written = all_records(smoke.finished.folder)
+    axes = {record.metric.name: record.metric.step_metric for record in written if record.HasField("metric")}
+    trained = ("target/loss", "target/lr", "target/images_per_s", "target/samples", "nn/loss", "nn/images_per_s")
+    assert {name: axis for name, axis in axes.items() if axis} == {
+        **dict.fromkeys(trained, "trainer/global_step"), "relative_t_error": "t_sec",
+    }  # fmt: skip
+    for name, axis in axes.items():
+        rows = [names for names in rows_of(written) if name in names]
+        assert rows
+        assert all(not axis or axis in names for names in rows)
+
+
+def rows_of(written: Records) -> list[set[str]]:
+    return [logged_names([record]) for record in written if record.HasField("history")]
+
+
+ARTIFACTS = ["logger=wandb", "logger.mode=offline", "logger.artifacts=true"]
+
+
+def test_the_run_that_trains_a_target_leaves_it_as_an_artifact(tmp_path: Path) -> None:
+    folder = run_here(tmp_path, *ARTIFACTS, "target.max_steps=2", "trainer.progress_bar=false")
+    found = artifacts(all_records(folder))
+    used = {name: artifact.use_after_commit for name, artifact in found.items()}
+    assert used == {"digits-split": True, "digits-ddpm_small": False}
+
+
+def test_asked_for_artifacts_an_attack_uses_target_and_split_and_leaves_its_scores(smoke: SmokeRun) -> None:
+    folder = run_here(smoke.command.folder / "outputs", "+attack=stat", *ARTIFACTS)
+    found = artifacts(all_records(folder))
+    assert {name: (artifact.type, artifact.use_after_commit) for name, artifact in found.items()} == {
+        "digits-split": ("dataset", True),
+        "digits-ddpm_small": ("model", True),
+        "digits-ddpm_small-stat": ("scores", False),
+    }
+    target = Path(results(folder)["target_folder"])
+    kept = {file for file in target.rglob("*") if file.is_file()}
+    kept |= {folder / name for name in ("split.npz", "scores.parquet", "results.json")}
+    contents = [content for artifact in found.values() for content in artifact.manifest.contents]
+    assert {Path(content.local_path) for content in contents} == kept
+    for content in contents:
+        assert base64.b64decode(content.digest) == hashlib.md5(Path(content.local_path).read_bytes()).digest()
+    assert json.loads(found["digits-ddpm_small"].metadata)["digest"] == target.name
+
+
+def test_tables_of_an_offline_run_wait_for_their_upload_in_its_directory(smoke: SmokeRun) -> None:
+    written = all_records(smoke.finished.folder)
+    assert not artifacts(written)
+    tables = [content.local_path for record in written for content in record.artifact.manifest.contents]
+    assert len(tables) == 4
+    assert all(Path(table).is_file() and smoke.finished.folder in Path(table).parents for table in tables)
 
 
 def test_a_damaged_entry_is_found_reported_and_computed_again(

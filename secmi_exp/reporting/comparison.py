@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from secmi_exp.errors import UserError
+from secmi_exp.reporting.artifacts import comparison_files, score_files
 from secmi_exp.reporting.comparison_figures import (
     comparison_title,
     draw_comparison_cost,
@@ -55,7 +56,8 @@ def compare_jobs(jobs: Sequence[Job], folder: Path, console: Console) -> bool:
     figures = draw(rankings, folder)
     for ranking in rankings:
         print_comparison(ranking, console)
-    track(rankings[0].contest.scorings[0].job, folder, rows, figures)
+    compared = {run.job.folder: run.job for ranking in rankings for run in ranking.contest.scorings}
+    track(list(compared.values()), folder, rows, figures)
     return True
 
 
@@ -73,16 +75,16 @@ def draw(rankings: Sequence[Ranking], folder: Path) -> list[Path]:
     return figures
 
 
-def track(job: Job, folder: Path, rows: Sequence[Row], figures: list[Path]) -> None:
+def track(jobs: Sequence[Job], folder: Path, rows: Sequence[Row], figures: list[Path]) -> None:
     """Log the comparison as one more W&B run of the sweep's group, where its jobs log there.
 
     Args:
-        job: one of those compared, whose configuration says where to.
+        jobs: those compared; the first one's configuration says where to.
         folder: the sweep's directory.
         rows: of comparison.csv.
         figures: as drawn.
     """
-    path = job.folder / "config.yaml"
+    path = jobs[0].folder / "config.yaml"
     config = OmegaConf.load(path) if path.is_file() else OmegaConf.create()
     if OmegaConf.select(config, "logger._target_") != WANDB or config.logger.mode == "disabled":
         return
@@ -94,6 +96,9 @@ def track(job: Job, folder: Path, rows: Sequence[Row], figures: list[Path]) -> N
         try:
             tracker.log_table("comparison", column_names(rows), [list(_filled(row, rows).values()) for row in rows])
             tracker.log_figures(figures)
+            if tracker.artifacts:
+                scores = [score_files(job.results, job.folder) for job in jobs]
+                tracker.log_artifacts(scores, [comparison_files(folder)])
             failed = False
         finally:
             tracker.finish(failed=failed)

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,15 +19,24 @@ from pydantic import PositiveFloat, validate_call
 
 from secmi_exp.evaluation.judge import Judgement, Scored
 from secmi_exp.evaluation.relative_t_error import RelativeTError
+from secmi_exp.reporting.artifacts import FileSet
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import CSVLogger, Logger
 
+    from secmi_exp.reporting.trained_metrics import TrainedMetrics
+
 log = logging.getLogger(__name__)
+
+STAGING = "WANDB_DATA_DIR"
+"""Environment variable: where W&B keeps what waits for its upload."""
 
 
 class Tracker:
     """Tracks nothing, and is what the others extend."""
+
+    artifacts = False
+    """Whether it takes artifacts."""
 
     def lightning(self) -> Logger | None:
         """What Lightning trainers log to; made when something is trained."""
@@ -47,6 +56,9 @@ class Tracker:
 
     def log_figures(self, figures: list[Path]) -> None:
         """Pictures."""
+
+    def log_artifacts(self, used: Sequence[FileSet], made: Sequence[FileSet]) -> None:
+        """Files that the run rests on, and files that it leaves, where `artifacts`; none of them changes any more."""
 
     def finish(self, *, failed: bool) -> None:
         """Hand over what is still pending."""
@@ -120,7 +132,11 @@ def flat_metrics(judgements: Mapping[str, Judgement]) -> dict[str, float]:
 
 @validate_call
 def wandb_tracker(
-    project: str, entity: str | None, mode: Literal["auto", "online", "offline", "disabled"], timeout_s: PositiveFloat
+    project: str,
+    entity: str | None,
+    mode: Literal["auto", "online", "offline", "disabled"],
+    timeout_s: PositiveFloat,
+    artifacts: bool,
 ) -> MakeTracker:
     """Track to Weights & Biases.
 
@@ -129,41 +145,56 @@ def wandb_tracker(
         entity: W&B team or user; None: the default one.
         mode: auto is online where credentials exist and offline elsewhere.
         timeout_s: how long the server may take, at the start and at the end each.
+        artifacts: whether target, split and scores go there as artifacts.
     """
-    return lambda run: WandbTracker(run, project, entity, mode, timeout_s)
+    return lambda run: WandbTracker(run, project, entity, mode, timeout_s, artifacts)
+
+
+def has_credentials() -> bool:
+    """Whether W&B knows an API key here; never asks for one, nor the server."""
+    import wandb
+
+    if "prompt" in inspect.signature(wandb.login).parameters:
+        return bool(wandb.login(prompt=False, verify=False))
+    return bool(wandb.api.api_key)  # older versions of W&B
 
 
 def _resolved_mode(mode: str) -> Any:
-    import wandb
-
     if mode != "auto":
         return mode
     if "WANDB_MODE" in os.environ:
         return os.environ["WANDB_MODE"]
-    if "prompt" in inspect.signature(wandb.login).parameters:
-        known = wandb.login(prompt=False, verify=False)
-    else:  # older versions of W&B
-        known = bool(wandb.api.api_key)
-    return "online" if known else "offline"
+    return "online" if has_credentials() else "offline"
 
 
 class WandbTracker(Tracker):
     """One W&B run for the whole of ours; when the server can't be reached it goes on offline."""
 
-    def __init__(self, run: RunIdentity, project: str, entity: str | None, mode: str, timeout_s: float):
+    def __init__(
+        self, run: RunIdentity, project: str, entity: str | None, mode: str, timeout_s: float, artifacts: bool
+    ):
         self.timeout_s, self.folder = timeout_s, run.folder
         self.mode = _resolved_mode(mode)
+        self.artifacts = artifacts and self.mode != "disabled"
         arguments: dict[str, Any] = {
             "project": project, "entity": entity, "dir": run.folder, "name": run.name, "group": run.group,
             "job_type": run.job_type, "tags": run.tags, "config": run.config,
         }  # fmt: skip
         self.run = self._start(arguments)
+        self.stages_here = STAGING not in os.environ
+        if self.stages_here:  # by default tables would wait for their upload in the user's home
+            os.environ[STAGING] = str(run.folder / "wandb")
 
     def lightning(self) -> Logger:
         """Lightning's logger to the same W&B run."""
-        from pytorch_lightning.loggers import WandbLogger
+        return self.trained_metrics
 
-        return WandbLogger(experiment=self.run)
+    @cached_property
+    def trained_metrics(self) -> TrainedMetrics:
+        """The logger, which knows what has got its axis."""
+        from secmi_exp.reporting.trained_metrics import TrainedMetrics
+
+        return TrainedMetrics(self.run)
 
     def _start(self, arguments: dict[str, Any]) -> Any:
         import wandb
@@ -177,29 +208,27 @@ class WandbTracker(Tracker):
             return wandb.init(**arguments, mode="offline", settings=settings)
 
     def log_attack(self, judgements: Mapping[str, Judgement], scored: Mapping[str, Scored]) -> None:
-        """Summary metrics with intervals, a table, ROC curves and score histograms."""
+        """Summary metrics with intervals, a table, ROC curves and score histograms.
+
+        What the attack's own scorer gave stands below ``attack`` too, which is the same name for all attacks.
+        """
         import wandb
 
-        self.run.summary.update(flat_metrics(judgements))
+        charted = {"attack": next(iter(judgements.values())), **judgements}
+        self.run.summary.update(flat_metrics(charted))
         table = wandb.Table(columns=["scorer", "metric", "value", "low", "high"])
         for name, judged in judgements.items():
             for metric, value in judged.metrics.items():
                 table.add_data(name, metric, value, *(judged.ci95[metric] or (None, None)))
-            assert judged.roc is not None
-            keep = np.unique(np.linspace(0, len(judged.roc.fpr) - 1, 1000).astype(int))  # W&B draws 1,000 points
-            curve = wandb.Table(
-                data=np.stack([judged.roc.fpr[keep], judged.roc.tpr[keep]], axis=1).tolist(),
-                columns=["fpr", "tpr"],
-            )
             values, sides = scored[name].scores, scored[name].is_member
             self.run.log(
                 {
-                    f"{name}/roc": wandb.plot.line(curve, "fpr", "tpr", title=f"ROC of {name}"),
                     f"{name}/scores_members": wandb.Histogram(values[sides]),
                     f"{name}/scores_holdouts": wandb.Histogram(values[~sides]),
                 }
             )
         self.run.log({"metrics": table})
+        self.run.log({f"{name}/roc": _roc_chart(name, judged) for name, judged in charted.items()})
 
     def log_t_errors(self, relative: RelativeTError, t_errors: Scored) -> None:
         """Relative t-error with t_sec as its axis; a histogram of each side."""
@@ -207,7 +236,8 @@ class WandbTracker(Tracker):
 
         for name, side in (("members", t_errors.is_member), ("holdouts", ~t_errors.is_member)):
             self.run.log({f"t_errors/{name}": wandb.Histogram(t_errors.scores[side])})
-        self.run.define_metric("relative_t_error", step_metric="t_sec")
+        self.run.define_metric("t_sec", hidden=True, summary="none")
+        self.run.define_metric("relative_t_error", step_metric="t_sec", summary="max")
         for t, ratio in zip(relative.timesteps, relative.ratio, strict=True):
             self.run.log({"t_sec": t, "relative_t_error": ratio})
 
@@ -227,17 +257,57 @@ class WandbTracker(Tracker):
 
         self.run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in figures})
 
+    def log_artifacts(self, used: Sequence[FileSet], made: Sequence[FileSet]) -> None:
+        """Versions of artifacts by their content, as inputs and outputs of the run."""
+        inputs, outputs = ([_artifact(files) for files in sets] for sets in (used, made))
+        if not self._in_time(lambda: self._log_artifacts(inputs, outputs)):
+            log.warning("Weights & Biases has not taken the artifacts within %g s.", self.timeout_s)
+
+    def _log_artifacts(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        try:
+            for artifact in inputs:
+                # W&B's use_artifact begins in the same way, but refuses offline and waits for the upload online.
+                self.run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
+            for artifact in outputs:
+                self.run.log_artifact(artifact)
+        except Exception as error:  # nothing that happens to the dashboard may cost the results
+            log.warning("Weights & Biases doesn't take the artifacts (%s).", error)
+
     def finish(self, *, failed: bool) -> None:
         """Wait for the upload as long as the timeout allows; the rest stays in the run's folder for `wandb sync`."""
-        waiting = threading.Thread(target=self._finish, args=(failed,), daemon=True)
-        waiting.start()
-        waiting.join(self.timeout_s if self.mode == "online" else None)
-        if waiting.is_alive():
+        if not self._in_time(lambda: self._finish(failed)):
             log.warning(
                 "Weights & Biases has not taken everything within %g s: `wandb sync %s` uploads the rest.",
                 self.timeout_s, self.folder / "wandb",
             )  # fmt: skip
+        if self.stages_here:
+            os.environ.pop(STAGING, None)
 
     def _finish(self, failed: bool) -> None:
         with suppress(Exception):  # nothing that happens to the dashboard may cost the results
             self.run.finish(exit_code=int(failed))
+
+    def _in_time(self, step: Callable[[], None]) -> bool:
+        """Whether a step that may wait for the server has ended within the timeout."""
+        waiting = threading.Thread(target=step, daemon=True)
+        waiting.start()
+        waiting.join(self.timeout_s if self.mode == "online" else None)
+        return not waiting.is_alive()
+
+
+def _roc_chart(name: str, judged: Judgement) -> Any:
+    import wandb
+
+    assert judged.roc is not None
+    keep = np.unique(np.linspace(0, len(judged.roc.fpr) - 1, 1000).astype(int))  # W&B draws 1,000 points
+    points = np.stack([judged.roc.fpr[keep], judged.roc.tpr[keep]], axis=1).tolist()
+    return wandb.plot.line(wandb.Table(data=points, columns=["fpr", "tpr"]), "fpr", "tpr", title=f"ROC of {name}")
+
+
+def _artifact(files: FileSet) -> Any:
+    import wandb
+
+    artifact = wandb.Artifact(files.name, files.kind, metadata=dict(files.facts))
+    for name, path in files.files.items():
+        artifact.add_file(str(path), name, skip_cache=True, policy="immutable")  # no copies of gigabytes of weights
+    return artifact

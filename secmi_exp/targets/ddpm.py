@@ -123,6 +123,7 @@ class DDPM:
             key.digest,
             load=partial(load, entry.path),
             trained_on=members.digest,
+            trained_now=not entry.reused,
             samples=entry.path / "samples.png",
             facts=_facts(entry.path),
         )

@@ -12,7 +12,6 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
-from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.loggers import Logger, WandbLogger
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
@@ -94,7 +93,6 @@ def train(
             *callbacks,
             MovingAverage(recipe.ema_decay),
             *own_callbacks,
-            *([LearningRateMonitor("step")] if logger else []),
         ],
     )
     return module
@@ -142,7 +140,8 @@ class DDPMTraining(Optimization):
     def validation_step(self, batch: tuple[Tensor], batch_idx: int) -> None:
         """Show samples of the averaged weights, drawn from the same x_T each time."""
         if isinstance(self.logger, WandbLogger):
-            self.logger.log_image("target/samples", [make_grid(self.sample(batch[0]), nrow=4)])
+            samples = make_grid(self.sample(batch[0]), nrow=4)
+            self.logger.log_image("target/samples", [samples], step=self.global_step)
 
     @torch.no_grad()
     def sample(self, x_T: Tensor) -> Tensor:

@@ -32,3 +32,10 @@ def found(path: str, files: Sequence[str], setting: str = "target.path") -> Path
             f"There is no folder {path} here, and a repository of this name can't be fetched from the hub "
             f"({reason(error)}): set {setting} to one of the two."
         ) from error
+
+
+def is_fetched(folder: Path) -> bool:
+    """Whether a folder lies where the hub's client keeps what it fetches."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return folder.is_relative_to(HF_HUB_CACHE)

@@ -77,6 +77,8 @@ class PreparedTarget:
     """Reads the weights; can be pickled."""
     trained_on: str | None = None
     """Digest of the images that it was trained on, where that is known."""
+    trained_now: bool = False
+    """Whether it was trained to prepare it, rather than found."""
     samples: Path | None = None
     """A picture of images that it generated, where there is one."""
     inputs: Callable[[Images, Store, Runtime], Inputs] = pixels

@@ -46,7 +46,12 @@ class TextToImage(ABC):
     seed: NonNegativeInt
 
     def prepared(
-        self, folder: TextToImageFolder, *, trained_on: str | None = None, samples: Path | None = None
+        self,
+        folder: TextToImageFolder,
+        *,
+        trained_on: str | None = None,
+        trained_now: bool = False,
+        samples: Path | None = None,
     ) -> PreparedTarget:
         """A pipeline that is there, ready to be queried in this way."""
         key = folder.key("noise", "unet", "scheduler", reading={"guidance": self.guidance, "version": VERSION})
@@ -55,6 +60,7 @@ class TextToImage(ABC):
             key.digest,
             load=partial(load, folder, self.guidance, self.attention_slicing),
             trained_on=trained_on,
+            trained_now=trained_now,
             samples=samples,
             inputs=partial(TextToImageInputs, self, folder),
         )

@@ -107,10 +107,13 @@ class TrainedTextToImage(TextToImage):
             condition = EncodedPrompts(base, prompts, runtime).condition(store, guided=True)
             train_into(workspace, self, base, latents, condition, prompts, runtime, make_logger())
 
-        entry = store.obtain(self.key(base, prompts, members, runtime), train).path
-        samples = entry / "samples.png"
+        entry = store.obtain(self.key(base, prompts, members, runtime), train)
+        samples = entry.path / "samples.png"
         return self.prepared(
-            TextToImageFolder.of(entry), trained_on=members.digest, samples=samples if samples.is_file() else None
+            TextToImageFolder.of(entry.path),
+            trained_on=members.digest,
+            trained_now=not entry.reused,
+            samples=samples if samples.is_file() else None,
         )
 
 

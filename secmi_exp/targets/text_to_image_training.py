@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import DDPMScheduler
-from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.loggers import Logger
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
@@ -108,7 +107,6 @@ def train(
         callbacks=[
             *([MovingAverage(training.ema_decay)] if training.ema_decay else []),
             CompileWhenItRepays(runtime.compile, module.network),
-            *([LearningRateMonitor("step")] if logger else []),
         ],
     )
     return module

@@ -4,7 +4,6 @@ import csv
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from secmi_exp.reporting.jobs import ended_jobs
 from secmi_exp.reporting.standings import MOST_PAIRED, rank
 from secmi_exp.reporting.sweep import close_sweep
 from tests.reporting.sweep_folder import ROUNDS, SweepFolder
-from tests.reporting.wandb_file import records
+from tests.reporting.wandb_file import all_records, artifacts, logged_names
 
 ATTACKS = {"stat": (1.2, 11), "nn": (2.2, 11), "pia": (1.0, 2), "blind": (0.1, 0)}
 """Name → distance of members from hold-outs, queries."""
@@ -334,6 +333,7 @@ WANDB = {
     "entity": None,
     "mode": "offline",
     "timeout_s": 60,
+    "artifacts": True,
 }
 
 
@@ -342,16 +342,12 @@ def test_wandb_gets_table_and_figures_in_the_sweeps_group(tmp_path: Path) -> Non
     for name in ("stat", "nn"):
         folder.job([f"+attack={name}"], {name: 1.0})
     close_sweep(folder.folder)
-    (file,) = folder.folder.glob("wandb/offline-run-*/*.wandb")
-    deadline, written = time.monotonic() + 20, list(records(file))
-    while not any(record.HasField("exit") for record in written):  # W&B's service writes when it likes
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-        written = list(records(file))
+    written = all_records(folder.folder)
     (run,) = [record.run for record in written if record.run.run_id]
     assert (run.run_group, run.job_type, list(run.tags)) == ("sweep", "comparison", ["t"])
-    logged = {item.key or item.nested_key[0] for record in written for item in record.history.item}
-    assert logged >= {"comparison", "figures/comparison_roc", "figures/comparison_cost"}
+    assert logged_names(written) >= {"comparison", "figures/comparison_roc", "figures/comparison_cost"}
+    used = {name: artifact.use_after_commit for name, artifact in artifacts(written).items()}
+    assert used == {"digits-ddpm-stat": True, "digits-ddpm-nn": True, "comparison": False}
 
 
 def test_a_failure_of_wandb_costs_the_upload_alone(

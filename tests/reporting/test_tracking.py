@@ -12,7 +12,7 @@ def test_a_server_that_stops_answering_delays_the_end_by_the_timeout_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = RunIdentity(folder=tmp_path, name="n", config={}, group=None, job_type="stat", tags=[])
-    tracker = WandbTracker(run, project="p", entity=None, mode="disabled", timeout_s=0.2)
+    tracker = WandbTracker(run, project="p", entity=None, mode="disabled", timeout_s=0.2, artifacts=False)
     tracker.mode = "online"
     monkeypatch.setattr(tracker, "_finish", lambda failed: time.sleep(60))
     started = time.monotonic()
