@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from secmi_exp.config_errors import explain, refuse_unread_keys
 from secmi_exp.ranks import dismiss, end, join
 from secmi_exp.reporting.sweep import close_open_sweep
+from secmi_exp.search import end_without_attack, prefer_own_sweeper
 
 PACKAGE = Path(__file__).parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
@@ -19,14 +20,15 @@ CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "co
 
 
 @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
-def task(config: DictConfig) -> None:
-    """One job."""
+def task(config: DictConfig) -> float | None:
+    """One job; returns what a search goes by."""
     if not join():  # a task of SLURM's that Hydra's launcher has started
-        return
+        return None
     refuse_unread_keys(config, CONF)
+    end_without_attack(config, HydraConfig.get())
     from secmi_exp.pipeline import run
 
-    run(config, Path(HydraConfig.get().runtime.output_dir))
+    return run(config, Path(HydraConfig.get().runtime.output_dir))
 
 
 def main() -> None:
@@ -35,6 +37,7 @@ def main() -> None:
     try:
         if not join():
             end(0)
+        prefer_own_sweeper()
         task()
     except BrokenPipeError:  # whoever reads the output, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

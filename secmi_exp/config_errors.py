@@ -3,6 +3,7 @@
 import difflib
 import errno
 import re
+import traceback
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -12,13 +13,13 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from secmi_exp.errors import UserError
+from secmi_exp.errors import UserError, first_line
 
 UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT}
 """Why a file can't be used that its owner can mend."""
 
 
-PLUGINS = {"hydra/launcher": "launchers"}
+PLUGINS = {"hydra/launcher": "launchers", "hydra/sweeper": "search", "hydra/sweeper/sampler": "search"}
 """Groups whose choices come with packages of their own → our extra that brings them."""
 
 
@@ -38,15 +39,24 @@ def explain(error: Exception, arguments: list[str], conf: Path) -> str | None:
         return _missing_choice(error, conf)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _bad_override(str(error), arguments, conf)
+    if _of_search(error):
+        return f"Optuna has ended the search: {first_line(error)}."
     return None
+
+
+def _of_search(error: Exception) -> bool:
+    """Whether Optuna, or Hydra's plugin for it, has raised an exception, rather than a job of the search."""
+    packages = [frame.f_globals["__name__"].partition(".")[0] for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return "optuna" in packages or packages[-1:] == ["hydra_plugins"]
 
 
 def _missing_choice(error: MissingConfigException, conf: Path) -> str:
     group, _, choice = (error.missing_cfg_file or "").rpartition("/")
     if group in PLUGINS:
+        others = f"choose one of {', '.join(error.options)}, or " if error.options else ""
         return (
-            f"There is no {group} '{choice}' here: choose one of {', '.join(error.options or [])}, or get Hydra's "
-            f"plugins by pip install 'secmi-exp[{PLUGINS[group]}]'."
+            f"There is no {group} '{choice}' here: {others}get Hydra's plugins by "
+            f"pip install 'secmi-exp[{PLUGINS[group]}]'."
         )
     if error.options:
         return f"There is no {group} '{choice}': choose one of {', '.join(error.options)}."

@@ -77,15 +77,16 @@ class Attacked:
     """Of SecMI."""
 
 
-def run(config: DictConfig, folder: Path) -> Path:
+def run(config: DictConfig, folder: Path) -> float | None:
     """Carry out one run.
 
     Args:
         config: composed by Hydra.
-        folder: the run's directory, which exists.
+        folder: the run's directory, which exists; gets results.json, the resolved config, and, after an attack,
+            scores.parquet and figures.
 
     Returns:
-        The run's directory, with results.json, the resolved config, and, after an attack, scores.parquet and figures.
+        What a search goes by: the attack's validation AUC. None without an attack.
 
     Raises:
         UserError: for anything that the user can mend.
@@ -115,7 +116,7 @@ def run(config: DictConfig, folder: Path) -> Path:
     finally:
         tracker.finish(failed=failed)
     present(outcome, folder)
-    return folder
+    return attacked.judgements[attacked.attack.name].validation.auc if attacked else None
 
 
 def prepare_target(run: Run) -> PreparedTarget:

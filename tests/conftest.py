@@ -84,7 +84,8 @@ def run_here(output: Path, *overrides: str, base: Sequence[str] = SMOKE) -> Path
         config = compose("config", [f"paths.output={output}", "logger=none", *base, *overrides])
     folder = output / "runs" / str(time.monotonic_ns())
     folder.mkdir(parents=True)
-    return run(config, folder)
+    run(config, folder)
+    return folder
 
 
 @pytest.fixture

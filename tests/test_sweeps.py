@@ -116,3 +116,10 @@ def test_a_launcher_that_is_not_installed_is_named_with_the_extra_that_brings_it
         f"There is no hydra/launcher '{missing.rpartition('/')[2]}' here: choose one of basic, slurm, workstation, or "
         "get Hydra's plugins by pip install 'secmi-exp[launchers]'."
     )
+
+
+def test_a_search_without_its_plugin_names_the_extra_that_brings_it() -> None:
+    error = MissingConfigException("", "hydra/sweeper/sampler/tpe", [])
+    assert explain(error, [], CONF) == (
+        "There is no hydra/sweeper/sampler 'tpe' here: get Hydra's plugins by pip install 'secmi-exp[search]'."
+    )

@@ -19,6 +19,24 @@ LOG_PAUC_FROM = 0.001
 
 
 @dataclass(frozen=True)
+class Validation:
+    """The AUC by which settings may be chosen: on samples that neither fitted nor evaluate the attack."""
+
+    n_member: int
+    n_holdout: int
+    auc: float
+    ci95: Interval
+    """DeLong; of this one attack, not of the best of several."""
+
+    @classmethod
+    def on(cls, samples: Scored, roc: Roc) -> "Validation":
+        """Of samples and their ROC."""
+        is_member = samples.is_member
+        n_member = int(is_member.sum())
+        return cls(n_member, len(is_member) - n_member, roc.auc, auc_interval(samples.scores, is_member))
+
+
+@dataclass(frozen=True)
 class Judgement:
     """How well an attack tells members from hold-outs."""
 
@@ -30,6 +48,8 @@ class Judgement:
     ci95: Mapping[str, Interval | None]
     """auc: DeLong; at the calibrated threshold: Clopper–Pearson; what chooses its threshold on these very samples (asr,
     TPRs) and log_pauc: bootstrap."""
+    validation: Validation
+    """On the calibration set."""
     unresolved: Mapping[str, str] = field(default_factory=dict)
     """Metric → why this sample size gives no number."""
     thresholds: Mapping[str, float] = field(default_factory=dict)
@@ -46,7 +66,7 @@ def judge(
 
     Args:
         evaluation: what the attack is judged on.
-        calibration: other samples, on which the calibrated threshold is chosen.
+        calibration: other samples that nothing was fitted on; the calibrated threshold is chosen on them.
         rounds: bootstrap resamples.
         seed: of the bootstrap.
         low_fprs: false-positive rates at which true-positive rates are read, each in (0, 1).
@@ -57,7 +77,8 @@ def judge(
     scores, is_member = evaluation.scores, evaluation.is_member
     roc = Roc.of(scores, is_member)
     oracle, asr = roc.best_threshold()
-    calibrated, _ = Roc.of(calibration.scores, calibration.is_member).best_threshold()
+    calibration_roc = Roc.of(calibration.scores, calibration.is_member)
+    calibrated, _ = calibration_roc.best_threshold()
     confusion = Confusion.at(scores, is_member, calibrated)
     n_member, n_holdout = confusion.n_member, confusion.n_holdout
     points = operating_points(scores, is_member, low_fprs)
@@ -92,6 +113,7 @@ def judge(
         n_holdout=n_holdout,
         metrics=metrics,
         ci95=ci95,
+        validation=Validation.on(calibration, calibration_roc),
         unresolved=_unresolved(n_holdout, low_fprs, called=confusion.called),
         thresholds={"oracle": oracle, "calibrated": calibrated},
         operating_points=points,

@@ -34,7 +34,7 @@ def draw_axes(path: Path, rows: Sequence[Row], swept: Sequence[str]) -> bool:
     rows = [row for row in rows if read_estimate(row, "auc").value is not None]
     if len(rows) < 2 or len(swept) not in (1, 2):
         return False
-    numeric = [_numbers(rows, name) for name in swept]
+    numeric = [numbers(rows, name) for name in swept]
     if len(swept) == 2:
         _draw_map(path, rows, swept, [values is not None for values in numeric])
         return True
@@ -54,12 +54,21 @@ def draw_axes(path: Path, rows: Sequence[Row], swept: Sequence[str]) -> bool:
     return True
 
 
-def _numbers(rows: Sequence[Row], name: str) -> list[float] | None:
+def numbers(rows: Sequence[Row], name: str) -> list[float] | None:
     """A setting's values, where all are numbers and distinct steps on an axis."""
     try:
         return [float(row[name]) for row in rows]
     except (KeyError, ValueError):
         return None
+
+
+def is_wide(values: Sequence[float]) -> bool:
+    """Whether a setting's values ask for a logarithmic axis.
+
+    >>> is_wide([0.001, 0.01, 0.1]), is_wide([10, 20, 100]), is_wide([0, 1, 1000])
+    (True, False, False)
+    """
+    return len(values) > 2 and min(values) > 0 and max(values) / min(values) >= 30
 
 
 def _draw_curve(axes: Axes, values: list[float], estimates: list[Estimate]) -> None:
@@ -68,7 +77,7 @@ def _draw_curve(axes: Axes, values: list[float], estimates: list[Estimate]) -> N
     y, low, high = (np.array([_or_nan(each[i]) for each in estimates])[order] for i in range(3))
     axes.fill_between(x, low, high, color=COLOUR, alpha=0.2, linewidth=0)
     axes.plot(x, y, color=COLOUR, marker="o", markersize=4)
-    if len(x) > 2 and x.min() > 0 and x.max() / x.min() >= 30:
+    if is_wide(values):
         axes.set_xscale("log")
 
 

@@ -67,6 +67,11 @@ class Job:
         return self.folder.name
 
     @property
+    def validation(self) -> Estimate:
+        """AUC on attack-train images that nothing was fitted on, by which a search chooses."""
+        return estimate(self.results.get("validation", {}), "auc")
+
+    @property
     def queries_spent(self) -> int:
         """Queries that it made itself, over all samples."""
         return int(self.results.get("queries_spent", 0))
@@ -87,6 +92,8 @@ class Job:
         for found in (self.results, self.results.get("quality", {})):
             for name in found.get("metrics", {}):
                 metrics |= estimate(found, name).columns(name)
+        if "validation" in self.results:
+            metrics |= self.validation.columns("validation_auc")
         if privacy := self.results.get("privacy"):
             bound = self.results.get("epsilon_lower_bound", {})
             metrics |= {"epsilon_spent": privacy["epsilon"], "epsilon_refuted": bound.get("epsilon")}

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from secmi_exp import __version__
-from secmi_exp.evaluation.judge import Judgement
+from secmi_exp.evaluation.judge import Judgement, Validation
 from secmi_exp.evaluation.privacy_bound import PrivacyBound
 from secmi_exp.quality.quality import Measures
 from secmi_exp.reporting.jobs import Estimate
@@ -74,10 +74,17 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
+def validation_fields(found: Validation) -> dict[str, Json]:
+    """In the form of the metrics themselves."""
+    sizes: dict[str, Json] = {"n_member": found.n_member, "n_holdout": found.n_holdout}
+    return {**sizes, "metrics": {"auc": found.auc}, "ci95": {"auc": list(found.ci95)}}
+
+
 def _judged(judged: Judgement, bound: PrivacyBound) -> dict[str, Json]:
     return {
         "metrics": dict(judged.metrics),
         "ci95": {name: list(interval) if interval else None for name, interval in judged.ci95.items()},
+        "validation": validation_fields(judged.validation),
         "threshold": {name: _finite(value) for name, value in judged.thresholds.items()},
         "unresolved": dict(judged.unresolved),
         "operating_points": {name: asdict(point) for name, point in judged.operating_points.items()},

@@ -5,7 +5,7 @@ Hydra imports this before it shows --help: the comparison is imported when a swe
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
@@ -17,13 +17,22 @@ from rich.text import Text
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.reporting.jobs import FAILURE, Job, ended_jobs, estimate, failed_jobs, swept_names
 from secmi_exp.reporting.row_files import write_csv, write_parquet
+from secmi_exp.search import direction
 
 SHOWN = {"auc": "AUC", "asr": "ASR"}
 """Metrics that the terminal's table has room for; summary.csv has them all."""
 
 
-_open: Path | None = None
-"""The directory of the sweep that is running in this process."""
+class OpenSweep(NamedTuple):
+    """A sweep that is running."""
+
+    folder: Path
+    search: str | None
+    """Its direction, maximize or minimize, where it is a search."""
+
+
+_open: OpenSweep | None = None
+"""In this process."""
 
 
 class SweepSummary(Callback):
@@ -32,7 +41,7 @@ class SweepSummary(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Know what is to be closed."""
         global _open
-        _open = Path(config.hydra.sweep.dir).absolute()
+        _open = OpenSweep(Path(config.hydra.sweep.dir).absolute(), direction(config.hydra))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Close the sweep in its directory."""
@@ -48,13 +57,18 @@ class SweepSummary(Callback):
 def close_open_sweep() -> None:
     """Close the sweep that is running, where one is; Hydra itself doesn't once a job has failed."""
     global _open
-    folder, _open = _open, None
-    if folder:
-        close_sweep(folder)
+    closing, _open = _open, None
+    if closing:
+        close_sweep(*closing)
 
 
-def close_sweep(folder: Path) -> None:
-    """Write summary.csv and the comparison, print one table, and end standard output with the sweep's directory."""
+def close_sweep(folder: Path, search: str | None = None) -> None:
+    """Write summary.csv and what the kind of sweep asks for, and end standard output with the sweep's directory.
+
+    Args:
+        folder: the sweep's directory.
+        search: direction of a search, maximize or minimize; None for a sweep over what was given.
+    """
     jobs, failed = ended_jobs(folder), failed_jobs(folder)
     if not jobs and not failed:
         return
@@ -62,10 +76,10 @@ def close_sweep(folder: Path) -> None:
     write_csv(folder / "summary.csv", [*rows, *(job.row() for job in failed)])
     write_parquet(folder / "summary.parquet", [*rows, *(job.row() for job in failed)])
     console = Console(file=sys.stdout)
-    if jobs and not compared(jobs, folder, console):
-        console.print(summary(jobs))
-    if len(jobs) > 1:
-        draw(folder, rows, swept_names([job.given for job in jobs]), console)
+    if search:
+        present_search(jobs, search, folder, console)
+    elif jobs:
+        present_jobs(jobs, rows, folder, console)
     if failed:
         console.print(f"{len(failed)} of {len(jobs) + len(failed)} jobs failed:", highlight=False)
     for job in failed:
@@ -73,6 +87,28 @@ def close_sweep(folder: Path) -> None:
     spent, seconds = sum(job.queries_spent for job in jobs), sum(job.seconds for job in jobs)
     console.print(f"The sweep made {spent:,} queries in {seconds:.0f} s of its jobs' time.", highlight=False)
     console.print(str(folder), soft_wrap=True, highlight=False, markup=False)
+
+
+def present_jobs(jobs: list[Job], rows: list[dict[str, Any]], folder: Path, console: Console) -> None:
+    """Compare those that can be compared, print one table, draw what was swept."""
+    if not compared(jobs, folder, console):
+        console.print(summary(jobs))
+    if len(jobs) > 1:
+        draw(folder, rows, swept_names([job.given for job in jobs]), console)
+
+
+def present_search(jobs: list[Job], direction: str, folder: Path, console: Console) -> None:
+    """The same by validation AUC alone, so that nobody chooses by the evaluation part, and then the choice."""
+    from secmi_exp.reporting.search import by_validation, choice, search_table
+
+    ranked = by_validation(jobs, direction)
+    if not ranked:
+        return
+    from secmi_exp.reporting.search_figure import draw_search
+
+    console.print(search_table(ranked))
+    draw_search(folder / "sweep.png", ranked)
+    console.print(choice(ranked), soft_wrap=True, highlight=False, markup=False)
 
 
 def draw(folder: Path, rows: list[dict[str, Any]], swept: list[str], console: Console) -> None:

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from secmi_exp.data.split import Part
 from secmi_exp.evaluation.judge import Judgement, Scored, judge
+from secmi_exp.reporting.results import validation_fields
 from secmi_exp.store import Json
 
 ROUNDS = 100
@@ -24,6 +25,7 @@ def found(judged: Judgement) -> dict[str, Json]:
         "metrics": dict(judged.metrics),
         "ci95": {name: list(interval) if interval else None for name, interval in judged.ci95.items()},
         "unresolved": dict(judged.unresolved),
+        "validation": validation_fields(judged.validation),
     }
 
 
