@@ -99,15 +99,13 @@ def averaging_leaks() -> Claim:
 
 def private_training() -> Claim:
     """Defenses."""
-    rows = read_rows(table("dp_sgd"))
-    noisy = [row for row in rows if float(row["defense.noise_multiplier"]) > 0]
+    rows, plain = read_rows(table("dp_sgd")), read_rows(table("training_length"))[0]
     told = [
-        f"σ = {row['defense.noise_multiplier']}, ε = {float(row['epsilon_spent']):.3g}: {_both(row)}" for row in noisy
+        f"σ = {row['defense.noise_multiplier']}, ε = {float(row['epsilon_spent']):.3g}: {_both(row)}" for row in rows
     ]
-    plain = read_rows(table("defenses"))[0]
-    told.append(f"undefended, 1,400 steps: {_both(plain)}")
-    chance = all((each.low or 0) <= 0.5 <= (each.high or 0) for each in (read_estimate(row, "auc") for row in noisy))
-    worse = all(_above(read_estimate(row, "denoising_loss"), read_estimate(plain, "denoising_loss")) for row in noisy)
+    told.append(f"undefended, as many steps: {_both(plain)}")
+    chance = all((each.low or 0) <= 0.5 <= (each.high or 0) for each in (read_estimate(row, "auc") for row in rows))
+    worse = all(_above(read_estimate(row, "denoising_loss"), read_estimate(plain, "denoising_loss")) for row in rows)
     verdict = f"{'no leak is found' if chance else 'a leak is left'}, {'and' if worse else 'but not'} a worse model"
     return "DP-SGD keeps the DDPM from converging", "; ".join(told), verdict
 

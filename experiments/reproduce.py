@@ -57,7 +57,9 @@ EXPERIMENTS = {
     "attacks": Experiment(("experiment=attacks",), keep_comparison, {"": drawings.cost}),
     "timesteps": Experiment(("experiment=timesteps",), keep_summary, AXES),
     "interval": Experiment(("experiment=interval",), keep_summary, AXES),
-    "training_length": Experiment(("experiment=training_length",), keep_summary, AXES),
+    "training_length": Experiment(
+        ("experiment=training_length",), keep_summary, {**AXES, "_tradeoff": drawings.tradeoff}
+    ),
     "members": Experiment(("experiment=members",), keep_summary, AXES),
     "averaging": Experiment(("experiment=averaging",), keep_summary, AXES),
     "defenses": Experiment(("experiment=defenses",), keep_summary, {"": drawings.tradeoff}),
