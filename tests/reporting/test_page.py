@@ -49,6 +49,22 @@ def read(*folders: Path) -> Read:
     return Read(page(find(folders)))
 
 
+def test_quality_and_privacy_stand_beside_the_leak_where_they_were_measured(tmp_path: Path) -> None:
+    sweep = swept(tmp_path / "sweep")
+    assert "quality" not in read(sweep.folder).text
+    measured = {
+        "metrics": {"denoising_loss": 0.123456, "fid": 7.0},
+        "ci95": {"denoising_loss": [0.1, 0.2], "fid": None},
+    }
+    amend(sweep.folder / "1", quality=measured, privacy={"epsilon": 8.25, "delta": 1e-5})
+    table = read(sweep.folder).text["quality"]
+    assert "stat t_sec=20" in table
+    assert "stat t_sec=10" not in table
+    assert "0.1235[0.1, 0.2]7" in table
+    assert "8.250.50" in table
+    assert "kernel distance" not in table
+
+
 def test_a_sweep_is_compared_by_auc_with_intervals_bounds_and_costs(tmp_path: Path) -> None:
     text = read(swept(tmp_path / "sweep").folder).text
     table = text["comparison"]

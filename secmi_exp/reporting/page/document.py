@@ -15,6 +15,7 @@ from secmi_exp.reporting.page.histograms import histograms
 from secmi_exp.reporting.page.markup import Html, element, empty, joined
 from secmi_exp.reporting.page.pictures import Album
 from secmi_exp.reporting.page.provenance import provenance
+from secmi_exp.reporting.page.quality import quality
 from secmi_exp.reporting.page.roc_chart import roc_chart
 from secmi_exp.reporting.page.runs import Findings
 from secmi_exp.reporting.page.timesteps import timestep_chart
@@ -25,6 +26,7 @@ STYLE = "page.css"
 PLACES = {
     "warnings": "Warnings",
     "comparison": "Comparison",
+    "quality": "Leak and quality",
     "roc-section": "ROC",
     "distributions": "Distributions",
     "over-timesteps": "Timesteps",
@@ -67,6 +69,7 @@ def _contents(findings: Findings, rows: Sequence[Entry]) -> dict[str, Html | Non
     return {
         "warnings": warnings(cautions(findings, rows)),
         "comparison": comparison(rows) if rows else None,
+        "quality": quality(rows),
         "roc-section": roc_chart(rows),
         "distributions": histograms(rows),
         "over-timesteps": joined(timesteps) if timesteps else None,

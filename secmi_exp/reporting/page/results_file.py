@@ -22,19 +22,30 @@ class Bound(Checked):
     confidence: float = 0.95
 
 
-class Judged(Checked):
-    """What a scorer's scores gave."""
+class Measures(Checked):
+    """Metrics with their intervals."""
 
     metrics: dict[str, float | None] = {}
     ci95: dict[str, tuple[float, float] | None] = {}
-    threshold: dict[str, float | None] = {}
-    unresolved: dict[str, str] = {}
-    epsilon_lower_bound: Bound | None = None
 
     def estimate(self, metric: str) -> Estimate:
         """A metric with its interval."""
         low, high = self.ci95.get(metric) or (None, None)
         return Estimate(self.metrics.get(metric), low, high)
+
+
+class Judged(Measures):
+    """What a scorer's scores gave."""
+
+    threshold: dict[str, float | None] = {}
+    unresolved: dict[str, str] = {}
+    epsilon_lower_bound: Bound | None = None
+
+
+class Privacy(Checked):
+    """What DP-SGD spent."""
+
+    epsilon: float | None
 
 
 class Blind(Checked):
@@ -76,6 +87,8 @@ class Results(Judged):
     t_sec: int | None = None
     k: int | None = None
     trajectory: Trajectory | None = None
+    quality: Measures | None = None
+    privacy: Privacy | None = None
     others: dict[str, Judged] = {}
     versions: Annotated[dict[str, str | None], Field(default_factory=dict)]
 
