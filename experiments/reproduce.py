@@ -57,18 +57,15 @@ EXPERIMENTS = {
     "attacks": Experiment(("experiment=attacks",), keep_comparison, {"": drawings.cost}),
     "timesteps": Experiment(("experiment=timesteps",), keep_summary, AXES),
     "interval": Experiment(("experiment=interval",), keep_summary, AXES),
-    "training_length": Experiment(
-        ("experiment=training_length",), keep_summary, {**AXES, "_tradeoff": drawings.tradeoff}
-    ),
+    "training_length": Experiment(("experiment=training_length",), keep_summary, AXES),
     "members": Experiment(("experiment=members",), keep_summary, AXES),
     "averaging": Experiment(("experiment=averaging",), keep_summary, AXES),
     "defenses": Experiment(("experiment=defenses",), keep_summary, {"": drawings.tradeoff}),
     "dp_sgd": Experiment(("experiment=dp_sgd",), keep_summary, {"": drawings.tradeoff}),
     "prompts": Experiment(("experiment=prompts",), keep_summary, AXES),
-    "faces": Experiment(("experiment=faces",), keep_run, {"_relative_t_error": drawings.relative_t_error}),
-    "faces_timesteps": Experiment((*FACES, "target.max_steps=1500", TIMESTEPS), keep_summary),
+    "faces": Experiment((*FACES, "target.max_steps=1500", TIMESTEPS), keep_summary, AXES),
     "faces_3000_steps": Experiment(
-        (*FACES, "target.max_steps=3000", "target.horizontal_flip=false", TIMESTEPS), keep_summary
+        (*FACES, "target.max_steps=3000", "target.horizontal_flip=false", TIMESTEPS), keep_summary, AXES
     ),
 }
 
