@@ -66,6 +66,21 @@ def test_a_failing_job_leaves_the_others_and_its_reason(secmi: Command, launcher
     assert rows[2]["failure"].startswith("attack.t_sec=25 is not a multiple")
 
 
+def test_a_killed_sweep_over_two_axes_goes_on_and_ends_in_a_map(secmi: Command) -> None:
+    arguments = ["-m", "+attack=stat", "attack.t_sec=20,40", "attack.k=10,20", "logger=none", *SMOKE]
+    secmi.kill_when(lambda store: any(store.glob("t_errors/*/entry.json")), *arguments)
+    sweep = secmi(*arguments)
+    rows = table(sweep)
+    assert [(row["attack.t_sec"], row["attack.k"]) for row in rows] == [
+        ("20", "10"), ("20", "20"), ("40", "10"), ("40", "20"),
+    ]  # fmt: skip
+    assert times_trained(sweep) == 0
+    assert sum(int(row["queries_spent"]) for row in rows) < 128 * (11 + 6)
+    assert (sweep.folder / "sweep.png").is_file()
+    summary = pa.parquet.read_table(sweep.folder / "summary.parquet").to_pylist()
+    assert [row["auc"] for row in summary] == [float(row["auc"]) for row in rows]
+
+
 def test_a_job_runs_through_submitit(secmi: Command) -> None:
     arguments = [argument.replace("range(10,81,10)", "20") for argument in ARGUMENTS]
     (row,) = table(secmi(*arguments, "hydra/launcher=submitit_local"))

@@ -79,7 +79,7 @@ def inception(weights: Path) -> NoTrainInceptionV3:
     """The network of FID with weights from a file, which is read as nothing but tensors.
 
     Raises:
-        UserError: for a file that isn't Inception's weights.
+        UserError: for a file that isn't Inception's weights, and where torch-fidelity is not installed.
     """
     try:
         tensors = torch.load(weights, map_location="cpu", weights_only=True)
@@ -87,6 +87,10 @@ def inception(weights: Path) -> NoTrainInceptionV3:
             checked = Path(folder) / "inception.pth"  # torch-fidelity itself would unpickle whatever the file holds
             torch.save(tensors, checked)
             return NoTrainInceptionV3("inception-v3-compat", ["2048"], str(checked))
+    except ModuleNotFoundError as error:
+        raise UserError(
+            "FID needs torch-fidelity: pip install 'secmi-exp[fid]', or set quality.inception=null."
+        ) from error
     except Exception as error:  # torch raises many kinds for a broken file
         raise UserError(
             f"quality.inception={weights} can't be read as Inception's weights ({first_line(error)}): use "
