@@ -1,0 +1,68 @@
+"""What the stages of one run share and hand on."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from secmi_exp.attacks.attack import Attack, TargetFree
+from secmi_exp.attacks.measured import Measured
+from secmi_exp.attacks.scorer import Scores
+from secmi_exp.components import Components
+from secmi_exp.data.images import ImageSet
+from secmi_exp.data.split import Split
+from secmi_exp.evaluation.judge import Judgement, Scored
+from secmi_exp.evaluation.privacy_bound import PrivacyBound
+from secmi_exp.evaluation.relative_t_error import RelativeTError
+from secmi_exp.reporting.tracking import Tracker
+from secmi_exp.store import Json, Store
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the stages of one run share."""
+
+    config: DictConfig
+    folder: Path
+    parts: Components
+    store: Store
+    images: ImageSet
+    split: Split
+    split_facts: dict[str, Json]
+    """What results.json tells of the split."""
+    tracker: Tracker
+    seconds: dict[str, Json]
+    """Wall time by stage, filled as the run goes on."""
+
+    @property
+    def target_name(self) -> str:
+        """As tables and figures call what was attacked."""
+        return "none" if isinstance(self.parts.attack, TargetFree) else self.parts.target.name
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What an attack gave."""
+
+    attack: Attack
+    measured: Measured
+    scores: dict[str, Scores]
+    """Scorer → scores of all attacked images, the attack's own scorer first."""
+    judgements: dict[str, Judgement]
+    evaluated: dict[str, Scored]
+    """Scorer → what it was judged on."""
+    bounds: dict[str, PrivacyBound]
+    """Scorer → the ε that its decisions refute."""
+    relative_t_error: RelativeTError | None
+    """Of SecMI."""
+
+
+@contextmanager
+def timed(seconds: dict[str, Json], stage: str) -> Iterator[None]:
+    """Record the wall time of a stage."""
+    started = time.monotonic()
+    yield
+    seconds[stage] = round(time.monotonic() - started, 3)
