@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from secmi_exp.data.batches import Piece
-from secmi_exp.errors import UserError
+from secmi_exp.errors import UserError, first_line
 from secmi_exp.targets.recipe import Settings
 from secmi_exp.training import seed_step
 
@@ -142,7 +142,7 @@ class Optimization(pl.LightningModule, ABC):
                 [weights for weights in self.parameters() if weights.requires_grad], **settings
             )
         except Exception as error:  # whatever the optimizer raises for its arguments
-            raise UserError(f"torch refuses {self.setting}: {error}") from error
+            raise UserError(f"torch refuses {self.setting}: {first_line(error).rstrip(':')}.") from error
         return optimizer
 
     def configure_optimizers(self) -> Any:
