@@ -70,6 +70,11 @@ def test_a_kept_run_gives_its_roc_and_its_table_again(
         (tmp_path / "figure.png").unlink()
 
 
+def test_no_attack_refutes_the_epsilon_that_was_spent() -> None:
+    (private,) = (row for row in kept.read_rows(kept.table("dp_sgd")) if row["epsilon_spent"])
+    assert 0 <= float(private["epsilon_refuted"]) < float(private["epsilon_spent"])
+
+
 def test_a_table_has_what_was_swept_and_its_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept, "RESULTS", tmp_path)
     (tmp_path / "sweep.csv").write_text(

@@ -20,21 +20,24 @@ LONGEST_LABEL = 36
 
 @dataclass(frozen=True)
 class Point:
-    """A point with its vertical interval, as it is drawn already."""
+    """A point with its intervals, as it is drawn already."""
 
     label: str
     x: float
     y: Estimate
     colour: str
+    ends: tuple[float, float] | None = None
+    """Of its horizontal interval."""
 
 
 def label_points(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
     """Put each label beside its point, or above or below its interval; the figure's layout is settled by that."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # what was measured stays where it is
-    occupied = [_occupied(axes, point) for point in points]
-    taken, inside, dpi = list(occupied), axes.get_window_extent(), figure.dpi
-    for point, own in zip(points, occupied, strict=True):
+    upright = [_occupied(axes, point) for point in points]
+    taken = upright + [_occupied_across(axes, point, point.ends) for point in points if point.ends]
+    inside, dpi = axes.get_window_extent(), figure.dpi
+    for point, own in zip(points, upright, strict=True):
         _, height = axes.transData.transform((point.x, point.y.value or 0.0))
         offsets = list(_offsets((own.y1 - height) * 72.0 / dpi, (own.y0 - height) * 72.0 / dpi))
         tried: list[tuple[float, int, Bbox]] = []
@@ -89,8 +92,14 @@ def _annotate(axes: Axes, point: Point, offset: tuple[float, float], *, led: boo
     return label
 
 
+def _occupied_across(axes: Axes, point: Point, ends: tuple[float, float]) -> Bbox:
+    """The pixels of its horizontal interval."""
+    (left, y), (right, _) = axes.transData.transform([(end, point.y.value or 0.0) for end in ends])
+    return Bbox.from_extents(left - 4, y - 4, right + 4, y + 4)
+
+
 def _occupied(axes: Axes, point: Point) -> Bbox:
-    """The pixels of a point and its interval."""
+    """The pixels of a point and its vertical interval."""
     ends = axes.transData.transform([(point.x, end) for end in point.y if end is not None])
     (left, bottom), (right, top) = ends.min(axis=0), ends.max(axis=0)
     return Bbox.from_extents(left - 7, bottom - 4, right + 7, top + 4)

@@ -89,9 +89,10 @@ def _draw_point(axes: Axes, measure: str, row: Row, swept: Sequence[str], colour
     x, y = read_estimate(row, measure), read_estimate(row, "auc")
     if x.value is None or y.value is None:
         return None
-    if x.low is not None and x.high is not None:
-        axes.plot([x.low, x.high], [y.value, y.value], color=colour, linewidth=1.2, alpha=0.7)
+    ends = (x.low, x.high) if x.low is not None and x.high is not None else None
+    if ends:
+        axes.plot(ends, [y.value, y.value], color=colour, linewidth=1.2, alpha=0.7)
     if y.low is not None and y.high is not None:
         axes.plot([x.value, x.value], [y.low, y.high], color=colour, linewidth=1.2, alpha=0.7)
     axes.plot([x.value], [y.value], "o", color=colour)
-    return Point(", ".join(str(row.get(name, "")) for name in swept), x.value, y, colour)
+    return Point(", ".join(str(row.get(name, "")) for name in swept), x.value, y, colour, ends)
