@@ -24,6 +24,7 @@ def by_name(figures: list[Figure]) -> dict[str, float]:
     return {figure.what: figure.median for figure in figures}
 
 
+@pytest.mark.slow
 def test_a_sweep_makes_31_queries_an_image_where_the_published_procedure_makes_495() -> None:
     figures = by_name(queries.benchmark(CPU, "small", 3, 300, sweep=True, rounds=1))
     assert figures["published: queries an image"] == 495
@@ -36,6 +37,7 @@ def test_a_single_timestep_makes_as_many_queries_as_the_published_procedure() ->
     assert figures["published: queries an image"] == figures["secmi_exp: queries an image"] == 11
 
 
+@pytest.mark.slow
 def test_training_memory_overhead_and_precision_are_measured(tmp_path: Path) -> None:
     measured = [
         *training.benchmark(CPU, "small", 8, 2),

@@ -44,6 +44,7 @@ def test_two_processes_give_the_scores_of_one(secmi: Command, smoke: SmokeRun) -
     assert results(two.folder)["queries_spent"] == results(one.folder)["queries_spent"] == 128 * 11
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_target_of_one(secmi: Command, smoke: SmokeRun) -> None:
     two = secmi("+attack=stat", "logger=none", *SMOKE, TWO)
     assert two.returncode == 0, two.stderr
@@ -62,6 +63,7 @@ def test_a_sweep_of_jobs_of_two_processes_ends_with_one_result_each(secmi: Comma
     assert sweep.stderr.count("Walking") == 2
 
 
+@pytest.mark.slow
 def test_torchrun_starts_the_ranks_of_a_sweep(secmi: Command) -> None:
     secmi.module = [
         sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d",
@@ -78,6 +80,7 @@ def test_torchrun_starts_the_ranks_of_a_sweep(secmi: Command) -> None:
     assert "2 processes were started for trainer.devices=1 on trainer.nodes=1" in wrong.stderr
 
 
+@pytest.mark.slow
 def test_tasks_of_slurm_are_the_ranks(secmi: Command) -> None:
     slurm = {
         "SLURM_STEP_ID": "0", "SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NAME": "attack", "SLURM_NTASKS": "2",
@@ -115,6 +118,7 @@ def gone(pid: int) -> bool:
         return True
 
 
+@pytest.mark.slow
 def test_a_rank_that_dies_ends_the_run(secmi: Command) -> None:
     process, rank_1 = start_training(secmi)
     os.kill(rank_1, signal.SIGKILL)
@@ -123,6 +127,7 @@ def test_a_rank_that_dies_ends_the_run(secmi: Command) -> None:
     assert "Rank 1 has ended with status -9" in stderr
 
 
+@pytest.mark.slow
 def test_ranks_end_with_the_run(secmi: Command) -> None:
     process, rank_1 = start_training(secmi)
     process.kill()

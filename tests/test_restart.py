@@ -22,7 +22,11 @@ def in_classifier(store: Path) -> bool:
     return any(store.glob("work/scores-*/scratch/checkpoints/*.ckpt"))
 
 
-@pytest.mark.parametrize("stage", [in_training, in_walk, in_classifier], ids=lambda stage: stage.__name__)
+@pytest.mark.parametrize(
+    "stage",
+    [in_training, pytest.param(in_walk, marks=pytest.mark.slow), in_classifier],
+    ids=lambda stage: stage.__name__,
+)
 def test_killed_run_continues_to_the_undisturbed_result(
     secmi: Command, smoke: SmokeRun, stage: Callable[[Path], bool]
 ) -> None:

@@ -102,6 +102,7 @@ def test_another_attack_shares_the_target_and_another_timestep_the_trajectory(sm
     assert [results(folder)["queries_per_sample"] for folder in folders] == [3, 5, 7, 9, 11]
 
 
+@pytest.mark.slow
 def test_a_sweep_from_nothing_trains_once_and_walks_once(secmi: Command) -> None:
     sweep = secmi("-m", "+attack=stat", "attack.t_sec=20,40,60,80,100", "logger=csv", *SMOKE)
     assert sweep.returncode == 0, sweep.stderr

@@ -56,6 +56,7 @@ def test_a_search_ends_with_the_job_that_is_best_on_attack_train_images(secmi: C
     assert str(found.best_params["attack.t_sec"]) == best["attack.t_sec"]
 
 
+@pytest.mark.slow
 def test_the_same_search_with_more_trials_goes_on_where_the_first_ended(secmi: Command) -> None:
     few, more = (
         secmi("-m", *STAT, "attack.t_sec=range(10,40,10)", *SEARCH, f"hydra.sweeper.n_trials={n}") for n in (3, 5)
