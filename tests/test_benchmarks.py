@@ -32,6 +32,7 @@ def test_a_sweep_makes_31_queries_an_image_where_the_published_procedure_makes_4
     assert figures["published / secmi_exp"] > 1
 
 
+@pytest.mark.slow
 def test_a_single_timestep_makes_as_many_queries_as_the_published_procedure() -> None:
     figures = by_name(queries.benchmark(CPU, "small", 3, 100, sweep=False, rounds=1))
     assert figures["published: queries an image"] == figures["secmi_exp: queries an image"] == 11

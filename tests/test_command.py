@@ -102,6 +102,7 @@ def test_bad_values_end_the_command_like_other_mistakes(secmi: Command) -> None:
     assert "attack.t_sec=25 is not a multiple" in sentence
 
 
+@pytest.mark.slow
 def test_training_that_diverges_stops_the_run_and_keeps_what_was_saved(secmi: Command) -> None:
     arguments = [
         "logger=none",
@@ -125,6 +126,7 @@ def test_a_folder_that_cannot_be_written_is_named(secmi: Command) -> None:
     assert "/dev/null/out" in complaint(secmi, "paths.output=/dev/null/out")
 
 
+@pytest.mark.slow
 def test_an_outage_of_wandb_costs_nothing_but_the_upload(secmi: Command) -> None:
     finished = secmi(
         "+attack=stat", "logger.timeout_s=5", *SMOKE,
@@ -136,6 +138,7 @@ def test_an_outage_of_wandb_costs_nothing_but_the_upload(secmi: Command) -> None
     assert [*finished.folder.glob("wandb/offline-run-*")]
 
 
+@pytest.mark.slow
 def test_a_wheel_runs_from_an_empty_folder_and_takes_further_configs(tmp_path: Path) -> None:
     build = [
         sys.executable,

@@ -83,7 +83,7 @@ def test_a_membership_drawn_at_random_is_no_truth_about_a_foreign_target(tmp_pat
     assert not [*tmp_path.glob("store/t_errors/*")]
 
 
-@pytest.mark.parametrize("place", ["run", "store"])
+@pytest.mark.parametrize("place", ["run", pytest.param("store", marks=pytest.mark.slow)])
 def test_a_target_of_our_own_is_attacked_again_without_training(
     smoke: SmokeRun, tmp_path: Path, place: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -129,6 +129,7 @@ def test_a_target_without_its_path_is_asked_for_it(tmp_path: Path, target: str) 
         run_here(tmp_path, *SHORT, f"target={target}", base=["trainer=cpu"])
 
 
+@pytest.mark.slow
 def test_the_readmes_audit_command(secmi: Command) -> None:
     sides(secmi.folder)
     checkpoint(secmi.folder)

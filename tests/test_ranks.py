@@ -35,6 +35,7 @@ def on_the_smoke_target(smoke: SmokeRun) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_scores_of_one(secmi: Command, smoke: SmokeRun) -> None:
     arguments = [*NN, "logger=none", *on_the_smoke_target(smoke)]
     one, two = secmi(*arguments), secmi(*arguments, TWO, SECMI_STORE="another")
@@ -138,6 +139,7 @@ def test_ranks_end_with_the_run(secmi: Command) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_more_machines_than_one_need_a_launcher(secmi: Command) -> None:
     finished = secmi("+attack=stat", "logger=none", *SMOKE, "trainer.nodes=2")
     assert finished.returncode == 1

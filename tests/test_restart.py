@@ -24,7 +24,7 @@ def in_classifier(store: Path) -> bool:
 
 @pytest.mark.parametrize(
     "stage",
-    [in_training, pytest.param(in_walk, marks=pytest.mark.slow), in_classifier],
+    [in_training, *(pytest.param(stage, marks=pytest.mark.slow) for stage in (in_walk, in_classifier))],
     ids=lambda stage: stage.__name__,
 )
 def test_killed_run_continues_to_the_undisturbed_result(
@@ -47,6 +47,7 @@ def test_killed_run_continues_to_the_undisturbed_result(
     assert not any((secmi.folder / "outputs/store/work").iterdir())
 
 
+@pytest.mark.slow
 def test_two_runs_with_the_same_target_at_once_train_it_once(secmi: Command) -> None:
     arguments = ["+attack=stat", "logger=none", *SMOKE]
     processes = [secmi.start(*arguments) for _ in range(2)]

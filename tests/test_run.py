@@ -92,6 +92,7 @@ def test_same_command_again_reuses_everything_and_says_so(smoke: SmokeRun) -> No
     assert sum(results(again.folder)["timing_s"].values()) < 20
 
 
+@pytest.mark.slow
 def test_another_attack_shares_the_target_and_another_timestep_the_trajectory(smoke: SmokeRun) -> None:
     sweep = smoke.command("-m", "+attack=stat", "attack.t_sec=20,40,60,80,100", "logger=none", *SMOKE)
     assert sweep.returncode == 0, sweep.stderr

@@ -39,6 +39,7 @@ def auc_off_the_evaluation_part(job: Path) -> float:
     return float(roc_auc_score(columns["is_member"][free], columns["score_stat"][free]))
 
 
+@pytest.mark.slow
 def test_a_search_ends_with_the_job_that_is_best_on_attack_train_images(secmi: Command) -> None:
     search = secmi("-m", *STAT, "attack.t_sec=choice(20,40)", *SEARCH)  # four trials of two: some are tried twice
     assert search.returncode == 0, search.stderr
@@ -67,6 +68,7 @@ def test_the_same_search_with_more_trials_goes_on_where_the_first_ended(secmi: C
     assert "Walking" not in more.stderr
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_costs_no_others_and_is_listed(secmi: Command) -> None:
     search = secmi("-m", *STAT, "attack.t_sec=choice(20,25)", *SEARCH)
     assert search.returncode == 0, search.stderr

@@ -67,6 +67,7 @@ def test_a_failing_job_leaves_the_others_and_its_reason(secmi: Command, launcher
     assert rows[2]["failure"].startswith("attack.t_sec=25 is not a multiple")
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_over_two_axes_goes_on_and_ends_in_a_map(secmi: Command) -> None:
     arguments = ["-m", "+attack=stat", "attack.t_sec=20,40", "attack.k=10,20", "logger=none", *SMOKE]
     secmi.kill_when(lambda store: any(store.glob("t_errors/*/entry.json")), *arguments)
@@ -98,6 +99,7 @@ def test_the_slurm_preset_asks_for_what_the_trainer_uses() -> None:
     assert launcher.max_num_timeout > 0
 
 
+@pytest.mark.slow
 def test_a_sweep_over_attacks_ends_with_their_comparison(secmi: Command) -> None:
     arguments = ["-m", "+attack=stat,loss,sima", "logger.mode=offline", *SMOKE, "trainer.progress_bar=false"]
     sweep = secmi(*arguments)

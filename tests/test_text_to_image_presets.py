@@ -77,6 +77,7 @@ def test_every_prompt_source_attacks_the_same_target(data: Path, tmp_path: Path)
     assert all(content["queries_spent"] == 16 * 2 * N for content in found.values())
 
 
+@pytest.mark.slow
 def test_latent_digits(tmp_path: Path) -> None:
     folder = run_here(
         tmp_path, "experiment=latent_digits", "target.training.max_steps=2", "target.autoencoder_training.max_steps=2",

@@ -74,6 +74,7 @@ def test_other_distances_are_norms_of_the_maps(p: float) -> None:
     np.testing.assert_allclose(MapDistance(p).score(measured), -((maps**p).sum(axis=(1, 2, 3)) ** (1 / p)), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_nn_sees_the_maps_of_several_timesteps_as_channels(tmp_path: Path) -> None:
     def ran(*overrides: str) -> dict[str, Any]:
         fast = ["target.max_steps=2", "attack.scorers.nn.min_steps=2"]

@@ -224,6 +224,7 @@ def _two_ranks() -> Any:
     ranks.dismiss()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_two_ranks")
 def test_two_processes_encode_and_train_as_one(pipelines: dict[str, Path], tmp_path: Path) -> None:
     target = recipe("target=finetuned", f"target.path={pipelines['sd']}", *SHORT)
