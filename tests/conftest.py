@@ -1,15 +1,17 @@
 """Runs of the real command on the smallest target, shared by the tests that look at what a run leaves."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hydra import compose, initialize_config_dir
 
 REPOSITORY = Path(__file__).parents[1]
@@ -103,9 +105,15 @@ class SmokeRun:
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> SmokeRun:
-    """SecMI_NN on the smoke experiment with the default logger and no credentials."""
-    command = Command(tmp_path_factory.mktemp("smoke"))
-    finished = command(*NN)
-    assert finished.returncode == 0, finished.stderr
-    return SmokeRun(command, finished)
+def smoke(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> SmokeRun:
+    """SecMI_NN on the smoke experiment with the default logger and no credentials; one for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "smoke"
+    folder.mkdir(exist_ok=True)
+    command, kept = Command(folder), folder / "finished.json"
+    with FileLock(folder / "lock"):
+        if not kept.is_file():
+            finished = command(*NN)
+            assert finished.returncode == 0, finished.stderr
+            kept.write_text(json.dumps(asdict(finished)))
+    return SmokeRun(command, Finished(**json.loads(kept.read_text())))

@@ -22,9 +22,10 @@ def in_classifier(store: Path) -> bool:
     return any(store.glob("work/scores-*/scratch/checkpoints/*.ckpt"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stage",
-    [in_training, *(pytest.param(stage, marks=pytest.mark.slow) for stage in (in_walk, in_classifier))],
+    [in_training, in_walk, in_classifier],
     ids=lambda stage: stage.__name__,
 )
 def test_killed_run_continues_to_the_undisturbed_result(
