@@ -32,7 +32,7 @@ test-gpu: install  ## run the tests marked gpu, where CUDA is
 benchmark: install  ## measure speed and memory against the published procedure (half an hour on two cores)
 	$(BIN)/python -m experiments.benchmarks
 
-reproduce: install  ## run the experiments of experiments/README.md again and renew it (half an hour on two cores)
+reproduce: install  ## run the experiments of experiments/README.md again and renew it (about forty minutes on two cores)
 	$(BIN)/python -m experiments.reproduce
 
 lint: install  ## check style and types
