@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from experiments.kept import Row, facts, read_rows, read_run, table
-from secmi_exp.reporting.jobs import estimate, read_estimate
+from secmi_exp.reporting.jobs import estimate, read_estimate, swept_names
 
 METRICS = {"auc": "AUC", "asr": "ASR", "accuracy_calibrated": "accuracy, calibrated", "tpr_at_1pct_fpr": "TPR @ 1% FPR"}
 QUALITY = {"denoising_loss": "loss on hold-outs", "kernel_distance": "kernel distance of samples"}
@@ -58,7 +58,7 @@ def settings(rows: list[Row]) -> str:
 def swept(rows: list[Row]) -> list[str]:
     """What the jobs of a sweep differ in."""
     given = list(rows[0])[1 : list(rows[0]).index("auc")]
-    return [name for name in given if len({row[name] for row in rows}) > 1]
+    return swept_names([{name: row[name] for name in given} for row in rows])
 
 
 def shown(row: Row, name: str) -> str:

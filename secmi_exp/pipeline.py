@@ -1,5 +1,6 @@
 """A run, top to bottom: data → target → signal → scores → evaluation → report."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from secmi_exp.split_check import check_split, refuse_drawn_membership, refuse_o
 from secmi_exp.stages import Attacked, Run, timed
 from secmi_exp.store import Json, Key, Store
 from secmi_exp.targets.interface import PreparedTarget
+
+log = logging.getLogger(__name__)
 
 
 def run(config: DictConfig, folder: Path) -> float | None:
@@ -58,6 +61,8 @@ def run(config: DictConfig, folder: Path) -> float | None:
             with timed(seconds, "split_check"):
                 attacked_images = images.select(split.attacked)
                 facts["blind"] = check_split(attacked_images, split.is_member, parts.general.seed, store)
+        if parts.quality and not target:
+            log.warning("No target is asked, so that there is none to measure the quality of: quality is left out.")
         measures = measure_quality(current, parts.quality, target) if parts.quality and target else None
         outcome = report(current, target, attacked, measures)
         failed = False

@@ -2,7 +2,6 @@
 
 import shutil
 import tempfile
-import time
 from pathlib import Path
 
 import torch
@@ -76,15 +75,3 @@ def flop_a_query(unet: torch.nn.Module, pixels: torch.Tensor) -> float:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         unet(pixels[:1], torch.zeros(1, device=pixels.device))
     return float(counter.get_total_flops())
-
-
-def seconds_a_query(device: torch.device, size: str, n: int) -> float:
-    """Of the network alone, in a batch of n."""
-    unet, pixels = network(size).to(device), scaled(images(size, n), device)
-    with torch.inference_mode():
-        best = float("inf")
-        for _ in range(3):
-            started = time.perf_counter()
-            unet(pixels, torch.zeros(n, device=device)).sample.cpu()
-            best = min(best, time.perf_counter() - started)
-    return best / n

@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from secmi_exp.reporting.figures import NEUTRAL
 from secmi_exp.reporting.jobs import read_estimate
 from secmi_exp.reporting.labelled_points import Point, label_points, shortened
 from secmi_exp.reporting.row_files import Row
@@ -24,7 +25,6 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#0
 """Okabe and Ito's, without the yellow that white paper swallows."""
 STYLES: tuple[str | tuple[float, tuple[float, ...]], ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)))
 MARKERS = ("o", "s", "^")
-NEUTRAL = "#555555"
 MOST_DRAWN = len(COLOURS) * len(STYLES)
 """Attacks that colour and style tell apart; of more, the best."""
 

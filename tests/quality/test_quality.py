@@ -159,3 +159,11 @@ def test_a_run_tells_of_quality_with_and_without_an_attack(tmp_path: Path) -> No
     assert alone["quality"] == attacked["quality"]
     assert set(alone["quality"]["metrics"]) == set(alone["quality"]["ci95"])
     assert alone["quality"]["metrics"]["kernel_distance"] > alone["quality"]["metrics"]["kernel_distance_members"]
+
+
+def test_an_attack_that_asks_no_target_leaves_no_quality_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = run_here(tmp_path, "quality=measured", "+attack=blind")
+    assert "quality is left out" in caplog.text
+    assert "quality" not in json.loads((folder / "results.json").read_text())
