@@ -1,6 +1,5 @@
 """A run, top to bottom: data → target → signal → scores → evaluation → report."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,11 @@ from secmi_exp.evaluation.relative_t_error import relative_t_error
 from secmi_exp.quality.quality import Measures, Quality
 from secmi_exp.reporting.run_report import present, report
 from secmi_exp.reporting.tracking import RunIdentity
+from secmi_exp.run_warnings import RunWarning, collect_warnings, warn
 from secmi_exp.split_check import check_split, refuse_drawn_membership, refuse_other_membership
 from secmi_exp.stages import Attacked, Run, timed
 from secmi_exp.store import Json, Key, Store
 from secmi_exp.targets.interface import PreparedTarget
-
-log = logging.getLogger(__name__)
 
 
 def run(config: DictConfig, folder: Path) -> float | None:
@@ -42,6 +40,12 @@ def run(config: DictConfig, folder: Path) -> float | None:
     Raises:
         UserError: for anything that the user can mend.
     """
+    with collect_warnings() as warnings:
+        return run_stages(config, folder, warnings)
+
+
+def run_stages(config: DictConfig, folder: Path, warnings: list[RunWarning]) -> float | None:
+    """The stages of `run`; ``warnings`` grows as they go on."""
     seconds: dict[str, Json] = {}
     parts = Components.of(config)
     store = Store(Path(config.paths.store))
@@ -52,7 +56,7 @@ def run(config: DictConfig, folder: Path) -> float | None:
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True), encoding="utf-8")
     split.save(folder / "split.npz")
     tracker = parts.make_tracker(identity(config, parts.general, folder))
-    current = Run(config, folder, parts, store, images, split, facts, tracker, seconds)
+    current = Run(config, folder, parts, store, images, split, facts, tracker, seconds, warnings)
     failed = True
     try:
         target = None if isinstance(parts.attack, TargetFree) else prepare_target(current)
@@ -62,7 +66,7 @@ def run(config: DictConfig, folder: Path) -> float | None:
                 attacked_images = images.select(split.attacked)
                 facts["blind"] = check_split(attacked_images, split.is_member, parts.general.seed, store)
         if parts.quality and not target:
-            log.warning("No target is asked, so that there is none to measure the quality of: quality is left out.")
+            warn("quality_left_out", "The attack queries no target, so quality is left out.")
         measures = measure_quality(current, parts.quality, target) if parts.quality and target else None
         outcome = report(current, target, attacked, measures)
         failed = False

@@ -1,6 +1,5 @@
 """Whether a split can be trusted: that its membership is the target's, and that the images alone don't give it away."""
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,9 @@ from secmi_exp.data.split import Split
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.delong import auc_interval
 from secmi_exp.evaluation.roc import Roc
+from secmi_exp.run_warnings import warn
 from secmi_exp.store import Json, Key, Store
 from secmi_exp.targets.interface import PreparedTarget
-
-log = logging.getLogger(__name__)
 
 
 def refuse_drawn_membership(split: Split, target: PreparedTarget, members: Images) -> None:
@@ -73,9 +71,10 @@ def check_split(images: Images, is_member: NDArray[np.bool_], seed: int, store: 
     auc = Roc.of(scores, is_member).auc
     at_fault = auc_interval(scores, is_member, confidence=0.99)[0] > 0.5
     if at_fault:
-        log.warning(
-            "A classifier that never sees the target tells members from hold-outs by the images alone (AUC %.3f [%.3f, "
-            "%.3f]): the two sides differ in more than membership, and what an attack finds may be that difference.",
-            auc, low, high,
-        )  # fmt: skip
+        warn(
+            "split_at_fault",
+            "The split is at fault: a classifier that never sees the target tells members from hold-outs by the images "
+            f"alone (AUC {auc:.3f} [{low:.3f}, {high:.3f}]), so that what an attack finds may be that difference.",
+            grave=True,
+        )
     return {"auc": auc, "ci95": [low, high], "split_at_fault": at_fault}

@@ -18,6 +18,7 @@ from secmi_exp.evaluation.judge import Judgement, Scored
 from secmi_exp.evaluation.privacy_bound import PrivacyBound
 from secmi_exp.evaluation.relative_t_error import RelativeTError
 from secmi_exp.reporting.tracking import Tracker
+from secmi_exp.run_warnings import RunWarning
 from secmi_exp.store import Json, Store
 
 
@@ -36,6 +37,8 @@ class Run:
     tracker: Tracker
     seconds: dict[str, Json]
     """Wall time by stage, filled as the run goes on."""
+    warnings: list[RunWarning]
+    """What a reader of the results has to know, collected as the run goes on."""
 
     @property
     def target_name(self) -> str:

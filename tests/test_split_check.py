@@ -39,7 +39,7 @@ def test_members_brightened_by_two_percent_are_found_out(tmp_path: Path, caplog:
     told = check_split(Images.of(pixels), is_member, 0, Store(tmp_path))
     assert told["ci95"][0] > 0.95  # type: ignore[index]
     assert told["split_at_fault"]
-    assert "A classifier that never sees the target tells members from hold-outs" in caplog.text
+    assert "a classifier that never sees the target tells members from hold-outs" in caplog.text
 
 
 def test_the_check_is_made_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,15 +1,13 @@
 """One caption a sample, out of all that a dataset gives for it."""
 
 import hashlib
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from secmi_exp.errors import UserError
-
-log = logging.getLogger(__name__)
+from secmi_exp.run_warnings import warn
 
 
 @dataclass(frozen=True)
@@ -34,10 +32,11 @@ class CaptionChoice:
             return True
         perhaps = [name for name in columns if name not in others]
         if perhaps:
-            log.warning(
-                "%s has no column %s, so its images have no captions: if they are in %s, set dataset.caption_column.",
-                where, self.column, " or ".join(perhaps),
-            )  # fmt: skip
+            warn(
+                "caption_column_missing",
+                f"{where} has no column {self.column}, so its images have no captions: if they are in "
+                f"{' or '.join(perhaps)}, set dataset.caption_column.",
+            )
         return False
 
     def of(self, cells: Iterable[object], ids: Sequence[str], where: Path) -> list[str | None] | None:

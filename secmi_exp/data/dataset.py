@@ -13,12 +13,13 @@ from secmi_exp.data.decoding import decode, load, unreadable_sample
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.data.samples import Samples
+from secmi_exp.run_warnings import warn
 from secmi_exp.store import Json, Key, Store
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
-"""Of the decoding; raised when the same files would give other pixels."""
+VERSION = 2
+"""Of the decoding; raised when the same files would give other pixels or facts about them."""
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -71,8 +72,10 @@ class Dataset(ABC):
             row, why = next(iter(images.unreadable.items()))
             if self.on_error == "stop":
                 raise unreadable_sample(samples.place(row), why)
-            log.warning(
-                "Left out %d of %d images that can't be read, the first of them %s (%s).",
-                len(images.unreadable), len(images), samples.place(row), why,
-            )  # fmt: skip
+            warn(
+                "images_unreadable",
+                f"{len(images.unreadable)} of {len(images)} images can't be read and are left out, the first of them "
+                f"{samples.place(row)} ({why}).",
+                count=len(images.unreadable),
+            )
         return images

@@ -49,24 +49,25 @@ def decode(
     mode = "r+" if done else "w+"
     pixels = open_memmap(workspace / "pixels.npy", mode, np.uint8, (len(ids), *preprocessing.shape))
     digests = open_memmap(workspace / "digests.npy", mode, np.uint8, (len(ids), DIGEST_BYTES))
+    sizes = open_memmap(workspace / "sizes.npy", mode, np.int32, (len(ids), 2))
 
     def save() -> None:
-        for array in (pixels, digests):
+        for array in (pixels, digests, sizes):
             array.flush()
         reasons: dict[str, Json] = {str(row): why for row, why in unreadable.items()}
         write_json(record, {"done": done, "unreadable": reasons})
 
     saved_at = time.monotonic()
-    for batch, batch_digests, broken in decoded_in_order(samples, preprocessing, len(ids), done, progress_bar):
-        if broken and not skip_unreadable:
-            row, why = next(iter(broken.items()))
+    for batch in decoded_in_order(samples, preprocessing, len(ids), done, progress_bar):
+        if batch.unreadable and not skip_unreadable:
+            row, why = next(iter(batch.unreadable.items()))
             shutil.rmtree(workspace)
             workspace.mkdir()
             raise unreadable_sample(samples.place(row), why)
-        rows = slice(done, done + len(batch))
-        pixels[rows], digests[rows] = batch.numpy(), batch_digests.numpy()
+        rows = slice(done, done + len(batch.pixels))
+        pixels[rows], digests[rows], sizes[rows] = batch.pixels, batch.digests, batch.sizes
         done = rows.stop
-        unreadable |= broken
+        unreadable |= batch.unreadable
         if time.monotonic() - saved_at > SAVE_EVERY_S:
             save()
             saved_at = time.monotonic()
@@ -93,4 +94,5 @@ def load(entry: Path, is_member: NDArray[np.bool_] | None, captions: Sequence[st
         unreadable={row: why for row, why in enumerate(table["error"].to_pylist()) if why is not None},
         is_member=is_member,
         captions=captions,
+        sizes=np.load(entry / "sizes.npy"),
     )

@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,32 +26,47 @@ SAMPLES_A_WORKER = 1000
 """Fewer are decoded before another process has started."""
 
 
-class DecodedBatches(Dataset[tuple[Tensor, Tensor, dict[int, str]]]):
-    """Batches of samples: pixels [B, C, H, W], digests [B, 16], and row → reason of those that could not be read."""
+class DecodedBatch(NamedTuple):
+    """Some samples in order."""
+
+    pixels: Tensor
+    """[B, C, H, W]; of a sample that could not be read, zeros."""
+    digests: Tensor
+    """See `pixel_digests`. [B, 16]."""
+    sizes: Tensor
+    """Width and height before anything was done to the image; zeros where it could not be read. [B, 2]."""
+    unreadable: dict[int, str]
+    """Row → reason."""
+
+
+class DecodedBatches(Dataset[DecodedBatch]):
+    """Batches of samples, decoded as they are asked for."""
 
     def __init__(self, samples: Samples, preprocessing: Preprocessing):
         self.samples, self.preprocessing = samples, preprocessing
 
-    def __getitem__(self, rows: slice) -> tuple[Tensor, Tensor, dict[int, str]]:
+    def __getitem__(self, rows: slice) -> DecodedBatch:
         """Decode samples start … stop."""
         pixels = np.zeros((rows.stop - rows.start, *self.preprocessing.shape), dtype=np.uint8)
+        sizes = np.zeros((len(pixels), 2), dtype=np.int32)
         unreadable = {}
         for index, row in enumerate(range(rows.start, rows.stop)):
             try:
                 with self.samples.open(row) as image:
-                    pixels[index] = self.preprocessing(image)
+                    pixels[index], sizes[index] = self.preprocessing(image), image.size
             except Exception as error:  # PIL raises a dozen kinds, by format and damage
                 unreadable[row] = str(error) or type(error).__name__
-        return torch.from_numpy(pixels), torch.from_numpy(pixel_digests(pixels)), unreadable
+        digests = torch.from_numpy(pixel_digests(pixels))
+        return DecodedBatch(torch.from_numpy(pixels), digests, torch.from_numpy(sizes), unreadable)
 
 
 def decoded_in_order(
     samples: Samples, preprocessing: Preprocessing, n: int, start: int, progress_bar_shown: bool
-) -> Iterator[tuple[Tensor, Tensor, dict[int, str]]]:
+) -> Iterator[DecodedBatch]:
     """Batches from row ``start`` on, decoded by as many processes as there are processors, with a progress bar."""
     size = max(1, min(BATCH, BATCH_BYTES // math.prod(preprocessing.shape)))
     workers = min(usable_processors(), (n - start) // SAMPLES_A_WORKER)
-    batches: DataLoader[tuple[Tensor, Tensor, dict[int, str]]] = DataLoader(
+    batches: DataLoader[DecodedBatch] = DataLoader(
         DecodedBatches(samples, preprocessing),
         sampler=[slice(low, min(low + size, n)) for low in range(start, n, size)],
         batch_size=None,
@@ -61,4 +77,4 @@ def decoded_in_order(
         task = bar.add_task("Decoding images", total=n, completed=start, metrics="")
         for batch in batches:
             yield batch
-            bar.advance(task, len(batch[0]))
+            bar.advance(task, len(batch.pixels))

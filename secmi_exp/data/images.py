@@ -115,6 +115,8 @@ class ImageSet:
     """The membership that the dataset itself states; None where it states none. [N]"""
     captions: Sequence[str | None] | None = None
     """One a sample, None where it has none; None altogether for a dataset without captions. [N]"""
+    sizes: NDArray[np.int32] | None = None
+    """Width and height before the image was prepared, in pixels; zeros where it could not be read. [N, 2]"""
 
     def __len__(self) -> int:
         return len(self.pixels)

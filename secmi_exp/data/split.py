@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field, NonNegativeInt
 from secmi_exp.data.images import ImageSet, Rows
 from secmi_exp.data.index_files import read_indices
 from secmi_exp.errors import UserError
+from secmi_exp.run_warnings import warn
 from secmi_exp.store import Json
 
 log = logging.getLogger(__name__)
@@ -73,11 +74,14 @@ def split_facts(split: Split, images: ImageSet) -> dict[str, Json]:
         len(split.members), len(split.holdouts), 100 * share, len(images),
     )  # fmt: skip
     if len(equal):
-        log.warning(
-            "%d hold-outs have the very pixels of a member (the first of them: %s): no attack can tell them apart, and "
-            "the metrics understate the leak.",
-            len(equal), images.ids[equal[0]],
-        )  # fmt: skip
+        warn(
+            "holdouts_equal_to_a_member",
+            f"{len(equal)} hold-outs have the very pixels of a member (the first of them: {images.ids[equal[0]]}): no "
+            "attack can tell them apart, and the metrics understate the leak.",
+            side="holdouts",
+            count=len(equal),
+            grave=True,
+        )
     return {
         "members": len(split.members),
         "holdouts": len(split.holdouts),

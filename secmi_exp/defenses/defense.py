@@ -36,6 +36,9 @@ class Defense:
 
         return to_model_range(images)
 
+    def warn_of(self, samples: int) -> None:
+        """Warn of settings that don't protect a training set of so many images."""
+
     def settings(self) -> dict[str, Json]:
         """What decides the weights besides the recipe; empty where the recipe tells all."""
         given: dict[str, Any] = asdict(self)

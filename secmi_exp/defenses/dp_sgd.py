@@ -22,6 +22,7 @@ from pydantic.dataclasses import dataclass
 
 from secmi_exp.defenses.defense import Defense
 from secmi_exp.errors import UserError
+from secmi_exp.run_warnings import warn
 from secmi_exp.runtime import Runtime
 
 PRIVACY = "privacy.json"
@@ -42,6 +43,14 @@ class DPSGD(Defense):
     accountant: Literal["rdp", "prv"]
     microbatch_size: PositiveInt
     """Images whose own gradients are in memory at once."""
+
+    def warn_of(self, samples: int) -> None:
+        """Warn of a δ that is no guarantee."""
+        if self.delta >= 1 / samples:
+            warn(
+                "delta_too_large",
+                f"defense.delta={self.delta:g} allows the leak of whole images: set it well below 1/{samples}.",
+            )
 
     def refuse(self, runtime: Runtime) -> None:
         """Refuse a machine that this can't be done on.

@@ -77,11 +77,6 @@ class PrivateSteps(Optimization):
                     f"One step of DP-SGD spends ε={self.spending.epsilon(1):.4g}, above "
                     f"defense.max_epsilon={privacy.max_epsilon:g}: raise it or defense.noise_multiplier."
                 )
-        if privacy.delta >= 1 / samples:
-            log.warning(
-                "defense.delta=%g allows the leak of whole images: it should be well below 1/%d.",
-                privacy.delta, samples,
-            )  # fmt: skip
 
     def on_fit_start(self) -> None:
         """Weights stay contiguous, as gradients by opacus are; tell what is to come."""

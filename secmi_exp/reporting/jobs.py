@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
+from secmi_exp.run_warnings import RunWarning
+
 log = logging.getLogger(__name__)
 
 FAILURE = "failure.txt"
@@ -72,6 +74,11 @@ class Job:
         return estimate(self.results.get("validation", {}), "auc")
 
     @property
+    def warnings(self) -> list[RunWarning]:
+        """What a reader of its results has to know."""
+        return [RunWarning(**warning) for warning in self.results.get("warnings", [])]
+
+    @property
     def queries_spent(self) -> int:
         """Queries that it made itself, over all samples."""
         return int(self.results.get("queries_spent", 0))
@@ -102,7 +109,8 @@ class Job:
             "queries_spent": self.queries_spent,
             "seconds": round(self.seconds, 3),
         }
-        return {"job": self.name, **self.given, **metrics, **cost}
+        warnings = {"warnings": " ".join(dict.fromkeys(warning.code for warning in self.warnings))}
+        return {"job": self.name, **self.given, **metrics, **cost, **warnings}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import importlib.metadata
 import math
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,12 +14,14 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from secmi_exp import __version__
 from secmi_exp.evaluation.judge import Judgement, Validation
 from secmi_exp.evaluation.privacy_bound import PrivacyBound
 from secmi_exp.quality.quality import Measures
 from secmi_exp.reporting.jobs import Estimate
+from secmi_exp.run_warnings import RunWarning
 from secmi_exp.store import Json, write_json
 
 SCHEMA = 1
@@ -49,6 +51,8 @@ class Outcome:
     """Scorer → the ε that its decisions refute."""
     quality: Measures | None = None
     """Of the target, where it was asked for."""
+    warnings: Sequence[RunWarning] = ()
+    """What a reader of the results has to know."""
 
 
 def versions() -> dict[str, Json]:
@@ -141,13 +145,13 @@ def print_table(outcome: Outcome, console: Console) -> None:
     console.print(table)
     for reason in dict.fromkeys(leading.unresolved.values()):
         console.print(f"Not resolved: {reason}.", highlight=False)
-    blind = dict(head["split"]).get("blind") if isinstance(head["split"], Mapping) else None
-    if isinstance(blind, Mapping) and blind["split_at_fault"]:
-        console.print(
-            f"[bold]The split is at fault:[/bold] a classifier that never sees the target has AUC {blind['auc']:.3f} "
-            "on these images, so that the figures above are no measure of a leak.",
-            highlight=False,
-        )
+
+
+def print_warnings(warnings: Sequence[RunWarning], console: Console) -> None:
+    """One line a warning, the grave ones first."""
+    for warning in sorted(warnings, key=lambda warning: not warning.grave):
+        kind = Text("Figures are no measure of a leak: " if warning.grave else "Warning: ", style="bold")
+        console.print(kind + Text(warning.sentence), soft_wrap=True, highlight=False)
 
 
 def _cell(judged: Judgement, metric: str) -> str:

@@ -14,7 +14,7 @@ from secmi_exp.quality.quality import Measures
 from secmi_exp.reporting import figures
 from secmi_exp.reporting.artifacts import FileSet, score_files, split_files, target_files
 from secmi_exp.reporting.exposed import collection_facts, exposure_columns
-from secmi_exp.reporting.results import Outcome, print_quality, print_table, write_results, write_scores
+from secmi_exp.reporting.results import Outcome, print_quality, print_table, print_warnings, write_results, write_scores
 from secmi_exp.stages import Attacked, Run, timed
 from secmi_exp.store import Json
 from secmi_exp.targets.interface import PreparedTarget
@@ -29,6 +29,7 @@ def report(run: Run, target: PreparedTarget | None, attacked: Attacked | None, m
     header = describe(run, target, attacked)
     if measures:
         run.tracker.log_summary({f"quality/{name}": value for name, value in measures.metrics.items()})
+    run.tracker.log_summary({"warnings": len(run.warnings)})
     if attacked:
         with timed(run.seconds, "figures"):
             pictures += draw(run, attacked)
@@ -46,7 +47,7 @@ def report(run: Run, target: PreparedTarget | None, attacked: Attacked | None, m
         )
         run.tracker.log_attack(attacked.judgements, attacked.evaluated)
     found = (attacked.judgements, attacked.bounds) if attacked else ({}, {})
-    outcome = Outcome(header, *found, quality=measures)
+    outcome = Outcome(header, *found, quality=measures, warnings=run.warnings)
     write_results(run.folder, outcome)
     run.tracker.log_figures(pictures)
     if run.tracker.artifacts:
@@ -66,6 +67,7 @@ def describe(run: Run, target: PreparedTarget | None, attacked: Attacked | None)
         "split": run.split_facts,
         "seed": run.parts.general.seed,
         "timing_s": run.seconds,
+        "warnings": [warning.as_json() for warning in run.warnings],
     }
     if attacked:
         measured, leading = attacked.measured, attacked.judgements[attacked.attack.name]
@@ -130,4 +132,5 @@ def present(outcome: Outcome, folder: Path) -> None:
         )
     if outcome.quality:
         print_quality(outcome.quality, console)
+    print_warnings(outcome.warnings, console)
     console.print(str(folder), soft_wrap=True, highlight=False, markup=False)

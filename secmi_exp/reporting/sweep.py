@@ -17,6 +17,7 @@ from rich.text import Text
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.reporting.jobs import FAILURE, Job, ended_jobs, estimate, failed_jobs, swept_names
 from secmi_exp.reporting.row_files import write_csv, write_parquet
+from secmi_exp.run_warnings import RunWarning
 from secmi_exp.search import direction
 
 SHOWN = {"auc": "AUC", "asr": "ASR"}
@@ -80,6 +81,7 @@ def close_sweep(folder: Path, search: str | None = None) -> None:
         present_search(jobs, search, folder, console)
     elif jobs:
         present_jobs(jobs, rows, folder, console)
+    print_warnings_of(jobs, console)
     if failed:
         console.print(f"{len(failed)} of {len(jobs) + len(failed)} jobs failed:", highlight=False)
     for job in failed:
@@ -87,6 +89,20 @@ def close_sweep(folder: Path, search: str | None = None) -> None:
     spent, seconds = sum(job.queries_spent for job in jobs), sum(job.seconds for job in jobs)
     console.print(f"The sweep made {spent:,} queries in {seconds:.0f} s of its jobs' time.", highlight=False)
     console.print(str(folder), soft_wrap=True, highlight=False, markup=False)
+
+
+def print_warnings_of(jobs: list[Job], console: Console) -> None:
+    """Each warning of the jobs once, with the jobs that it concerns."""
+    concerned: dict[RunWarning, list[str]] = {}
+    for job in jobs:
+        for warning in job.warnings:
+            concerned.setdefault(warning, []).append(job.name)
+    for warning, names in concerned.items():
+        which = (
+            "" if len(names) == len(jobs) else f" (jobs {', '.join(names)})" if len(names) > 1 else f" (job {names[0]})"
+        )
+        kind = "Figures are no measure of a leak" if warning.grave else "Warning"
+        console.print(Text(f"{kind}{which}: {warning.sentence}"), soft_wrap=True)
 
 
 def present_jobs(jobs: list[Job], rows: list[dict[str, Any]], folder: Path, console: Console) -> None:

@@ -17,6 +17,7 @@ from secmi_exp.data.images import Images
 from secmi_exp.defenses.defense import Defense, Undefended, made
 from secmi_exp.defenses.dp_sgd import PRIVACY
 from secmi_exp.errors import UserError
+from secmi_exp.run_warnings import warn
 from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import MANIFEST, Damaged, Json, Key, Store, check
 from secmi_exp.targets.interface import PreparedTarget
@@ -111,6 +112,7 @@ class DDPM:
             refuse_other_images(self._trained.network, members, f"The network in {self._trained.path}")
             return _found(self._trained)
         key = self.key(members, runtime)
+        self.defense.warn_of(len(members))
 
         def train(workspace: Path) -> None:
             from secmi_exp.targets.ddpm_training import train_into
@@ -152,9 +154,18 @@ def _found(pipeline: PipelineFolder) -> PreparedTarget:
 
 
 def _facts(folder: Path) -> dict[str, Json]:
-    """What the training has left besides weights and samples."""
-    privacy = folder / PRIVACY
-    return {"privacy": read_json(privacy)} if privacy.is_file() else {}
+    """What the training has left besides weights and samples; warns where DP-SGD ended it early."""
+    file = folder / PRIVACY
+    if not file.is_file():
+        return {}
+    privacy = read_json(file)
+    if privacy["steps"] < privacy["planned_steps"]:
+        warn(
+            "training_stopped_by_epsilon",
+            f"DP-SGD ended the target's training after {privacy['steps']} of {privacy['planned_steps']} steps, where "
+            f"one more would have exceeded defense.max_epsilon={privacy['max_epsilon']:g}.",
+        )
+    return {"privacy": privacy}
 
 
 def load(folder: Path) -> Unconditional:

@@ -1,6 +1,5 @@
 """A target trained elsewhere that comes in diffusers' layout: a folder on disk, or a repository of the hub."""
 
-import logging
 from dataclasses import asdict
 from functools import cached_property, partial
 from typing import Any
@@ -9,6 +8,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.data.images import Images
+from secmi_exp.run_warnings import warn
 from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import Json, Store
 from secmi_exp.targets.hub import found
@@ -22,8 +22,6 @@ from secmi_exp.targets.pipeline_folder import (
 )
 from secmi_exp.targets.schedule import NoiseSchedule, Prediction
 from secmi_exp.targets.unconditional import Unconditional
-
-log = logging.getLogger(__name__)
 
 FETCHED = [
     PIPELINE_CONFIG,
@@ -52,7 +50,14 @@ class DiffusersFolder:
         """Configuration of the scheduler, where the network has none beside it."""
         if self._pipeline.scheduler_path:
             return None
-        log.info("No scheduler lies in %s: target.schedule and target.prediction_type hold.", self._pipeline.path)
+        warn(
+            "schedule_assumed",
+            f"No scheduler lies in {self._pipeline.path}, so that target.schedule "
+            f"({self.schedule.beta_schedule} from {self.schedule.beta_start:g} to {self.schedule.beta_end:g} in "
+            f"{self.schedule.num_train_timesteps} steps) and "
+            f"target.prediction_type={self.prediction_type} are assumed; "
+            "unless it was trained with them, its t-errors are wrong.",
+        )
         return {"_class_name": "DDPMScheduler", **asdict(self.schedule), "prediction_type": self.prediction_type}
 
     @property

@@ -21,8 +21,6 @@ from secmi_exp.rows import Computed, Row, fill_rows
 from secmi_exp.runtime import Runtime
 from secmi_exp.targets.text_to_image_folder import TextToImageFolder
 
-log = logging.getLogger(__name__)
-
 PROMPTS = 32
 """A batch; they are few, and little work."""
 
@@ -103,14 +101,9 @@ def encode_prompts(
 
 
 def note_truncated(workspace: Path, folder: TextToImageFolder, prompts: Sequence[str]) -> None:
-    """Leave in truncated.json the numbers of the prompts that are beyond the tokenizer's limit, and warn of them."""
+    """Leave in truncated.json the numbers of the prompts that are beyond the tokenizer's limit."""
     tokenizer = folder.tokenizer()
     lengths = tokenizer(list(prompts), padding=False, truncation=False)["input_ids"]
     limit = tokenizer.model_max_length
     truncated = [number for number, ids in enumerate(lengths) if len(ids) > limit]
-    if truncated:
-        log.warning(
-            "%d of %d prompts are cut off, since they have more tokens than the tokenizer's limit of %d; the first: %s",
-            len(truncated), len(prompts), limit, prompts[truncated[0]],
-        )  # fmt: skip
     (workspace / "truncated.json").write_text(json.dumps(truncated), encoding="utf-8")

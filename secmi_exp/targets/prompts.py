@@ -16,6 +16,7 @@ import numpy as np
 from secmi_exp.data.images import Images
 from secmi_exp.data.stored_rows import StoredRows
 from secmi_exp.errors import UserError
+from secmi_exp.run_warnings import warn
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import Json, Key, Store, file_digest
 from secmi_exp.targets.hub import found
@@ -68,7 +69,11 @@ def own_captions(images: Images) -> Prompts:
             "to none, blip or fixed."
         )
     if missing:
-        log.warning("%d of %d images have no caption, and the empty prompt instead.", missing, len(captions))
+        warn(
+            "captions_missing",
+            f"{missing} of {len(captions)} images have no caption, and get the empty prompt instead.",
+            count=missing,
+        )
     return Prompts("caption", [caption or "" for caption in captions], missing)
 
 
@@ -153,12 +158,20 @@ class EncodedPrompts:
     def facts(self, store: Store) -> dict[str, Json]:
         """What a reader of the results has to know: how many prompts are what they should be."""
         beyond = json.loads((self._entry(store) / "truncated.json").read_text(encoding="utf-8"))
-        truncated = {self.prompts.distinct[number] for number in beyond}
+        cut = {self.prompts.distinct[number] for number in beyond}
+        truncated = sum(text in cut for text in self.prompts.texts)
+        if truncated:
+            warn(
+                "prompts_truncated",
+                f"{truncated} of {len(self.prompts.texts)} images have a prompt of more tokens than the tokenizer's "
+                f"limit, so that its end is cut off; the first: {self.prompts.distinct[beyond[0]]!r}.",
+                count=truncated,
+            )
         return {
             "source": self.prompts.source,
             "distinct": len(self.prompts.distinct),
             "missing": self.prompts.missing,
-            "truncated": sum(text in truncated for text in self.prompts.texts),
+            "truncated": truncated,
         }
 
     def _entry(self, store: Store) -> Path:

@@ -225,7 +225,7 @@ def test_a_broken_image_in_a_table_is_named_or_left_out(
     images = loaded(tmp_path, path=path, on_error="skip")
     assert list(images.unreadable) == [2, 3]
     assert "empty" in images.unreadable[3]
-    assert "Left out 2 of 6 images" in caplog.text
+    assert "2 of 6 images can't be read and are left out" in caplog.text
     assert images.captions == list("abcdef")
 
 

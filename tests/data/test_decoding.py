@@ -52,7 +52,7 @@ def test_several_processes_give_what_one_gives(
 def test_large_images_are_decoded_fewer_at_a_time(files: ImageFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding_processes, "BATCH_BYTES", 5 * 3 * 8 * 8)
     batches = decoding_processes.decoded_in_order(files, SMALL, 70, 0, False)
-    assert [len(pixels) for pixels, _, _ in batches] == [5] * 14
+    assert [len(batch.pixels) for batch in batches] == [5] * 14
 
 
 def test_killed_decoding_continues_where_it_was(
@@ -105,7 +105,8 @@ def test_digests_name_content_order_and_shape() -> None:
 
 
 def test_a_batch_tells_why_a_sample_could_not_be_read(files: ImageFiles) -> None:
-    pixels, _, unreadable = DecodedBatches(files, SMALL)[slice(40, 43)]
+    pixels, _, sizes, unreadable = DecodedBatches(files, SMALL)[slice(40, 43)]
     assert list(unreadable) == [41]
+    assert sizes.any(dim=1).tolist() == [True, False, True]
     assert "cannot identify image file" in unreadable[41]
     assert pixels.flatten(1).any(dim=1).tolist() == [True, False, True]

@@ -133,7 +133,7 @@ def test_a_broken_image_stops_the_run_and_is_named_or_is_left_out_and_counted(
     images = loaded(tmp_path, path=tmp_path / "images", on_error="skip")
     assert list(images.unreadable) == [2]
     assert images.readable.tolist() == [True, True, False, True, True, True]
-    assert "Left out 1 of 6 images" in caplog.text
+    assert "1 of 6 images can't be read and are left out" in caplog.text
     with pytest.raises(UserError, match=r"002\.png can't be read"):  # what is kept with a gap doesn't pass for whole
         loaded(tmp_path, path=tmp_path / "images")
 

@@ -10,7 +10,10 @@ from PIL import Image
 
 from tests.reporting.sweep_folder import SweepFolder
 
-SPLIT_AT_FAULT = {"blind": {"auc": 0.71, "ci95": [0.64, 0.77], "split_at_fault": True}, "holdouts_equal_to_a_member": 3}
+WARNED = [
+    {"code": "split_at_fault", "sentence": "The split is at fault.", "side": None, "count": None, "grave": True},
+    {"code": "captions_missing", "sentence": "3 images have no caption.", "side": None, "count": 3, "grave": False},
+]
 
 
 def amend(folder: Path, **fields: Any) -> Path:

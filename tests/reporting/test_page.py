@@ -20,7 +20,7 @@ from secmi_exp.reporting.page.entries import entries
 from secmi_exp.reporting.page.markup import element, script_data
 from secmi_exp.reporting.page.pictures import Album
 from secmi_exp.reporting.page.runs import find
-from tests.reporting.page_runs import SPLIT_AT_FAULT, amend, configure, swept
+from tests.reporting.page_runs import WARNED, amend, configure, swept
 from tests.reporting.sweep_folder import SweepFolder
 
 HOSTILE = "</script><!--<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
@@ -81,15 +81,16 @@ def test_a_sweep_is_compared_by_auc_with_intervals_bounds_and_costs(tmp_path: Pa
 
 def test_what_a_reader_has_to_know_stands_on_top(tmp_path: Path) -> None:
     sweep = SweepFolder(tmp_path / "sweep", each=60)
-    amend(sweep.job(["+attack=stat"], {"stat": 1.0}), split=SPLIT_AT_FAULT)
+    amend(sweep.job(["+attack=stat"], {"stat": 1.0}), warnings=WARNED)
     (sweep.failed(["+attack=nn"]) / "secmi_exp.log").write_text("started\nout of memory\n")
     (sweep.failed(["+attack=loss"]) / "failure.txt").write_text("attack.t=5000 exceeds the last timestep\n")
     (sweep.job(["+attack=pia"], {"pia": 0.0}) / "results.json").write_text('{"metrics": 3}')
     (tmp_path / "void").mkdir()
     found = read(sweep.folder, tmp_path / "void")
     warnings = found.text["warnings"]
-    assert "The split is at fault: a classifier that never sees the target has AUC 0.710 [0.640, 0.770]" in warnings
-    assert "3 hold-outs equal members" in warnings
+    assert "Warning The split is at fault." in warnings
+    assert "Note 3 images have no caption." in warnings
+    assert "An older version made this run" in warnings
     assert "fewer than 100 members or hold-outs" in warnings
     assert "Not resolved: 1% FPR needs at least 100 hold-outs." in warnings
     failed = found.text["failed"]

@@ -28,7 +28,7 @@ def cautions(findings: Findings, entries: Sequence[Entry]) -> list[Caution]:
     """The grave ones first."""
     said: dict[tuple[str, bool], list[str]] = {}
     for entry in entries:
-        for key in [*_of_split(entry.run), *_of_size(entry), *_of_scores(entry)]:
+        for key in [*_of_run(entry.run), *_of_size(entry), *_of_scores(entry)]:
             said.setdefault(key, []).append(entry.name)
     found = [Caution(sentence, grave, names) for (sentence, grave), names in said.items()]
     if findings.failures:
@@ -42,21 +42,13 @@ def cautions(findings: Findings, entries: Sequence[Entry]) -> list[Caution]:
     return sorted(found, key=lambda caution: not caution.grave)
 
 
-def _of_split(run: Run) -> list[tuple[str, bool]]:
-    split, found = run.results.split, []
-    if split.blind and split.blind.split_at_fault:
-        low, high = split.blind.ci95
-        found.append((
-            f"The split is at fault: a classifier that never sees the target has AUC {split.blind.auc:.3f} "
-            f"[{low:.3f}, {high:.3f}] on these images, so that the figures are no measure of a leak.", True,
-        ))  # fmt: skip
-    if split.holdouts_equal_to_a_member:
-        equal = split.holdouts_equal_to_a_member
-        one = "hold-out equals a member, which lowers" if equal == 1 else "hold-outs equal members, which lowers"
-        found.append((f"{equal:,} {one} every figure.", True))
-    if split.unreadable:
-        found.append((f"{split.unreadable:,} images could not be read and are left out.", False))
-    if run.results.judged and not split.blind:
+def _of_run(run: Run) -> list[tuple[str, bool]]:
+    """What the run itself warned of, and whether it recorded what it should have."""
+    results = run.results
+    if results.warnings is None:
+        return [("An older version made this run and recorded no warnings about its data and target.", False)]
+    found = [(warning.sentence, warning.grave) for warning in results.warnings]
+    if results.judged and not results.split.blind:
         found.append(
             ("No blind check of the split is recorded, so that a difference between the sides would not show.", False)
         )

@@ -53,15 +53,20 @@ class Blind(Checked):
 
     auc: float
     ci95: tuple[float, float]
-    split_at_fault: bool
+
+
+class Warned(Checked):
+    """A `RunWarning`."""
+
+    code: str
+    sentence: str
+    grave: bool = False
 
 
 class SplitFacts(Checked):
     """Of the split."""
 
     attacked: int | None = None
-    holdouts_equal_to_a_member: int = 0
-    unreadable: int = 0
     blind: Blind | None = None
 
 
@@ -81,6 +86,7 @@ class Results(Judged):
     seed: int | None = None
     split: SplitFacts = SplitFacts()
     timing_s: dict[str, float] = {}
+    warnings: list[Warned] | None = None
     n_member: int | None = None
     n_holdout: int | None = None
     queries_per_sample: float | None = None

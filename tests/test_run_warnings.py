@@ -1,0 +1,88 @@
+"""Warnings about the data and the target: one place collects them, and every reader of a result sees them."""
+
+import ast
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from secmi_exp.report import write_report
+from secmi_exp.run_warnings import RunWarning, collect_warnings, warn
+from tests.conftest import REPOSITORY, SMOKE, Command
+
+QUIET = (
+    "data",
+    "targets",
+    "attacks",
+    "defenses",
+    "diffusion",
+    "evaluation",
+    "quality",
+    "pipeline.py",
+    "split_check.py",
+)
+"""Of the package: where a warning is always about the data or the target."""
+
+
+def test_no_warning_about_data_or_target_is_in_the_log_alone() -> None:
+    package = REPOSITORY / "secmi_exp"
+    files = [
+        file
+        for place in QUIET
+        for file in ([package / place] if place.endswith(".py") else (package / place).rglob("*.py"))
+    ]
+    assert len(files) > 80
+    calls = [
+        f"{file.relative_to(package)}:{node.lineno}"
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("warning", "warn", "error", "critical")
+    ]
+    assert calls == []
+
+
+def test_warnings_are_collected_per_run_each_once_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with collect_warnings() as first:
+        warn("a", "One.", side="members", count=3)
+        warn("a", "One.", side="members", count=3)
+        warn("b", "Two.", grave=True)
+    with collect_warnings() as second:
+        warn("a", "One.")
+    warn("c", "Outside of a run.")
+    assert first == [RunWarning("a", "One.", "members", 3), RunWarning("b", "Two.", grave=True)]
+    assert second == [RunWarning("a", "One.")]
+    assert [record.message for record in caplog.records] == ["One.", "Two.", "One.", "Outside of a run."]
+
+
+def test_a_warning_stands_in_results_table_page_and_sweep(secmi: Command) -> None:
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (60, 8, 8), dtype=np.uint8)
+    for side, rows in (("members", range(30)), ("holdout", [0, *range(31, 60)])):  # one hold-out is a member's copy
+        (secmi.folder / side).mkdir()
+        for row in rows:
+            Image.fromarray(pixels[row]).save(secmi.folder / side / f"{row}.png")
+    sides = [
+        "logger=none",
+        "dataset=image_folder",
+        "dataset.members=members",
+        "dataset.holdout=holdout",
+        "dataset.image_size=8",
+        "dataset.channels=1",
+        "target=ddpm_small",
+        "split.members=null",
+        "split.holdouts=null",
+    ]
+    jobs = secmi("-m", "+attack=stat", "attack.t_sec=10,20", *SMOKE, *sides)
+    assert jobs.returncode == 0, jobs.stderr
+    sentence = "1 hold-outs have the very pixels of a member"
+    assert jobs.stdout.count(sentence) == 3  # once a job, and once for the sweep
+    results = json.loads((jobs.folder / "1/results.json").read_text())
+    (warning,) = (each for each in results["warnings"] if each["code"] == "holdouts_equal_to_a_member")
+    assert (warning["side"], warning["count"], warning["grave"]) == ("holdouts", 1, True)
+    assert sentence in warning["sentence"]
+    assert "holdouts_equal_to_a_member" in (jobs.folder / "summary.csv").read_text()
+    write_report([jobs.folder], secmi.folder / "page.html")
+    assert (secmi.folder / "page.html").read_text().count(sentence) == 1
