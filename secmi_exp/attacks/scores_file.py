@@ -2,18 +2,17 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.attack import TargetFree
 from secmi_exp.attacks.measured import Measured
-from secmi_exp.data.file_lists import read_table, refuse_repeated, stated_membership
+from secmi_exp.data.file_lists import refuse_repeated
 from secmi_exp.data.images import Images
+from secmi_exp.data.tables import Table, read_table
 from secmi_exp.errors import UserError
 from secmi_exp.store import Key, file_digest
 
@@ -23,7 +22,7 @@ VERSION = 1
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class ScoresFile(TargetFree):
-    """A CSV or Parquet file with a row for each attacked image: its id, and a score. Its value is ``score``."""
+    """A table (see `read_table`) with a row for each attacked image: its id, and a score. Its value is ``score``."""
 
     path: Path
     id_column: str
@@ -37,22 +36,18 @@ class ScoresFile(TargetFree):
         Raises:
             UserError: for a file that can't be read, lacks a column or an image, or has one twice.
         """
-        try:
-            numbers = np.asarray(self._column(self.score_column), dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise UserError(f"The column {self.score_column} of {self.path} must hold numbers: {error}.") from error
-        scores = numbers[self._rows(images)]
+        scores = self._table.numbers(self.score_column, "set attack.score_column")[self._rows(images)]
         digest = Key("scores_file", VERSION, {}, {"file": file_digest(self.path), "images": images.digest}).digest
         return Measured({"score": scores}, queries_per_sample=0, queries_spent=0, digest=digest)
 
     def stated_membership(self, images: Images) -> NDArray[np.bool_] | None:
         """What the file says of the images' membership, [n]."""
-        if self.member_column not in self._table.column_names:
+        if self.member_column not in self._table.names:
             return None
-        return stated_membership(self._table, self.path, self.member_column)[self._rows(images)]
+        return self._table.truths(self.member_column)[self._rows(images)]
 
     def _rows(self, images: Images) -> NDArray[np.int64]:
-        ids = [str(each) for each in self._column(self.id_column)]
+        ids = self._table.texts(self.id_column, "set attack.id_column")
         refuse_repeated(ids, self.path)
         row = {name: number for number, name in enumerate(ids)}
         missing = [name for name in images.names if name not in row]
@@ -63,15 +58,6 @@ class ScoresFile(TargetFree):
             )
         return np.array([row[name] for name in images.names])
 
-    def _column(self, name: str) -> list[Any]:
-        if name not in self._table.column_names:
-            raise UserError(
-                f"{self.path} has the columns {', '.join(self._table.column_names)}, and none named {name}: set "
-                "attack.id_column and attack.score_column."
-            )
-        values: list[Any] = self._table[name].to_pylist()
-        return values
-
     @cached_property
-    def _table(self) -> pa.Table:
+    def _table(self) -> Table:
         return read_table(self.path)

@@ -67,7 +67,7 @@ def read_captions(file: Path) -> tuple[dict[int, str], dict[int, list[object]]]:
         UserError: where that is not what the file holds.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
         names = {int(image["id"]): str(image["file_name"]) for image in content["images"]}
         captions: dict[int, list[object]] = {}
         for annotation in content["annotations"]:

@@ -2,11 +2,11 @@
 
 import logging
 from abc import ABC, abstractmethod
-from dataclasses import asdict, field
+from dataclasses import field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, PositiveInt
+from pydantic import BeforeValidator, ConfigDict, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.data.decoding import decode, load, unreadable_sample
@@ -22,6 +22,19 @@ VERSION = 2
 """Of the decoding; raised when the same files would give other pixels or facts about them."""
 
 
+def read_image_size(value: object) -> int | tuple[int, int]:
+    """Both sides at once, or height and width.
+
+    Raises:
+        ValueError: for anything but one or two whole numbers above 0.
+    """
+    sides = value if isinstance(value, list | tuple) else [value, value]
+    match [side for side in sides if isinstance(side, int) and not isinstance(side, bool) and side > 0]:
+        case [height, width] if len(sides) == 2:
+            return height if height == width else (height, width)
+    raise ValueError("a whole number of pixels above 0 is needed, or two as [height,width]")
+
+
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Dataset(ABC):
     """Images of equal shape, decoded once into the store."""
@@ -30,8 +43,8 @@ class Dataset(ABC):
     source: str
     """Where it comes from."""
     licence: str
-    image_size: PositiveInt
-    """Height and width that images are resized to, in pixels."""
+    image_size: Annotated[int | tuple[int, int], BeforeValidator(read_image_size)]
+    """What images are resized to, in pixels: both sides at once, or height and width."""
     channels: Literal[1, 3]
     """Gray or RGB."""
     crop: PositiveInt | Literal["square", "after_resize"] | None
@@ -40,6 +53,8 @@ class Dataset(ABC):
     """Whether a mirrored image is as good as the original, so that targets may be trained with flips."""
     on_error: Literal["stop", "skip"]
     """What happens to an image that can't be read."""
+    exif: Literal["apply", "ignore"] | None = None
+    """Whether images are turned upright as their EXIF says; None: no, with a warning where any states so."""
     suggested: dict[str, int | None] = field(default_factory=dict)
     """Values that other config groups read by interpolation."""
 
@@ -58,9 +73,8 @@ class Dataset(ABC):
             UserError: where there are none, or one can't be read.
         """
         samples = self.samples()
-        preprocessing = Preprocessing(self.image_size, self.channels, self.crop)
-        config: dict[str, Json] = asdict(preprocessing)
-        key = Key("images", VERSION, config, {"samples": samples.fingerprint()})
+        preprocessing = Preprocessing(self.image_size, self.channels, self.crop, self.exif or "ignore")
+        key = Key("images", VERSION, preprocessing.config, {"samples": samples.fingerprint()})
 
         def build(workspace: Path) -> None:
             log.info("Decoding %s (source: %s; licence: %s).", self.name, self.source, self.licence)
@@ -78,4 +92,44 @@ class Dataset(ABC):
                 f"{samples.place(row)} ({why}).",
                 count=len(images.unreadable),
             )
+        self._warn_of_orientations(images)
+        _warn_of_several_frames(images)
         return images
+
+    def facts(self, images: ImageSet) -> dict[str, Json]:
+        """How the images were prepared, for results.json."""
+        height, width = images.pixels.shape[2:]
+        return {
+            "images": len(images),
+            "image_size": [height, width],
+            "crop": self.crop,
+            "exif": self.exif or "ignore",
+            "exif_chosen": self.exif is not None,
+            "exif_orientations": turned(images),
+        }
+
+    def _warn_of_orientations(self, images: ImageSet) -> None:
+        count = turned(images)
+        if count and self.exif is None:
+            warn(
+                "exif_orientation_not_chosen",
+                f"{count} of {len(images)} images are turned by their EXIF orientation, which is ignored, as "
+                "torchvision's datasets do; Hugging Face's have applied it since 2023: set dataset.exif to apply or "
+                "ignore, as the target's training did.",
+                count=count,
+            )
+
+
+def turned(images: ImageSet) -> int:
+    """How many images have an EXIF orientation other than upright."""
+    return 0 if images.orientations is None else int((images.orientations > 1).sum())
+
+
+def _warn_of_several_frames(images: ImageSet) -> None:
+    count = 0 if images.several_frames is None else int(images.several_frames.sum())
+    if count:
+        warn(
+            "several_frames",
+            f"{count} of {len(images)} images are animations or have several pages: the first of each is taken.",
+            count=count,
+        )

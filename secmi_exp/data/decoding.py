@@ -50,9 +50,11 @@ def decode(
     pixels = open_memmap(workspace / "pixels.npy", mode, np.uint8, (len(ids), *preprocessing.shape))
     digests = open_memmap(workspace / "digests.npy", mode, np.uint8, (len(ids), DIGEST_BYTES))
     sizes = open_memmap(workspace / "sizes.npy", mode, np.int32, (len(ids), 2))
+    orientations = open_memmap(workspace / "orientations.npy", mode, np.uint8, (len(ids),))
+    several_frames = open_memmap(workspace / "several_frames.npy", mode, np.bool_, (len(ids),))
 
     def save() -> None:
-        for array in (pixels, digests, sizes):
+        for array in (pixels, digests, sizes, orientations, several_frames):
             array.flush()
         reasons: dict[str, Json] = {str(row): why for row, why in unreadable.items()}
         write_json(record, {"done": done, "unreadable": reasons})
@@ -66,6 +68,7 @@ def decode(
             raise unreadable_sample(samples.place(row), why)
         rows = slice(done, done + len(batch.pixels))
         pixels[rows], digests[rows], sizes[rows] = batch.pixels, batch.digests, batch.sizes
+        orientations[rows], several_frames[rows] = batch.orientations, batch.several_frames
         done = rows.stop
         unreadable |= batch.unreadable
         if time.monotonic() - saved_at > SAVE_EVERY_S:
@@ -95,4 +98,6 @@ def load(entry: Path, is_member: NDArray[np.bool_] | None, captions: Sequence[st
         is_member=is_member,
         captions=captions,
         sizes=np.load(entry / "sizes.npy"),
+        orientations=np.load(entry / "orientations.npy"),
+        several_frames=np.load(entry / "several_frames.npy"),
     )

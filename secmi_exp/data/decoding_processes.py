@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from secmi_exp.data.image_formats import exif_orientation, has_several_frames
 from secmi_exp.data.images import pixel_digests
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.data.samples import Samples
@@ -35,6 +36,10 @@ class DecodedBatch(NamedTuple):
     """See `pixel_digests`. [B, 16]."""
     sizes: Tensor
     """Width and height before anything was done to the image; zeros where it could not be read. [B, 2]."""
+    orientations: Tensor
+    """See `exif_orientation`; of a sample that could not be read, zeros. [B]."""
+    several_frames: Tensor
+    """See `has_several_frames`. [B]."""
     unreadable: dict[int, str]
     """Row → reason."""
 
@@ -49,15 +54,26 @@ class DecodedBatches(Dataset[DecodedBatch]):
         """Decode samples start … stop."""
         pixels = np.zeros((rows.stop - rows.start, *self.preprocessing.shape), dtype=np.uint8)
         sizes = np.zeros((len(pixels), 2), dtype=np.int32)
+        orientations, several_frames = np.zeros(len(pixels), dtype=np.uint8), np.zeros(len(pixels), dtype=bool)
         unreadable = {}
         for index, row in enumerate(range(rows.start, rows.stop)):
             try:
                 with self.samples.open(row) as image:
-                    pixels[index], sizes[index] = self.preprocessing(image), image.size
+                    size, animated = image.size, has_several_frames(image)
+                    pixels[index] = self.preprocessing(image)
+                    sizes[index], orientations[index], several_frames[index] = size, exif_orientation(image), animated
+            except FileNotFoundError:
+                unreadable[row] = "there is no such file"
             except Exception as error:  # PIL raises a dozen kinds, by format and damage
                 unreadable[row] = str(error) or type(error).__name__
-        digests = torch.from_numpy(pixel_digests(pixels))
-        return DecodedBatch(torch.from_numpy(pixels), digests, torch.from_numpy(sizes), unreadable)
+        return DecodedBatch(
+            torch.from_numpy(pixels),
+            torch.from_numpy(pixel_digests(pixels)),
+            torch.from_numpy(sizes),
+            torch.from_numpy(orientations),
+            torch.from_numpy(several_frames),
+            unreadable,
+        )
 
 
 def decoded_in_order(

@@ -5,8 +5,9 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from secmi_exp.data.image_formats import open_image
 from secmi_exp.data.samples import Samples
 from secmi_exp.errors import UserError
 
@@ -42,12 +43,9 @@ class ImageCells(Samples):
         cell = self.cell(row) or {}
         content, path = cell.get("bytes"), cell.get("path")
         if isinstance(content, bytes):
-            try:
-                return Image.open(io.BytesIO(content))
-            except UnidentifiedImageError as error:  # whose words are the address of a buffer
-                raise UnidentifiedImageError("cannot identify an image in its bytes") from error
+            return open_image(io.BytesIO(content))
         if isinstance(path, str):
-            return Image.open(self.folder / path)
+            return open_image(self.folder / path)
         raise ValueError("its cell is empty")
 
 

@@ -9,18 +9,21 @@ from pydantic.dataclasses import dataclass
 from secmi_exp.data.captions import CaptionChoice
 from secmi_exp.data.coco import caption_files, coco
 from secmi_exp.data.dataset import Dataset
-from secmi_exp.data.file_lists import laion, listed, metadata_files, with_metadata
+from secmi_exp.data.file_lists import laion, listed
+from secmi_exp.data.folder_captions import images_in
+from secmi_exp.data.folder_contents import METADATA, FolderContents
+from secmi_exp.data.image_formats import EXTENSIONS
 from secmi_exp.data.parquet_images import ParquetImages, images_within, split_files, tables_in
-from secmi_exp.data.samples import EXTENSIONS, ImageFiles, Samples, Sides, image_paths
+from secmi_exp.data.samples import Samples, Sides
 from secmi_exp.data.saved_dataset import SPLITS, STATE, SavedDataset, refuse_splits
+from secmi_exp.data.tables import SUFFIXES
 from secmi_exp.errors import UserError
-
-LISTS = (".csv", ".parquet")
+from secmi_exp.run_warnings import warn
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFolder(Dataset):
-    """JPEG, PNG and WebP files of any size and mode, or tables of them; see `found` for the layouts."""
+    """Image files of any size and mode, or tables of them; see `found` for the layouts."""
 
     path: Path | None
     """Where they are."""
@@ -69,7 +72,7 @@ def found(path: Path, choice: CaptionChoice) -> Samples:
 
 
 def in_folder(folder: Path, choice: CaptionChoice) -> Samples:
-    """A dataset saved to disk, the authors' LAION, COCO, an imagefolder, Parquet tables, or else all image files below.
+    """A dataset saved to disk, the authors' LAION, COCO, Parquet tables, or else all image files below.
 
     Raises:
         UserError: where what is recognised can't be read.
@@ -82,12 +85,23 @@ def in_folder(folder: Path, choice: CaptionChoice) -> Samples:
         return laion(folder, choice)
     if caption_files(folder):
         return coco(folder, choice)
-    if metadata_files(folder):
-        return with_metadata(folder, choice)
-    if tables_in(folder):
+    contents = FolderContents.of(folder)
+    if tables_in(folder) and not any((folder / name).is_file() for name in METADATA):
+        warn_of_images_beside_tables(contents)
         return ParquetImages(split_files(folder), choice)
-    paths = image_paths(folder)
-    return ImageFiles(paths, [path.removeprefix(f"{folder}/") for path in paths])
+    return images_in(contents, choice)
+
+
+def warn_of_images_beside_tables(contents: FolderContents) -> None:
+    """Warn of image files in a folder whose images are those in Parquet tables."""
+    files = [*contents.images, *contents.unread_images]
+    if files:
+        warn(
+            "images_beside_tables_not_read",
+            f"{len(files)} image files below {contents.folder} (the first of them {files[0]}) are left out, since the "
+            "images in its Parquet tables are taken: give another folder if those are meant.",
+            count=len(files),
+        )
 
 
 def in_file(file: Path, choice: CaptionChoice) -> Samples:
@@ -99,9 +113,9 @@ def in_file(file: Path, choice: CaptionChoice) -> Samples:
     suffix = file.suffix.lower()
     if suffix == ".json":
         return coco(file, choice)
-    if suffix not in LISTS:
+    if suffix not in SUFFIXES:
         raise UserError(
-            f"There is no folder {file.absolute()}: give one, or a {' or '.join(LISTS)} list, or COCO's .json."
+            f"There is no folder {file.absolute()}: give one, or a {', '.join(SUFFIXES)} list, or COCO's .json."
         )
     if suffix == ".parquet" and images_within(file):
         return ParquetImages(split_files(file), choice)

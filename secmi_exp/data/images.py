@@ -117,6 +117,10 @@ class ImageSet:
     """One a sample, None where it has none; None altogether for a dataset without captions. [N]"""
     sizes: NDArray[np.int32] | None = None
     """Width and height before the image was prepared, in pixels; zeros where it could not be read. [N, 2]"""
+    orientations: NDArray[np.uint8] | None = None
+    """EXIF's orientation, 1 … 8; 1 for an upright image; zeros where it could not be read. [N]"""
+    several_frames: NDArray[np.bool_] | None = None
+    """Whether an image is an animation or has several pages, of which the first was taken. [N]"""
 
     def __len__(self) -> int:
         return len(self.pixels)

@@ -1,5 +1,6 @@
 """Files that list rows of a dataset: the authors' splits, .npz and YAML; .npy arrays; and CSV."""
 
+import re
 import zipfile
 from pathlib import Path
 
@@ -7,12 +8,16 @@ import numpy as np
 import yaml
 
 from secmi_exp.data.images import Rows
+from secmi_exp.data.tables import read_rows
 from secmi_exp.errors import UserError, first_line
 
 AUTHORS = ("mia_train_idxs", "mia_eval_idxs")
 """Members and hold-outs in the authors' .npz split files …"""
 AUTHORS_YAML = ("train", "test")
 """… and in their coco_split.yaml."""
+
+WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+"""A row number, or what is close enough to one to be told that the dataset has no such row."""
 
 
 def read_indices(path: Path | None, members: Path | None, holdouts: Path | None) -> tuple[Rows, Rows]:
@@ -84,18 +89,33 @@ def listed_rows(values: list[object], path: Path) -> Rows:
 
 
 def read_list(path: Path) -> Rows:
-    """One side: a .npy array, or a CSV file with one column, with or without a header.
+    """One side: a .npy array, or a text file with a row number a line, the first of which may be a header.
 
     Raises:
         UserError: for another format.
     """
+    if path.suffix.lower() != ".npy":
+        return read_text_list(path)
     try:
-        if path.suffix.lower() == ".npy":
-            return rows(np.load(path, allow_pickle=False), path)
-        lines = path.read_text(encoding="utf-8").split()
-        return rows(np.array(lines if lines and lines[0].lstrip("-").isdigit() else lines[1:], dtype=np.int64), path)
-    except (OSError, ValueError) as error:
+        return rows(np.load(path, allow_pickle=False), path)
+    except (OSError, ValueError, EOFError) as error:
         raise UserError(f"The list {path} can't be read as rows of the dataset: {first_line(error)}.") from error
+
+
+def read_text_list(path: Path) -> Rows:
+    """The row numbers in a text file; its first line is a header where it starts with a letter, and else a number.
+
+    Raises:
+        UserError: naming the line that holds anything else.
+    """
+    cells, lines = read_rows(path, ",")
+    header = bool(cells) and cells[0][0].strip()[:1].isalpha()
+    listed = []
+    for line, values in list(zip(lines, cells, strict=True))[header:]:
+        if len(values) != 1 or not WHOLE.fullmatch(values[0].strip()):
+            raise UserError(f"Line {line} of {path} is {','.join(values)!r}, where one row of the dataset is needed.")
+        listed.append(int(values[0]))
+    return np.array(listed, dtype=np.int64)
 
 
 def rows(values: np.ndarray, path: Path) -> Rows:

@@ -6,51 +6,94 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from secmi_exp.data.image_formats import TRANSPOSITIONS, exif_orientation, with_8_bits
 from secmi_exp.data.images import Pixels
+from secmi_exp.store import Json
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Colour conversion, centre crop, bilinear resize with antialiasing, in this order unless ``crop`` has another.
+    """Colour conversion, centre crop, bilinear resize with antialiasing, in this order unless ``crop`` has another."""
 
-    Transparency and EXIF orientation are ignored, as torchvision's readers do.
-    """
-
-    image_size: int
-    """Height and width of the outcome, in pixels."""
+    image_size: int | tuple[int, int]
+    """Of the outcome, in pixels: both sides at once, or height and width."""
     channels: int
     """1: gray (ITU-R 601 luma); 3: RGB."""
     crop: int | Literal["square", "after_resize"] | None
-    """Side of the centre crop in pixels; ``square``: the largest that fits; None: all of it, whatever its shape.
+    """Side of a square centre crop in pixels; ``square``: the largest that fits; None: all of it, whatever its shape.
 
-    ``after_resize``: the shorter side is resized to ``image_size`` first, as the authors do for text-to-image models
-    (torchvision's Resize and CenterCrop).
+    Where height and width differ, ``square`` is the largest centre crop of the outcome's proportions. What is cropped
+    to other proportions than the outcome's is squeezed.
+    ``after_resize``: the image is resized first so that it just covers the outcome, as the authors do for text-to-image
+    models (torchvision's Resize and CenterCrop, where the outcome is square).
     """
+    exif: Literal["apply", "ignore"] = "ignore"
+    """Whether an image is turned upright as its EXIF orientation says."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the outcome."""
+        return (self.image_size, self.image_size) if isinstance(self.image_size, int) else self.image_size
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of the outcome."""
-        return self.channels, self.image_size, self.image_size
+        return self.channels, *self.size
+
+    @property
+    def config(self) -> dict[str, Json]:
+        """What decides the pixels, for the store's keys; a setting that changes nothing is left out."""
+        height, width = self.size
+        config: dict[str, Json] = {
+            "image_size": height if height == width else [height, width],
+            "channels": self.channels,
+            "crop": self.crop,
+        }
+        return config | ({"exif": self.exif} if self.exif == "apply" else {})
 
     def __call__(self, image: Image.Image) -> Pixels:
-        """One image as [C, H, W]; decodes it."""
-        if image.mode.startswith("I"):  # 16 bits of gray, which convert() would clip
-            image = Image.fromarray((np.asarray(image).astype(np.uint32) // 257).astype(np.uint8))
-        mode = "L" if self.channels == 1 else "RGB"
-        if image.mode != mode:
-            image = image.convert(mode)
+        """One image as [C, H, W]; decodes it.
+
+        Raises:
+            ValueError: for pixels that 8 bits can't hold; see `with_8_bits`.
+        """
+        orientation = exif_orientation(image) if self.exif == "apply" else 1
+        image = with_8_bits(image, "L" if self.channels == 1 else "RGB")
+        if orientation in TRANSPOSITIONS:
+            image = image.transpose(TRANSPOSITIONS[orientation])
+        height, width = self.size
         if self.crop == "after_resize":
-            from torchvision.transforms.functional import center_crop, resize
-
-            image = center_crop(resize(image, [self.image_size]), [self.image_size, self.image_size])
+            image = centre(covering(image, height, width), height, width)
+        elif self.crop == "square":
+            image = centre(image, *largest_within(image, height, width))
         elif self.crop is not None:
-            side = min(image.size) if self.crop == "square" else self.crop
-            if image.size != (side, side):
-                from torchvision.transforms.functional import center_crop
-
-                image = center_crop(image, [side, side])
-        size = (self.image_size, self.image_size)
-        if image.size != size:
-            image = image.resize(size, Image.Resampling.BILINEAR)
+            image = centre(image, self.crop, self.crop)
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
         pixels = np.asarray(image)
         return pixels[None] if self.channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def centre(image: Image.Image, height: int, width: int) -> Image.Image:
+    """Its middle; of an image that is smaller, all of it with a black frame."""
+    if image.size == (width, height):
+        return image
+    from torchvision.transforms.functional import center_crop  # seconds to import; most images need no crop
+
+    cropped: Image.Image = center_crop(image, [height, width])
+    return cropped
+
+
+def largest_within(image: Image.Image, height: int, width: int) -> tuple[int, int]:
+    """Height and width of the largest part of an image with the proportions of height to width, rounded down."""
+    factor = min(image.height * width, image.width * height)  # of 1 / (height · width)
+    return max(1, factor // width), max(1, factor // height)
+
+
+def covering(image: Image.Image, height: int, width: int) -> Image.Image:
+    """An image resized, its proportions kept, so that it covers height and width and is no larger than that."""
+    if image.width * height >= image.height * width:
+        size = int(height * image.width / image.height), height
+    else:
+        size = width, int(width * image.height / image.width)
+    return image.resize(size, Image.Resampling.BILINEAR)

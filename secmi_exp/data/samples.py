@@ -6,16 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from secmi_exp.data.image_formats import open_image
 from secmi_exp.data.images import Pixels
-from secmi_exp.errors import UserError
-
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
 
 
 class Samples(ABC):
@@ -58,17 +55,14 @@ class ImageFiles(Samples):
     captions: Sequence[str | None] | None = None
 
     def fingerprint(self) -> str:
-        """From names and stats.
-
-        Raises:
-            UserError: for a file that isn't there.
-        """
+        """From names and stats; a file that isn't there counts as such, and is told when it is to be read."""
         content = hashlib.sha256()
         for path, name in zip(self.paths, self.names, strict=True):
             try:
                 stat = os.stat(path)  # noqa: PTH116  (a Path for each of 100,000 files costs more than the call)
             except OSError as error:
-                raise UserError(f"The image {path} can't be found ({error.strerror}).") from error
+                content.update(f"{name}\0{error.errno}\n".encode())
+                continue
             content.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
         return content.hexdigest()
 
@@ -78,20 +72,11 @@ class ImageFiles(Samples):
 
     def open(self, row: int) -> Image.Image:
         """Header alone; PIL decodes when the pixels are asked for."""
-        return Image.open(self.paths[row])
+        return open_image(self.paths[row])
 
     def place(self, row: int) -> str:
         """Its path."""
         return self.paths[row]
-
-
-def image_paths(folder: Path) -> list[str]:
-    """The JPEG, PNG and WebP files in a folder and all folders below it, sorted; hidden ones are left out."""
-    found = []
-    for root, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [f"{root}/{name}" for name in files if name.lower().endswith(EXTENSIONS) and name[0] != "."]
-    return sorted(found)
 
 
 class Array(Samples):

@@ -60,6 +60,7 @@ def describe(run: Run, target: PreparedTarget | None, attacked: Attacked | None)
     header: dict[str, Json] = {
         "attack": attacked.attack.name if attacked else None,
         "dataset": run.parts.dataset.name,
+        "dataset_facts": run.parts.dataset.facts(run.images),
         "target": run.target_name,
         "target_folder": str(target.folder) if target else "",
         "defense": run.parts.defense.name,

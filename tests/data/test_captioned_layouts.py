@@ -278,12 +278,12 @@ def test_a_broken_image_of_a_side_is_named_where_it_lies(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("path", "sentence"),
     [
-        ("gone", "metadata.jsonl lists gone.png, but there is no .*gone.png"),
+        ("gone", r"gone/gone.png can't be read \(there is no such file\)"),
         ("both", "both metadata.csv and metadata.jsonl"),
         ("nameless", "has the columns path, text, and none named file_name"),
         ("garbled", "Line 2 of .*metadata.jsonl can't be read as JSON"),
-        ("unbraced", r"Line 1 of .*metadata.jsonl is \['a.png'\]"),
-        ("twice", "names 1 images more than once"),
+        ("unbraced", r"Line 1 of .*metadata.jsonl is \['a.png'\], where an object is needed"),
+        ("twice", r"a.png stands in line 1 of .*metadata.jsonl and in line 2 of"),
         ("instances.json", "is not named captions_PART.json"),
         ("captions_missing.json", "caption file .*captions_missing.json can't be read: No such file"),
         ("captions_garbled.json", "is no caption file as COCO has them .*KeyError: 'images'"),

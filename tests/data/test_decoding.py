@@ -13,7 +13,7 @@ from secmi_exp.data.decoding import decode, load
 from secmi_exp.data.decoding_processes import DecodedBatches
 from secmi_exp.data.images import ImageSet, pixel_digests
 from secmi_exp.data.preprocessing import Preprocessing
-from secmi_exp.data.samples import Array, ImageFiles, image_paths
+from secmi_exp.data.samples import Array, ImageFiles
 from tests.data.published import crops
 
 SMALL = Preprocessing(image_size=8, channels=3, crop=None)
@@ -31,7 +31,7 @@ def files(tmp_path: Path) -> ImageFiles:
     for i, pixels in enumerate(crops(70, 16, 16)):
         Image.fromarray(pixels).save(tmp_path / f"images/{i:02d}.png")
     (tmp_path / "images/41.png").write_text("no image")
-    paths = image_paths(tmp_path / "images")
+    paths = sorted(map(str, (tmp_path / "images").iterdir()))
     return ImageFiles(paths, [Path(path).name for path in paths])
 
 
@@ -105,8 +105,9 @@ def test_digests_name_content_order_and_shape() -> None:
 
 
 def test_a_batch_tells_why_a_sample_could_not_be_read(files: ImageFiles) -> None:
-    pixels, _, sizes, unreadable = DecodedBatches(files, SMALL)[slice(40, 43)]
-    assert list(unreadable) == [41]
-    assert sizes.any(dim=1).tolist() == [True, False, True]
-    assert "cannot identify image file" in unreadable[41]
-    assert pixels.flatten(1).any(dim=1).tolist() == [True, False, True]
+    batch = DecodedBatches(files, SMALL)[slice(40, 43)]
+    assert list(batch.unreadable) == [41]
+    assert batch.sizes.any(dim=1).tolist() == [True, False, True]
+    assert batch.orientations.tolist() == [1, 0, 1]
+    assert "cannot identify its content as JPEG, PNG" in batch.unreadable[41]
+    assert batch.pixels.flatten(1).any(dim=1).tolist() == [True, False, True]

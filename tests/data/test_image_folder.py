@@ -170,9 +170,9 @@ def test_a_changed_file_is_decoded_again_and_an_unchanged_folder_is_not(
         ({"path": "missing.csv"}, "The list .*missing.csv can't be read"),
         ({"path": "bad.csv"}, "has the columns file, and none named path"),
         ({"path": "twice.csv"}, "names 1 images more than once"),
-        ({"path": "gone.csv"}, "The image .*gone.png can't be found"),
-        ({"path": "unsure.csv"}, "is_member of .*unsure.csv is empty in 1 rows"),
-        ({"path": "vague.csv"}, "is_member of .*vague.csv must hold true or false"),
+        ({"path": "gone.csv"}, r"gone.png can't be read \(there is no such file\): .* dataset.on_error=skip"),
+        ({"path": "unsure.csv"}, "is_member is empty in line 3 of unsure.csv"),
+        ({"path": "vague.csv"}, "is_member is 'perhaps' in line 2 of vague.csv, where true, false, 1 or 0 is needed"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(

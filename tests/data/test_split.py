@@ -202,7 +202,7 @@ def test_pickles_in_split_files_are_refused(tmp_path: Path, name: str) -> None:
         ({"path": "names.yaml"}, "lists '000139.jpg' where a row number is needed"),
         ({"path": "empty.yaml"}, "list no members"),
         ({"path": "evil.yaml"}, "evil.yaml can't be read as YAML"),
-        ({"members": "words.csv", "holdouts": "words.csv"}, "words.csv can't be read as rows"),
+        ({"members": "words.csv", "holdouts": "words.csv"}, "Line 2 of words.csv is 'one', where one row"),
     ],
 )
 def test_files_that_hold_no_split_are_told_in_a_sentence(

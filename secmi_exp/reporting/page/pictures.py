@@ -95,7 +95,7 @@ def _sheets(entries: Iterable[Entry], name: str) -> Sequence[_Sheet]:
 
 def _embedded(content: bytes) -> tuple[str, tuple[int, int]]:
     """A data URI, and width and height."""
-    with Image.open(io.BytesIO(content)) as opened:
+    with Image.open(io.BytesIO(content), formats=["PNG"]) as opened:
         image = opened.convert("RGB")
     image.thumbnail((WIDEST, WIDEST), Image.Resampling.LANCZOS)
     encoded = io.BytesIO()

@@ -1,0 +1,91 @@
+"""What lies in a folder of image files: images, captions, and what looks like either and isn't read."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from secmi_exp.data.image_formats import EXTENSIONS, UNREAD_EXTENSIONS
+from secmi_exp.run_warnings import warn
+
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+"""What Hugging Face's imagefolder reads captions from."""
+SIDECARS = (".txt", ".caption")
+"""A caption beside an image, in a file of the image's name, as the trainers of low-rank adapters have them."""
+TABLES = (".csv", ".json", ".jsonl", ".ndjson", ".parquet", ".tsv", ".xls", ".xlsx")
+"""Files that may hold captions or membership."""
+DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "state.json")
+"""Of the library datasets, about a dataset as a whole."""
+
+
+@dataclass
+class FolderContents:
+    """Files in a folder and all folders below it, as paths relative to it; hidden ones are left out."""
+
+    folder: Path
+    images: list[str] = field(default_factory=list)
+    """Sorted."""
+    metadata: list[str] = field(default_factory=list)
+    """Sorted."""
+    sidecars: dict[str, str] = field(default_factory=dict)
+    """Path with the suffix in lower case → path."""
+    unread_images: list[str] = field(default_factory=list)
+    """In formats that are not read."""
+    unread_tables: list[str] = field(default_factory=list)
+    """Beside images."""
+
+    @classmethod
+    def of(cls, folder: Path) -> "FolderContents":
+        """Look through a folder; symbolic links are followed."""
+        contents = cls(folder)
+        for root, folders, files in os.walk(folder, followlinks=True):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            below = os.path.relpath(root, folder)
+            contents._add("" if below == "." else f"{below}/", [name for name in files if name[0] != "."])
+        for each in (contents.images, contents.metadata, contents.unread_images, contents.unread_tables):
+            each.sort()
+        return contents
+
+    def _add(self, below: str, files: Sequence[str]) -> None:
+        tables = []
+        images = False
+        for name in files:
+            stem, suffix = os.path.splitext(name)  # noqa: PTH122  (a Path for each of 100,000 files costs more)
+            suffix = suffix.lower()
+            if suffix in EXTENSIONS:
+                self.images.append(below + name)
+                images = True
+            elif suffix in SIDECARS:
+                self.sidecars[f"{below}{stem}{suffix}"] = below + name
+            elif name in METADATA:
+                self.metadata.append(below + name)
+            elif suffix in UNREAD_EXTENSIONS:
+                self.unread_images.append(below + name)
+            elif suffix in TABLES and name not in DESCRIPTIONS:
+                tables.append(below + name)
+        if images or not below:
+            self.unread_tables += tables
+
+    def warn_of_unread(self) -> None:
+        """Warn of images in formats that are not read, and of tables that may have been meant for captions."""
+        if self.unread_images:
+            suffixes = Counter(PurePosixPath(name).suffix.lower() for name in self.unread_images).most_common()
+            warn(
+                "images_not_read",
+                f"{len(self.unread_images)} images below {self.folder} are left out, since their formats are not read "
+                f"({', '.join(f'{count} {suffix}' for suffix, count in suffixes)}; the first of them "
+                f"{self.unread_images[0]}): save them as PNG, or move them away.",
+                count=len(self.unread_images),
+            )
+        if self.unread_tables and self.images:
+            warn(
+                "metadata_not_read",
+                f"{self.unread_tables[0]}{self._more} in {self.folder} is not read: captions come from "
+                f"{', '.join(METADATA)}, or from .txt files of the images' names; rename it, or ignore this.",
+            )
+
+    @property
+    def _more(self) -> str:
+        more = len(self.unread_tables) - 1
+        return f" (and {more} more such files)" if more else ""
