@@ -69,10 +69,11 @@ class LatentDDPM(TrainedTextToImage):
         """
         blocks = self.autoencoder.get("block_out_channels")
         unit = 2 ** (len(blocks) - 1) if isinstance(blocks, list) else 1
-        if members.shape[1] % unit:
+        _, height, width = members.shape
+        if height % unit or width % unit:
             raise UserError(
                 f"The autoencoder that target.autoencoder describes makes one latent of {unit}×{unit} pixels, and the "
-                f"images have {members.shape[1]}: set dataset.image_size to a multiple of {unit}."
+                f"images have {height}×{width}: set dataset.image_size to a multiple of {unit}."
             )
 
         def build(workspace: Path) -> None:

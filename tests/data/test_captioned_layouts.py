@@ -16,6 +16,7 @@ from secmi_exp.data.captions import CaptionChoice
 from secmi_exp.data.image_folder import found
 from secmi_exp.data.parquet_images import ParquetImages
 from secmi_exp.errors import UserError
+from secmi_exp.run_warnings import collect_warnings
 from tests.data.captioned import (
     coco,
     encoded,
@@ -90,6 +91,44 @@ def test_coco_with_several_caption_files_is_ambiguous(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"captions_train2017.json, annotations/captions_val2017.json\): give one of"):
         found(tmp_path / "coco", FIRST)
     assert found(tmp_path / "coco/annotations/captions_val2017.json", FIRST).captions == ["v"]
+
+
+@pytest.mark.parametrize("layout", ["coco", "laion", "metadata", "list"])
+def test_a_listed_image_that_is_not_there_is_left_out_and_counted_or_stops_the_run(tmp_path: Path, layout: str) -> None:
+    root = tmp_path / "images"
+    if layout == "coco":
+        coco(root, {1: ["a"], 2: ["b"], 3: ["c"]})
+        gone = root / "val2017/000000000002.jpg"
+    elif layout == "laion":
+        laion(root, {"1": "a", "2": "b", "3": "c"})
+        gone = root / "images/2.jpg"
+    else:
+        names = ["1.png", "2.png", "3.png"]
+        image_files(root, names)
+        gone = root / "2.png"
+        if layout == "metadata":
+            imagefolder(root, [{"file_name": name, "text": text} for name, text in zip(names, "abc", strict=True)])
+        else:
+            (root / "list.csv").write_text("path,text\n1.png,a\n2.png,b\n3.png,c\n")
+    path = root / "list.csv" if layout == "list" else root
+    gone.unlink()
+    sentence = rf"{re.escape(str(gone))} can't be read \(there is no such file\): .* dataset\.on_error=skip"
+    with pytest.raises(UserError, match=sentence):
+        loaded(tmp_path, path=path)
+    with collect_warnings() as warnings:
+        images = loaded(tmp_path, path=path, on_error="skip")
+    assert list(images.unreadable) == [1]
+    assert images.captions == ["a", "b", "c"]
+    assert [(warning.code, warning.count) for warning in warnings] == [("images_unreadable", 1)]
+    image_files(gone.parent, [gone.name])
+    assert not loaded(tmp_path, path=path).unreadable  # put there later, it is read
+
+
+def test_a_caption_file_may_start_with_a_byte_order_mark(tmp_path: Path) -> None:
+    coco(tmp_path, {1: ["a"]})
+    file = tmp_path / "annotations/captions_val2017.json"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert found(tmp_path, FIRST).captions == ["a"]
 
 
 def test_the_authors_laion_list_is_read_in_its_order(tmp_path: Path) -> None:

@@ -206,7 +206,10 @@ def test_settings_that_the_libraries_refuse_are_told(tmp_path: Path) -> None:
         ("target.autoencoder.norm_num_groups=3", r"diffusers refuses target\.autoencoder: "),
         ("target.text_encoder.num_attention_heads=5", r"transformers refuses target\.text_encoder: "),
         ("target.training.optimizer.lr=-1", r"torch refuses target\.training\.optimizer: "),
-        ("target.autoencoder.block_out_channels=[8,8,8,8,8,8]", r"32×32 pixels, .* have 16: set dataset\.image_size"),
+        (
+            "target.autoencoder.block_out_channels=[8,8,8,8,8,8]",
+            r"32×32 pixels, .* have 16×16: set dataset\.image_size",
+        ),
     ):
         with pytest.raises(UserError, match=message):
             trained(recipe(*SMALL, override), tmp_path)
