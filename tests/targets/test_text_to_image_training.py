@@ -215,6 +215,12 @@ def test_settings_that_the_libraries_refuse_are_told(tmp_path: Path) -> None:
             trained(recipe(*SMALL, override), tmp_path)
 
 
+def test_a_width_that_no_latents_fill_is_told(tmp_path: Path) -> None:
+    members = dataclasses.replace(Images.of(PIXELS[..., :-1]), captions=CAPTIONS)
+    with pytest.raises(UserError, match=r"2×2 pixels, and the images have 16×15: set dataset\.image_size"):
+        trained(recipe(*SMALL), tmp_path, members)
+
+
 def test_members_without_captions_cannot_be_trained_on(pipelines: dict[str, Path], tmp_path: Path) -> None:
     target = recipe("target=finetuned", f"target.path={pipelines['sd']}", *SHORT)
     with pytest.raises(UserError, match="None of the images has a caption"):
