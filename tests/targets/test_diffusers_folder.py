@@ -18,6 +18,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.store import Store
 from secmi_exp.targets.diffusers_folder import DiffusersFolder
 from secmi_exp.targets.schedule import NoiseSchedule
+from secmi_exp.targets.training_folder import WeightsChoice
 from tests.targets.preparing import Opens, cpu, images, is_empty, prepare
 
 SAFETENSORS, BIN = "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"
@@ -46,8 +47,13 @@ def pipeline(folder: Path, unet: UNet2DModel | None = None, scheduler: Scheduler
     return folder
 
 
-def target(path: Path | str, input_range: tuple[float, float] = (-1.0, 1.0)) -> DiffusersFolder:
-    return DiffusersFolder("foreign", str(path), input_range, PAPER, "epsilon")
+def target(
+    path: Path | str,
+    input_range: tuple[float, float] = (-1.0, 1.0),
+    weights: WeightsChoice = "auto",
+    variant: str | None = None,
+) -> DiffusersFolder:
+    return DiffusersFolder("foreign", str(path), input_range, PAPER, "epsilon", weights, variant)
 
 
 class Predicts(nn.Module):
