@@ -49,6 +49,11 @@ class Opens:
         return os.mkdir, (str(self.folder),)
 
 
+def naming(folder: Path, path: Path) -> list[Path]:
+    """The files in a folder in which a path stands."""
+    return [file for file in folder.rglob("*") if file.is_file() and str(path).encode() in file.read_bytes()]
+
+
 def is_empty(store: Path) -> bool:
     """Whether a store holds neither entries nor workspaces."""
     return not [path for path in store.rglob("*") if path.parent.name != "locks" and path.name not in ("work", "locks")]

@@ -174,6 +174,14 @@ def test_the_digest_follows_what_is_read(tmp_path: Path) -> None:
     assert len({first, second, digest()}) == 3
 
 
+def test_where_a_network_was_loaded_from_is_no_part_of_the_key(tmp_path: Path) -> None:
+    folder = pipeline(tmp_path / "theirs")
+    before = prepare(target(folder), tmp_path / "store", 3, 8, 8).digest
+    for origin in ("/somebody/else/store/work", "google/ddpm"):
+        change_json(folder / "unet/config.json", _name_or_path=origin)
+        assert prepare(target(folder), tmp_path / "store", 3, 8, 8).digest == before
+
+
 @torch.no_grad()
 def test_pickled_weights_and_old_names_of_attention_are_read(tmp_path: Path) -> None:
     folder, unet = pipeline(tmp_path / "theirs"), network()

@@ -5,10 +5,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.training_utils import EMAModel
+from PIL import Image
 
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import collect_warnings
@@ -16,6 +18,7 @@ from secmi_exp.store import Store
 from secmi_exp.targets.diffusers_folder import DiffusersFolder
 from secmi_exp.targets.stable_diffusion import StableDiffusion
 from secmi_exp.targets.training_folder import WeightsChoice
+from tests.conftest import run_here
 from tests.targets.preparing import cpu, no_logger, prepare
 from tests.targets.test_diffusers_folder import network, pipeline, target
 from tests.targets.test_text_to_image import configured
@@ -183,6 +186,26 @@ def test_an_adapter_is_named(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-20/pytorch_lora_weights.safetensors").touch()
     with pytest.raises(UserError, match=r"holds a low-rank adapter without the network .* fuse_lora"):
         prepared_pipeline(tmp_path / "checkpoint-20", tmp_path / "store")
+
+
+def test_what_was_taken_stands_in_the_results(tmp_path: Path) -> None:
+    model = network(1)
+    DDPMScheduler(300).save_pretrained(tmp_path / "out/scheduler")
+    model.save_pretrained(tmp_path / "out/checkpoint-500/unet", variant="fp16")
+    save_average(model, tmp_path / "out/checkpoint-500/unet_ema")
+    checkpoint = ["target=diffusers", f"target.path={tmp_path}/out/checkpoint-500", "target.weights=net"]
+    for name, pixels in zip(
+        ("a", "b"), np.random.default_rng(0).integers(0, 256, (2, 50, 8, 8), np.uint8), strict=True
+    ):
+        (tmp_path / name).mkdir()
+        for number, image in enumerate(pixels):
+            Image.fromarray(image).save(tmp_path / name / f"{number}.png")
+    folders = [f"dataset.members={tmp_path}/a", f"dataset.holdout={tmp_path}/b", "dataset.image_size=8"]
+    given = ["dataset=image_folder", *folders, "dataset.channels=1", "trainer=cpu", "evaluation.bootstrap_rounds=20"]
+    folder = run_here(tmp_path, "+attack=stat", "attack.t_sec=20", *checkpoint, base=given)
+    codes = [warning["code"] for warning in json.loads((folder / "results.json").read_text())["warnings"]]
+    assert {"weights_variant", "schedule_elsewhere"} <= set(codes)
+    assert not {"weights_chosen", "schedule_assumed"} & set(codes)
 
 
 def test_settings_of_the_average_stand_in_its_description(training: Path) -> None:
