@@ -17,6 +17,7 @@ from secmi_exp.data.images import DIGEST_BYTES, ImageSet
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.data.samples import Samples
 from secmi_exp.errors import UserError
+from secmi_exp.git_lfs import is_pointer
 from secmi_exp.store import SCRATCH, Json, write_json
 
 SAVE_EVERY_S = 5.0
@@ -84,6 +85,8 @@ def decode(
 
 def unreadable_sample(place: str, why: str) -> UserError:
     """What to tell of a broken image."""
+    if is_pointer(Path(place)):
+        why = "a pointer of Git LFS lies in its place: fetch it by `git lfs pull`"
     return UserError(f"The image {place} can't be read ({why}): mend it, or leave it out by dataset.on_error=skip.")
 
 

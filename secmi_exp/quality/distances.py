@@ -20,6 +20,7 @@ from secmi_exp.data.slices import slices
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.evaluation.distributions import mean_interval
 from secmi_exp.evaluation.scored import Interval
+from secmi_exp.git_lfs import refuse_pointer
 
 Pixels = NDArray[np.uint8]
 
@@ -79,8 +80,10 @@ def inception(weights: Path) -> NoTrainInceptionV3:
     """The network of FID with weights from a file, which is read as nothing but tensors.
 
     Raises:
-        UserError: for a file that isn't Inception's weights, and where torch-fidelity is not installed.
+        UserError: for a file that isn't Inception's weights or was not fetched, and where torch-fidelity is not
+            installed.
     """
+    refuse_pointer(weights)
     try:
         tensors = torch.load(weights, map_location="cpu", weights_only=True)
         with TemporaryDirectory() as folder:

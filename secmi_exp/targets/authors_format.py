@@ -23,13 +23,10 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from secmi_exp.errors import UserError
-from secmi_exp.targets.schedule import Prediction
+from secmi_exp.git_lfs import refuse_pointer
 from secmi_exp.targets.weights import reason
 
 FLAG_FILE = "flagfile.txt"
-
-PREDICTIONS: dict[str, Prediction] = {"epsilon": "epsilon", "xstart": "sample"}
-"""Their name of what the network predicts → diffusers'."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="ignore"))
@@ -46,7 +43,9 @@ class Flags:
     num_res_blocks: PositiveInt = 2
     dropout: NonNegativeFloat = 0.1
     img_size: PositiveInt = 32
-    mean_type: Literal["epsilon", "xstart"] = "epsilon"
+    mean_type: Literal["epsilon", "xstart", "xprev"] = "epsilon"
+    """What their sampler takes the output for. Their trainer makes it ε whatever the flag says (diffusion.py:
+    `GaussianDiffusionTrainer` gets neither the flag nor another goal than the noise), and so it is read here."""
 
     def __str__(self) -> str:
         levels = f"ch_mult={list(self.ch_mult)}, attn={list(self.attn)}"
@@ -87,7 +86,7 @@ class Flags:
             "beta_schedule": "linear",
             "beta_start": self.beta_1,
             "beta_end": self.beta_T,
-            "prediction_type": PREDICTIONS[self.mean_type],
+            "prediction_type": "epsilon",
         }
 
 
@@ -95,9 +94,10 @@ def read_flags(path: Path) -> Flags:
     """Read a flag file as absl writes it: ``--name=value``, ``--name`` or ``--noname``; a list repeats its flag.
 
     Raises:
-        UserError: for a file that can't be read, lines that are no flags, and values that their code doesn't have or
-            diffusers' network can't express.
+        UserError: for a file that can't be read or was not fetched, lines that are no flags, and values that their code
+            doesn't have or diffusers' network can't express.
     """
+    refuse_pointer(path)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

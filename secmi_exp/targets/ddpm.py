@@ -109,6 +109,7 @@ class DDPM:
                 )
             from secmi_exp.targets.pipeline_folder import refuse_other_images
 
+            self._trained.warn_of_choices()
             refuse_other_images(self._trained.network, members, f"The network in {self._trained.path}")
             return _found(self._trained)
         key = self.key(members, runtime)

@@ -1,5 +1,6 @@
 """A target trained elsewhere that comes in diffusers' layout: a folder on disk, or a repository of the hub."""
 
+from collections.abc import Collection
 from dataclasses import asdict
 from functools import cached_property, partial
 from typing import Any
@@ -13,22 +14,17 @@ from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import Json, Store
 from secmi_exp.targets.hub import found
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.targets.model_folder import PATTERNS
-from secmi_exp.targets.pipeline_folder import (
+from secmi_exp.targets.pipeline_folder import PipelineFolder, refuse_other_images
+from secmi_exp.targets.schedule import NoiseSchedule, Prediction
+from secmi_exp.targets.training_folder import (
+    NETWORK_CONFIGS,
     PIPELINE_CONFIG,
     SCHEDULER_CONFIG,
-    PipelineFolder,
-    refuse_other_images,
+    WeightsChoice,
+    choose_network,
 )
-from secmi_exp.targets.schedule import NoiseSchedule, Prediction
 from secmi_exp.targets.unconditional import Unconditional
-
-FETCHED = [
-    PIPELINE_CONFIG,
-    *(f"{folder}{file}" for folder in ("", "unet/") for file in PATTERNS),
-    *(f"{folder}{SCHEDULER_CONFIG}" for folder in ("", "scheduler/")),
-]
-"""Files of a repository that are read; whatever else lies there is not even fetched."""
+from secmi_exp.targets.weight_files import network_files
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -40,10 +36,20 @@ class DiffusersFolder:
     input_range: tuple[float, float]
     schedule: NoiseSchedule
     prediction_type: Prediction
+    weights: WeightsChoice
+    variant: str | None
+    """Of the weights, such as fp16; None: the default ones."""
 
     @cached_property
     def _pipeline(self) -> PipelineFolder:
-        return PipelineFolder.of(found(self.path, FETCHED))
+        return PipelineFolder.of(found(self.path, self._read_of), self.weights, self.variant)
+
+    def _read_of(self, names: Collection[str]) -> list[str]:
+        """The files of a repository that are read."""
+        network = choose_network(names, self.weights, self.path).folder
+        described = {PIPELINE_CONFIG, SCHEDULER_CONFIG, f"scheduler/{SCHEDULER_CONFIG}", *NETWORK_CONFIGS}
+        weights = network_files(names, network, "diffusers", self.variant, self.path)
+        return sorted({*described.intersection(names), *weights})
 
     @cached_property
     def _alone(self) -> dict[str, Any] | None:
@@ -72,10 +78,11 @@ class DiffusersFolder:
             UserError: for a path that leads nowhere, another kind of model, and images of another shape.
         """
         pipeline = self._pipeline
+        pipeline.warn_of_choices()
         refuse_other_images(pipeline.network, members, f"The network in {self.path}")
         reading: dict[str, Json] = {"input_range": self.input_range, "scheduler": self._alone}
         return PreparedTarget(
             pipeline.path,
             pipeline.key(reading).digest,
-            load=partial(Unconditional, pipeline.path, self.input_range, self._alone),
+            load=partial(Unconditional, pipeline.path, self.input_range, self._alone, self.weights, self.variant),
         )

@@ -1,26 +1,29 @@
 """One network in a folder of diffusers or transformers: its description, and its weights as mere tensors."""
 
+import hashlib
+import json
 import logging
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from secmi_exp.errors import UserError
+from secmi_exp.git_lfs import refuse_pointer
+from secmi_exp.run_warnings import warn
+from secmi_exp.store import file_digest
+from secmi_exp.targets.weight_files import SAFETENSORS, STEMS, ChosenWeights, Library, choose_weights
 from secmi_exp.targets.weights import read_json, unreadable
 
 CONFIG = "config.json"
-SAFETENSORS, PICKLE = ".safetensors", ".bin"
-STEMS = {
-    "diffusers": {SAFETENSORS: "diffusion_pytorch_model", PICKLE: "diffusion_pytorch_model"},
-    "transformers": {SAFETENSORS: "model", PICKLE: "pytorch_model"},
-}
-"""Library → kind of file → its name without the ending."""
+
+ORIGIN = "_name_or_path"
+"""Where a network was loaded from, which diffusers notes in its description; decides nothing that it computes."""
 
 REQUIRED = {"diffusers": ("missing", "unexpected", "mismatched"), "transformers": ("missing", "mismatched")}
 """Library → what weights must not be; checkpoints of old versions of transformers also hold buffers."""
-
-PATTERNS = [CONFIG, *(f"{stem}*{ending}*" for kinds in STEMS.values() for ending, stem in kinds.items())]
-"""Of the files that are read, as a hub's client takes them."""
 
 # What the libraries warn of when weights don't fit is told here, as an error.
 for library in ("diffusers.models.modeling_utils", "transformers"):
@@ -39,7 +42,9 @@ class ModelFolder:
     """A configuration with weights beside it, in one file or in several."""
 
     path: Path
-    library: Literal["diffusers", "transformers"]
+    library: Library
+    variant: str | None = None
+    """Of the weights; None: see `choose_weights`."""
 
     @property
     def config(self) -> dict[str, Any]:
@@ -50,17 +55,26 @@ class ModelFolder:
         """
         return read_json(self.path / CONFIG)
 
+    @cached_property
+    def chosen(self) -> ChosenWeights | None:
+        """The save of the weights that is read; None where there is none.
+
+        Raises:
+            UserError: where it isn't clear which one.
+        """
+        names = [file.name for file in self.path.iterdir() if file.is_file()] if self.path.is_dir() else []
+        return choose_weights(names, self.library, self.variant, str(self.path.absolute()))
+
     @property
     def weights(self) -> list[Path]:
-        """The files that they are read from, safetensors preferred; none where there are none."""
-        for ending, stem in STEMS[self.library].items():
-            index = self.path / f"{stem}{ending}.index.json"
-            if index.is_file():
-                parts = sorted(set(read_json(index).get("weight_map", {}).values()))
-                return [index, *(self.path / Path(part).name for part in parts)]
-            if (self.path / f"{stem}{ending}").is_file():
-                return [self.path / f"{stem}{ending}"]
-        return []
+        """The files that they are read from, an index first; none where there are none."""
+        if self.chosen is None:
+            return []
+        first = self.path / self.chosen.save.first
+        if self.chosen.save.index is None:
+            return [first]
+        parts = sorted(set(read_json(first).get("weight_map", {}).values()))
+        return [first, *(self.path / Path(part).name for part in parts)]
 
     @property
     def files(self) -> list[Path]:
@@ -68,7 +82,7 @@ class ModelFolder:
         return [file for file in (self.path / CONFIG, *self.weights) if file.is_file()]
 
     def load(self, kind: Any) -> Any:
-        """The network with its weights, in evaluation mode; pickled ones are read with ``weights_only``.
+        """The network with its weights, in evaluation mode and in float32; pickled ones are read with ``weights_only``.
 
         Args:
             kind: its class, with a `from_pretrained` of diffusers' or transformers'.
@@ -76,17 +90,17 @@ class ModelFolder:
         Raises:
             UserError: for weights that can't be read, that are no mere weights, or that don't fit the description.
         """
-        if not self.weights:
-            names = " or ".join(f"{stem}{ending}" for ending, stem in STEMS[self.library].items())
-            raise UserError(f"{self.path.absolute()} holds no {names}: add the weights.")
-        weights = self.weights[0]
+        weights = self.present_weights()
         if self.library == "transformers":
             quiet_transformers()
-        # Otherwise diffusers would let go of what doesn't fit before it could be told.
-        options = {"low_cpu_mem_usage": False} if self.library == "diffusers" else {}
+            options: dict[str, Any] = {"dtype": "float32"}  # whatever they were saved in
+        else:
+            # Otherwise diffusers would let go of what doesn't fit before it could be told.
+            options = {"low_cpu_mem_usage": False}
         try:
             network, found = kind.from_pretrained(
                 self.path,
+                variant=self.chosen.save.variant if self.chosen else None,
                 use_safetensors=SAFETENSORS in weights.name,
                 local_files_only=True,
                 ignore_mismatched_sizes=True,  # so that they are told like the others
@@ -104,3 +118,75 @@ class ModelFolder:
                     f"{CONFIG} of the same network there."
                 )
         return network.eval()
+
+    def copy(self, folder: Path) -> None:
+        """Copy what is read, under the names by which it is read by default, and without its origin."""
+        self.present_weights()
+        names = self.chosen.save.default_names if self.chosen else {}
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CONFIG).write_bytes(without_origin(self.path / CONFIG))
+        for file in self.weights:
+            shutil.copy2(file, folder / names.get(file.name, file.name))
+
+    def present_weights(self) -> Path:
+        """The file that the weights are found by.
+
+        Raises:
+            UserError: where there is none, or one of the files that it needs isn't there or was not fetched.
+        """
+        weights = self.weights
+        if not weights:
+            names = " or ".join(f"{stem}{ending}" for ending, stem in STEMS[self.library].items())
+            raise UserError(f"{self.path.absolute()} holds no {names}: add the weights.")
+        for file in weights:
+            if not file.is_file():
+                raise UserError(
+                    f"{weights[0]} lists {file.name}, which isn't there: add it, or remove the index if another file "
+                    "beside it holds the weights."
+                )
+            refuse_pointer(file)
+        return weights[0]
+
+
+def warn_of_choices(folder: Path, models: Sequence[ModelFolder]) -> None:
+    """Warn of weights that were chosen among several, or that are a variant, without the user's word for it.
+
+    Args:
+        folder: that the networks are parts of.
+        models: the networks.
+    """
+    several, variants = [], []
+    for model in models:
+        if model.chosen:
+            where = model.path.relative_to(folder)
+            first = where / model.chosen.save.first
+            if model.chosen.others:
+                several.append(f"{first} beside {', '.join(model.chosen.others)}")
+            if model.chosen.save.variant != model.variant:
+                variants.append(str(first))
+    if several:
+        warn(
+            "weights_chosen",
+            f"Several files in {folder} hold weights of one network, of which these are read: {'; '.join(several)}. If "
+            "another is meant, name its variant by target.variant, or leave that one alone.",
+        )
+    if variants:
+        warn(
+            "weights_variant",
+            f"No weights by their default name are in {folder}, so that the only variant is read "
+            f"({', '.join(variants)}); rounded ones, such as fp16, give other t-errors than those that were trained.",
+        )
+
+
+def without_origin(file: Path) -> bytes:
+    """The content of a description, written as diffusers would without the place that the network was loaded from."""
+    content = read_json(file)
+    if ORIGIN not in content:
+        return file.read_bytes()
+    del content[ORIGIN]
+    return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
+
+
+def content_digest(file: Path) -> str:
+    """SHA-256 of what a file of a network tells: of a description without its origin, of any other as it is."""
+    return hashlib.sha256(without_origin(file)).hexdigest() if file.name == CONFIG else file_digest(file)

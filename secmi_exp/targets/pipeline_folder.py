@@ -1,5 +1,6 @@
 """A diffusers folder on disk: description and weights of an unconditional pixel-space pipeline or of a U-Net alone."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,21 @@ from diffusers import UNet2DModel
 
 from secmi_exp.data.images import Images
 from secmi_exp.errors import UserError
-from secmi_exp.store import Json, Key, file_digest
-from secmi_exp.targets.model_folder import CONFIG, ModelFolder
+from secmi_exp.run_warnings import warn
+from secmi_exp.store import Json, Key
+from secmi_exp.targets.file_kind import refuse_file, refuse_strange_folder
+from secmi_exp.targets.model_folder import CONFIG, ModelFolder, content_digest, warn_of_choices
 from secmi_exp.targets.schedule import Schedule
+from secmi_exp.targets.training_folder import (
+    PIPELINE_CONFIG,
+    SCHEDULER_CONFIG,
+    ChosenNetwork,
+    WeightsChoice,
+    choose_network,
+    file_names,
+    scheduler_file,
+)
 from secmi_exp.targets.weights import read_json, reason, root
-
-SCHEDULER_CONFIG = "scheduler_config.json"
-PIPELINE_CONFIG = "model_index.json"
 
 VERSION = 1
 """Of how a folder is read; raised when the same files would predict other noise."""
@@ -27,6 +36,7 @@ class PipelineFolder:
     """Where the network and its scheduler lie, and how they describe themselves."""
 
     path: Path
+    chosen: ChosenNetwork
     model: ModelFolder
     network: UNet2DModel
     """Without weights: `blank_network`."""
@@ -34,32 +44,46 @@ class PipelineFolder:
     """None where a network lies alone."""
 
     @classmethod
-    def of(cls, path: Path) -> "PipelineFolder":
+    def of(cls, path: Path, weights: WeightsChoice = "auto", variant: str | None = None) -> "PipelineFolder":
         """Read the descriptions; each part lies in a folder of its own, or directly in the pipeline's.
 
+        Args:
+            path: of a pipeline, of a training's checkpoint, or of a U-Net alone.
+            weights: see `choose_network`.
+            variant: see `choose_weights`.
+
         Raises:
-            UserError: for a folder that isn't there, and a pipeline or network of another kind.
+            UserError: for a folder that isn't there, a pipeline or network of another kind, and weights that aren't
+                there or of which it isn't clear which are meant.
         """
+        refuse_file(path)
         if (path / PIPELINE_CONFIG).is_file():
             refuse_other_parts(read_json(path / PIPELINE_CONFIG), path)
-        network = path / "unet" if (path / "unet").is_dir() else path
-        if not (network / CONFIG).is_file():
+        chosen = choose_network(file_names(path), weights, str(path))
+        folder = path / chosen.folder
+        if not (folder / CONFIG).is_file():
+            refuse_strange_folder(path)
             raise UserError(
                 f"{path.absolute()} holds neither unet/{CONFIG} nor {CONFIG}: set target.path to the "
                 "folder of a diffusers pipeline or U-Net."
             )
-        model = ModelFolder(network, "diffusers")
+        model = ModelFolder(folder, "diffusers", variant)
         config = model.config
         kind = config.get("_class_name")
         if kind != UNet2DModel.__name__:
-            raise UserError(f"The network in {network} is a {kind}: only an unconditional UNet2DModel can be attacked.")
-        schedulers = (path / "scheduler" / SCHEDULER_CONFIG, path / SCHEDULER_CONFIG)
-        return cls(
-            path,
-            model,
-            blank_network(config, f"the network in {network}"),
-            next(filter(Path.is_file, schedulers), None),
-        )
+            raise UserError(f"The network in {folder} is a {kind}: only an unconditional UNet2DModel can be attacked.")
+        return cls(path, chosen, model, blank_network(config, f"the network in {folder}"), scheduler_file(path))
+
+    def warn_of_choices(self) -> None:
+        """Tell what was taken where there was a choice that the user hasn't made."""
+        self.chosen.warn(self.path)
+        warn_of_choices(self.path, [self.model])
+        if self.scheduler_path and not self.scheduler_path.is_relative_to(self.path):
+            warn(
+                "schedule_elsewhere",
+                f"{self.path} has no {SCHEDULER_CONFIG}, and the one of {self.scheduler_path.parent} is taken, where a "
+                "training leaves it; unless the network was trained with it, its t-errors are wrong.",
+            )
 
     def key(self, reading: Mapping[str, Json]) -> Key:
         """What decides the noise that is predicted.
@@ -68,7 +92,7 @@ class PipelineFolder:
             reading: settings that the folder itself doesn't tell, such as the range of the pixels.
         """
         files = [*self.model.files, *([self.scheduler_path] if self.scheduler_path else [])]
-        digests = {file.relative_to(self.path).as_posix(): file_digest(file) for file in files}
+        digests = {Path(os.path.relpath(file, self.path)).as_posix(): content_digest(file) for file in files}
         return Key("pipeline_folder", VERSION, reading, digests)
 
     def schedule(self, alone: Mapping[str, Any] | None = None) -> Schedule:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +18,11 @@ from secmi_exp.data.stored_rows import StoredRows
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import warn
 from secmi_exp.runtime import Runtime
-from secmi_exp.store import Json, Key, Store, file_digest
+from secmi_exp.store import Json, Key, Store
 from secmi_exp.targets.hub import found
-from secmi_exp.targets.model_folder import PATTERNS, ModelFolder
+from secmi_exp.targets.model_folder import ModelFolder, content_digest
 from secmi_exp.targets.text_to_image_folder import TextToImageFolder
+from secmi_exp.targets.weight_files import network_files
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,11 @@ PromptSource = Literal["caption", "none", "blip", "fixed"]
 CAPTIONING_VERSION = 1
 """Of how captions are made; raised when the same model would say something else."""
 
-BLIP_FILES = [*PATTERNS, "*.json", "vocab.txt"]
+
+def blip_files(names: Collection[str]) -> list[str]:
+    """Of the names of a repository's files those that are read of a BLIP model."""
+    described = [name for name in names if "/" not in name and (name.endswith(".json") or name == "vocab.txt")]
+    return sorted({*described, *network_files(names, "", "transformers", None, "the BLIP model")})
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ class Captioner:
         Raises:
             UserError: where it is not to be had, or something else.
         """
-        folder = found(self.path, BLIP_FILES, "target.blip")
+        folder = found(self.path, blip_files, "target.blip")
         kind = ModelFolder(folder, "transformers").config.get("model_type")
         if kind != "blip":
             raise UserError(f"The model in {self.path} is a {kind}: set target.blip to a BLIP model for captions.")
@@ -100,7 +105,7 @@ class Captioner:
     def key(self, images: Images) -> Key:
         """Of the captions of these images."""
         files = sorted({*self.folder.glob("*.json"), *self.folder.glob("*.txt"), *self._model.weights})
-        digests = {file.name: file_digest(file) for file in files}
+        digests = {file.name: content_digest(file) for file in files}
         return Key("captions", CAPTIONING_VERSION, {}, {**digests, "images": images.digest})
 
     @property

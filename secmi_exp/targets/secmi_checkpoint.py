@@ -12,9 +12,11 @@ from pydantic.dataclasses import dataclass
 
 from secmi_exp.data.images import Images
 from secmi_exp.errors import UserError
+from secmi_exp.run_warnings import warn
 from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import Json, Key, Store, file_digest
 from secmi_exp.targets.authors_format import FLAG_FILE, Flags, from_authors, read_flags
+from secmi_exp.targets.file_kind import foreign_kind
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.pipeline_folder import blank_network, refuse_other_images
 from secmi_exp.targets.unconditional import Unconditional
@@ -39,10 +41,9 @@ class SecMICheckpoint:
         """Those that the checkpoint was trained with.
 
         Raises:
-            UserError: where the checkpoint isn't there, and as `read_flags` does.
+            UserError: where the checkpoint isn't there or is something else, and as `read_flags` does.
         """
-        if not self.path.is_file():
-            raise UserError(f"There is no checkpoint {self.path.absolute()}: set target.path to the authors' ckpt.pt.")
+        refuse_other_files(self.path)
         return read_flags(self.path.with_name(FLAG_FILE))
 
     @property
@@ -58,7 +59,15 @@ class SecMICheckpoint:
         """
         network = blank_network(self.flags.network, f"the network of {self.path.with_name(FLAG_FILE)}")
         refuse_other_images(network, members, f"The network of {self.path}")
-        config: dict[str, Json] = {"weights": self.weights, "flags": asdict(self.flags)}
+        if self.flags.mean_type != "epsilon":
+            warn(
+                "mean_type_ignored",
+                f"The flag --mean_type={self.flags.mean_type} of {self.path.with_name(FLAG_FILE)} is ignored: the "
+                "authors' trainer fits the noise whatever it says; of a trainer that was changed to follow it, the "
+                "t-errors are wrong.",
+            )
+        flags = asdict(self.flags) | {"mean_type": "epsilon"}  # as it is read
+        config: dict[str, Json] = {"weights": self.weights, "flags": flags}
         key = Key("target", VERSION, config, {"secmi_checkpoint": file_digest(self.path)})
         entry = store.obtain(key, partial(self._convert, network))
         return PreparedTarget(entry.path, key.digest, load=partial(Unconditional, entry.path))
@@ -71,6 +80,24 @@ class SecMICheckpoint:
             "Converted %s of %s: %.2f M parameters, %s.",
             self.weights, self.path, network.num_parameters(exclude_embeddings=True) / 1e6, self.flags,
         )  # fmt: skip
+
+
+def refuse_other_files(path: Path) -> None:
+    """Refuse what is no file of `torch.save`.
+
+    Raises:
+        UserError: saying what it is.
+    """
+    if path.is_dir():
+        raise UserError(
+            f"target.path={path} is a folder: set it to the checkpoint in it, such as ckpt.pt, or target=diffusers for "
+            "a model in diffusers' layout."
+        )
+    if not path.is_file():
+        raise UserError(f"There is no checkpoint {path.absolute()}: set target.path to the authors' ckpt.pt.")
+    kind = foreign_kind(path)
+    if kind:
+        raise UserError(f"target.path={path} is no checkpoint of the authors' code but {kind.what}: {kind.advice}.")
 
 
 def read_state_dict(path: Path, name: str) -> dict[str, Any]:

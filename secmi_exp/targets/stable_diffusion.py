@@ -20,5 +20,6 @@ class StableDiffusion(FromElsewhere):
         Raises:
             UserError: for a path that leads nowhere, another kind of model, and images that it can't take.
         """
+        self.folder.warn_of_choices()
         self.folder.refuse_other_images(members)
         return self.prepared(self.folder)

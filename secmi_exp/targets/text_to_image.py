@@ -19,7 +19,8 @@ from secmi_exp.targets.hub import found
 from secmi_exp.targets.interface import InputArrays, PreparedTarget
 from secmi_exp.targets.latents import EncodedImages
 from secmi_exp.targets.prompts import Captioner, EncodedPrompts, Prompts, PromptSource, own_captions
-from secmi_exp.targets.text_to_image_folder import FETCHED, TextToImageFolder
+from secmi_exp.targets.text_to_image_folder import TextToImageFolder, pipeline_files
+from secmi_exp.targets.training_folder import WeightsChoice
 
 if TYPE_CHECKING:
     from secmi_exp.targets.text_conditioned import TextConditioned
@@ -86,11 +87,15 @@ class FromElsewhere(TextToImage):
     """A target that is, or starts from, a pipeline on disk or on the hub."""
 
     path: str
+    weights: WeightsChoice
+    variant: str | None
+    """Of the weights, such as fp16; None: the default ones."""
 
     @cached_property
     def folder(self) -> TextToImageFolder:
         """Where it lies; fetched where it is on the hub."""
-        return TextToImageFolder.of(found(self.path, FETCHED))
+        files = partial(pipeline_files, weights=self.weights, variant=self.variant, where=self.path)
+        return TextToImageFolder.of(found(self.path, files), self.weights, self.variant)
 
     @property
     def timesteps(self) -> int:

@@ -6,7 +6,8 @@ where it is queried. Nothing else of a pipeline, such as a safety checker, is re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 from secmi_exp.data.images import Images
 from secmi_exp.errors import UserError
-from secmi_exp.store import Json, Key, file_digest
-from secmi_exp.targets.model_folder import PATTERNS, ModelFolder
+from secmi_exp.git_lfs import refuse_pointer
+from secmi_exp.store import Json, Key
+from secmi_exp.targets.file_kind import refuse_file, refuse_strange_folder
+from secmi_exp.targets.model_folder import ModelFolder, content_digest, warn_of_choices
 from secmi_exp.targets.schedule import Schedule
+from secmi_exp.targets.training_folder import (
+    NETWORK_CONFIGS,
+    PIPELINE_CONFIG,
+    ChosenNetwork,
+    WeightsChoice,
+    choose_network,
+    file_names,
+)
+from secmi_exp.targets.weight_files import Library, network_files, with_variant
 from secmi_exp.targets.weights import read_json, unreadable
 
 if TYPE_CHECKING:
@@ -26,7 +38,6 @@ if TYPE_CHECKING:
 VERSION = 1
 """Of how a pipeline is read; raised when the same files would give other latents, embeddings or noise."""
 
-PIPELINE_CONFIG = "model_index.json"
 SCHEDULER_CONFIG = "scheduler/scheduler_config.json"
 
 TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast")
@@ -43,13 +54,8 @@ KINDS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 """Pipeline → part → the classes that it may have."""
 
-FETCHED = [
-    PIPELINE_CONFIG,
-    SCHEDULER_CONFIG,
-    "tokenizer*/*",
-    *(f"{part}/{file}" for part in ("vae", "unet", "text_encoder", "text_encoder_2") for file in PATTERNS),
-]
-"""Files of a repository that are read."""
+WEIGHTED = (*NETWORKS, "text_encoder", "text_encoder_2")
+"""Parts that have weights."""
 
 TEXT_CONDITIONS = ("text", "text_time")
 """Kinds of added condition that are understood; the second is SDXL's."""
@@ -60,27 +66,56 @@ class TextToImageFolder:
     """Where the parts lie, and how they describe themselves."""
 
     path: Path
+    """Of the pipeline."""
     kind: str
     """Class of the pipeline."""
+    chosen: ChosenNetwork
+    """Of the U-Net, relative to the pipeline."""
+    variant: str | None = None
+    """Of the weights; parts that have none of it are read by default."""
 
     @classmethod
-    def of(cls, path: Path) -> TextToImageFolder:
+    def of(cls, path: Path, weights: WeightsChoice = "auto", variant: str | None = None) -> TextToImageFolder:
         """Read the descriptions.
 
+        Args:
+            path: of a pipeline, or of a checkpoint of its training, one folder below the pipeline.
+            weights: see `choose_network`.
+            variant: see `choose_weights`; the U-Net must have it.
+
         Raises:
-            UserError: for a folder without a pipeline, a pipeline of another kind, a part of another class, and a U-Net
-                that needs more than a text.
+            UserError: for a folder without a pipeline, a pipeline of another kind, a part of another class, a U-Net
+                that needs more than a text, and weights that aren't there or of which it isn't clear which are meant.
         """
-        if not (path / PIPELINE_CONFIG).is_file():
-            raise UserError(f"{path.absolute()} holds no {PIPELINE_CONFIG}: set target.path to a diffusers pipeline.")
-        index = read_json(path / PIPELINE_CONFIG)
+        refuse_file(path)
+        path = path.absolute()
+        chosen = choose_network(file_names(path), weights, str(path))
+        pipeline = path
+        if (path / PIPELINE_CONFIG).is_file():
+            chosen = chosen if chosen.folder else ChosenNetwork("unet")
+        elif chosen.folder:
+            pipeline, chosen = path.parent, chosen.below(path.name)
+        if not (pipeline / PIPELINE_CONFIG).is_file():
+            refuse_strange_folder(path)
+            if chosen.folder:
+                raise UserError(
+                    f"{path} holds a U-Net alone, and there is no {PIPELINE_CONFIG} there or one folder up: put it "
+                    "into a copy of the pipeline that its training started from, in place of the unet."
+                )
+            raise UserError(f"{path} holds no {PIPELINE_CONFIG}: set target.path to a diffusers pipeline.")
+        index = read_json(pipeline / PIPELINE_CONFIG)
         kind = str(index.get("_class_name"))
         if kind not in KINDS:
-            raise UserError(f"The pipeline in {path} is a {kind}: it must be one of {', '.join(KINDS)}.")
-        folder = cls(path.absolute(), kind)
+            raise UserError(f"The pipeline in {pipeline} is a {kind}: it must be one of {', '.join(KINDS)}.")
+        folder = cls(pipeline, kind, chosen, variant)
         refuse_other_parts(index, folder)
         refuse_other_unets(folder.model("unet").config, folder.model("vae").config, folder)
         return folder
+
+    def warn_of_choices(self) -> None:
+        """Tell what was taken where there was a choice that the user hasn't made."""
+        self.chosen.warn(self.path)
+        warn_of_choices(self.path, [self.model(part) for part in KINDS[self.kind] if part in WEIGHTED])
 
     @property
     def text_parts(self) -> list[str]:
@@ -89,7 +124,11 @@ class TextToImageFolder:
 
     def model(self, part: str) -> ModelFolder:
         """A part that has weights."""
-        return ModelFolder(self.path / part, "diffusers" if part in NETWORKS else "transformers")
+        if part == "unet":
+            return ModelFolder(self.path / self.chosen.folder, "diffusers", self.variant)
+        folder = self.path / part
+        names = [file.name for file in folder.glob("*")]
+        return ModelFolder(folder, library_of(part), with_variant(names, library_of(part), self.variant))
 
     def key(self, kind: str, *parts: str, reading: Mapping[str, Json] | None = None) -> Key:
         """What decides that which these parts compute.
@@ -101,9 +140,10 @@ class TextToImageFolder:
         """
         files: list[Path] = []
         for part in parts:
-            weighty = part in NETWORKS or part.startswith("text_encoder")
-            files += self.model(part).files if weighty else sorted((self.path / part).iterdir())
-        digests = {file.relative_to(self.path).as_posix(): file_digest(file) for file in files if file.is_file()}
+            files += self.model(part).files if part in WEIGHTED else sorted((self.path / part).iterdir())
+        digests = {
+            Path(os.path.relpath(file, self.path)).as_posix(): content_digest(file) for file in files if file.is_file()
+        }
         return Key(kind, VERSION, {"pipeline": self.kind, **(reading or {})}, digests)
 
     @cached_property
@@ -168,6 +208,8 @@ class TextToImageFolder:
         """
         from transformers import CLIPTokenizer
 
+        for file in (self.path / part).glob("*"):
+            refuse_pointer(file)
         try:
             tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(self.path / part, local_files_only=True)
         except Exception as error:  # whatever the tokenizer's files make it raise
@@ -185,7 +227,7 @@ class TextToImageFolder:
 
         parts: dict[str, Any] = dict.fromkeys(NETWORKS) | networks
         for part in self.text_parts:
-            if part.startswith("text_encoder"):
+            if part in WEIGHTED:
                 parts[part] = self.model(part).load(getattr(transformers, KINDS[self.kind][part][0]))
             else:
                 parts[part] = self.tokenizer(part)
@@ -198,6 +240,34 @@ class TextToImageFolder:
         configured = read_json(self.path / SCHEDULER_CONFIG) | {"clip_sample": False, "steps_offset": 1}
         scheduler = diffusers.DDIMScheduler.from_config(configured)  # anything else is warned of
         return getattr(diffusers, self.kind)(scheduler=scheduler, **parts, **options)
+
+
+def library_of(part: str) -> Library:
+    """That a part is of."""
+    return "diffusers" if part in NETWORKS else "transformers"
+
+
+def pipeline_files(names: Collection[str], weights: WeightsChoice, variant: str | None, where: str) -> list[str]:
+    """The files that are read of a pipeline, among the names of a whole repository.
+
+    Args:
+        names: of all of its files.
+        weights: see `TextToImageFolder.of`.
+        variant: see `TextToImageFolder.of`.
+        where: the repository, for messages.
+
+    Raises:
+        UserError: where it isn't clear which weights are meant, or those that were chosen aren't there.
+    """
+    described = (PIPELINE_CONFIG, SCHEDULER_CONFIG, *NETWORK_CONFIGS)
+    read = [name for name in names if name in described or name.startswith(("tokenizer/", "tokenizer_2/"))]
+    unet = choose_network(names, weights, where).folder
+    for part in WEIGHTED:
+        folder = unet if part == "unet" else part
+        own = [name.removeprefix(f"{part}/") for name in names if name.startswith(f"{part}/")]
+        chosen = variant if part == "unet" else with_variant(own, library_of(part), variant)
+        read += network_files(names, folder, library_of(part), chosen, where) if folder else []
+    return sorted(set(read))
 
 
 def refuse_other_parts(index: Mapping[str, Any], folder: TextToImageFolder) -> None:
@@ -213,7 +283,7 @@ def refuse_other_parts(index: Mapping[str, Any], folder: TextToImageFolder) -> N
             raise UserError(
                 f"The {part} of the {folder.kind} in {folder.path} is a {name}: it must be a {' or '.join(classes)}."
             )
-        if not (folder.path / part).is_dir():
+        if not (folder.path / (folder.chosen.folder if part == "unet" else part)).is_dir():
             raise UserError(f"The {folder.kind} in {folder.path} has no folder {part}: is it complete?")
 
 

@@ -123,4 +123,5 @@ class FineTuned(FromElsewhere, TrainedTextToImage):
 
     def base(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> TextToImageFolder:
         """As it is."""
+        self.folder.warn_of_choices()
         return self.folder

@@ -23,11 +23,13 @@ from secmi_exp.data.stored_rows import StoredRows
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import Runtime
 from secmi_exp.targets.latents import Latents
+from secmi_exp.targets.model_folder import CONFIG, without_origin
 from secmi_exp.targets.optimization import Draws, Optimization
 from secmi_exp.targets.prompts import Prompts
 from secmi_exp.targets.text_conditioned import time_ids
-from secmi_exp.targets.text_to_image_folder import KINDS, PIPELINE_CONFIG, SCHEDULER_CONFIG, TextToImageFolder
+from secmi_exp.targets.text_to_image_folder import KINDS, SCHEDULER_CONFIG, WEIGHTED, TextToImageFolder
 from secmi_exp.targets.text_to_image_recipe import LoRA, TrainedTextToImage
+from secmi_exp.targets.training_folder import PIPELINE_CONFIG
 from secmi_exp.targets.weights import read_json, reason
 from secmi_exp.training import MovingAverage, fit
 
@@ -71,6 +73,7 @@ def train_into(
         network.unload_lora()
     copy_parts(base, workspace)
     network.save_pretrained(workspace / "unet")
+    (workspace / "unet" / CONFIG).write_bytes(without_origin(workspace / "unet" / CONFIG))
     if training.samples:
         texts = [prompts.distinct[number % len(prompts.distinct)] for number in range(training.samples)]
         device = runtime.trainer().strategy.root_device
@@ -208,14 +211,17 @@ def save_adapter(network: Any, folder: Path) -> None:
 
 
 def copy_parts(base: TextToImageFolder, folder: Path) -> None:
-    """Everything of a pipeline but its U-Net."""
+    """Everything of a pipeline but its U-Net, each file of weights by its default name, without variants."""
     index = read_json(base.path / PIPELINE_CONFIG)
     parts = {"scheduler", *KINDS[base.kind]}
     kept = {name: value for name, value in index.items() if not isinstance(value, list) or name in parts}
     if base.kind == "StableDiffusionPipeline":
         kept |= {"safety_checker": [None, None], "feature_extractor": [None, None], "requires_safety_checker": False}
     for part in parts - {"unet"}:
-        shutil.copytree(base.path / part, folder / part, dirs_exist_ok=True)
+        if part in WEIGHTED:
+            base.model(part).copy(folder / part)
+        else:
+            shutil.copytree(base.path / part, folder / part, dirs_exist_ok=True)
     (folder / PIPELINE_CONFIG).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
 

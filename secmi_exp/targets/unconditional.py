@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from secmi_exp.data.images import to_model_range
 from secmi_exp.targets.noise_predictor import Condition, NoisePredictor
 from secmi_exp.targets.pipeline_folder import PipelineFolder
+from secmi_exp.targets.training_folder import WeightsChoice
 
 
 class Unconditional(NoisePredictor):
@@ -19,6 +20,8 @@ class Unconditional(NoisePredictor):
         folder: of a pipeline, or of a network alone; see `PipelineFolder`.
         input_range: the values that black and white have for the network.
         scheduler: configuration of the scheduler where a network lies alone.
+        weights: which of a training's networks; see `PipelineFolder.of`.
+        variant: of the weights; see `PipelineFolder.of`.
 
     Raises:
         UserError: for a folder of another kind, and weights that can't be read or don't fit.
@@ -29,9 +32,11 @@ class Unconditional(NoisePredictor):
         folder: Path,
         input_range: tuple[float, float] = (-1.0, 1.0),
         scheduler: Mapping[str, Any] | None = None,
+        weights: WeightsChoice = "auto",
+        variant: str | None = None,
     ):
         super().__init__()
-        pipeline = PipelineFolder.of(folder)
+        pipeline = PipelineFolder.of(folder, weights, variant)
         self.schedule = pipeline.schedule(scheduler)
         self.alphas_cumprod = self.schedule.alphas_cumprod
         self.unet = pipeline.load()

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from secmi_exp.errors import UserError
+from secmi_exp.git_lfs import refuse_pointer
 
 
 def read_pickled(path: Path) -> Any:
     """A file of `torch.save`, memory-mapped where it can be; nothing in it is executed.
 
     Raises:
-        UserError: for a file that is damaged, or that holds more than tensors in plain containers.
+        UserError: for a file that is damaged or was not fetched, or that holds more than tensors in plain containers.
     """
+    refuse_pointer(path)
     import torch
 
     try:
@@ -27,8 +29,9 @@ def read_json(path: Path) -> dict[str, Any]:
     """An object of JSON.
 
     Raises:
-        UserError: for a file that can't be read, or holds something else.
+        UserError: for a file that can't be read or was not fetched, or holds something else.
     """
+    refuse_pointer(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

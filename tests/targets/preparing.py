@@ -12,6 +12,9 @@ from secmi_exp.runtime import Runtime
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget, Target
 
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
+"""What lies in a file's place where Git LFS has not fetched it."""
+
 
 def cpu(**settings: Any) -> Runtime:
     """The CPU, with whatever else a test wants."""
@@ -44,6 +47,11 @@ class Opens:
 
     def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
         return os.mkdir, (str(self.folder),)
+
+
+def naming(folder: Path, path: Path) -> list[Path]:
+    """The files in a folder in which a path stands."""
+    return [file for file in folder.rglob("*") if file.is_file() and str(path).encode() in file.read_bytes()]
 
 
 def is_empty(store: Path) -> bool:

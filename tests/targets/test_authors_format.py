@@ -83,7 +83,7 @@ def test_a_flag_file_is_read_as_absl_writes_it(tmp_path: Path) -> None:
     )
     flags = read_flags(path)
     assert flags == Flags(T=500, beta_T=0.01, ch=96, ch_mult=(1, 3), attn=(0,), img_size=64, mean_type="xstart")
-    assert flags.scheduler["prediction_type"] == "sample"
+    assert flags.scheduler["prediction_type"] == "epsilon"
     path.write_text("")
     assert read_flags(path) == Flags()
     assert Flags().network["block_out_channels"] == [128, 256, 256, 256]
@@ -95,7 +95,7 @@ def test_a_flag_file_is_read_as_absl_writes_it(tmp_path: Path) -> None:
         ("--ch=many", "The flag --ch=many of .*flagfile.txt can't be used: input should be a valid integer"),
         ("--ch", "The flag --ch= of"),
         ("--attn=-1", "The flag --attn=-1 of .* greater than or equal to 0"),
-        ("--mean_type=xprev", "The flag --mean_type=xprev of .* 'epsilon' or 'xstart'"),
+        ("--mean_type=x0", "The flag --mean_type=x0 of .* 'epsilon', 'xstart' or 'xprev'"),
         ("--ch_mult=2", r"The flags --ch_mult=\[2\] of .* widen the first level"),
         ("--flagfile=other.txt", "Line 2 of .*, '--flagfile=other.txt', is no flag"),
         ("channels: 32", "Line 2 of .*, 'channels: 32', is no flag"),

@@ -123,7 +123,14 @@ def test_what_was_not_trained_before_is_refused(tmp_path: Path, trained: Path) -
         assert is_empty(tmp_path / "store")
 
     refused(trained, "1 channels and 8×8 pixels, and the dataset's images have 3 channels and 16×16 pixels", 3, 16, 16)
-    refused(tmp_path / "nowhere", "nowhere holds neither unet/config.json nor config.json: set target.path", 1, 8, 8)
+    refused(
+        trained / "unet/diffusion_pytorch_model.safetensors",
+        "safetensors is no folder but the weights of a network without its",
+        1,
+        8,
+        8,
+    )
+    refused(tmp_path / "nowhere", "There is no folder .*nowhere: set target.path to a model's folder", 1, 8, 8)
     write_json(tmp_path / "results.json", {"target_folder": str(tmp_path / "gone")})
     refused(tmp_path, r"The target of the run .* isn't there any more \(.*gone\): set target.path", 1, 8, 8)
     (trained / "samples.png").write_bytes(b"another picture")

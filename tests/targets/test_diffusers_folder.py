@@ -18,6 +18,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.store import Store
 from secmi_exp.targets.diffusers_folder import DiffusersFolder
 from secmi_exp.targets.schedule import NoiseSchedule
+from secmi_exp.targets.training_folder import WeightsChoice
 from tests.targets.preparing import Opens, cpu, images, is_empty, prepare
 
 SAFETENSORS, BIN = "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"
@@ -46,8 +47,13 @@ def pipeline(folder: Path, unet: UNet2DModel | None = None, scheduler: Scheduler
     return folder
 
 
-def target(path: Path | str, input_range: tuple[float, float] = (-1.0, 1.0)) -> DiffusersFolder:
-    return DiffusersFolder("foreign", str(path), input_range, PAPER, "epsilon")
+def target(
+    path: Path | str,
+    input_range: tuple[float, float] = (-1.0, 1.0),
+    weights: WeightsChoice = "auto",
+    variant: str | None = None,
+) -> DiffusersFolder:
+    return DiffusersFolder("foreign", str(path), input_range, PAPER, "epsilon", weights, variant)
 
 
 class Predicts(nn.Module):
@@ -166,6 +172,14 @@ def test_the_digest_follows_what_is_read(tmp_path: Path) -> None:
     second = digest()
     change_weights(folder, lambda weights: weights["conv_in.bias"].add_(1))
     assert len({first, second, digest()}) == 3
+
+
+def test_where_a_network_was_loaded_from_is_no_part_of_the_key(tmp_path: Path) -> None:
+    folder = pipeline(tmp_path / "theirs")
+    before = prepare(target(folder), tmp_path / "store", 3, 8, 8).digest
+    for origin in ("/somebody/else/store/work", "google/ddpm"):
+        change_json(folder / "unet/config.json", _name_or_path=origin)
+        assert prepare(target(folder), tmp_path / "store", 3, 8, 8).digest == before
 
 
 @torch.no_grad()

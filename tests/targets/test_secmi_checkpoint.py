@@ -6,14 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from secmi_exp.errors import UserError
+from secmi_exp.run_warnings import collect_warnings
 from secmi_exp.targets.authors_format import Flags
+from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.secmi_checkpoint import SecMICheckpoint
 from tests.targets.authors_network import random_weights, save_checkpoint
-from tests.targets.preparing import Opens, is_empty, prepare
+from tests.targets.preparing import POINTER, Opens, is_empty, prepare
 
 FLAGS = Flags(ch=32, ch_mult=(1, 2), attn=(1,), num_res_blocks=1, img_size=8)
 
@@ -150,14 +154,46 @@ def test_a_checkpoint_is_converted_once_for_each_kind_of_weights_and_each_conten
     assert digest("ema") != first
 
 
-def test_a_network_that_predicts_the_image_is_converted_as_such(tmp_path: Path, checkpoint: Path) -> None:
-    target = SecMICheckpoint("theirs", checkpoint, "ema")
-    noise = prepare(target, tmp_path / "store", 3, 8, 8).load()
-    replace_flag(checkpoint, "--mean_type=epsilon", "--mean_type=xstart")
-    image = prepare(SecMICheckpoint("theirs", checkpoint, "ema"), tmp_path / "store", 3, 8, 8).load()
-    x = torch.randn(2, 3, 8, 8)
-    with torch.no_grad():
-        expected = (x - noise.alphas_cumprod[50] ** 0.5 * noise.predict_noise(x, 50)) / (
-            1 - noise.alphas_cumprod[50]
-        ) ** 0.5
-        torch.testing.assert_close(image.predict_noise(x, 50), expected)
+@pytest.mark.parametrize("mean_type", ["xstart", "xprev"])
+def test_a_network_predicts_the_noise_whatever_the_flag_says_that_their_trainer_does_not_read(
+    tmp_path: Path, checkpoint: Path, mean_type: str
+) -> None:
+    def attacked() -> tuple[PreparedTarget, list[str]]:
+        with collect_warnings() as warnings:
+            target = prepare(SecMICheckpoint("theirs", checkpoint, "ema"), tmp_path / "store", 3, 8, 8)
+        return target, [warning.code for warning in warnings]
+
+    (noise, none) = attacked()
+    replace_flag(checkpoint, "--mean_type=epsilon", f"--mean_type={mean_type}")
+    (flagged, codes) = attacked()
+    assert (none, codes, flagged.digest) == ([], ["mean_type_ignored"], noise.digest)
+    assert flagged.load().schedule.prediction == "epsilon"
+
+
+@pytest.mark.parametrize(
+    ("replacement", "message"),
+    [
+        (
+            lambda path: save_file({"conv_in.bias": torch.zeros(1)}, path),
+            "no checkpoint of the authors' code but the weigh",
+        ),
+        (
+            lambda path: np.savez(path.open("wb"), a=[1]),
+            "is no checkpoint of the authors' code but a file of NumPy arrays",
+        ),
+        (lambda path: (path.unlink(), path.mkdir()), "ckpt.pt is a folder: set it to the checkpoint in it"),
+        (
+            lambda path: path.write_bytes(POINTER),
+            "ckpt.pt is a pointer of Git LFS in place of the file: fetch .*git lfs pull",
+        ),
+        (
+            lambda path: path.with_name("flagfile.txt").write_bytes(POINTER),
+            "flagfile.txt is a pointer of Git LFS in place of the file: fetch the file by `git lfs pull`",
+        ),
+    ],
+)
+def test_a_file_of_another_kind_is_named(
+    tmp_path: Path, checkpoint: Path, replacement: Callable[[Path], object], message: str
+) -> None:
+    replacement(checkpoint)
+    assert re.search(message, refusal(tmp_path, checkpoint))

@@ -63,7 +63,7 @@ def pipelines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def configured(path: Path, **settings: Any) -> StableDiffusion:
     given: dict[str, Any] = {
         "name": "stable_diffusion", "path": str(path), "prompt": "caption", "fixed_prompt": None, "blip": "none",
-        "guidance": 1.0, "latents": "mode", "attention_slicing": None, "seed": 0,
+        "guidance": 1.0, "latents": "mode", "attention_slicing": None, "seed": 0, "weights": "auto", "variant": None,
     }  # fmt: skip
     return StableDiffusion(**given | settings)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,15 @@ from secmi_exp.components import component
 from secmi_exp.data.batches import Piece
 from secmi_exp.data.images import Images
 from secmi_exp.errors import UserError
+from secmi_exp.run_warnings import collect_warnings
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.optimization import Draws
 from secmi_exp.targets.text_to_image_recipe import TrainedTextToImage
 from secmi_exp.targets.text_to_image_training import TextToImageTraining
 from tests.conftest import CONF
-from tests.targets.preparing import cpu, no_logger
-from tests.targets.tiny_pipelines import SIDE, save_stable_diffusion, save_stable_diffusion_xl
+from tests.targets.preparing import cpu, naming, no_logger
+from tests.targets.tiny_pipelines import SIDE, edited, save_stable_diffusion, save_stable_diffusion_xl
 
 CAPTIONS = ["a seven", "a zero", None, "a one"] * 3
 PIXELS = np.random.default_rng(0).integers(0, 256, (len(CAPTIONS), 3, SIDE, SIDE), dtype=np.uint8)
@@ -83,6 +85,7 @@ def test_a_finetuned_pipeline_is_a_pipeline_with_another_unet(
         assert distance(getattr(pipeline, part).state_dict(), getattr(base, part).state_dict()) == 0
     assert pipeline.scheduler.config.prediction_type == base.scheduler.config.prediction_type
     assert target.trained_on == MEMBERS.digest
+    assert naming(target.folder, pipelines[kind].parent) == naming(target.folder, tmp_path) == []
 
 
 def test_an_adapter_is_trained_in_place_of_all_weights(pipelines: dict[str, Path], tmp_path: Path) -> None:
@@ -98,6 +101,21 @@ def test_an_adapter_is_trained_in_place_of_all_weights(pipelines: dict[str, Path
     pipeline.fuse_lora()
     pipeline.unload_lora_weights()
     assert distance(dict(pipeline.unet.state_dict()), ours) < 1e-6
+    assert naming(target.folder, pipelines["sd"].parent) == naming(target.folder, tmp_path) == []
+
+
+def test_a_variant_is_trained_further_and_kept_by_the_default_names(pipelines: dict[str, Path], tmp_path: Path) -> None:
+    rounded = shutil.copytree(pipelines["sd"], tmp_path / "rounded")
+    for part in ("unet", "vae"):
+        (rounded / part / "diffusion_pytorch_model.safetensors").rename(
+            rounded / part / "diffusion_pytorch_model.fp16.safetensors"
+        )
+    edited(rounded / "vae/config.json", _name_or_path=str(tmp_path))
+    with collect_warnings() as warnings:
+        target = trained(recipe("target=finetuned", f"target.path={rounded}", *SHORT), tmp_path / "store")
+    assert [warning.code for warning in warnings] == ["weights_variant", "captions_missing"]
+    assert naming(target.folder, tmp_path) == []
+    StableDiffusionPipeline.from_pretrained(target.folder)
 
 
 def test_layers_that_are_not_there_cannot_be_adapted(pipelines: dict[str, Path], tmp_path: Path) -> None:
@@ -195,6 +213,7 @@ def test_a_latent_model_from_scratch_is_a_pipeline_that_makes_images_of_captions
     means = latents.mean[:] * pipeline.vae.config.scaling_factor  # type: ignore[attr-defined]
     assert np.std(means) == pytest.approx(1, rel=1e-3)
     assert len([*tmp_path.glob("base_pipeline/*")]) == 1
+    assert naming(tmp_path, tmp_path) == []
     other = trained(recipe(*SMALL, "target.training.max_steps=2", "target.training.samples=0"), tmp_path)
     assert other.samples is None
     assert len([*tmp_path.glob("base_pipeline/*")]) == 1  # which the longer training shares
