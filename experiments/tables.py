@@ -74,5 +74,10 @@ def heading(titles: list[str]) -> list[str]:
 
 
 def line(cells: list[str]) -> str:
-    """A row."""
-    return f"| {' | '.join(cells)} |"
+    """A row.
+
+    >>> line(["a|b", "0.5"])
+    '| a\\\\|b | 0.5 |'
+    """
+    escaped = (cell.replace("|", r"\|") for cell in cells)
+    return f"| {' | '.join(escaped)} |"

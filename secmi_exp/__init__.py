@@ -3,4 +3,12 @@
 Importing the package imports nothing heavy, so that ``--help`` answers at once.
 """
 
+import os
+import sys
+
+if "ipykernel" not in sys.modules:
+    # A Jupyter kernel gives its backend to all that it starts. No figure here needs one, and matplotlib, which
+    # torchmetrics imports too, can't be imported where the backend isn't installed.
+    os.environ.pop("MPLBACKEND", None)
+
 __version__ = "0.1.0"

@@ -3,14 +3,16 @@
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from secmi_exp.config_errors import explain, refuse_unread_keys
-from secmi_exp.ranks import dismiss, end, join
+from secmi_exp.ranks import dismiss, end, is_first, join
 from secmi_exp.reporting.sweep import close_open_sweep
 from secmi_exp.search import end_without_attack, prefer_own_sweeper
 
@@ -31,11 +33,17 @@ def task(config: DictConfig) -> float | None:
     return run(config, Path(HydraConfig.get().runtime.output_dir))
 
 
+def only_shows(arguments: Sequence[str]) -> bool:
+    """Whether the command line asks for help or the configuration, so that no rank has anything to wait for."""
+    given, _ = get_args_parser().parse_known_args(arguments)
+    return bool(given.help or given.hydra_help or given.cfg or given.info or given.shell_completion)
+
+
 def main() -> None:
     """Run, and end a user's mistake with one sentence and exit status 1."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra hand exceptions on instead of printing them
     try:
-        if not join():
+        if not (is_first() if only_shows(sys.argv[1:]) else join()):
             end(0)
         prefer_own_sweeper()
         task()

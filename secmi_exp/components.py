@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 
+from secmi_exp import ranks
 from secmi_exp.attacks.attack import Attack
 from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.split import SplitRule
@@ -122,6 +123,7 @@ class Components:
             attack=component(config, "attack") if "attack" in config else None,
             quality=component(config, "quality") if "quality" in config else None,
         )
+        ranks.refuse_other_number(parts.runtime.devices, parts.runtime.nodes)
         if not isinstance(parts.defense, Undefended) and not hasattr(parts.target, "defense"):
             raise UserError(
                 f"defense={parts.defense.name} acts on the training of a DDPM, and target={parts.target.name} has none "

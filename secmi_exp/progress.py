@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 def progress_bar(*, shown: bool = True) -> Progress:
     """A bar that redraws itself a few times a second, however often it is advanced."""
     return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-        TextColumn("{task.fields[metrics]}"),
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TimeRemainingColumn(), TextColumn("{task.fields[metrics]}", markup=False),
         console=Console(stderr=True), disable=not shown, refresh_per_second=4,
     )  # fmt: skip

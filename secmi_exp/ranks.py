@@ -22,9 +22,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from secmi_exp.errors import UserError
+from secmi_exp.errors import UserError, first_line
+from secmi_exp.slurm import address_of_first_node, tasks_of_step
+
+if TYPE_CHECKING:
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +40,11 @@ PATIENCE = timedelta(days=30)
 ARRIVAL = timedelta(minutes=10)
 """How long ranks wait for each other to come."""
 
-FIRST_PORT, PORTS = 15000, 10000
-"""What SLURM's jobs share, each one port by its number."""
+UNTOLD_S = 10.0
+"""After how long they say for whom they wait."""
+
+FIRST_PORT, PORTS, STEPS_APART = 15000, 10000, 997
+"""What SLURM's jobs and their steps share, each one port by its numbers."""
 
 GRACE_S = 10.0
 """How long rank 0 may take to fail by itself once another rank has ended."""
@@ -106,23 +113,18 @@ def total(value: int) -> int:
 
 
 def launched_from_outside(environment: Mapping[str, str] = os.environ) -> Place | None:
-    """The place that torchrun or SLURM gave this process; None where it was started on its own."""
+    """The place that torchrun or srun gave this process; None where it was started on its own, in an allocation too."""
     if "TORCHELASTIC_RUN_ID" in environment:
         rank, world_size, local_rank, node, port = (
             int(environment[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "GROUP_RANK", "MASTER_PORT")
         )
         place = Place(rank, world_size, local_rank, node, environment["MASTER_ADDR"], port)
-    elif "SLURM_STEP_ID" in environment and environment.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
-        rank, world_size, local_rank, node = (
-            int(environment[f"SLURM_{name}"]) for name in ("PROCID", "NTASKS", "LOCALID", "NODEID")
+    elif (world_size := tasks_of_step(environment)) > 1:
+        rank, local_rank, node, job, step = (
+            int(environment[f"SLURM_{name}"]) for name in ("PROCID", "LOCALID", "NODEID", "JOB_ID", "STEP_ID")
         )
-        if world_size == 1:
-            return None
-        from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-
-        address = SLURMEnvironment.resolve_root_node_address(environment["SLURM_NODELIST"])
-        port = FIRST_PORT + int(environment["SLURM_JOB_ID"]) % PORTS
-        place = Place(rank, world_size, local_rank, node, address, port)
+        port = FIRST_PORT + (job + STEPS_APART * step) % PORTS
+        place = Place(rank, world_size, local_rank, node, address_of_first_node(environment), port)
     else:
         return None
     return place if place.world_size > 1 else None
@@ -132,16 +134,61 @@ def _connect(place: Place) -> None:
     import torch
     import torch.distributed
 
-    store = torch.distributed.TCPStore(  # type: ignore[attr-defined]
-        place.address, place.port, place.world_size, is_master=place.rank == 0, timeout=ARRIVAL
-    )
     torch.distributed.init_process_group(
         "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
-        store=store,
+        store=_meet(place),
         rank=place.rank,
         world_size=place.world_size,
         timeout=PATIENCE,
     )
+
+
+def _meet(place: Place) -> "TCPStore":
+    """Wait until rank 0 and this rank have met, on rank 0 until all ranks have come.
+
+    Raises:
+        UserError: naming those that have not come in time.
+    """
+    from torch.distributed import DistError, TCPStore  # type: ignore[attr-defined]
+
+    first = place.rank == 0
+    awaited = set(range(1, place.world_size)) if first else {0}
+    telling = threading.Timer(UNTOLD_S, _tell_waiting, (place, awaited))
+    telling.daemon = True
+    telling.start()
+    try:
+        store = TCPStore(place.address, place.port, place.world_size, first, timeout=ARRIVAL, wait_for_workers=False)
+        if not first:
+            store.set(f"rank {place.rank}", "has come")
+        deadline = time.monotonic() + ARRIVAL.total_seconds()
+        while awaited and time.monotonic() < deadline:
+            time.sleep(0.02)
+            awaited -= {rank for rank in awaited if store.check([f"rank {rank}"])}
+        if first and not awaited:
+            store.set("rank 0", "has met all others")
+    except DistError as error:
+        raise UserError(
+            f"{_waiting(place, awaited)} in vain ({first_line(error)}): start all ranks at once."
+        ) from error
+    finally:
+        telling.cancel()
+    if awaited:
+        raise UserError(f"{_waiting(place, awaited)} in vain for {_arrival()}: start all ranks at once.")
+    return store
+
+
+def _tell_waiting(place: Place, awaited: set[int]) -> None:
+    log.warning("%s, up to %s.", _waiting(place, awaited), _arrival())
+
+
+def _waiting(place: Place, awaited: set[int]) -> str:
+    """Such as "Rank 0 of 4 waits for rank 1, 2, 3 at 127.0.0.1:15000"."""
+    who = "rank " + ", ".join(map(str, sorted(awaited)[:8])) + (" …" if len(awaited) > 8 else "")
+    return f"Rank {place.rank} of {place.world_size} waits for {who} at {place.address}:{place.port}"
+
+
+def _arrival() -> str:
+    return f"{ARRIVAL.total_seconds() / 60:g} minutes"
 
 
 @dataclass(frozen=True)
@@ -262,6 +309,12 @@ def _free_port() -> int:
 _team: Team | None = None
 
 
+def is_first() -> bool:
+    """Whether this is the process that the run itself happens in; waits for nobody."""
+    place = launched_from_outside()
+    return place is None or place.rank == 0
+
+
 def join() -> bool:
     """Where torchrun or SLURM has started this process, meet the others; and unless it is rank 0, serve it to the end.
 
@@ -278,6 +331,20 @@ def join() -> bool:
     return True
 
 
+def refuse_other_number(devices: int, nodes: int) -> None:
+    """Refuse a job that asks for another number of processes than were started.
+
+    Raises:
+        UserError: naming both numbers.
+    """
+    given = launched_from_outside()
+    if given and given.world_size != devices * nodes:
+        raise UserError(
+            f"{given.world_size} processes were started for trainer.devices={devices} on trainer.nodes={nodes}: "
+            "their product must be the number of processes."
+        )
+
+
 def team(devices: int, nodes: int) -> Team:
     """The ranks of this process's jobs, started when the first stage needs them and kept for later ones.
 
@@ -291,11 +358,7 @@ def team(devices: int, nodes: int) -> Team:
             f"trainer.nodes={nodes} needs a process for each device on all machines, which torchrun or SLURM must "
             "start: see the README, or set trainer.nodes=1."
         )
-    if given and given.world_size != devices * nodes:
-        raise UserError(
-            f"{given.world_size} processes were started for trainer.devices={devices} on trainer.nodes={nodes}: "
-            "their product must be the number of processes."
-        )
+    refuse_other_number(devices, nodes)
     if _team and not given and _team.place.world_size != devices:
         _team.close()
     if _team is None or _team.closed:

@@ -6,14 +6,20 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from secmi_exp import ranks
+from secmi_exp.__main__ import only_shows
+from secmi_exp.errors import UserError
 from secmi_exp.ranks import Place, launched_from_outside
-from tests.conftest import NN, SMOKE, Command, SmokeRun
+from tests.conftest import NN, SMOKE, Command, SmokeRun, run_here
+from tests.targets.preparing import cpu
 
 TWO = "trainer.devices=2"
 
@@ -84,8 +90,8 @@ def test_torchrun_starts_the_ranks_of_a_sweep(secmi: Command) -> None:
 @pytest.mark.slow
 def test_tasks_of_slurm_are_the_ranks(secmi: Command) -> None:
     slurm = {
-        "SLURM_STEP_ID": "0", "SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NAME": "attack", "SLURM_NTASKS": "2",
-        "SLURM_NODEID": "0", "SLURM_NODELIST": "127.0.0.1",
+        "SLURM_STEP_ID": "0", "SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NAME": "interactive", "SLURM_NTASKS": "2",
+        "SLURM_STEP_NUM_TASKS": "2", "SLURM_NODEID": "0", "SLURM_NODELIST": "127.0.0.1",
     }  # fmt: skip
     arguments = ["+attack=stat", "logger=none", *SMOKE, "target.max_steps=4", TWO]
     tasks = [secmi.start(*arguments, **slurm, SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank)) for rank in range(2)]
@@ -146,11 +152,27 @@ def test_more_machines_than_one_need_a_launcher(secmi: Command) -> None:
     assert "torchrun or SLURM must start" in finished.stderr
 
 
+ALLOCATION = {"SLURM_JOB_ID": "70", "SLURM_JOB_NAME": "mysession", "SLURM_NTASKS": "4", "SLURM_NODELIST": "node[1-4]"}
+"""What `salloc -J mysession -n 4` gives to all that runs inside of it."""
+TASK = {"SLURM_PROCID": "2", "SLURM_LOCALID": "1", "SLURM_NODEID": "1"}
+STEP = {"SLURM_STEP_ID": "3", "SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NODELIST": "node[2-3]"}
+TASK_3 = Place(2, 4, 1, 1, "node2", 15000 + 70 + 3 * 997)
+SHELL = {"SLURM_PTY_PORT": "34889", "SLURM_TASK_PID": "0"}
+
+
 @pytest.mark.parametrize(
     ("environment", "place"),
     [
         ({}, None),
         ({"SLURM_NTASKS": "8", "SLURM_PROCID": "0"}, None),  # in a batch script, where srun starts what it starts
+        (ALLOCATION, None),  # salloc on the login node
+        (ALLOCATION | TASK | {"SLURM_STEP_ID": "4294967290", "SLURM_STEP_NUM_TASKS": "1"} | SHELL, None),  # on the node
+        (ALLOCATION | TASK | {"SLURM_STEP_ID": "4294967291"}, None),  # a batch script that says it is one
+        (ALLOCATION | TASK | STEP | {"SLURM_STEP_NUM_TASKS": "1"}, None),  # srun -n 1 in an allocation of four
+        (ALLOCATION | TASK | STEP | SHELL, None),  # by hand in the shell of srun -n 4 --pty bash
+        (ALLOCATION | TASK | STEP, TASK_3),
+        (ALLOCATION | TASK | STEP | {"SLURM_JOB_NAME": "interactive"}, TASK_3),  # srun in a session of salloc's
+        (ALLOCATION | TASK | STEP | SHELL | {"SLURM_TASK_PID": str(os.getpid())}, TASK_3),  # srun --pty python …
         (
             {
                 "TORCHELASTIC_RUN_ID": "x", "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "GROUP_RANK": "1",
@@ -162,3 +184,63 @@ def test_more_machines_than_one_need_a_launcher(secmi: Command) -> None:
 )  # fmt: skip
 def test_where_a_launcher_put_this_process(environment: dict[str, str], place: Place | None) -> None:
     assert launched_from_outside(environment) == place
+
+
+def test_a_step_in_the_shell_of_another_inherits_its_terminal_and_has_none() -> None:
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as script:  # which srun would have started
+        environment = ALLOCATION | TASK | STEP | SHELL | {"SLURM_TASK_PID": str(script.pid)}
+        assert launched_from_outside(environment) == TASK_3
+        script.kill()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--cfg=job"], ["-c", "job"], ["--info"], ["--hydra-help"], ["-sc", "query=bash"]]
+)
+def test_what_only_shows_something_waits_for_nobody(arguments: list[str]) -> None:
+    assert only_shows(["seed=1", *arguments])
+
+
+@pytest.mark.parametrize("arguments", [[], ["-m", "seed=0,1"], ["-cd", "conf"], ["+attack=stat", "-cn=config"]])
+def test_what_runs_something_waits(arguments: list[str]) -> None:
+    assert not only_shows(arguments)
+
+
+def test_help_answers_where_other_ranks_never_come(secmi: Command) -> None:
+    finished = secmi("--help", **ALLOCATION, **TASK | {"SLURM_PROCID": "0"}, **STEP)
+    assert finished.returncode == 0
+    assert "+attack=nn" in finished.stdout
+
+
+@pytest.mark.parametrize(("rank", "awaited"), [(0, "rank 1, 2"), (2, "rank 0")])
+def test_a_rank_says_for_whom_it_waits_and_gives_up_in_a_sentence(
+    rank: int, awaited: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ranks, "UNTOLD_S", 0.1)
+    monkeypatch.setattr(ranks, "ARRIVAL", timedelta(seconds=1.2))
+    with pytest.raises(UserError, match=f"Rank {rank} of 3 waits for {awaited} at .* in vain"):
+        ranks._meet(Place(rank, 3, port=ranks._free_port()))
+    assert f"Rank {rank} of 3 waits for {awaited} at 127.0.0.1:" in caplog.text
+
+
+def test_ranks_meet_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    port = ranks._free_port()
+    with ThreadPoolExecutor() as pool:
+        stores = list(pool.map(ranks._meet, [Place(rank, 3, port=port) for rank in (2, 0, 1)]))
+    assert len(stores) == 3
+    assert caplog.text == ""
+
+
+def test_another_number_of_processes_than_devices_is_told_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (ALLOCATION | TASK | STEP).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=r"4 processes were started for trainer.devices=2 on trainer.nodes=1"):
+        run_here(tmp_path, TWO)
+    assert not (tmp_path / "store").exists()
+
+
+def test_one_device_in_an_allocation_of_several_tasks_is_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in ALLOCATION.items():  # of which Lightning by itself would make four, and refuse them
+        monkeypatch.setenv(name, value)
+    assert cpu().trainer().world_size == 1

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 ROUNDS = 5
 
@@ -86,14 +87,14 @@ def cpu_lines() -> list[str]:
 
 def show(figures: list[Figure], on: str) -> None:
     """Print a table, in a section for each benchmark."""
-    table = Table("figure", title=on, title_justify="left")
+    table = Table("figure", title=Text(on, style="table.title"), title_justify="left")
     table.add_column("median [min, max]", justify="right", no_wrap=True)
     for before, figure in zip([None, *figures], figures, strict=False):
         if before is None or before.benchmark != figure.benchmark:
             table.add_section()
-            table.add_row(f"[bold]{figure.benchmark}")
-        values = f"{figure.median:.4g} \\[{figure.low:.4g}, {figure.high:.4g}] {figure.unit}"
-        table.add_row(f"  {figure.what}", values)
+            table.add_row(Text(figure.benchmark, style="bold"))
+        values = f"{figure.median:.4g} [{figure.low:.4g}, {figure.high:.4g}] {figure.unit}"
+        table.add_row(Text(f"  {figure.what}"), Text(values))
     Console().print(table)
 
 

@@ -3,14 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
+from secmi_exp.reporting.drawing import figure_with_axes, only_shown, use_log_scale
 from secmi_exp.reporting.figures import MEMBER as COLOUR
 from secmi_exp.reporting.figures import NEUTRAL
 from secmi_exp.reporting.jobs import Estimate, read_estimate
@@ -20,6 +16,7 @@ METRICS = {"auc": "AUC", "asr": "ASR"}
 """That curves and intervals show; maps show the first."""
 
 
+@only_shown
 def draw_axes(path: Path, rows: Sequence[Row], swept: Sequence[str]) -> bool:
     """Draw AUC and ASR over the settings in which the jobs differ.
 
@@ -38,19 +35,17 @@ def draw_axes(path: Path, rows: Sequence[Row], swept: Sequence[str]) -> bool:
     if len(swept) == 2:
         _draw_map(path, rows, swept, [values is not None for values in numeric])
         return True
-    figure, panels = plt.subplots(1, 2, figsize=(8.6, 3.8), layout="constrained", sharey=True)
-    for axes, (metric, label) in zip(panels, METRICS.items(), strict=True):
-        estimates = [read_estimate(row, metric) for row in rows]
-        if numeric[0] is None:
-            _draw_intervals(axes, [row.get(swept[0], "") for row in rows], estimates)
-        else:
-            _draw_curve(axes, numeric[0], estimates)
-            axes.set_xlabel(swept[0])
-        axes.set_title(f"{label} [95% interval]", fontsize=10)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.axhline(0.5, color=NEUTRAL, linestyle=":", linewidth=1)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    with figure_with_axes(path, (8.6, 3.8), columns=2, sharey=True) as (_, (panels,)):
+        for axes, (metric, label) in zip(panels, METRICS.items(), strict=True):
+            estimates = [read_estimate(row, metric) for row in rows]
+            if numeric[0] is None:
+                _draw_intervals(axes, [row.get(swept[0], "") for row in rows], estimates)
+            else:
+                _draw_curve(axes, numeric[0], estimates)
+                axes.set_xlabel(swept[0])
+            axes.set_title(f"{label} [95% interval]", fontsize=10)
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.axhline(0.5, color=NEUTRAL, linestyle=":", linewidth=1)
     return True
 
 
@@ -78,7 +73,7 @@ def _draw_curve(axes: Axes, values: list[float], estimates: list[Estimate]) -> N
     axes.fill_between(x, low, high, color=COLOUR, alpha=0.2, linewidth=0)
     axes.plot(x, y, color=COLOUR, marker="o", markersize=4)
     if is_wide(values):
-        axes.set_xscale("log")
+        use_log_scale(axes, x=True)
 
 
 def _draw_intervals(axes: Axes, names: list[str], estimates: list[Estimate]) -> None:
@@ -86,7 +81,7 @@ def _draw_intervals(axes: Axes, names: list[str], estimates: list[Estimate]) -> 
     y, low, high = (np.array([_or_nan(each[i]) for each in estimates]) for i in range(3))
     axes.vlines(places, low, high, color=COLOUR, linewidth=2)
     axes.plot(places, y, "o", color=COLOUR)
-    axes.set_xticks(places, [name.replace("$", r"\$") for name in names], rotation=30, ha="right")
+    axes.set_xticks(places, names, rotation=30, ha="right")
     axes.set_xlim(-0.5, len(names) - 0.5)
 
 
@@ -100,17 +95,15 @@ def _draw_map(path: Path, rows: Sequence[Row], swept: Sequence[str], numeric: li
     cells = {tuple(row.get(name, "") for name in swept): read_estimate(row, "auc").value for row in rows}
     auc = np.array([[_or_nan(cells.get((first, second))) for second in across] for first in down])
     size = 1.5 + 1.2 * len(across), 1.2 + 0.6 * len(down)
-    figure, axes = plt.subplots(figsize=size, layout="constrained")
-    image = axes.imshow(auc, cmap="cividis", aspect="auto", vmin=0.5, vmax=1.0)
-    for (i, j), value in np.ndenumerate(auc):
-        if np.isfinite(value):
-            axes.text(j, i, f"{value:.3f}", ha="center", va="center", color="black" if value > 0.75 else "white")
-    axes.set_xticks(np.arange(len(across)), [name.replace("$", r"\$") for name in across])
-    axes.set_yticks(np.arange(len(down)), [name.replace("$", r"\$") for name in down])
-    axes.set(xlabel=swept[1], ylabel=swept[0], title="AUC")
-    figure.colorbar(image, ax=axes)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    with figure_with_axes(path, size) as (figure, ((axes,),)):
+        image = axes.imshow(auc, cmap="cividis", aspect="auto", vmin=0.5, vmax=1.0)
+        for (i, j), value in np.ndenumerate(auc):
+            if np.isfinite(value):
+                axes.text(j, i, f"{value:.3f}", ha="center", va="center", color="black" if value > 0.75 else "white")
+        axes.set_xticks(np.arange(len(across)), across)
+        axes.set_yticks(np.arange(len(down)), down)
+        axes.set(xlabel=swept[1], ylabel=swept[0], title="AUC")
+        figure.colorbar(image, ax=axes)
 
 
 def _or_nan(value: float | None) -> float:

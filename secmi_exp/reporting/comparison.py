@@ -67,11 +67,9 @@ def draw(rankings: Sequence[Ranking], folder: Path) -> list[Path]:
     for number, ranking in enumerate(rankings, 1):
         suffix = f"_{number}" if len(rankings) > 1 else ""
         roc, cost = (folder / f"comparison_{name}{suffix}.png" for name in ("roc", "cost"))
-        draw_comparison_roc(roc, ranking)
-        draw_comparison_cost(
-            cost, ranking.rows(), comparison_title("AUC and its cost", ranking), interval_title(ranking)
-        )
-        figures += [roc, cost]
+        title = comparison_title("AUC and its cost", ranking)
+        figures += [roc] * draw_comparison_roc(roc, ranking)
+        figures += [cost] * draw_comparison_cost(cost, ranking.rows(), title, interval_title(ranking))
     return figures
 
 

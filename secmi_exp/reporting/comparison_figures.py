@@ -6,15 +6,11 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from secmi_exp.reporting.drawing import figure_with_axes, only_shown, use_log_scale
 from secmi_exp.reporting.figures import NEUTRAL
 from secmi_exp.reporting.jobs import read_estimate
 from secmi_exp.reporting.labelled_points import Point, label_points, shortened
@@ -31,20 +27,19 @@ MOST_DRAWN = len(COLOURS) * len(STYLES)
 
 @contextmanager
 def _figure(path: Path, size: tuple[float, float]) -> Iterator[tuple[Figure, Axes]]:
-    figure, axes = plt.subplots(figsize=size, layout="constrained")
-    axes.spines[["top", "right"]].set_visible(False)
-    yield figure, axes
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    with figure_with_axes(path, size) as (figure, ((axes,),)):
+        axes.spines[["top", "right"]].set_visible(False)
+        yield figure, axes
 
 
+@only_shown
 def draw_comparison_roc(path: Path, ranking: Ranking) -> None:
     """ROC of all attacks on logarithmic axes, from the smallest rate that the samples resolve; over runs, mean TPR."""
     drawn = ranking.standings[:MOST_DRAWN]
     sides = [run.evaluated.is_member for run in ranking.contest.scorings]
     floor = min(1.0 / max(side.sum(), (~side).sum()) for side in sides)
     with _figure(path, (9.6, 5.2)) as (_, axes):
-        axes.set_title(comparison_title("ROC", ranking), parse_math=False)
+        axes.set_title(comparison_title("ROC", ranking))
         axes.set(xlabel="false-positive rate", ylabel="true-positive rate")
         lines = []
         for place, standing in enumerate(drawn):
@@ -55,9 +50,10 @@ def draw_comparison_roc(path: Path, ranking: Ranking) -> None:
             lines.append(line)
         chance = np.geomspace(floor, 1.0, 50)
         lines += axes.plot(chance, chance, color="#999999", linestyle="-", linewidth=0.8, zorder=1)
-        axes.set(xscale="log", yscale="log", xlim=(floor, 1.0), ylim=(floor, 1.05))
+        use_log_scale(axes, x=True, y=True)
+        axes.set(xlim=(floor, 1.0), ylim=(floor, 1.05))
         axes.grid(color="#e5e5e5", linewidth=0.6)
-        legend = axes.legend(
+        axes.legend(
             lines,
             [*(f"{standing.auc}   {shortened(standing.label)}" for standing in drawn), "0.500   chance"],
             title=interval_title(ranking),
@@ -69,10 +65,9 @@ def draw_comparison_roc(path: Path, ranking: Ranking) -> None:
             handlelength=2.8,
             frameon=False,
         )
-        for text in legend.get_texts():
-            text.set_parse_math(False)
 
 
+@only_shown
 def draw_comparison_cost(path: Path, rows: Sequence[Row], title: str, ylabel: str) -> None:
     """AUC with its interval against queries per sample, with a place of its own for attacks that never query.
 
@@ -84,7 +79,7 @@ def draw_comparison_cost(path: Path, rows: Sequence[Row], title: str, ylabel: st
     """
     drawn = rows[:MOST_DRAWN]
     with _figure(path, (8.4, 5.2)) as (figure, axes):
-        axes.set_title(title, parse_math=False)
+        axes.set_title(title)
         axes.set(xlabel="queries per sample (log scale)", ylabel=ylabel)
         places = _places(axes, [float(row["queries_per_sample"]) for row in drawn])
         points = [

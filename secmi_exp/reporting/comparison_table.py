@@ -35,7 +35,7 @@ def print_comparison(ranking: Ranking, console: Console) -> None:
     """The table, and what its numbers rest on."""
     console.print(fitting(ranking, console))
     for sentence in remarks(ranking):
-        console.print(sentence, highlight=False, markup=False)
+        console.print(Text(sentence))
 
 
 def fitting(ranking: Ranking, console: Console) -> Table:

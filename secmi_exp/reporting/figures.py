@@ -5,11 +5,6 @@ from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
@@ -19,6 +14,7 @@ from secmi_exp.evaluation.exposure import percentiles
 from secmi_exp.evaluation.judge import Judgement, Scored
 from secmi_exp.evaluation.relative_t_error import RelativeTError
 from secmi_exp.evaluation.roc import Roc
+from secmi_exp.reporting.drawing import figure_with_axes, only_shown, use_log_scale
 
 Floats = NDArray[np.float64]
 
@@ -29,14 +25,13 @@ LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 
 @contextmanager
 def _axes(path: Path, title: str, xlabel: str, ylabel: str) -> Iterator[Axes]:
-    figure, axes = plt.subplots(figsize=(5.4, 4.2), layout="constrained")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
-    yield axes
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    with figure_with_axes(path, (5.4, 4.2)) as (_, ((axes,),)):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+        yield axes
 
 
+@only_shown
 def draw_roc(path: Path, scored: Mapping[str, Scored], subject: str, *, logarithmic: bool) -> None:
     """ROC of each scorer; on logarithmic axes from the smallest FPR that the hold-outs resolve."""
     with _axes(path, f"ROC: {subject}", "false-positive rate", "true-positive rate") as axes:
@@ -44,18 +39,20 @@ def draw_roc(path: Path, scored: Mapping[str, Scored], subject: str, *, logarith
         for colour, (name, each) in zip(cycle(LINES), scored.items(), strict=False):
             roc = Roc.of(each.scores, each.is_member)
             low, high = auc_interval(each.scores, each.is_member)
-            label = f"{name}   AUC {roc.auc:.3f} [{low:.3f}, {high:.3f}]"
+            label = f"AUC {roc.auc:.3f} [{low:.3f}, {high:.3f}]   {name}"
             axes.step(roc.fpr, roc.tpr, where="post", color=colour, label=label)
             floor = min(floor, 1.0 / max(each.is_member.sum(), (~each.is_member).sum()))
         chance = np.geomspace(floor, 1.0, 50) if logarithmic else np.array([0.0, 1.0])
         axes.plot(chance, chance, color=NEUTRAL, linestyle=":", linewidth=1, label="chance")
         if logarithmic:
-            axes.set(xscale="log", yscale="log", xlim=(floor, 1.0), ylim=(floor, 1.05))
+            use_log_scale(axes, x=True, y=True)
+            axes.set(xlim=(floor, 1.0), ylim=(floor, 1.05))
         else:
             axes.set(xlim=(-0.01, 1.0), ylim=(0.0, 1.01), aspect="equal")
         axes.legend(loc="lower right", fontsize="small", frameon=False)
 
 
+@only_shown
 def draw_t_errors(path: Path, t_errors: Scored, subject: str, t_sec: int) -> None:
     """T-errors of both sides with the oracle threshold, at or below which an image is called a member.
 
@@ -72,10 +69,11 @@ def draw_t_errors(path: Path, t_errors: Scored, subject: str, t_sec: int) -> Non
         bins = np.geomspace(positive.min() * 0.999, positive.max() * 1.001, 41)
         _two_sides(axes, positive, t_errors.is_member, bins)
         axes.axvline(-threshold, color=NEUTRAL, linestyle="--", linewidth=1, label="oracle threshold")
-        axes.set_xscale("log")
+        use_log_scale(axes, x=True)
         axes.legend(fontsize="small", frameon=False)
 
 
+@only_shown
 def draw_scores(path: Path, name: str, scored: Scored, judged: Judgement, subject: str) -> None:
     """Membership scores of both sides with both thresholds; the middle 99% where tails are long."""
     with _axes(path, f"{name} scores: {subject}", "membership score", "images") as axes:
@@ -94,6 +92,7 @@ def _two_sides(axes: Axes, values: Floats, is_member: NDArray[np.bool_], bins: F
         axes.hist(clipped[side], bins=bins.tolist(), color=colour, alpha=0.55, label=label)
 
 
+@only_shown
 def draw_relative_t_error(path: Path, found: RelativeTError, t_sec: int, subject: str) -> None:
     """The paper's figure 2: t-errors of hold-outs relative to members over timesteps, with t_sec marked."""
     title, ylabel = f"Relative t-error: {subject}", "mean t-error, hold-outs / members"
@@ -125,6 +124,7 @@ def extremes(
     return shown, percentiles(scores[shown], scores[judged & ~is_member])
 
 
+@only_shown
 def draw_exposed(
     path: Path, images: NDArray[np.uint8], percentile: Floats, is_member: NDArray[np.bool_], subject: str
 ) -> None:
@@ -138,19 +138,17 @@ def draw_exposed(
         subject: what was attacked, and how.
     """
     columns = max(1, len(images) // 2)
-    figure, grid = plt.subplots(2, columns, figsize=(1.2 * columns + 0.6, 3.6), layout="constrained", squeeze=False)
-    figure.suptitle(f"Most (above) and least (below) exposed: {subject}", fontsize=10)
-    for axes, image, rank, member in zip(grid.ravel(), images, percentile, is_member, strict=False):
-        pixels = image.transpose(1, 2, 0) if len(image) == 3 else image[0]
-        axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
-        colour = MEMBER if member else HOLDOUT
-        axes.set_title("member" if member else "hold-out", fontsize=8, color=colour)
-        axes.set_xlabel(f"above {rank:.0f}%", fontsize=8)
-        axes.set(xticks=[], yticks=[])
-        for spine in axes.spines.values():
-            spine.set(color=colour, linewidth=2)
-    for axes in grid.ravel()[len(images) :]:
-        axes.axis("off")
-    figure.supxlabel("share of hold-outs that score less", fontsize=8)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    with figure_with_axes(path, (1.2 * columns + 0.6, 3.6), 2, columns) as (figure, grid):
+        figure.suptitle(f"Most (above) and least (below) exposed: {subject}", fontsize=10)
+        figure.supxlabel("share of hold-outs that score less", fontsize=8)
+        for axes, image, rank, member in zip(grid.ravel(), images, percentile, is_member, strict=False):
+            pixels = image.transpose(1, 2, 0) if len(image) == 3 else image[0]
+            axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+            colour = MEMBER if member else HOLDOUT
+            axes.set_title("member" if member else "hold-out", fontsize=8, color=colour)
+            axes.set_xlabel(f"above {rank:.0f}%", fontsize=8)
+            axes.set(xticks=[], yticks=[])
+            for spine in axes.spines.values():
+                spine.set(color=colour, linewidth=2)
+        for axes in grid.ravel()[len(images) :]:
+            axes.axis("off")

@@ -84,7 +84,6 @@ def _annotate(axes: Axes, point: Point, offset: tuple[float, float], *, led: boo
         va="center",
         fontsize="small",
         color=dark,
-        parse_math=False,
         zorder=5,
         arrowprops={"arrowstyle": "-", "color": dark, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4} if led else None,
     )

@@ -124,38 +124,38 @@ def print_quality(quality: Measures, console: Console) -> None:
         f"{name.replace('_', ' ')} {Estimate(value, *(quality.ci95[name] or (None, None)))}"
         for name, value in quality.metrics.items()
     )
-    console.print(f"The target's quality: {told}.", highlight=False, markup=False, soft_wrap=True)
+    console.print(Text(f"The target's quality: {told}."), soft_wrap=True)
 
 
 def print_table(outcome: Outcome, console: Console) -> None:
     """Metrics with their intervals, a column for each scorer."""
     leading = next(iter(outcome.judgements.values()))
     head = outcome.header
-    table = Table(
-        title=f"{head['attack']} on {head['target']}, {head['dataset']}: {leading.n_member} members, "
-        f"{leading.n_holdout} hold-outs, {head['queries_per_sample']} queries a sample",
-        title_justify="left",
+    title = (
+        f"{head['attack']} on {head['target']}, {head['dataset']}: {leading.n_member} members, "
+        f"{leading.n_holdout} hold-outs, {head['queries_per_sample']} queries a sample"
     )
+    table = Table(title=Text(title, style="table.title"), title_justify="left")
     table.add_column("metric [95% interval]")
     for name in outcome.judgements:
-        table.add_column(name, justify="right")
+        table.add_column(Text(name), justify="right")
     for metric in sorted(leading.metrics, key=[*METRIC_NAMES, *leading.metrics].index):
         label = METRIC_NAMES.get(metric, metric)
-        table.add_row(label, *(_cell(judged, metric) for judged in outcome.judgements.values()))
+        table.add_row(*map(Text, (label, *(_cell(judged, metric) for judged in outcome.judgements.values()))))
     console.print(table)
     for reason in dict.fromkeys(leading.unresolved.values()):
-        console.print(f"Not resolved: {reason}.", highlight=False)
+        console.print(Text(f"Not resolved: {reason}."))
 
 
 def print_warnings(warnings: Sequence[RunWarning], console: Console) -> None:
     """One line a warning, the grave ones first."""
     for warning in sorted(warnings, key=lambda warning: not warning.grave):
         kind = Text("Figures are no measure of a leak: " if warning.grave else "Warning: ", style="bold")
-        console.print(kind + Text(warning.sentence), soft_wrap=True, highlight=False)
+        console.print(kind + Text(warning.sentence), soft_wrap=True)
 
 
 def _cell(judged: Judgement, metric: str) -> str:
     value, interval = judged.metrics[metric], judged.ci95[metric]
     if value is None or interval is None:
         return "not resolved"
-    return rf"{value:.3f} \[{interval[0]:.3f}, {interval[1]:.3f}]"
+    return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"

@@ -1,38 +1,32 @@
 """What a run leaves: results, scores, figures, the table on the terminal, and what a tracker gets of them."""
 
 import shutil
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from secmi_exp.data.split import Part
 from secmi_exp.evaluation.judge import Scored
 from secmi_exp.quality.quality import Measures
 from secmi_exp.reporting import figures
 from secmi_exp.reporting.artifacts import FileSet, score_files, split_files, target_files
+from secmi_exp.reporting.drawing import only_shown
 from secmi_exp.reporting.exposed import collection_facts, exposure_columns
 from secmi_exp.reporting.results import Outcome, print_quality, print_table, print_warnings, write_results, write_scores
-from secmi_exp.stages import Attacked, Run, timed
+from secmi_exp.reporting.terminal import terminal
+from secmi_exp.stages import Attacked, Run
 from secmi_exp.store import Json
 from secmi_exp.targets.interface import PreparedTarget
 
 
 def report(run: Run, target: PreparedTarget | None, attacked: Attacked | None, measures: Measures | None) -> Outcome:
     """Leave results, scores and figures in the run's directory, and hand them to the tracker."""
-    pictures = []
-    if target and target.samples:
-        pictures.append(run.folder / "samples.png")
-        shutil.copyfile(target.samples, pictures[0])
     header = describe(run, target, attacked)
     if measures:
         run.tracker.log_summary({f"quality/{name}": value for name, value in measures.metrics.items()})
     run.tracker.log_summary({"warnings": len(run.warnings)})
     if attacked:
-        with timed(run.seconds, "figures"):
-            pictures += draw(run, attacked)
         write_scores(
             run.folder,
             {
@@ -49,6 +43,8 @@ def report(run: Run, target: PreparedTarget | None, attacked: Attacked | None, m
     found = (attacked.judgements, attacked.bounds) if attacked else ({}, {})
     outcome = Outcome(header, *found, quality=measures, warnings=run.warnings)
     write_results(run.folder, outcome)
+    pictures = show_samples(run, target) if target else []
+    pictures += draw(run, attacked) if attacked else []
     run.tracker.log_figures(pictures)
     if run.tracker.artifacts:
         log_artifacts(run, header, target, attacked)
@@ -105,7 +101,19 @@ def draw(run: Run, attacked: Attacked) -> list[Path]:
         figures.draw_t_errors(paths[-2], t_errors, subject, t_sec)
         figures.draw_relative_t_error(paths[-1], relative, t_sec, subject)
         run.tracker.log_t_errors(relative, t_errors)
-    return paths
+    return [path for path in paths if path.is_file()]
+
+
+def show_samples(run: Run, target: PreparedTarget) -> list[Path]:
+    """Copy the sheet of samples that the target's training has left, where it has."""
+    path = run.folder / "samples.png"
+    return [path] if target.samples and copy_figure(path, target.samples) else []
+
+
+@only_shown
+def copy_figure(path: Path, source: Path) -> None:
+    """Copy a figure from the store."""
+    shutil.copyfile(source, path)
 
 
 def log_artifacts(run: Run, header: dict[str, Json], target: PreparedTarget | None, attacked: Attacked | None) -> None:
@@ -121,7 +129,7 @@ def log_artifacts(run: Run, header: dict[str, Json], target: PreparedTarget | No
 
 def present(outcome: Outcome, folder: Path) -> None:
     """End on the terminal: a table a person can read, then the directory as the last line."""
-    console = Console(file=sys.stdout)
+    console = terminal()
     if outcome.judgements:
         print_table(outcome, console)
     else:
@@ -129,9 +137,8 @@ def present(outcome: Outcome, folder: Path) -> None:
             f"The target is trained and kept in {outcome.header['target_folder']}.\n"
             "Attack it by the same command with +attack=stat or +attack=nn; it will not be trained again.",
             soft_wrap=True,
-            highlight=False,
         )
     if outcome.quality:
         print_quality(outcome.quality, console)
     print_warnings(outcome.warnings, console)
-    console.print(str(folder), soft_wrap=True, highlight=False, markup=False)
+    console.print(str(folder), soft_wrap=True)

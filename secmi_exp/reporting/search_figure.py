@@ -3,20 +3,17 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from secmi_exp.reporting.axes_figure import is_wide, numbers
+from secmi_exp.reporting.drawing import figure_with_axes, only_shown, use_log_scale
 from secmi_exp.reporting.figures import HOLDOUT as CHOSEN
 from secmi_exp.reporting.figures import MEMBER as TRIED
 from secmi_exp.reporting.figures import NEUTRAL
 from secmi_exp.reporting.jobs import Job, swept_names
 
 
+@only_shown
 def draw_search(path: Path, ranked: Sequence[Job]) -> bool:
     """Draw a panel for each setting, and in it a point for each job.
 
@@ -31,14 +28,12 @@ def draw_search(path: Path, ranked: Sequence[Job]) -> bool:
     if not tried:
         return False
     size = 1.6 + 3.4 * len(tried), 3.8
-    figure, panels = plt.subplots(1, len(tried), figsize=size, layout="constrained", sharey=True, squeeze=False)
-    for axes, name in zip(panels[0], tried, strict=True):
-        _draw_setting(axes, ranked, name)
-    panels[0, 0].set_ylabel("validation AUC")
-    panels[0, -1].legend(fontsize="small", frameon=False)
-    figure.suptitle("AUC on attack-train images that nothing was fitted on", fontsize=10)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    with figure_with_axes(path, size, columns=len(tried), sharey=True) as (figure, (panels,)):
+        for axes, name in zip(panels, tried, strict=True):
+            _draw_setting(axes, ranked, name)
+        panels[0].set_ylabel("validation AUC")
+        panels[-1].legend(fontsize="small", frameon=False)
+        figure.suptitle("AUC on attack-train images that nothing was fitted on", fontsize=10)
     return True
 
 
@@ -48,9 +43,9 @@ def _draw_setting(axes: Axes, ranked: Sequence[Job], name: str) -> None:
     if values is None:
         levels = sorted({job.given.get(name, "") for job in ranked})
         values = [float(levels.index(job.given.get(name, ""))) for job in ranked]
-        axes.set_xticks(range(len(levels)), [level.replace("$", r"\$") for level in levels], rotation=30, ha="right")
+        axes.set_xticks(range(len(levels)), levels, rotation=30, ha="right")
     elif is_wide(values):
-        axes.set_xscale("log")
+        use_log_scale(axes, x=True)
     axes.plot(values, auc, "o", color=TRIED, alpha=0.5, label="job")
     axes.plot(values[:1], auc[:1], "D", color=CHOSEN, label=f"job {ranked[0].name}, chosen")
     axes.axhline(0.5, color=NEUTRAL, linestyle=":", linewidth=1)

@@ -3,7 +3,6 @@
 Hydra imports this before it shows --help: the comparison is imported when a sweep has ended.
 """
 
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from rich.text import Text
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.reporting.jobs import FAILURE, Job, ended_jobs, estimate, failed_jobs, swept_names
 from secmi_exp.reporting.row_files import write_csv, write_parquet
+from secmi_exp.reporting.terminal import terminal
 from secmi_exp.run_warnings import RunWarning
 from secmi_exp.search import direction
 
@@ -76,19 +76,19 @@ def close_sweep(folder: Path, search: str | None = None) -> None:
     rows = [job.row() for job in jobs]
     write_csv(folder / "summary.csv", [*rows, *(job.row() for job in failed)])
     write_parquet(folder / "summary.parquet", [*rows, *(job.row() for job in failed)])
-    console = Console(file=sys.stdout)
+    console = terminal()
     if search:
         present_search(jobs, search, folder, console)
     elif jobs:
         present_jobs(jobs, rows, folder, console)
     print_warnings_of(jobs, console)
     if failed:
-        console.print(f"{len(failed)} of {len(jobs) + len(failed)} jobs failed:", highlight=False)
+        console.print(f"{len(failed)} of {len(jobs) + len(failed)} jobs failed:")
     for job in failed:
         console.print(Text(f"  {job.name}: {job.reason}"), soft_wrap=True)
     spent, seconds = sum(job.queries_spent for job in jobs), sum(job.seconds for job in jobs)
-    console.print(f"The sweep made {spent:,} queries in {seconds:.0f} s of its jobs' time.", highlight=False)
-    console.print(str(folder), soft_wrap=True, highlight=False, markup=False)
+    console.print(f"The sweep made {spent:,} queries in {seconds:.0f} s of its jobs' time.")
+    console.print(str(folder), soft_wrap=True)
 
 
 def print_warnings_of(jobs: list[Job], console: Console) -> None:
@@ -124,7 +124,7 @@ def present_search(jobs: list[Job], direction: str, folder: Path, console: Conso
 
     console.print(search_table(ranked))
     draw_search(folder / "sweep.png", ranked)
-    console.print(choice(ranked), soft_wrap=True, highlight=False, markup=False)
+    console.print(choice(ranked), soft_wrap=True)
 
 
 def draw(folder: Path, rows: list[dict[str, Any]], swept: list[str], console: Console) -> None:

@@ -4,16 +4,12 @@ from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from rich.table import Table
 from rich.text import Text
 
 from secmi_exp.reporting.comparison_figures import COLOURS
+from secmi_exp.reporting.drawing import figure_with_axes, only_shown
 from secmi_exp.reporting.figures import NEUTRAL
 from secmi_exp.reporting.jobs import read_estimate
 from secmi_exp.reporting.labelled_points import Point, label_points
@@ -27,6 +23,7 @@ WORTH = {
 """Columns of summary.csv; less is better."""
 
 
+@only_shown
 def draw_tradeoff(path: Path, rows: Sequence[Row], swept: Sequence[str]) -> bool:
     """Draw AUC against each measure of quality, a point for each job: the best targets lie lower left.
 
@@ -43,20 +40,18 @@ def draw_tradeoff(path: Path, rows: Sequence[Row], swept: Sequence[str]) -> bool
     if not measures:
         return False
     size = 4.6 * len(measures), 4.2
-    figure, panels = plt.subplots(1, len(measures), figsize=size, layout="constrained", sharey=True, squeeze=False)
-    drawn = [
-        [_draw_point(axes, measure, row, swept, colour) for colour, row in zip(cycle(COLOURS), rows, strict=False)]
-        for axes, measure in zip(panels[0], measures, strict=True)
-    ]
-    for axes, measure in zip(panels[0], measures, strict=True):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.axhline(0.5, color=NEUTRAL, linestyle=":", linewidth=1)
-        axes.set_xlabel(WORTH[measure])
-    panels[0][0].set_ylabel("AUC of the attack [95% interval]")
-    for axes, points in zip(panels[0], drawn, strict=True):
-        label_points(figure, axes, [point for point in points if point])
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    with figure_with_axes(path, size, columns=len(measures), sharey=True) as (figure, (panels,)):
+        drawn = [
+            [_draw_point(axes, measure, row, swept, colour) for colour, row in zip(cycle(COLOURS), rows, strict=False)]
+            for axes, measure in zip(panels, measures, strict=True)
+        ]
+        for axes, measure in zip(panels, measures, strict=True):
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.axhline(0.5, color=NEUTRAL, linestyle=":", linewidth=1)
+            axes.set_xlabel(WORTH[measure])
+        panels[0].set_ylabel("AUC of the attack [95% interval]")
+        for axes, points in zip(panels, drawn, strict=True):
+            label_points(figure, axes, [point for point in points if point])
     return True
 
 

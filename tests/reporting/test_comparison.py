@@ -7,11 +7,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from rich.console import Console
@@ -289,32 +289,28 @@ def test_more_attacks_than_can_be_told_apart_end_with_the_summary(
     assert "at most 60" in caplog.text
 
 
-def test_roc_legend_is_sorted_and_its_lines_differ(attacks: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_roc_legend_is_sorted_and_its_lines_differ(attacks: SweepFolder, saved: list[Figure]) -> None:
     for place in range(12):
         attacks.job([f"+attack=a{place}"], {f"a{place}": place / 10}, queries=place)
-    monkeypatch.setattr(plt, "close", lambda figure: None)
     comparison_figures.draw_comparison_roc(attacks.folder / "roc.png", rank(*contests(ended_jobs(attacks.folder))))
-    (axes,) = plt.gcf().axes
+    (axes,) = saved[0].axes
     legend = axes.get_legend()
     assert legend
     aucs = [float(text.get_text().split()[0]) for text in legend.get_texts()]
     assert len(aucs) == 17
     assert aucs[:-1] == sorted(aucs[:-1], reverse=True)
     assert len({(line.get_color(), str(line.get_linestyle()), line.get_linewidth()) for line in axes.lines}) >= 15
-    monkeypatch.undo()
-    plt.close("all")
 
 
-def test_labels_of_the_cost_figure_are_apart_and_inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_of_the_cost_figure_are_apart_and_inside(tmp_path: Path, saved: list[Figure]) -> None:
     folder = SweepFolder(tmp_path)
     for place in range(15):
         folder.job(
             [f"+attack=attack_{place}"], {f"attack_{place}": 0.6 + place / 12}, queries=(0, 1, 2, 11, 11)[place % 5]
         )
-    monkeypatch.setattr(plt, "close", lambda figure: None)
     comparison_figures.draw_comparison_cost(tmp_path / "cost.png", rank(*contests(ended_jobs(tmp_path))).rows(), "", "")
-    plt.gcf().canvas.draw()
-    (axes,) = plt.gcf().axes
+    saved[0].canvas.draw()
+    (axes,) = saved[0].axes
     assert "0" in [text.get_text() for text in axes.get_xticklabels()]
     boxes = [Text.get_window_extent(text) for text in axes.texts if text.get_text().startswith("attack_")]
     assert len(boxes) == 15
@@ -323,8 +319,6 @@ def test_labels_of_the_cost_figure_are_apart_and_inside(tmp_path: Path, monkeypa
         assert inside.contains(box.x0, box.y0)
         assert inside.contains(box.x1, box.y1)
         assert not any(Bbox.intersection(box, other) for other in boxes[:place])
-    monkeypatch.undo()
-    plt.close("all")
 
 
 WANDB = {

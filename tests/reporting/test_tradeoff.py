@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pytest
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from secmi_exp.reporting.jobs import Job
@@ -25,15 +25,12 @@ def job(defense: str, auc: float | None, loss: float | None, epsilon: float | No
 ROWS = [job("none", 0.9, 0.2), job("dp_sgd", 0.5, 0.7, epsilon=8.0), job("l2", None, 0.3), job("hflip", 0.7, None)]
 
 
-def test_jobs_with_both_are_drawn_under_their_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plt, "close", lambda figure: None)
+def test_jobs_with_both_are_drawn_under_their_settings(tmp_path: Path, saved: list[Figure]) -> None:
     assert draw_tradeoff(tmp_path / "f.png", ROWS, ["defense"])
-    (axes,) = plt.gcf().axes
+    (axes,) = saved[0].axes
     assert [text.get_text() for text in axes.texts] == ["none", "dp_sgd"]
     points = [tuple(float(line.get_data()[i][0]) for i in (0, 1)) for line in axes.lines if line.get_marker() == "o"]
     assert points == [(0.2, 0.9), (0.7, 0.5)]
-    monkeypatch.undo()
-    plt.close("all")
 
 
 def test_without_a_measured_quality_there_is_neither_figure_nor_table(tmp_path: Path) -> None:
