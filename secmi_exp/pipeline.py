@@ -123,7 +123,7 @@ def score(run: Run, attack: Attack, measured: Measured) -> dict[str, Scores]:
             "fit_rows": fit_rows.tolist(),
             "is_member": is_member.tolist(),
         }
-        key = Key("scores", scorer.version, config, {"measured": measured.digest})
+        key = Key("scores", scorer.version, config, {"measured": measured.key}, files=("scores.npy",), label=name)
 
         def fit(workspace: Path, scorer: LearnedScorer = scorer) -> None:
             fitting = Fitting(fit_rows, is_member, workspace, runtime, run.tracker.lightning)

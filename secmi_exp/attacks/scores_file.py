@@ -42,8 +42,8 @@ class ScoresFile(TargetFree):
         except (TypeError, ValueError) as error:
             raise UserError(f"The column {self.score_column} of {self.path} must hold numbers: {error}.") from error
         scores = numbers[self._rows(images)]
-        digest = Key("scores_file", VERSION, {}, {"file": file_digest(self.path), "images": images.digest}).digest
-        return Measured({"score": scores}, queries_per_sample=0, queries_spent=0, digest=digest)
+        key = Key("scores_file", VERSION, {}, {"file": file_digest(self.path), "images": images.digest})
+        return Measured({"score": scores}, queries_per_sample=0, queries_spent=0, key=key)
 
     def stated_membership(self, images: Images) -> NDArray[np.bool_] | None:
         """What the file says of the images' membership, [n]."""
