@@ -40,7 +40,7 @@ def list_entries(store: Inventory, kind: str | None, console: Console) -> None:
     console.print(table, crop=False, overflow="ignore")
     leftovers = list(store.leftovers)
     unfinished = f"; {len(leftovers)} unfinished, {total(leftovers)}" if leftovers else ""
-    say(console, f"{len(entries)} entries, {total(entries)}{unfinished}.")
+    say(console, f"{entry_count(entries)}, {total(entries)}{unfinished}.")
 
 
 def show_entry(store: Inventory, asked: str, console: Console) -> None:
@@ -61,7 +61,7 @@ def show_entry(store: Inventory, asked: str, console: Console) -> None:
     say(console, "computed from it:" + ("" if users else " nothing in this store"))
     for user in users:
         say(console, f"  {user}")
-    say(console, f"{len(files)} files, {as_size(entry.size)}.")
+    say(console, f"{len(files)} {'file' if len(files) == 1 else 'files'}, {as_size(entry.size)}.")
 
 
 def described(key: Key, made_from: Mapping[str, Key], store: Inventory) -> Iterator[str]:
@@ -77,7 +77,7 @@ def described(key: Key, made_from: Mapping[str, Key], store: Inventory) -> Itera
             yield f"  {name}: {made_from[digest].kind}/{digest}, which is no entry of this store:"
             yield from (f"    {line}" for line in described(made_from[digest], made_from, store))
         else:
-            yield f"  {name}: {digest}, contents that are no entry"
+            yield f"  {name}: {digest}, by its content; no entry of this store"
 
 
 def verify_entries(store: Inventory, console: Console) -> bool:
@@ -92,7 +92,7 @@ def verify_entries(store: Inventory, console: Console) -> bool:
             damaged += 1
             say(console, f"{entry} is damaged: {damage}.")
     found = f"{damaged} of them damaged; whoever asks for those next computes them again" if damaged else "all whole"
-    say(console, f"{len(store.entries)} entries, {total(store.entries)}, {found}.")
+    say(console, f"{entry_count(store.entries)}, {total(store.entries)}, {found}.")
     return not damaged
 
 
@@ -114,6 +114,11 @@ def collect_garbage(store: Inventory, older_than: float, dry_run: bool, console:
 def say(console: Console, line: str) -> None:
     """Print a line as it is, whatever the terminal's width."""
     console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def entry_count(entries: Sequence[Stored]) -> str:
+    """For a sentence."""
+    return "1 entry" if len(entries) == 1 else f"{len(entries)} entries"
 
 
 def total(entries: Sequence[Stored]) -> str:

@@ -68,7 +68,7 @@ class Inventory:
         Raises:
             UserError: where there is none.
         """
-        if not (root / "work").is_dir():
+        if not (root / "work").is_dir() and not any(root.glob(f"*/*/{MANIFEST}")):
             raise UserError(f"There is no store in {root.absolute()}: name its folder by --store or by SECMI_STORE.")
         return cls(root.absolute())
 
@@ -87,7 +87,7 @@ class Inventory:
     @property
     def leftovers(self) -> Iterator[Stored]:
         """What builds that were killed or are under way have left, and removals that were killed."""
-        for path in sorted((self.root / "work").iterdir()):
+        for path in sorted((self.root / "work").glob("*")):
             if (name := LEFTOVER.fullmatch(path.name)) and path.is_dir():
                 yield Stored(path, name["kind"] or "removed", name["digest"])
 
