@@ -17,6 +17,7 @@ from secmi_exp.evaluation.judge import Judgement, Scored, judge
 from secmi_exp.evaluation.privacy_bound import PrivacyBound, bound_calibrated
 from secmi_exp.evaluation.relative_t_error import relative_t_error
 from secmi_exp.quality.quality import Measures, Quality
+from secmi_exp.reporting.provenance import code_state
 from secmi_exp.reporting.run_report import present, report
 from secmi_exp.reporting.tracking import RunIdentity
 from secmi_exp.run_warnings import RunWarning, collect_warnings, warn
@@ -48,7 +49,7 @@ def run_stages(config: DictConfig, folder: Path, warnings: list[RunWarning]) -> 
     """The stages of `run`; ``warnings`` grows as they go on."""
     seconds: dict[str, Json] = {}
     parts = Components.of(config)
-    store = Store(Path(config.paths.store))
+    store = Store(Path(config.paths.store), verify=parts.general.store.verify)
     with timed(seconds, "data"):
         images = parts.dataset.load(store, progress_bar=parts.runtime.progress_bar)
         split = parts.split.split(images)
@@ -56,7 +57,7 @@ def run_stages(config: DictConfig, folder: Path, warnings: list[RunWarning]) -> 
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True), encoding="utf-8")
     split.save(folder / "split.npz")
     tracker = parts.make_tracker(identity(config, parts.general, folder))
-    current = Run(config, folder, parts, store, images, split, facts, tracker, seconds, warnings)
+    current = Run(config, folder, parts, store, images, split, facts, tracker, seconds, warnings, code_state())
     failed = True
     try:
         target = None if isinstance(parts.attack, TargetFree) else prepare_target(current)
@@ -123,7 +124,7 @@ def score(run: Run, attack: Attack, measured: Measured) -> dict[str, Scores]:
             "fit_rows": fit_rows.tolist(),
             "is_member": is_member.tolist(),
         }
-        key = Key("scores", scorer.version, config, {"measured": measured.digest})
+        key = Key("scores", scorer.version, config, {"measured": measured.key}, files=("scores.npy",), label=name)
 
         def fit(workspace: Path, scorer: LearnedScorer = scorer) -> None:
             fitting = Fitting(fit_rows, is_member, workspace, runtime, run.tracker.lightning)

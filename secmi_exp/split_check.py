@@ -61,7 +61,7 @@ def check_split(images: Images, is_member: NDArray[np.bool_], seed: int, store: 
     from secmi_exp.attacks import blind
 
     config: dict[str, Json] = {"seed": seed, "is_member": np.packbits(is_member).tolist()}
-    key = Key("blind", blind.VERSION, config, {"images": images.digest})
+    key = Key("blind", blind.VERSION, config, {"images": images.digest}, files=("scores.npy",))
 
     def build(workspace: Path) -> None:
         np.save(workspace / "scores.npy", blind.cross_fitted_scores(images, is_member, seed))

@@ -1,7 +1,7 @@
 """What the stages of one run share and hand on."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,8 @@ class Run:
     """Wall time by stage, filled as the run goes on."""
     warnings: list[RunWarning]
     """What a reader of the results has to know, collected as the run goes on."""
+    code: Mapping[str, Json]
+    """Version and revision, as the run began."""
 
     @property
     def target_name(self) -> str:

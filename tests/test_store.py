@@ -1,6 +1,9 @@
 """The store: built once, whole or not at all, by however many processes."""
 
+import json
 import multiprocessing
+import os
+import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -12,7 +15,8 @@ from hypothesis import strategies as st
 from secmi_exp.errors import UserError
 from secmi_exp.store import MANIFEST, SCRATCH, Damaged, Key, Store, check
 
-KEY = Key("thing", 1, {"a": 1})
+KEY = Key("thing", 1, {"a": 1}, files=("content.txt",))
+OTHER = Key("thing", 1, {"a": 2}, files=("content.txt",))
 
 
 def write(text: str, workspace: Path) -> None:
@@ -90,7 +94,7 @@ def _slow_build(root: Path, builds: Path) -> None:
         for workspace in workspaces.values():
             write("x", workspace)
 
-    Store(root).obtain_all([KEY, Key("thing", 1, {"a": 2})], build)
+    Store(root).obtain_all([KEY, OTHER], build)
 
 
 def test_processes_that_want_the_same_entries_build_them_once(tmp_path: Path) -> None:
@@ -106,7 +110,7 @@ def test_processes_that_want_the_same_entries_build_them_once(tmp_path: Path) ->
 
 
 def test_only_what_is_missing_of_several_is_built(tmp_path: Path) -> None:
-    store, other = Store(tmp_path), Key("thing", 1, {"a": 2})
+    store = Store(tmp_path)
     store.obtain(KEY, lambda workspace: write("x", workspace))
     asked: list[str] = []
 
@@ -115,8 +119,8 @@ def test_only_what_is_missing_of_several_is_built(tmp_path: Path) -> None:
         for workspace in workspaces.values():
             write("y", workspace)
 
-    entries = store.obtain_all([KEY, other], build)
-    assert asked == [other.digest]
+    entries = store.obtain_all([KEY, OTHER], build)
+    assert asked == [OTHER.digest]
     assert [entry.reused for entry in entries] == [True, False]
 
 
@@ -169,3 +173,174 @@ def test_what_is_found_is_built_by_nobody_and_what_is_discarded_is_gone(tmp_path
     store.discard(KEY)
     assert store.find(KEY) is None
     assert content.read() == "done"  # whoever has it open keeps it
+
+
+def swap(one: Path, other: Path) -> None:
+    between = one.with_name("between")
+    one.rename(between)
+    other.rename(one)
+    between.rename(other)
+
+
+def built(store: Store, *keys: Key) -> list[Path]:
+    """Entries whose content tells their key."""
+    return [store.obtain(key, partial(write, str(key.config))).path for key in keys]
+
+
+def test_entries_that_lie_in_each_others_place_are_computed_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(tmp_path)
+    paths = built(store, KEY, OTHER)
+    swap(*paths)
+    assert store.find(KEY) is None
+    assert [path.read_text() for path in (entry / "content.txt" for entry in built(store, KEY, OTHER))] == [
+        str(KEY.config), str(OTHER.config),
+    ]  # fmt: skip
+    assert f"The store's {KEY} is damaged (it holds {OTHER} instead): computing it again." in caplog.text
+    assert f"The store's {OTHER} is damaged (it holds {KEY} instead): computing it again." in caplog.text
+
+
+def test_an_entry_that_was_copied_over_one_of_another_kind_is_computed_again(tmp_path: Path) -> None:
+    store, sibling = Store(tmp_path), Key("sibling", 1, {"a": 1}, files=("content.txt",))
+    one, other = built(store, KEY, sibling)
+    shutil.rmtree(one)
+    shutil.copytree(other, one)
+    entry = store.obtain(KEY, partial(write, "right"))
+    assert (entry.reused, (entry.path / "content.txt").read_text()) == (False, "right")
+
+
+FILE = {"bytes": 1, "sha256": "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"}  # of an x
+
+
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        ({}, "lists no content.txt"),
+        ({"another.txt": FILE}, "lists no content.txt"),
+        ({"content.txt": FILE, "../outside.txt": FILE}, "lists '../outside.txt', which lies outside of the entry"),
+        ({"content.txt": FILE, "/etc/hostname": FILE}, "lists '/etc/hostname', which lies outside of the entry"),
+        ({"content.txt": FILE, "folder": FILE}, "folder is missing"),
+        ([], "can't be read, or is none"),
+        ({"content.txt": []}, "can't be read, or is none"),
+        ({"content.txt": {"bytes": "many", "sha256": ""}}, "can't be read, or is none"),
+    ],
+)
+def test_a_manifest_that_lists_the_wrong_files_is_damage(
+    tmp_path: Path, files: object, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(tmp_path)
+    entry = store.obtain(KEY, partial(write, "x")).path
+    (entry / "folder").mkdir()
+    for name in ("another.txt", "../outside.txt"):
+        (entry / name).write_text("x")
+    content = json.loads((entry / MANIFEST).read_text())
+    (entry / MANIFEST).write_text(json.dumps(content | {"files": files}))
+    mended = store.obtain(KEY, partial(write, "mended"))
+    assert (mended.reused, (mended.path / "content.txt").read_text()) == (False, "mended")
+    assert why in caplog.text
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "null", "3", "{}", "[" * 100_000, '{"key": 1, "seconds": 0, "files": {}}', '{"key": {"kind": "a"}}'],
+)
+def test_what_is_no_manifest_is_damage(tmp_path: Path, content: str) -> None:
+    store = Store(tmp_path)
+    entry = store.obtain(KEY, partial(write, "x")).path
+    (entry / MANIFEST).write_text(content)
+    assert store.find(KEY) is None
+    assert not store.obtain(KEY, partial(write, "x")).reused
+    assert store.find(KEY)
+
+
+def test_a_file_in_the_place_of_an_entry_is_damage(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    entry = store.obtain(KEY, partial(write, "x")).path
+    shutil.rmtree(entry)
+    entry.write_text("a file")
+    assert not store.obtain(KEY, partial(write, "x")).reused
+    check(entry, KEY)
+
+
+def test_a_build_must_leave_what_its_key_names_and_a_key_must_name_something(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(RuntimeError, match=rf"The build of {KEY} has left no content.txt"):
+        store.obtain(KEY, lambda workspace: (workspace / "contents.txt").touch())
+    assert store.find(KEY) is None
+    assert store.obtain(KEY, partial(write, "x")).path.is_dir()  # and goes on after the mistake is mended
+    with pytest.raises(RuntimeError, match="names no files"):
+        store.obtain(Key("thing", 1, {"a": 3}), partial(write, "x"))
+
+
+def test_what_changes_while_it_is_sealed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from secmi_exp.store import manifest
+
+    def write_and_damage(path: Path, content: manifest.Json) -> None:
+        path.write_text(json.dumps(content))
+        write("y", path.parent)
+
+    monkeypatch.setattr(manifest, "write_json", write_and_damage)
+    with pytest.raises(RuntimeError, match=r"What was built for .* is not what was sealed: content.txt has changed"):
+        Store(tmp_path).obtain(KEY, partial(write, "x"))
+
+
+@pytest.mark.parametrize("mistake", ["another's", "changed"])
+def test_a_finished_workspace_that_is_damaged_is_not_continued(
+    tmp_path: Path, mistake: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(tmp_path)
+    entry, other = built(store, KEY, OTHER)
+    workspace = tmp_path / "work" / f"thing-{KEY.digest}"
+    (other if mistake == "another's" else entry).rename(workspace)
+    if mistake == "changed":
+        (workspace / "content.txt").write_text("flipped")
+    shutil.rmtree(entry, ignore_errors=True)
+
+    def build(folder: Path) -> None:
+        assert not (folder / "content.txt").exists()
+        write("right", folder)
+
+    assert (store.obtain(KEY, build).path / "content.txt").read_text() == "right"
+    assert "What a killed run has left of" in caplog.text
+
+
+def test_the_manifest_tells_what_an_entry_rests_on_and_no_digest_depends_on_it(tmp_path: Path) -> None:
+    trained = Key("target", 1, {"steps": 3}, {"members": "contents"}, files=("*",))
+    walked = Key("trajectory", 1, {"k": 10}, {"target": trained})
+    scores = Key("scores", 1, {}, {"measured": walked}, files=("content.txt",), label="stat")
+    assert scores.digest == Key("scores", 1, {}, {"measured": walked.digest}).digest
+    manifest = check(Store(tmp_path).obtain(scores, partial(write, "x")).path, scores)
+    assert manifest.key.inputs == {"measured": walked.digest}
+    assert {digest: key.config for digest, key in manifest.made_from.items()} == {
+        walked.digest: {"k": 10}, trained.digest: {"steps": 3},
+    }  # fmt: skip
+
+
+def test_a_store_remembers_what_it_handed_out_and_when_it_was_used(tmp_path: Path) -> None:
+    first, inner = Store(tmp_path), Key("inner", 1, {}, files=("content.txt",))
+
+    def build(workspace: Path) -> None:
+        first.obtain(inner, partial(write, "x"))
+        write("x", workspace)
+
+    entry = first.obtain(KEY, build).path
+    os.utime(entry / MANIFEST, (1, 1))
+    second = Store(tmp_path)
+    second.obtain(KEY, build)
+    assert list(first.used.values()) == list(second.used.values()) == [KEY]
+    assert time.time() - (entry / MANIFEST).stat().st_mtime < 100
+
+
+def test_an_entry_that_is_removed_while_it_is_checked_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from secmi_exp.store import manifest
+
+    def gone(path: Path) -> str:
+        raise FileNotFoundError(path)
+
+    store = Store(tmp_path)
+    store.obtain(KEY, partial(write, "x"))
+    monkeypatch.setattr(manifest, "file_digest", gone)
+    assert store.find(KEY) is None

@@ -72,7 +72,9 @@ class AskingAttack(Attack):
             "values",
             self.version,
             {"attack": type(self).__qualname__, "precision": runtime.query_precision, **config},
-            {"target": target.digest, "images": inputs.digest},
+            {"target": target.key, "images": inputs.key},
+            files=("values.npy", "values.json"),
+            label=self.name,
         )
         spent = 0
 
@@ -91,6 +93,6 @@ class AskingAttack(Attack):
             {**(single if len(told["columns"]) <= SHOWN else {}), "features": features, "pixels": images},
             queries_per_sample=told["queries_per_sample"],
             queries_spent=spent,
-            digest=key.digest,
+            key=key,
             facts=inputs.facts(),
         )

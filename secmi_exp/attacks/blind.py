@@ -30,8 +30,8 @@ class Blind(TargetFree):
 
     def look(self, images: Images) -> Measured:
         """At their pixels."""
-        digest = Key("blind", VERSION, {}, {"images": images.digest}).digest
-        return Measured({"features": low_level(images)}, queries_per_sample=0, queries_spent=0, digest=digest)
+        key = Key("blind", VERSION, {}, {"images": images.digest})
+        return Measured({"features": low_level(images)}, queries_per_sample=0, queries_spent=0, key=key)
 
 
 def cross_fitted_scores(images: Images, is_member: NDArray[np.bool_], seed: int) -> NDArray[np.float64]:

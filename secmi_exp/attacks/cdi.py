@@ -45,7 +45,7 @@ class CDI(Attack):
             {**values, "features": np.stack(list(values.values()), axis=1).astype(np.float64)},
             queries_per_sample=sum(part.queries_per_sample for part in measured.values()),
             queries_spent=sum(part.queries_spent for part in measured.values()),
-            digest=Key("cdi", VERSION, {}, {name: part.digest for name, part in measured.items()}).digest,
+            key=Key("cdi", VERSION, {}, {name: part.key for name, part in measured.items()}),
             facts=in_common([part.facts for part in measured.values()]),
         )
 

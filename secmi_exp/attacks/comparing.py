@@ -13,7 +13,7 @@ from secmi_exp.attacks.generated import Generated, SampledAttack
 from secmi_exp.attacks.sample_distances import Distances, nearest
 from secmi_exp.attacks.sample_features import FeatureKind, FeatureRows, Features
 from secmi_exp.data.images import Images
-from secmi_exp.store import Json, Key, Store
+from secmi_exp.store import Input, Json, Key, Store
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,8 @@ class ComparingAttack(SampledAttack):
     def nearest(self, generated: Generated, images: Images, store: Store) -> tuple[Distances, Key]:
         """Each image's distance to the sample nearest to it, [n], from the store or computed; and its key."""
         features = self.features_of(generated)
-        key = Key("nearest", VERSION, features.settings, {"samples": generated.digest, "images": images.digest})
+        inputs: dict[str, Input] = {"samples": generated.key, "images": images.digest}
+        key = Key("nearest", VERSION, features.settings, inputs, files=("distances.npy",))
 
         def build(workspace: Path) -> None:
             log.info("Comparing %d images with %d samples (%s).", len(images), self.samples, self.features)

@@ -26,4 +26,4 @@ class GANLeaks(ComparingAttack):
         """Draw samples, find the nearest; or have either from the store."""
         generated = self.sampling.generated(target, images, store, runtime)
         distances, key = self.nearest(generated, images, store)
-        return measured_on(generated, {"distance": distances}, images, key.digest, self.facts())
+        return measured_on(generated, {"distance": distances}, images, key, self.facts())

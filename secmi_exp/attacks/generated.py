@@ -42,7 +42,7 @@ class Generated:
 
     pixels: StoredRows
     """Uint8, [M, C, H, W]."""
-    digest: str
+    key: Key
     """What they are, for the keys of what is computed from them."""
     queries: int
     """That all of them took together."""
@@ -123,7 +123,7 @@ class Sampling:
             "samples": self.samples, "steps": self.steps, "seed": self.seed, "image": images.shape,
             "precision": runtime.query_precision,
         }  # fmt: skip
-        key = Key("samples", VERSION, config, {"target": target.digest})
+        key = Key("samples", VERSION, config, {"target": target.key}, ("samples.npy", "queries.json"), self.asked_by)
         spent = 0
 
         def build(workspace: Path) -> None:
@@ -136,7 +136,7 @@ class Sampling:
         entry = store.obtain(key, build).path
         queries = json.loads((entry / "queries.json").read_text(encoding="utf-8"))["queries"]
         pixels = StoredRows(entry / "samples.npy", np.arange(self.samples))
-        return Generated(pixels, key.digest, queries, spent)
+        return Generated(pixels, key, queries, spent)
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -170,13 +170,13 @@ class SampledAttack(Attack):
 
 
 def measured_on(
-    generated: Generated, values: Mapping[str, Array], images: Images, digest: str, facts: dict[str, Json]
+    generated: Generated, values: Mapping[str, Array], images: Images, key: Key, facts: dict[str, Json]
 ) -> Measured:
     """What an attack has measured with these samples, n images at a cost that they share."""
     return Measured(
         {**values, "pixels": images},
         queries_per_sample=-(-generated.queries // len(images)),
         queries_spent=generated.spent,
-        digest=digest,
+        key=key,
         facts=facts,
     )

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from secmi_exp.attacks.logan import LOGAN
+from secmi_exp.attacks.logan import LOGAN, WEIGHTS
 from secmi_exp.attacks.scorer import Scores
 from secmi_exp.data.batches import Array, GivenBatches, TrainingBatches
 from secmi_exp.data.images import Images, to_model_range
@@ -25,7 +25,6 @@ from secmi_exp.runtime import Runtime
 from secmi_exp.targets.optimization import Draws, Optimization
 from secmi_exp.training import fit
 
-WEIGHTS = "discriminator.safetensors"
 SMALLEST, HALVINGS = 4, 2
 """Images are halved down to so many pixels a side, and so many times at least."""
 JUDGED_AT_ONCE = 512

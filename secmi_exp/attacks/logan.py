@@ -21,10 +21,12 @@ from secmi_exp.attacks.generated import Generated, SampledAttack, measured_on
 from secmi_exp.attacks.measured import Measured
 from secmi_exp.data.images import Images
 from secmi_exp.runtime import Runtime
-from secmi_exp.store import Json, Key, Store
+from secmi_exp.store import Input, Json, Key, Store
 from secmi_exp.targets.interface import PreparedTarget
 
 log = logging.getLogger(__name__)
+
+WEIGHTS = "discriminator.safetensors"
 
 VERSION = 1
 """Of networks, training and outputs; raised when the same samples would give others."""
@@ -48,7 +50,8 @@ class LOGAN(SampledAttack):
         """Draw samples, train on them, look at the images; or have any of it from the store."""
         generated = self.sampling.generated(target, images, store, runtime)
         trained = self._key(generated, runtime)
-        key = Key("discriminator_outputs", VERSION, {}, {"discriminator": trained.digest, "images": images.digest})
+        inputs: dict[str, Input] = {"discriminator": trained, "images": images.digest}
+        key = Key("discriminator_outputs", VERSION, {}, inputs, files=("outputs.npy",))
 
         def build(workspace: Path) -> None:
             from secmi_exp.attacks.local_gan import outputs
@@ -57,7 +60,7 @@ class LOGAN(SampledAttack):
             np.save(workspace / "outputs.npy", outputs(weights, self, images, runtime))
 
         values = {"discriminator": np.load(store.obtain(key, build).path / "outputs.npy")}
-        return measured_on(generated, values, images, key.digest, self.facts())
+        return measured_on(generated, values, images, key, self.facts())
 
     def _train(self, generated: Generated, workspace: Path, runtime: Runtime) -> None:
         from secmi_exp.attacks.local_gan import save, train
@@ -73,4 +76,5 @@ class LOGAN(SampledAttack):
             for each in fields(self)
             if each.name not in sampling and each.name != "checkpoint_every"
         }
-        return Key("discriminator", VERSION, config | {"precision": runtime.precision}, {"samples": generated.digest})
+        config["precision"] = runtime.precision
+        return Key("discriminator", VERSION, config, {"samples": generated.key}, files=(WEIGHTS,))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from secmi_exp.store import Json
+from secmi_exp.store import Input, Json
 
 if TYPE_CHECKING:
     from secmi_exp.attacks.signal import Signals
@@ -26,7 +26,7 @@ class Measured:
     """Of the target, counted at the noise predictor; 0 where it was not asked."""
     queries_spent: int
     """Queries that this run made, over all samples; none where the store had everything."""
-    digest: str
+    key: Input
     """What they are, for the keys of what is computed from them."""
     facts: Mapping[str, Json] = field(default_factory=dict)
     """What a reader of the results has to know of how it was measured."""

@@ -54,7 +54,8 @@ class MonteCarloSet(ComparingAttack):
             "concentration",
             VERSION,
             {"distance": self.distance, "radius": self.radius},
-            {"nearest": nearest_key.digest},
+            {"nearest": nearest_key},
+            files=("concentration.npy", "radius.json"),
         )
 
         def build(workspace: Path) -> None:
@@ -69,7 +70,7 @@ class MonteCarloSet(ComparingAttack):
         entry = store.obtain(key, build).path
         radius = json.loads((entry / "radius.json").read_text(encoding="utf-8"))["radius"]
         values = {"concentration": np.load(entry / "concentration.npy"), "distance": distances}
-        return measured_on(generated, values, images, key.digest, self.facts() | {"radius": radius})
+        return measured_on(generated, values, images, key, self.facts() | {"radius": radius})
 
 
 def concentration(

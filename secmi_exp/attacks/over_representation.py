@@ -49,9 +49,9 @@ class OverRepresentation(ComparingAttack):
         """Draw samples, or have them from the store."""
         generated = self.sampling.generated(target, images, store, runtime)
         features = self.features_of(generated)
-        key = Key("features", VERSION, features.settings, {"samples": generated.digest, "images": images.digest})
+        key = Key("features", VERSION, features.settings, {"samples": generated.key, "images": images.digest})
         values = {"features": FeatureRows(features, images)}
-        measured = measured_on(generated, values, images, key.digest, self.facts())
+        measured = measured_on(generated, values, images, key, self.facts())
         return Beside(**vars(measured), samples=FeatureRows(features, generated.pixels))
 
 

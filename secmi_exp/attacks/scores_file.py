@@ -37,8 +37,8 @@ class ScoresFile(TargetFree):
             UserError: for a file that can't be read, lacks a column or an image, or has one twice.
         """
         scores = self._table.numbers(self.score_column, "set attack.score_column")[self._rows(images)]
-        digest = Key("scores_file", VERSION, {}, {"file": file_digest(self.path), "images": images.digest}).digest
-        return Measured({"score": scores}, queries_per_sample=0, queries_spent=0, digest=digest)
+        key = Key("scores_file", VERSION, {}, {"file": file_digest(self.path), "images": images.digest})
+        return Measured({"score": scores}, queries_per_sample=0, queries_spent=0, key=key)
 
     def stated_membership(self, images: Images) -> NDArray[np.bool_] | None:
         """What the file says of the images' membership, [n]."""

@@ -76,7 +76,7 @@ class SecMI(Attack):
             {"t_error": signals.t_error(self.t_sec), "pixels": images, **maps},
             queries_per_sample=signals.queries_per_sample(max(self._read)),
             queries_spent=signals.queries_spent,
-            digest=Key("secmi", VERSION, {"t_sec": self._read}, {"trajectory": signals.digest}).digest,
+            key=Key("secmi", VERSION, {"t_sec": self._read}, {"trajectory": signals.key}),
             facts={
                 "t_sec": self.t_sec,
                 "k": self.k,

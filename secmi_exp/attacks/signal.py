@@ -15,13 +15,18 @@ from numpy.typing import NDArray
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import timesteps
 from secmi_exp.runtime import Runtime
-from secmi_exp.store import SCRATCH, Entry, Json, Key, Store
+from secmi_exp.store import SCRATCH, Entry, Input, Json, Key, Store
 from secmi_exp.targets.interface import Inputs, PreparedTarget
 
 log = logging.getLogger(__name__)
 
 VERSION = 2
 """Of the computation; raised when the same configuration would give other numbers."""
+
+ARRAYS = {"t_errors": ("t_errors.npy",), "error_maps": ("maps.npy",), "states": ("x.npy", "eps.npy")}
+"""Kind of entry → its arrays, with a row for each image."""
+QUERIES = "queries.json"
+"""Beside them: the queries per sample that they took."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Signals:
     """Queries per sample, counted at the noise predictor, until the t-error at each timestep was complete."""
     queries_spent: int
     """Queries that this call made, over all samples; none where the store had everything."""
-    digest: str
+    key: Key
     """What they are, for the keys of what is computed from them."""
     facts: dict[str, Json]
     """What a reader of the results has to know of the target's inputs."""
@@ -67,20 +72,20 @@ class Trajectory:
 
     def key(self, kind: str, t: int) -> Key:
         """Of ``t_errors``, ``error_maps`` or ``states`` at a timestep."""
-        return Key(kind, VERSION, {**self._config, "t": t}, self._inputs)
+        return Key(kind, VERSION, {**self._config, "t": t}, self._inputs, (*ARRAYS[kind], QUERIES), f"t={t}")
 
     @property
-    def digest(self) -> str:
-        """Of the whole, however far it was walked."""
-        return Key("trajectory", VERSION, self._config, self._inputs).digest
+    def whole(self) -> Key:
+        """Of all timesteps, however far it was walked."""
+        return Key("trajectory", VERSION, self._config, self._inputs)
 
     @property
     def _config(self) -> dict[str, Json]:
         return {"k": self.k, "precision": self.precision}
 
     @property
-    def _inputs(self) -> dict[str, str]:
-        return {"target": self.target.digest, "images": self.inputs.digest}
+    def _inputs(self) -> dict[str, Input]:
+        return {"target": self.target.key, "images": self.inputs.key}
 
 
 @dataclass(frozen=True)
@@ -154,14 +159,14 @@ def trajectory_signals(
         maps={t: np.load(entry.path / "maps.npy", mmap_mode="r") for t, entry in zip(maps, kept, strict=True)},
         queries=[queries_per_sample(entry.path) for entry in errors],
         queries_spent=spent,
-        digest=trajectory.digest,
+        key=trajectory.whole,
         facts=inputs.facts(),
     )
 
 
 def queries_per_sample(folder: Path) -> int:
     """The count that lies in an entry beside its arrays."""
-    return int(json.loads((folder / "queries.json").read_text())["queries_per_sample"])
+    return int(json.loads((folder / QUERIES).read_text())["queries_per_sample"])
 
 
 def _extend(

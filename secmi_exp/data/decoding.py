@@ -20,6 +20,9 @@ from secmi_exp.errors import UserError
 from secmi_exp.git_lfs import is_pointer
 from secmi_exp.store import SCRATCH, Json, write_json
 
+FILES = ("pixels.npy", "digests.npy", "sizes.npy", "orientations.npy", "several_frames.npy", "samples.parquet")
+"""That `decode` leaves, and `load` reads."""
+
 SAVE_EVERY_S = 5.0
 """Seconds between records of progress: the work that a killed process loses at most."""
 

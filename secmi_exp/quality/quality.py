@@ -20,7 +20,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.evaluation.distributions import mean_interval
 from secmi_exp.evaluation.scored import Interval
 from secmi_exp.runtime import Runtime
-from secmi_exp.store import Json, Key, Store, file_digest, write_json
+from secmi_exp.store import Input, Json, Key, Store, file_digest, write_json
 from secmi_exp.targets.interface import PreparedTarget
 
 log = logging.getLogger(__name__)
@@ -124,7 +124,8 @@ class Quality:
             "blocks": self.blocks, "seed": self.seed, "is_member": np.packbits(is_member).tolist(),
             "inception": file_digest(self.inception) if self.inception else None,
         }  # fmt: skip
-        key = Key("quality", VERSION, config, {"samples": generated.digest, "images": images.digest})
+        inputs: dict[str, Input] = {"samples": generated.key, "images": images.digest}
+        key = Key("quality", VERSION, config, inputs, files=("quality.json",))
 
         def build(workspace: Path) -> None:
             log.info("Comparing %d samples with %d hold-outs.", len(generated.pixels), (~is_member).sum())

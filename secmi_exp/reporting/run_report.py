@@ -13,6 +13,7 @@ from secmi_exp.reporting import figures
 from secmi_exp.reporting.artifacts import FileSet, score_files, split_files, target_files
 from secmi_exp.reporting.drawing import only_shown
 from secmi_exp.reporting.exposed import collection_facts, exposure_columns
+from secmi_exp.reporting.provenance import attack_settings, provenance
 from secmi_exp.reporting.results import Outcome, print_quality, print_table, print_warnings, write_results, write_scores
 from secmi_exp.reporting.terminal import terminal
 from secmi_exp.stages import Attacked, Run
@@ -75,9 +76,11 @@ def describe(run: Run, target: PreparedTarget | None, attacked: Attacked | None)
             "queries_spent": measured.queries_spent,
             **measured.facts,
             "collection": collection_facts(attacked.evaluated[attacked.attack.name]),
+            "attack_settings": attack_settings(run.config),
         }
         if attacked.relative_t_error:
             header["relative_t_error"] = asdict(attacked.relative_t_error)
+    header["provenance"] = provenance(run, target, attacked)
     return header
 
 

@@ -15,12 +15,12 @@ from pydantic.dataclasses import dataclass
 
 from secmi_exp.data.images import Images
 from secmi_exp.defenses.defense import Defense, Undefended, made
-from secmi_exp.defenses.dp_sgd import PRIVACY
+from secmi_exp.defenses.dp_sgd import DPSGD, PRIVACY
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import warn
 from secmi_exp.runtime import MakeLogger, Runtime
-from secmi_exp.store import MANIFEST, Damaged, Json, Key, Store, check
-from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.store import MANIFEST, Damaged, Json, Key, Store, check, digest_of, note_use
+from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget
 from secmi_exp.targets.recipe import Settings
 from secmi_exp.targets.schedule import NoiseSchedule
 from secmi_exp.targets.weights import read_json
@@ -28,6 +28,9 @@ from secmi_exp.targets.weights import read_json
 if TYPE_CHECKING:
     from secmi_exp.targets.pipeline_folder import PipelineFolder
     from secmi_exp.targets.unconditional import Unconditional
+
+PICTURE = "samples.png"
+"""A picture of images that a target generates when its training has ended."""
 
 VERSION = 2
 """Of this training code; raised when the same configuration would give other weights."""
@@ -91,7 +94,8 @@ class DDPM:
             del config[name]
         if settings := self.defense.settings():
             config["defense"] = settings
-        return Key("target", VERSION, config, {"members": members.digest})
+        files = (*PIXEL_PIPELINE_FILES, PICTURE, *((PRIVACY,) if isinstance(self.defense, DPSGD) else ()))
+        return Key("target", VERSION, config, {"members": members.digest}, files)
 
     def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:
         """Read what was trained before, find it in the store, or train on the members.
@@ -123,11 +127,11 @@ class DDPM:
         entry = store.obtain(key, train)
         return PreparedTarget(
             entry.path,
-            key.digest,
+            key,
             load=partial(load, entry.path),
             trained_on=members.digest,
             trained_now=not entry.reused,
-            samples=entry.path / "samples.png",
+            samples=entry.path / PICTURE,
             facts=_facts(entry.path),
         )
 
@@ -137,18 +141,21 @@ def _found(pipeline: PipelineFolder) -> PreparedTarget:
 
     What was computed with it then is found again by that key.
     """
-    key, samples = pipeline.key({}), pipeline.path / "samples.png"
+    key, samples = pipeline.key({}), pipeline.path / PICTURE
     if (pipeline.path / MANIFEST).is_file():
         try:
-            check(pipeline.path)
+            key = check(pipeline.path, files=PIXEL_PIPELINE_FILES).key
         except Damaged as damage:
-            raise UserError(f"The target in {pipeline.path} is damaged ({damage}): train it again.") from damage
-        key = Key(**read_json(pipeline.path / MANIFEST)["key"])
+            raise UserError(
+                f"The target in {pipeline.path} is damaged ({damage}): train it again, or, where its {MANIFEST} is "
+                "none of secmi_exp's, remove that file."
+            ) from damage
+        note_use(pipeline.path)
     return PreparedTarget(
         pipeline.path,
-        key.digest,
+        key,
         load=partial(load, pipeline.path),
-        trained_on=key.inputs.get("members"),
+        trained_on=digest_of(members) if (members := key.inputs.get("members")) else None,
         samples=samples if samples.is_file() else None,
         facts=_facts(pipeline.path),
     )

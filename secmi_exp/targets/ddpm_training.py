@@ -24,7 +24,7 @@ from secmi_exp.defenses.private_steps import PrivacyLog, PrivateSteps
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import write_json
-from secmi_exp.targets.ddpm import DDPM
+from secmi_exp.targets.ddpm import DDPM, PICTURE
 from secmi_exp.targets.optimization import Draws, Optimization
 from secmi_exp.targets.pipeline_folder import blank_network, refuse_other_images
 from secmi_exp.training import MovingAverage, fit
@@ -51,7 +51,7 @@ def train_into(workspace: Path, recipe: DDPM, members: Images, runtime: Runtime,
         recipe.name, network.num_parameters() / 1e6, len(members), recipe.max_steps,
     )  # fmt: skip
     module = runtime.everywhere(train, recipe, members, workspace, runtime, logger=logger)
-    save_image(module.sample(initial_noise(recipe, members)), workspace / "samples.png", nrow=4)
+    save_image(module.sample(initial_noise(recipe, members)), workspace / PICTURE, nrow=4)
     if isinstance(module, PrivateDDPMTraining):
         write_json(workspace / PRIVACY, module.spent())
     DDPMPipeline(unet=module.network, scheduler=module.scheduler).save_pretrained(workspace)

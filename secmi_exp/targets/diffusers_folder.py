@@ -83,6 +83,6 @@ class DiffusersFolder:
         reading: dict[str, Json] = {"input_range": self.input_range, "scheduler": self._alone}
         return PreparedTarget(
             pipeline.path,
-            pipeline.key(reading).digest,
+            pipeline.key(reading),
             load=partial(Unconditional, pipeline.path, self.input_range, self._alone, self.weights, self.variant),
         )

@@ -9,11 +9,19 @@ from typing import TYPE_CHECKING, Protocol
 
 from secmi_exp.data.images import Images
 from secmi_exp.runtime import MakeLogger, Runtime
-from secmi_exp.store import Json, Store
+from secmi_exp.store import Input, Json, Store, digest_of
 
 if TYPE_CHECKING:
     from secmi_exp.data.batches import Array
     from secmi_exp.targets.noise_predictor import NoisePredictor
+
+PIXEL_PIPELINE_FILES = (
+    "model_index.json",
+    "unet/config.json",
+    "unet/*.safetensors",
+    "scheduler/scheduler_config.json",
+)
+"""That an unconditional target has which is kept in the store."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,7 @@ class Inputs(Protocol):
     """What a target makes of images before it is queried."""
 
     @property
-    def digest(self) -> str:
+    def key(self) -> Input:
         """Of all that decides them, for the keys of what is computed from them; known before they are."""
 
     def arrays(self) -> InputArrays:
@@ -47,8 +55,8 @@ class Pixels:
     images: Images
 
     @property
-    def digest(self) -> str:
-        """The images' own."""
+    def key(self) -> Input:
+        """The digest of the images."""
         return self.images.digest
 
     def arrays(self) -> InputArrays:
@@ -71,7 +79,7 @@ class PreparedTarget:
 
     folder: Path
     """Its weights, as a diffusers pipeline."""
-    digest: str
+    key: Input
     """What it is, for the keys of what is computed with it."""
     load: Callable[[], NoisePredictor]
     """Reads the weights; can be pickled."""
@@ -85,6 +93,11 @@ class PreparedTarget:
     """What it makes of images before it is queried."""
     facts: Mapping[str, Json] = field(default_factory=dict)
     """What a reader of the results has to know of its training."""
+
+    @property
+    def digest(self) -> str:
+        """Of its key."""
+        return digest_of(self.key)
 
 
 class Target(Protocol):

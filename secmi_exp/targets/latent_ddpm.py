@@ -18,7 +18,7 @@ from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import Json, Key, Store
 from secmi_exp.targets.recipe import Settings
 from secmi_exp.targets.schedule import NoiseSchedule, Prediction
-from secmi_exp.targets.text_to_image_folder import TextToImageFolder
+from secmi_exp.targets.text_to_image_folder import TextToImageFolder, kept_files
 from secmi_exp.targets.text_to_image_recipe import TrainedTextToImage
 
 VERSION = 1
@@ -87,5 +87,6 @@ class LatentDDPM(TrainedTextToImage):
         config: dict[str, Json] = {name: getattr(self, name) for name in names} | {
             "autoencoder_training": first_stage, "schedule": asdict(self.schedule), "precision": runtime.precision,
         }  # fmt: skip
-        key = Key("base_pipeline", VERSION, config, {"members": members.digest})
+        files = kept_files("StableDiffusionPipeline")
+        key = Key("base_pipeline", VERSION, config, {"members": members.digest}, files)
         return TextToImageFolder.of(store.obtain(key, build).path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ class EncodedImages:
     def key(self) -> Key:
         """Of the posteriors' means and standard deviations."""
         key = self.folder.key("posteriors", "vae", reading={"precision": self.runtime.encoder_precision})
-        return Key(key.kind, key.version, key.config, {**key.inputs, "images": self.images.digest})
+        return replace(key, inputs={**key.inputs, "images": self.images.digest}, files=("mean.npy", "std.npy"))
 
     def latents(self, store: Store, *, seed: int | None) -> Latents:
         """From the store, or by encoding; see `Latents`."""

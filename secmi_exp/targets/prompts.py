@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -106,7 +106,8 @@ class Captioner:
         """Of the captions of these images."""
         files = sorted({*self.folder.glob("*.json"), *self.folder.glob("*.txt"), *self._model.weights})
         digests = {file.name: content_digest(file) for file in files}
-        return Key("captions", CAPTIONING_VERSION, {}, {**digests, "images": images.digest})
+        inputs = {**digests, "images": images.digest}
+        return Key("captions", CAPTIONING_VERSION, {}, inputs, files=("captions.json",))
 
     @property
     def _model(self) -> ModelFolder:
@@ -140,7 +141,10 @@ class EncodedPrompts:
             "precision": self.runtime.encoder_precision,
             "texts": hashlib.sha256(json.dumps(self.prompts.distinct).encode()).hexdigest(),
         }
-        return self.folder.key("embeddings", *self.folder.text_parts, reading=reading)
+        key = self.folder.key("embeddings", *self.folder.text_parts, reading=reading)
+        names = ("text", "pooled") if self.folder.kind == "StableDiffusionXLPipeline" else ("text",)
+        arrays = [f"{sign}{name}.npy" for name in names for sign in ("", "negative_")]
+        return replace(key, files=(*arrays, "truncated.json"))
 
     def condition(self, store: Store, *, guided: bool) -> dict[str, StoredRows]:
         """The embeddings of each image's prompt, as `TextConditioned` takes them.

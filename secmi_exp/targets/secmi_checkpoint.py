@@ -17,7 +17,7 @@ from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import Json, Key, Store, file_digest
 from secmi_exp.targets.authors_format import FLAG_FILE, Flags, from_authors, read_flags
 from secmi_exp.targets.file_kind import foreign_kind
-from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget
 from secmi_exp.targets.pipeline_folder import blank_network, refuse_other_images
 from secmi_exp.targets.unconditional import Unconditional
 from secmi_exp.targets.weights import read_pickled
@@ -68,9 +68,9 @@ class SecMICheckpoint:
             )
         flags = asdict(self.flags) | {"mean_type": "epsilon"}  # as it is read
         config: dict[str, Json] = {"weights": self.weights, "flags": flags}
-        key = Key("target", VERSION, config, {"secmi_checkpoint": file_digest(self.path)})
+        key = Key("target", VERSION, config, {"secmi_checkpoint": file_digest(self.path)}, files=PIXEL_PIPELINE_FILES)
         entry = store.obtain(key, partial(self._convert, network))
-        return PreparedTarget(entry.path, key.digest, load=partial(Unconditional, entry.path))
+        return PreparedTarget(entry.path, key, load=partial(Unconditional, entry.path))
 
     def _convert(self, network: UNet2DModel, workspace: Path) -> None:
         theirs = read_state_dict(self.path, f"{self.weights}_model")

@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from secmi_exp.data.images import Images
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import Runtime
-from secmi_exp.store import Json, Key, Store
+from secmi_exp.store import Input, Json, Key, Store
 from secmi_exp.targets.hub import found
 from secmi_exp.targets.interface import InputArrays, PreparedTarget
 from secmi_exp.targets.latents import EncodedImages
@@ -58,7 +58,7 @@ class TextToImage(ABC):
         key = folder.key("noise", "unet", "scheduler", reading={"guidance": self.guidance, "version": VERSION})
         return PreparedTarget(
             folder.path,
-            key.digest,
+            key,
             load=partial(load, folder, self.guidance, self.attention_slicing),
             trained_on=trained_on,
             trained_now=trained_now,
@@ -130,15 +130,15 @@ class TextToImageInputs:
         return self.target.seed if self.target.latents == "sample" else None
 
     @cached_property
-    def digest(self) -> str:
+    def key(self) -> Key:
         """Of posteriors, what is drawn from them, embeddings, and which image has which."""
         config: dict[str, Json] = {"seed": self._latents_seed, "scaling": self.folder.scaling}
-        inputs = {
-            "posteriors": self._encoded_images.key.digest,
-            "embeddings": self._encoded_prompts.key.digest,
+        inputs: dict[str, Input] = {
+            "posteriors": self._encoded_images.key,
+            "embeddings": self._encoded_prompts.key,
             "prompts": self._encoded_prompts.prompts.digest,
         }
-        return Key("inputs", VERSION, config, inputs).digest
+        return Key("inputs", VERSION, config, inputs)
 
     def arrays(self) -> InputArrays:
         """Encodes what isn't in the store."""

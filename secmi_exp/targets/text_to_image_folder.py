@@ -61,6 +61,17 @@ TEXT_CONDITIONS = ("text", "text_time")
 """Kinds of added condition that are understood; the second is SDXL's."""
 
 
+def kept_files(kind: str) -> tuple[str, ...]:
+    """Those that a pipeline of this class must have which is kept in the store; weights may be of any format.
+
+    >>> kept_files("StableDiffusionPipeline")[2:5]
+    ('vae/config.json', 'vae/*model*', 'unet/config.json')
+    """
+    weighty = [part for part in KINDS[kind] if part in NETWORKS or part.startswith("text_encoder")]
+    parts = [f"{part}/{file}" for part in weighty for file in ("config.json", "*model*")]
+    return PIPELINE_CONFIG, SCHEDULER_CONFIG, *parts, *(f"{part}/*" for part in KINDS[kind] if part not in weighty)
+
+
 @dataclass(frozen=True)
 class TextToImageFolder:
     """Where the parts lie, and how they describe themselves."""

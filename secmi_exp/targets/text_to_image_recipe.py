@@ -21,7 +21,7 @@ from secmi_exp.targets.latents import EncodedImages
 from secmi_exp.targets.prompts import EncodedPrompts, Prompts, own_captions
 from secmi_exp.targets.recipe import Settings
 from secmi_exp.targets.text_to_image import FromElsewhere, TextToImage
-from secmi_exp.targets.text_to_image_folder import NETWORKS, TextToImageFolder
+from secmi_exp.targets.text_to_image_folder import NETWORKS, TextToImageFolder, kept_files
 
 VERSION = 1
 """Of this training code; raised when the same configuration would give other weights."""
@@ -85,9 +85,8 @@ class TrainedTextToImage(TextToImage):
             del training[name]
         config = training | {"precision": runtime.precision, "seed": self.seed}
         start = base.key("target", *NETWORKS, *base.text_parts, "scheduler", reading=config)
-        return Key(
-            "target", VERSION, start.config, {**start.inputs, "members": members.digest, "captions": prompts.digest}
-        )
+        inputs = {**start.inputs, "members": members.digest, "captions": prompts.digest}
+        return Key("target", VERSION, start.config, inputs, kept_files(base.kind))
 
     def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:
         """Find it in the store, or train it on the members.

@@ -193,7 +193,7 @@ def test_timesteps_beyond_the_targets_are_refused() -> None:
 
 def test_crops_of_latents_are_refused(tmp_path: Path) -> None:
     class Encoded:
-        digest = "latents"
+        key = "latents"
 
         def arrays(self) -> Any: ...
 

@@ -80,7 +80,7 @@ def test_a_sample_depends_on_its_number_and_the_seed_alone() -> None:
 
 def test_samples_are_the_same_in_every_batch_size(tmp_path: Path) -> None:
     whole, parts = drawn(tmp_path / "whole", size=11), drawn(tmp_path / "parts", size=3)
-    assert whole.digest == parts.digest
+    assert whole.key == parts.key
     assert whole.queries == parts.queries == parts.spent == 11 * STEPS
     assert np.abs(whole.pixels[:].astype(int) - parts.pixels[:]).max() <= 1
     assert len(np.unique(whole.pixels[:], axis=0)) > 1
@@ -127,7 +127,7 @@ def test_steps_beyond_the_timesteps_are_refused() -> None:
 @pytest.mark.parametrize("name", ["gan_leaks", "monte_carlo_set", "over_representation", "logan", "tvd"])
 def test_latent_targets_are_refused(tmp_path: Path, name: str) -> None:
     class Encoded:
-        digest = "latents"
+        key = "latents"
 
         def arrays(self) -> Any: ...
 

@@ -38,7 +38,9 @@ def swept(folder: Path, count: int = 3, each: int = 150) -> SweepFolder:
         bound = {"epsilon": 0.5, "one_run": 0.1, "delta": 1e-5, "confidence": 0.95, "threshold": None}
         walk = {"timesteps": [10, 20], "queries_per_sample": [2, 3]}
         versions = {"secmi_exp": "0.1.0", "torch": "2.9.0", "gpu": None}
+        code = {"version": "0.1.0", "revision": "0123456789abcdef", "modified": True}
         amend(job, t_sec=t_sec, k=10, epsilon_lower_bound=bound, trajectory=walk, versions=versions)
+        amend(job, provenance={"code": code, "entries": []})
         configure(job, {"seed": 0, "attack": {"name": "stat", "t_sec": t_sec}, "dataset": {"name": "digits"}})
         for name, size in (("exposed.png", (1530, 540)), ("relative_t_error.png", (810, 630))):
             Image.effect_noise(size, 10.0 + place).save(job / name)

@@ -76,6 +76,7 @@ def test_a_sweep_is_compared_by_auc_with_intervals_bounds_and_costs(tmp_path: Pa
     assert "attack.t_sec" in text["configurations"]
     assert "dataset.name" not in text["configurations"]
     assert "2.9.0" in text["provenance"]
+    assert "01234567, modified" in text["provenance"]
     assert "AUC is highest at t_sec 30" in text["over-timesteps"]
 
 

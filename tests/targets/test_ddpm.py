@@ -17,6 +17,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.store import Key, Store, write_json
 from secmi_exp.targets.ddpm import DDPM
 from secmi_exp.targets.ddpm_training import DDPMTraining
+from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES
 from tests.conftest import CONF, run_here
 from tests.targets.preparing import cpu, images, is_empty, prepare
 
@@ -89,7 +90,7 @@ def trained(tmp_path: Path) -> Path:
         DDPMPipeline(unet=unet, scheduler=DDPMScheduler(60)).save_pretrained(workspace)
         (workspace / "samples.png").write_bytes(b"a picture")
 
-    key = Key("target", 1, {}, {"members": images(1, 8, 8).digest})
+    key = Key("target", 1, {}, {"members": images(1, 8, 8).digest}, files=PIXEL_PIPELINE_FILES)
     return Store(tmp_path / "elsewhere").obtain(key, build).path
 
 
@@ -135,6 +136,23 @@ def test_what_was_not_trained_before_is_refused(tmp_path: Path, trained: Path) -
     refused(tmp_path, r"The target of the run .* isn't there any more \(.*gone\): set target.path", 1, 8, 8)
     (trained / "samples.png").write_bytes(b"another picture")
     refused(trained, r"The target in .* is damaged \(samples.png .*\): train it again", 1, 8, 8)
+
+
+@pytest.mark.parametrize("content", ["[]", '{"key": {"type": "note"}}', '{"key": 3, "seconds": 1, "files": {}}'])
+def test_an_entry_json_of_somebody_else_is_refused_in_a_sentence(tmp_path: Path, trained: Path, content: str) -> None:
+    (trained / "entry.json").write_text(content)
+    with pytest.raises(
+        UserError, match=r"entry\.json can't be read, or is none.* none of secmi_exp's, remove that file"
+    ):
+        prepare(configured(f"target.path={trained}"), tmp_path / "store", 1, 8, 8)
+
+
+def test_a_target_in_the_place_of_another_is_refused(tmp_path: Path, trained: Path) -> None:
+    elsewhere = trained.rename(tmp_path / "my_target")
+    assert prepare(configured(f"target.path={elsewhere}"), tmp_path / "store", 1, 8, 8).trained_on
+    other = elsewhere.rename(tmp_path / ("0" * 32))
+    with pytest.raises(UserError, match=rf"The target in {other} is damaged \(it holds target \w+ instead\)"):
+        prepare(configured(f"target.path={other}"), tmp_path / "store", 1, 8, 8)
 
 
 def test_a_recipe_for_images_of_another_shape_is_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from secmi_exp.reporting.page.entries import Entry, names_by_run
 from secmi_exp.reporting.page.markup import Html, element, joined
+from secmi_exp.reporting.page.results_file import Code
 from secmi_exp.reporting.page.runs import Run
 from secmi_exp.reporting.page.tables import Cell, Column, table
 
@@ -16,6 +17,7 @@ def provenance(entries: Sequence[Entry]) -> Html:
     numbers = ("seed", "members judged", "hold-outs judged", "attacked", "seconds in all")
     columns = [
         Column("run"), Column("written (UTC)"), *(Column(title, True) for title in numbers), Column("target's weights"),
+        Column("revision"),
         *map(Column, packages),
     ]  # fmt: skip
     return table("provenance-table", "Where the numbers come from", columns, [
@@ -24,6 +26,7 @@ def provenance(entries: Sequence[Entry]) -> Html:
             Cell(element("span", f"{run.written:%Y-%m-%d %H:%M}", class_="whole")),
             *(_count(each) for each in _numbers(run)),
             _weights(Path(run.results.target_folder).name),
+            _revision(run.results.provenance.code),
             *(Cell(run.results.versions.get(package) or "–") for package in packages),
         ]
         for run, name in named.items()
@@ -38,6 +41,14 @@ def _numbers(run: Run) -> list[float | None]:
 
 def _count(value: float | None) -> Cell:
     return Cell("–") if value is None else Cell(f"{value:,}", value)
+
+
+def _revision(code: Code) -> Cell:
+    """The commit that this package was at, and whether it differed from it."""
+    if code.revision is None:
+        return Cell("–")
+    shown = f"{code.revision[:8]}{', modified' if code.modified else ''}"
+    return Cell(element("code", shown, class_="whole", title=code.revision))
 
 
 def _weights(key: str) -> Cell:

@@ -70,6 +70,19 @@ class SplitFacts(Checked):
     blind: Blind | None = None
 
 
+class Code(Checked):
+    """What of this package computed the results."""
+
+    revision: str | None = None
+    modified: bool | None = None
+
+
+class Provenance(Checked):
+    """Where the numbers come from."""
+
+    code: Code = Code()
+
+
 class Trajectory(Checked):
     """Timesteps at which a walk compared states."""
 
@@ -96,6 +109,7 @@ class Results(Judged):
     quality: Measures | None = None
     privacy: Privacy | None = None
     others: dict[str, Judged] = {}
+    provenance: Provenance = Provenance()
     versions: Annotated[dict[str, str | None], Field(default_factory=dict)]
 
     @property

@@ -1,62 +1,81 @@
 """What was already computed: entries on disk under keys made of everything that decides their content.
 
 An entry is a folder ``KIND/DIGEST`` with the files of one stage's result and ``entry.json``, which names the key and
-the SHA-256 of each file. It appears by one rename when it is complete. Until then it grows in a workspace below
+the SHA-256 of each file; both are compared with what is asked for whenever an entry is reused. It appears by one rename
+when it is complete. Until then it grows in a workspace below
 ``work/``, which survives a killed process, so that whoever needs the entry next continues there. What only helps to
 continue (checkpoints, records of progress) lies in the workspace's ``scratch/`` and goes when the manifest is written:
 a kill at any moment loses nothing. A lock per key keeps builders apart; the kernel releases it when its holder dies.
 """
 
-import hashlib
-import json
 import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, Protocol
 
 from filelock import FileLock, Timeout
 
 from secmi_exp.errors import UserError
+from secmi_exp.store.key import Input, Json, Key, digest_of, file_digest
+from secmi_exp.store.manifest import (
+    MANIFEST,
+    SCRATCH,
+    Damaged,
+    Manifest,
+    check,
+    note_use,
+    read_manifest,
+    write_json,
+    write_manifest,
+)
+
+__all__ = [
+    "MANIFEST",
+    "SCRATCH",
+    "Damaged",
+    "Entry",
+    "Input",
+    "Json",
+    "Key",
+    "Manifest",
+    "Place",
+    "Store",
+    "Verify",
+    "check",
+    "digest_of",
+    "file_digest",
+    "note_use",
+    "read_manifest",
+    "write_json",
+]
 
 log = logging.getLogger(__name__)
 
-Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
-
-MANIFEST = "entry.json"
-SCRATCH = "scratch"
-"""Folder of a workspace that is no part of the entry."""
+Verify = Literal["changed", "always"]
+"""How files outside of the store are recognised whose content decides a key: ``changed`` takes those for unchanged
+whose size, modification time, inode and a hash of some blocks are as before; ``always`` reads them whole."""
 
 
-@dataclass(frozen=True)
-class Key:
-    """Names a result by what decides it; equal keys mean equal results."""
+REMOVED = "removed-"
+"""What the names of folders in ``work/`` begin with that are on their way out."""
 
-    kind: str
-    """The stage, such as ``target``; the folder that the entry lies in."""
-    version: int
-    """Of the code that computes it; raised when that code's result changes."""
-    config: Mapping[str, Json]
-    """The stage's own resolved configuration."""
-    inputs: Mapping[str, str] = field(default_factory=dict)
-    """Digests of the keys or contents that the stage starts from."""
 
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of the key in canonical JSON, shortened to 128 bits."""
-        return hashlib.sha256(json.dumps(self.description, sort_keys=True).encode()).hexdigest()[:32]
+class Place(Protocol):
+    """Where an entry lies; a `Key` is one."""
 
     @property
-    def description(self) -> dict[str, Json]:
-        """The key in full, as entry.json holds it."""
-        return {"kind": self.kind, "version": self.version, "config": self.config, "inputs": self.inputs}
+    def kind(self) -> str:
+        """Folder of the store."""
 
-    def __str__(self) -> str:
-        return f"{self.kind} {self.digest[:8]}"
+    @property
+    def digest(self) -> str:
+        """Folder below that."""
 
 
 @dataclass(frozen=True)
@@ -68,33 +87,24 @@ class Entry:
     """Whether it was there before this call."""
 
 
-class Damaged(Exception):
-    """An entry whose files are not what its manifest says."""
-
-
-def write_json(path: Path, content: Json) -> None:
-    """Write JSON so that a reader sees either the old file or the whole new one."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 class Store:
     """Entries below one folder, which any number of processes may share."""
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, *, verify: Verify = "changed"):
         """Open the store, creating its folder.
+
+        Args:
+            root: its folder.
+            verify: see `Verify`. The store's own files are read whole in either case.
 
         Raises:
             UserError: where the folder can't be written.
         """
         self.root = root.absolute()
+        self.verify: Verify = verify
+        self.used: dict[str, Key] = {}
+        """Digest → key of the entries that were handed out, in order; without those that only builds have asked for."""
+        self._building = False
         try:
             for folder in ("work", "locks"):
                 (self.root / folder).mkdir(parents=True, exist_ok=True)
@@ -115,11 +125,17 @@ class Store:
         """The entries of these keys, of which the missing or damaged ones are built together.
 
         Args:
-            keys: distinct keys.
+            keys: distinct keys, each of which names the files that its entry must have.
             build: gets the digest and the workspace of each missing entry and leaves there what the entry shall hold. A
                 workspace may hold what a killed build left behind. Runs while the keys are locked, and in one process
                 only; the others wait and then find the entries.
+
+        Raises:
+            RuntimeError: for a key that names no files, and for a build that leaves less than its key names.
         """
+        for key in keys:
+            if not key.files:
+                raise RuntimeError(f"The key of {key} names no files, so that nobody could tell whether it is whole.")
         found = self._present(keys)
         missing = [key for key in keys if key.digest not in found]
         with ExitStack() as locks:
@@ -137,6 +153,8 @@ class Store:
             if reused:
                 more = f" and {len(reused) - 1} more" if len(reused) > 1 else ""
                 log.info("Reused %s from the store%s.", reused[0], more)
+        if not self._building:
+            self.used |= {key.digest: key for key in keys if key.digest not in self.used}
         return [found.get(key.digest) or Entry(self._path(key), reused=False) for key in keys]
 
     def find(self, key: Key) -> Entry | None:
@@ -146,7 +164,16 @@ class Store:
     def discard(self, key: Key) -> None:
         """Remove an entry that nobody will ask for again; whoever has its files open keeps them."""
         with self._locked(key):
-            shutil.rmtree(self._path(key), ignore_errors=True)
+            self._remove(self._path(key))
+
+    def remove_unless_locked(self, place: Place, folder: Path) -> bool:
+        """Remove the entry or the workspace of a place, unless somebody is building there; whether it was removed."""
+        try:
+            with self._locked(place, wait=False):
+                self._remove(folder)
+        except Timeout:
+            return False
+        return True
 
     def _present(self, keys: Sequence[Key]) -> dict[str, Entry]:
         """Digest → entry, of those that are there and whole."""
@@ -154,19 +181,20 @@ class Store:
         for key in keys:
             with suppress(Damaged):
                 if self._path(key).exists():
-                    check(self._path(key))
+                    check(self._path(key), key)
+                    note_use(self._path(key))
                     entries[key.digest] = Entry(self._path(key), reused=True)
         return entries
 
     def _discard_damaged(self, key: Key) -> None:
-        """Remove an entry that is not what its manifest says; the key is locked."""
+        """Remove an entry that is not what its manifest says, or not the one of its key; the key is locked."""
         path = self._path(key)
         if path.exists():
             try:
-                check(path)
+                check(path, key)
             except Damaged as damage:
                 log.warning("The store's %s is damaged (%s): computing it again.", key, damage)
-                shutil.rmtree(path)
+                self._remove(path)
 
     def _build(self, missing: Sequence[Key], build: Callable[[dict[str, Path]], None]) -> None:
         """Build missing entries in their workspaces; their keys are locked."""
@@ -174,6 +202,7 @@ class Store:
         workspaces = {key.digest: self._workspace(key) for key in missing}
         for workspace in workspaces.values():
             (workspace / SCRATCH).mkdir(parents=True, exist_ok=True)
+        building, self._building = self._building, True
         try:
             build(workspaces)
         except BaseException:
@@ -181,23 +210,30 @@ class Store:
                 if not any(path.is_file() for path in workspace.rglob("*")):  # nothing to continue from
                     shutil.rmtree(workspace)
             raise
+        finally:
+            self._building = building
         for key in missing:
             write_manifest(workspaces[key.digest], key, time.monotonic() - started)
-            self._adopt(key)
+            try:
+                self._seal(key)
+            except Damaged as damage:
+                raise RuntimeError(f"What was built for {key} is not what was sealed: {damage}.") from damage
 
-    def _path(self, key: Key) -> Path:
+    def _path(self, key: Place) -> Path:
         return self.root / key.kind / key.digest
 
-    def _workspace(self, key: Key) -> Path:
+    def _workspace(self, key: Place) -> Path:
         return self.root / "work" / f"{key.kind}-{key.digest}"
 
     @contextmanager
-    def _locked(self, key: Key) -> Iterator[None]:
+    def _locked(self, key: Place, *, wait: bool = True) -> Iterator[None]:
         lock = FileLock(self.root / "locks" / f"{key.kind}-{key.digest}.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            log.info("Another run is making %s: waiting for it.", key)
+            if not wait:
+                raise
+            log.info("Another run is making %s %s: waiting for it.", key.kind, key.digest[:8])
             lock.acquire()
         try:
             # What another machine has just renamed into place is seen once the folder itself is read again.
@@ -208,53 +244,36 @@ class Store:
             lock.release()
 
     def _adopt(self, key: Key) -> None:
-        """Turn a workspace that is finished into the entry, and leave any other alone; the key is locked."""
-        workspace, path = self._workspace(key), self._path(key)
+        """Turn a workspace that a killed process has finished into the entry; the key is locked."""
+        workspace = self._workspace(key)
         if not (workspace / MANIFEST).exists():
             return
         try:
-            check(workspace)
-        except Damaged:
-            (workspace / MANIFEST).unlink()
-            return
+            self._seal(key)
+        except Damaged as damage:
+            log.warning("What a killed run has left of %s is damaged (%s): computing it again.", key, damage)
+            self._remove(workspace)
+
+    def _seal(self, key: Key) -> None:
+        """Turn a finished workspace into the entry; the key is locked.
+
+        Raises:
+            Damaged: where it isn't what its manifest says.
+        """
+        workspace, path = self._workspace(key), self._path(key)
+        check(workspace, key)
         shutil.rmtree(workspace / SCRATCH, ignore_errors=True)
         path.parent.mkdir(exist_ok=True)
         workspace.rename(path)
 
-
-def write_manifest(workspace: Path, key: Key, seconds: float) -> None:
-    """Declare a workspace finished."""
-    (workspace / MANIFEST).unlink(missing_ok=True)
-    files = sorted(
-        file for file in workspace.rglob("*") if file.is_file() and SCRATCH not in file.relative_to(workspace).parts
-    )
-    manifest: dict[str, Json] = {
-        "key": key.description,
-        "seconds": round(seconds, 3),
-        "files": {
-            file.relative_to(workspace).as_posix(): {"bytes": file.stat().st_size, "sha256": file_digest(file)}
-            for file in files
-        },
-    }
-    write_json(workspace / MANIFEST, manifest)
-
-
-def check(entry: Path) -> None:
-    """Compare an entry's files with its manifest.
-
-    Raises:
-        Damaged: naming the first file that differs.
-    """
-    try:
-        manifest = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))
-        files = {str(name): (int(file["bytes"]), str(file["sha256"])) for name, file in manifest["files"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Damaged(f"{MANIFEST} can't be read") from error
-    for name, (size, digest) in files.items():
-        file = entry / name
-        if not file.is_file():
-            raise Damaged(f"{name} is missing")
-        if file.stat().st_size != size:
-            raise Damaged(f"{name} has {file.stat().st_size} bytes instead of {size}")
-        if file_digest(file) != digest:
-            raise Damaged(f"{name} has changed")
+    def _remove(self, path: Path) -> None:
+        """Take an entry or a workspace away, by one rename, so that a kill leaves no half of it in its place."""
+        gone = self.root / "work" / f"{REMOVED}{path.name}-{uuid.uuid4().hex[:8]}"
+        with suppress(FileNotFoundError):
+            if path.name.startswith(REMOVED):
+                gone = path
+            path.rename(gone)
+            if gone.is_dir():
+                shutil.rmtree(gone, ignore_errors=True)
+            else:
+                gone.unlink()

@@ -1,0 +1,115 @@
+"""Where a run's numbers come from: keys of the store, the attack's settings, and the code's revision.
+
+`python -m secmi_exp.store show KEY` tells of any key here what decided it, and the keys that it rests on in turn.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from secmi_exp import __version__
+from secmi_exp.data.split import Split
+from secmi_exp.stages import Attacked, Run
+from secmi_exp.store import Input, Json, Key
+from secmi_exp.targets.interface import PreparedTarget
+
+PACKAGE = Path(__file__).parents[1]
+
+
+def provenance(run: Run, target: PreparedTarget | None, attacked: Attacked | None) -> dict[str, Json]:
+    """Of results.json. Keys are given as ``KIND/DIGEST``, contents by their SHA-256."""
+    return {
+        "code": run.code,
+        "store": str(run.store.root),
+        "members": run.images.select(run.split.members).digest,
+        "attacked": run.images.select(run.split.attacked).digest,
+        "split": split_digest(run.split),
+        "target": place(target.key) if target else None,
+        "measured": place(attacked.measured.key) if attacked else None,
+        "entries": [{"key": place(key), **({"of": key.label} if key.label else {})} for key in run.store.used.values()],
+    }
+
+
+def place(given: Input) -> str:
+    """A key as ``KIND/DIGEST``; where an entry of it lies in the store."""
+    return f"{given.kind}/{given.digest}" if isinstance(given, Key) else given
+
+
+def split_digest(split: Split) -> str:
+    """SHA-256 of which rows are members and hold-outs, which are attacked, and what each of those is used for."""
+    rows = {name: getattr(split, name).tolist() for name in ("members", "holdouts", "attacked", "is_member", "part")}
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+
+
+def attack_settings(config: DictConfig) -> Json:
+    """The attack's own group of a configuration, resolved; what Hydra calls ``_target_`` is its ``class``.
+
+    >>> attack_settings(OmegaConf.create({"seed": 1, "attack": {"_target_": "my.Attack", "t": "${seed}"}}))
+    {'class': 'my.Attack', 't': 1}
+    """
+    return _plain(OmegaConf.to_container(config.attack, resolve=True))
+
+
+def _plain(node: Any) -> Json:
+    if isinstance(node, dict):
+        named = {"class" if name == "_target_" else str(name): _plain(value) for name, value in node.items()}
+        return {name: value for name, value in named.items() if not name.startswith("_")}
+    return [_plain(each) for each in node] if isinstance(node, list) else node
+
+
+@cache
+def code_state() -> Mapping[str, Json]:
+    """Version and revision of this package as it was first asked for, and whether it was modified since.
+
+    The revision is that of the git repository that it lies in, or that it was installed from; None for both where
+    nobody knows.
+    """
+    revision, modified = _of_work_tree(PACKAGE) or (_of_installation(PACKAGE), None)
+    return {"version": __version__, "revision": revision, "modified": modified}
+
+
+def _of_work_tree(package: Path) -> tuple[str, bool | None] | None:
+    """Commit, and whether the package or its configuration differs from it; None where git doesn't track it."""
+    if git(package, "ls-files", "--error-unmatch", "__init__.py") is None:  # such as below another's site-packages
+        return None
+    revision = git(package, "rev-parse", "HEAD")
+    conf = package.parent / "conf"
+    status = git(package, "status", "--porcelain", "--", ".", *([str(conf)] if conf.is_dir() else []))
+    return (revision, None if status is None else bool(status)) if revision else None
+
+
+def git(folder: Path, *arguments: str) -> str | None:
+    """What a command of git prints in a folder, without a change to the repository; None where it fails."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        finished = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+            env=environment | {"GIT_OPTIONAL_LOCKS": "0"},
+        )
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    return finished.stdout.strip()
+
+
+def _of_installation(package: Path) -> str | None:
+    """The commit that pip installed the package from, where it did from a repository."""
+    try:
+        installed = importlib.metadata.distribution("secmi-exp")
+        if Path(str(installed.locate_file(package.name))).resolve() != package.resolve():
+            return None
+        commit = json.loads(installed.read_text("direct_url.json") or "{}")["vcs_info"]["commit_id"]
+    except (importlib.metadata.PackageNotFoundError, OSError, ValueError, KeyError, TypeError):
+        return None
+    return str(commit)
