@@ -10,6 +10,7 @@ a kill at any moment loses nothing. A lock per key keeps builders apart; the ker
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import time
@@ -53,7 +54,8 @@ class Key:
     @property
     def description(self) -> dict[str, Json]:
         """The key in full, as entry.json holds it."""
-        return {"kind": self.kind, "version": self.version, "config": self.config, "inputs": self.inputs}
+        config = replace_non_finite(self.config, str)
+        return {"kind": self.kind, "version": self.version, "config": config, "inputs": self.inputs}
 
     def __str__(self) -> str:
         return f"{self.kind} {self.digest[:8]}"
@@ -72,10 +74,33 @@ class Damaged(Exception):
     """An entry whose files are not what its manifest says."""
 
 
+def replace_non_finite(content: Json, stand_in: Callable[[float], Json]) -> Json:
+    """The content with something else in the place of each number that JSON can't hold: NaN and the infinities.
+
+    >>> replace_non_finite({"norm": [math.inf, 2.0]}, str)
+    {'norm': ['inf', 2.0]}
+    """
+    match content:
+        case float() if not math.isfinite(content):
+            return stand_in(content)
+        case Mapping():
+            return {name: replace_non_finite(each, stand_in) for name, each in content.items()}
+        case str():
+            return content
+        case Sequence():
+            return [replace_non_finite(each, stand_in) for each in content]
+    return content
+
+
 def write_json(path: Path, content: Json) -> None:
-    """Write JSON so that a reader sees either the old file or the whole new one."""
+    """Write JSON so that a reader sees either the old file or the whole new one.
+
+    Raises:
+        ValueError: for a number that is not finite, which JSON doesn't have; see `replace_non_finite`.
+    """
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    partial.write_text(text + "\n", encoding="utf-8")
     partial.replace(path)
 
 

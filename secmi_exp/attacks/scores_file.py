@@ -35,13 +35,23 @@ class ScoresFile(TargetFree):
         """Read it.
 
         Raises:
-            UserError: for a file that can't be read, lacks a column or an image, or has one twice.
+            UserError: for a file that can't be read, lacks a column or an image, or has one twice, and for an attacked
+                image whose score is empty or not finite.
         """
         try:
             numbers = np.asarray(self._column(self.score_column), dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise UserError(f"The column {self.score_column} of {self.path} must hold numbers: {error}.") from error
-        scores = numbers[self._rows(images)]
+        rows = self._rows(images)
+        scores = numbers[rows]
+        bad = np.flatnonzero(~np.isfinite(scores))
+        if len(bad):
+            row = rows[bad[0]]
+            raise UserError(
+                f"{self.path} has no finite {self.score_column} for {len(bad)} of the {len(images)} attacked images, "
+                f"the first of them {images.names[bad[0]]} in row {row + 1}: "
+                f"{self._column(self.score_column)[row] or 'nothing'}; give each image a number."
+            )
         digest = Key("scores_file", VERSION, {}, {"file": file_digest(self.path), "images": images.digest}).digest
         return Measured({"score": scores}, queries_per_sample=0, queries_spent=0, digest=digest)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from secmi_exp.errors import UserError
-from secmi_exp.targets.weights import read_json, unreadable
+from secmi_exp.targets.weights import read_json, refuse_non_finite_weights, unreadable
 
 CONFIG = "config.json"
 SAFETENSORS, PICKLE = ".safetensors", ".bin"
@@ -74,7 +74,8 @@ class ModelFolder:
             kind: its class, with a `from_pretrained` of diffusers' or transformers'.
 
         Raises:
-            UserError: for weights that can't be read, that are no mere weights, or that don't fit the description.
+            UserError: for weights that can't be read, that are no mere weights, that are not finite, or that don't fit
+                the description.
         """
         if not self.weights:
             names = " or ".join(f"{stem}{ending}" for ending, stem in STEMS[self.library].items())
@@ -103,4 +104,5 @@ class ModelFolder:
                     f"The weights in {weights} contradict the {CONFIG} beside them: {name}{detail}; put the "
                     f"{CONFIG} of the same network there."
                 )
+        refuse_non_finite_weights(network.state_dict(), weights)
         return network.eval()
