@@ -134,8 +134,9 @@ def refuse_non_finite_scores(scores: Mapping[str, Scores]) -> None:
         if len(values) > 1 and np.ptp(values) == 0:
             warn(
                 "scores_all_equal",
-                f"The scorer {name} gives all {len(values)} images the same score, {values[0]:.4g}, so that an AUC of "
-                "0.5 follows whatever was trained on: look whether the target's predictions depend on the image.",
+                f"The scorer {name} gives all {len(values)} images the same score, {values[0] + 0.0:.4g}, so that its "
+                "AUC is 0.5 whatever the target has learnt: the target's predictions may not depend on the image, or "
+                "the scorer may have had too few images to learn from.",
                 count=len(values),
                 grave=True,
             )

@@ -3,6 +3,7 @@
 Source: Song et al., "Denoising Diffusion Implicit Models" (ICLR 2021), equation 12 with σ = 0.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -74,9 +75,8 @@ def sample(predictor: NoisePredictor, x_T: Tensor, steps: int) -> Tensor:
         x_T: standard normal noise, [B, C, H, W].
         steps: at most T.
     """
-    for _, x in descend(predictor, x_T, steps):
-        pass
-    return x
+    ((_, x_0),) = deque(descend(predictor, x_T, steps), maxlen=1)
+    return x_0
 
 
 def descend(predictor: NoisePredictor, x_T: Tensor, steps: int) -> Iterator[tuple[int, Tensor]]:

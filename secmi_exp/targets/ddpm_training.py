@@ -125,10 +125,11 @@ class DDPMTraining(Optimization):
             self.scheduler = DDPMScheduler(**asdict(recipe.schedule))
         except (TypeError, ValueError, NotImplementedError) as error:
             raise UserError(f"diffusers refuses target.network or target.schedule: {error}") from error
-        if not self.scheduler.alphas_cumprod[-1] > 0:
+        signal = int((self.scheduler.alphas_cumprod > 0).sum())
+        if signal < len(self.scheduler.alphas_cumprod):
             raise UserError(
-                f"target.schedule brings ᾱ to 0 at timestep {int((self.scheduler.alphas_cumprod > 0).sum())}, from which "
-                "a network that predicts the noise can't be sampled: lower target.schedule.beta_end."
+                f"target.schedule brings ᾱ to 0 at timestep {signal}, from which a network that predicts the noise "
+                "can't be sampled: lower target.schedule.beta_end."
             )
 
     def loss(self, arrays: list[Tensor], draws: Draws) -> Tensor:
