@@ -48,6 +48,7 @@ class CDI(Attack):
             queries_spent=sum(part.queries_spent for part in measured.values()),
             digest=Key("cdi", VERSION, {}, {name: part.digest for name, part in measured.items()}).digest,
             facts=in_common([part.facts for part in measured.values()]),
+            last_timestep=max((part.last_timestep or 0 for part in measured.values()), default=None),
         )
 
 

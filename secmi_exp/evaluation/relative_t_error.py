@@ -38,7 +38,7 @@ def relative_t_error(timesteps: Sequence[int], t_errors: NDArray[np.floating], i
     """
     errors = np.asarray(t_errors, dtype=np.float64)
     sides = [errors[is_member], errors[~is_member]]
-    means = [side.mean(axis=0) for side in sides]
+    means = [np.where(np.isfinite(side).all(axis=0), side.mean(axis=0), np.nan) for side in sides]
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         relative_variance = sum(
             side.var(axis=0, ddof=1) / len(side) / mean**2 for side, mean in zip(sides, means, strict=True)

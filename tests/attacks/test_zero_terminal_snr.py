@@ -1,4 +1,4 @@
-"""Attacks on targets with a zero terminal SNR: what their last timestep tells is told, and one sentence for the rest."""
+"""Zero terminal SNR: an attack at the last timestep is made where the target tells something there, else refused."""
 
 from pathlib import Path
 from typing import Any
