@@ -9,6 +9,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from secmi_exp.attacks.attack import Attack, TargetFree
+from secmi_exp.attacks.finite_values import refuse_non_finite_scores, refuse_non_finite_values
 from secmi_exp.attacks.measured import Measured
 from secmi_exp.attacks.scorer import Fitting, LearnedScorer, Scorer, Scores
 from secmi_exp.components import Components, General
@@ -96,8 +97,10 @@ def attack_images(run: Run, attack: Attack, target: PreparedTarget | None) -> At
         else:
             assert target is not None
             measured = attack.measure(target, images, run.store, run.parts.runtime)
+        refuse_non_finite_values(f"attack={attack.name}", measured, images, target, run.store, run.parts.runtime)
     with timed(run.seconds, "scores"):
         scores = score(run, attack, measured)
+        refuse_non_finite_scores(scores)
     with timed(run.seconds, "evaluation"):
         judgements, evaluated, bounds = evaluate(run, attack, scores)
         judged, signals = run.split.of_part(Part.EVALUATION), measured.trajectory
@@ -159,7 +162,7 @@ def evaluate(
 
 def measure_quality(run: Run, quality: Quality, target: PreparedTarget) -> Measures:
     """How good the target is, on all images that an attack gets."""
-    images, timesteps = run.images.select(run.split.attacked), run.parts.target.timesteps
+    images, timesteps = run.images.select(run.split.attacked), run.parts.target.timesteps.count
     with timed(run.seconds, "quality"):
         return quality.measure(target, timesteps, images, run.split.is_member, run.store, run.parts.runtime)
 

@@ -12,12 +12,13 @@ import pytest
 from diffusers import DDPMPipeline, DDPMScheduler
 from PIL import Image
 
+from secmi_exp.attacks.feature_classifier import FeatureClassifier
 from secmi_exp.errors import UserError
 from secmi_exp.targets.authors_format import Flags
 from tests.conftest import REPOSITORY, Command, SmokeRun, run_here
 from tests.data.published import crops
 from tests.targets.authors_network import random_weights, save_checkpoint
-from tests.targets.test_diffusers_folder import network
+from tests.targets.test_diffusers_folder import change_weights, network
 
 FLAGS = Flags(T=50, ch=32, ch_mult=(1, 2), attn=(1,), num_res_blocks=1, img_size=8)
 SHORT = ["+attack=stat", "attack.t_sec=20", "attack.t_max=20"]
@@ -74,6 +75,20 @@ def test_a_pipeline_from_elsewhere_is_audited_by_rows_of_a_published_dataset(tmp
     assert content["split"]["share_of_dataset"] == pytest.approx(60 / 1797)
     with np.load(content["folder"] / "split.npz") as saved:
         assert saved["mia_eval_idxs"].tolist() == list(range(100, 130))
+
+
+def test_values_that_are_not_finite_are_refused_before_anything_is_fitted_to_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "model"
+    DDPMPipeline(unet=network(), scheduler=DDPMScheduler()).save_pretrained(folder)
+    change_weights(folder, lambda weights: weights["conv_out.weight"].mul_(1e30))
+    monkeypatch.setattr(FeatureClassifier, "fit_and_score", None)
+    asked = ["+attack=gsa", "attack.timesteps=2"]
+    monkeypatch.setattr("tests.test_foreign_targets.SHORT", [])
+    message = r"of attack=gsa are not finite for 24 of 24 images.* weights are finite, and its predictions are not"
+    with pytest.raises(UserError, match=message):
+        audit(tmp_path, "diffusers", folder, *sides(tmp_path), *asked)
 
 
 def test_a_membership_drawn_at_random_is_no_truth_about_a_foreign_target(tmp_path: Path) -> None:

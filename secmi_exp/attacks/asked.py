@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 from secmi_exp.attacks.attack import Attack, refuse_beyond
 from secmi_exp.attacks.measured import Measured
 from secmi_exp.data.images import Images
+from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import Key, Store
 from secmi_exp.targets.interface import PreparedTarget
@@ -58,11 +59,11 @@ class AskingAttack(Attack):
             question: about the batch.
         """
 
-    def check(self, target_timesteps: int) -> None:
+    def check(self, timesteps: Timesteps) -> None:
         """See `Attack.check`."""
         for name, t in self.asked_timesteps.items():
-            refuse_beyond(name, t, target_timesteps)
-        super().check(target_timesteps)
+            refuse_beyond(name, t, timesteps, "noise")
+        super().check(timesteps)
 
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
         """From the store, or by asking."""
@@ -95,4 +96,5 @@ class AskingAttack(Attack):
             queries_spent=spent,
             key=key,
             facts=inputs.facts(),
+            last_timestep=max(self.asked_timesteps.values(), default=None),
         )

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from pydantic.dataclasses import dataclass
 from secmi_exp.attacks.measured import Measured
 from secmi_exp.attacks.scorer import LearnedScorer, Scorer
 from secmi_exp.data.images import Images
+from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import Store
@@ -25,11 +27,12 @@ class Attack(ABC):
     """The scorer that the results lead with."""
     scorers: dict[str, InstanceOf[Scorer] | InstanceOf[LearnedScorer]] = field(default_factory=dict)
 
-    def check(self, target_timesteps: int) -> None:
-        """Compare with the schedule of the target, which has T timesteps.
+    def check(self, timesteps: Timesteps) -> None:
+        """Compare with the timesteps of the target.
 
         Raises:
-            UserError: for a timestep that the target doesn't have, and for scorers that the name is none of.
+            UserError: for a timestep that the target doesn't have or tells nothing at, and for scorers that the name is
+                none of.
         """
         if self.name not in self.scorers:
             raise UserError(f"attack.name={self.name} is none of the attack's scorers: {', '.join(self.scorers)}.")
@@ -70,14 +73,27 @@ class TargetFree(Attack):
         return None
 
 
-def refuse_beyond(name: str, t: int, target_timesteps: int, k: int = 1) -> None:
-    """Refuse a timestep after the target's last.
+def refuse_beyond(name: str, t: int, timesteps: Timesteps, tells: Literal["noise", "image"], k: int = 1) -> None:
+    """Refuse a timestep after the last at which the target tells what is asked of it.
+
+    Args:
+        name: of the setting.
+        t: its value.
+        timesteps: of the target.
+        tells: what is asked: ε̂, or x̂_0 for a DDIM step from there.
+        k: what the setting is a multiple of.
 
     Raises:
-        UserError: naming the setting and the largest value that would do.
+        UserError: naming the setting, the timestep, and the largest value that would do.
     """
-    if t >= target_timesteps:
-        raise UserError(
-            f"attack.{name}={t} exceeds the last timestep of the target's schedule: choose at most "
-            f"{(target_timesteps - 1) // k * k}."
-        )
+    last = timesteps.last_noise if tells == "noise" else timesteps.last_image
+    if t <= last:
+        return
+    remedy = f"choose at most {last // k * k}" if last >= k else f"with k={k} none is left, so lower attack.k too"
+    if t >= timesteps.count:
+        raise UserError(f"attack.{name}={t} exceeds the last timestep of the target's schedule: {remedy}.")
+    left_open = "tells no image" if tells == "image" else "is no noise but the state itself"
+    raise UserError(
+        f"attack.{name}={t} can't be asked for: from timestep {last + 1} on the target's ᾱ is 0 (zero terminal SNR), "
+        f"and its prediction {left_open}: {remedy}."
+    )

@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 from secmi_exp.attacks.attack import Attack
 from secmi_exp.attacks.measured import Measured
 from secmi_exp.data.images import Images
+from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import Json, Key, Store
 from secmi_exp.targets.interface import PreparedTarget
@@ -29,11 +30,11 @@ class CDI(Attack):
 
     parts: Annotated[dict[str, InstanceOf[Attack]], Field(min_length=1)]
 
-    def check(self, target_timesteps: int) -> None:
+    def check(self, timesteps: Timesteps) -> None:
         """See `Attack.check`."""
         for part in self.parts.values():
-            part.check(target_timesteps)
-        super().check(target_timesteps)
+            part.check(timesteps)
+        super().check(timesteps)
 
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
         """Each part by itself; what a part has measured before, it finds in the store."""
@@ -47,6 +48,7 @@ class CDI(Attack):
             queries_spent=sum(part.queries_spent for part in measured.values()),
             key=Key("cdi", VERSION, {}, {name: part.key for name, part in measured.items()}),
             facts=in_common([part.facts for part in measured.values()]),
+            last_timestep=max((part.last_timestep or 0 for part in measured.values()), default=None),
         )
 
 

@@ -22,6 +22,7 @@ from secmi_exp.attacks.attack import Attack
 from secmi_exp.attacks.measured import Measured
 from secmi_exp.data.images import Images
 from secmi_exp.data.stored_rows import StoredRows
+from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import Json, Key, Store
@@ -88,16 +89,23 @@ class Sampling:
     asked_by: str
     """Config group that the settings are in, for what is told of mistakes."""
 
-    def check(self, target_timesteps: int) -> None:
-        """Compare with the schedule of the target.
+    def check(self, timesteps: Timesteps) -> None:
+        """Compare with the timesteps of the target.
 
         Raises:
-            UserError: for more steps than timesteps.
+            UserError: for more steps than timesteps, and for a target that can't be sampled from its last one.
         """
-        if self.steps > target_timesteps:
+        if self.steps > timesteps.count:
             raise UserError(
-                f"{self.asked_by}.steps={self.steps} exceeds the {target_timesteps} timesteps of the target's "
+                f"{self.asked_by}.steps={self.steps} exceeds the {timesteps.count} timesteps of the target's "
                 "schedule: choose at most as many."
+            )
+        if timesteps.last_image < timesteps.count - 1:
+            raise UserError(
+                f"{self.asked_by}.samples={self.samples} asks for samples of the target, which can't be sampled from "
+                f"timestep {timesteps.count - 1}: ᾱ is 0 there (zero terminal SNR), and the noise that it predicts "
+                "tells no image; choose an attack that asks about the images themselves, such as attack=stat, and "
+                "quality.samples=null."
             )
 
     def generated(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Generated:
@@ -159,10 +167,10 @@ class SampledAttack(Attack):
         """What is asked of the target."""
         return Sampling(self.samples, self.steps, self.seed, "attack")
 
-    def check(self, target_timesteps: int) -> None:
+    def check(self, timesteps: Timesteps) -> None:
         """See `Attack.check` and `Sampling.check`."""
-        self.sampling.check(target_timesteps)
-        super().check(target_timesteps)
+        self.sampling.check(timesteps)
+        super().check(timesteps)
 
     def facts(self) -> dict[str, Json]:
         """What a reader of the results has to know of the samples."""

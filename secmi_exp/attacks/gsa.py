@@ -13,6 +13,8 @@ from pydantic import ConfigDict, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.asked import AskingAttack
+from secmi_exp.diffusion.timesteps import Timesteps
+from secmi_exp.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,8 +37,17 @@ class GSA(AskingAttack):
 
     @property
     def asked_timesteps(self) -> dict[str, int]:
-        """They fit any schedule that has so many."""
-        return {"timesteps": self.timesteps - 1}
+        """They follow from the schedule."""
+        return {}
+
+    def check(self, timesteps: Timesteps) -> None:
+        """See `Attack.check`; the schedule must have so many."""
+        if self.timesteps > timesteps.count:
+            raise UserError(
+                f"attack.timesteps={self.timesteps} exceeds the {timesteps.count} timesteps of the target's schedule: "
+                "choose at most as many."
+            )
+        super().check(timesteps)
 
     def columns(self, predictor: NoisePredictor) -> list[str]:
         """Names of the network's parameters."""

@@ -38,7 +38,10 @@ def _coarse(pixels: Features) -> Features:
     rows, columns = (np.linspace(0, side, min(COARSE, side) + 1).astype(int)[:-1] for side in (height, width))
     sums = np.add.reduceat(np.add.reduceat(pixels, rows, axis=2), columns, axis=3)
     areas = np.diff([*rows, height])[:, None] * np.diff([*columns, width])
-    edges = [np.abs(np.diff(pixels, axis=axis)).mean(axis=(1, 2, 3)) for axis in (2, 3)]
+    edges = [
+        np.abs(np.diff(pixels, axis=axis)).mean(axis=(1, 2, 3)) if pixels.shape[axis] > 1 else np.zeros(n, np.float32)
+        for axis in (2, 3)
+    ]
     return np.concatenate([(sums / areas).reshape(n, -1), np.stack(edges, axis=1)], axis=1)
 
 
@@ -56,7 +59,7 @@ def _low_level(batch: NDArray[np.uint8]) -> Features:
     moments = np.concatenate([flat.mean(axis=2), flat.std(axis=2), flat.min(axis=2), flat.max(axis=2)], axis=1)
     power = np.abs(np.fft.fft2(pixels.mean(axis=1))) ** 2
     radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width))
-    ring = np.minimum((radius / radius.max() * RINGS).astype(int), RINGS - 1).ravel()
+    ring = np.minimum((radius / (radius.max() or 1.0) * RINGS).astype(int), RINGS - 1).ravel()
     counts = np.bincount(ring, minlength=RINGS)
     order = np.argsort(ring, kind="stable")
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])

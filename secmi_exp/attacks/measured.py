@@ -32,6 +32,8 @@ class Measured:
     """What a reader of the results has to know of how it was measured."""
     trajectory: Signals | None = None
     """Of SecMI: the t-errors at all timesteps."""
+    last_timestep: int | None = None
+    """The last one that the target was asked about; None where the trajectory, or nothing, tells it."""
 
     @property
     def numbers(self) -> dict[str, NDArray[Any]]:

@@ -57,9 +57,13 @@ def normalized(eps: Tensor) -> Tensor:
 
     The authors' code does so; the paper's equation 10 has √(π/2), which misses that value by a factor of π/2.
 
+    Noise that is 0 everywhere has no scale, and stays as it is.
+
     >>> import torch
     >>> round(normalized(torch.tensor([[3.0, -1.0]])).abs().mean().item() ** 2, 4)
     0.6366
     """
+    from torch import finfo
+
     mean = eps.flatten(1).abs().mean(dim=1).reshape(-1, *[1] * (eps.dim() - 1))
-    return eps * (math.sqrt(2.0 / math.pi) / mean)
+    return eps * (math.sqrt(2.0 / math.pi) / mean.clamp_min(finfo(mean.dtype).tiny))

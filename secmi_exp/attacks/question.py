@@ -4,13 +4,13 @@ Noise number j is the same for all images, whatever batch they are in: scores ar
 don't depend on batches, ranks, or which other images there are.
 """
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from secmi_exp.diffusion.ddim import noised
 from secmi_exp.targets.noise_predictor import Condition, NoisePredictor
 
 
@@ -40,8 +40,7 @@ class Question:
 
     def state(self, eps: Tensor, t: int, x_0: Tensor | None = None) -> Tensor:
         """√ᾱ_t x_0 + √(1−ᾱ_t) ε, [B, …]."""
-        alpha_bar = self.predictor.alphas_cumprod[t]
-        return math.sqrt(alpha_bar) * (self.x_0 if x_0 is None else x_0) + math.sqrt(1.0 - alpha_bar) * eps
+        return noised(self.x_0 if x_0 is None else x_0, eps, self.predictor.alphas_cumprod[t])
 
     def loss(self, t: int, seed: int, j: int, x_0: Tensor | None = None) -> Tensor:
         """‖ε_θ(x_t, t) − ε‖² / d with noise number j, the mean of squares over the d elements of an image. [B]."""

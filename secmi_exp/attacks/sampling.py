@@ -3,7 +3,8 @@
 Source: Song et al., "Denoising Diffusion Implicit Models" (ICLR 2021), equation 12 with σ = 0.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,13 @@ import torch
 from torch import Tensor
 
 from secmi_exp import ranks
+from secmi_exp.attacks.finite_values import overflow
 from secmi_exp.attacks.generated import InitialNoise
 from secmi_exp.compiling import CompileWhenItRepays
-from secmi_exp.diffusion.ddim import ddim_step
+from secmi_exp.diffusion.ddim import ddim_step, noised
 from secmi_exp.errors import UserError
 from secmi_exp.rows import Computed, fill_rows, noted
-from secmi_exp.runtime import Runtime
+from secmi_exp.runtime import Precision, Runtime
 from secmi_exp.store import write_json
 from secmi_exp.targets.noise_predictor import NoisePredictor
 
@@ -28,7 +30,7 @@ def draw_samples(
 ) -> int:  # fmt: skip
     """Fill samples.npy [M, C, H, W]; runs on every rank. Returns the queries that all ranks together have made."""
     predictor = load().to(runtime.query_dtype)
-    module = Sampling(predictor, steps, workspace)
+    module = Sampling(predictor, steps, workspace, runtime.query_precision)
     files = {workspace / "samples.npy": (noise.image, np.dtype(np.uint8))}
     compiled = CompileWhenItRepays(runtime.compile, predictor.network)
     fill_rows(module, [noise], files, [workspace], runtime, runtime.query_batch_size, [compiled])
@@ -42,9 +44,9 @@ def draw_samples(
 class Sampling(pl.LightningModule):
     """One batch of x_T to uint8 images."""
 
-    def __init__(self, predictor: NoisePredictor, steps: int, workspace: Path):
+    def __init__(self, predictor: NoisePredictor, steps: int, workspace: Path, precision: Precision):
         super().__init__()
-        self.predictor, self.steps, self.workspace = predictor, steps, workspace
+        self.predictor, self.steps, self.workspace, self.precision = predictor, steps, workspace, precision
 
     def on_predict_start(self) -> None:
         """The layout that CUDA's convolutions are fastest in."""
@@ -54,8 +56,11 @@ class Sampling(pl.LightningModule):
     def predict_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Computed:
         """Sample."""
         made = self.predictor.queries
-        pixels = to_pixels(self.predictor, sample(self.predictor, batch[0], self.steps))
-        queries = (self.predictor.queries - made) // len(pixels)
+        x_0 = sample(self.predictor, batch[0], self.steps)
+        queries = (self.predictor.queries - made) // len(x_0)
+        if not bool(x_0.isfinite().all()):  # before they are rounded to pixels, which would hide it
+            raise diverged(self.predictor, batch[0], self.steps, self.precision)
+        pixels = to_pixels(self.predictor, x_0)
         return Computed({self.workspace / "samples.npy": pixels}, {self.workspace: queries})
 
 
@@ -70,12 +75,38 @@ def sample(predictor: NoisePredictor, x_T: Tensor, steps: int) -> Tensor:
         x_T: standard normal noise, [B, C, H, W].
         steps: at most T.
     """
+    ((_, x_0),) = deque(descend(predictor, x_T, steps), maxlen=1)
+    return x_0
+
+
+def descend(predictor: NoisePredictor, x_T: Tensor, steps: int) -> Iterator[tuple[int, Tensor]]:
+    """The steps of `sample`: each timestep that one starts at, and the states [B, C, H, W] that it leads to.
+
+    Where ᾱ is 0 the state is the noise, and x̂_0 is predicted instead; see `Timesteps.last_image`.
+    """
     alphas = predictor.alphas_cumprod
     descent = descending_timesteps(len(alphas), steps)
     x = x_T.to(levels(predictor, x_T)[0])
     for t, s in zip(descent, [*descent[1:], None], strict=True):
-        x = ddim_step(x, predictor.predict_noise(x, t), alphas[t], 1.0 if s is None else alphas[s])
-    return x
+        alpha_bar_to = 1.0 if s is None else alphas[s]
+        if alphas[t] == 0.0:
+            x = noised(predictor.predict_image(x, t), x, alpha_bar_to)
+        else:
+            x = ddim_step(x, predictor.predict_noise(x, t), alphas[t], alpha_bar_to)
+        yield t, x
+
+
+@torch.inference_mode()
+def diverged(predictor: NoisePredictor, x_T: Tensor, steps: int, precision: Precision) -> UserError:
+    """The sentence for samples that are not finite, with the timestep that they begin at, which is found once more."""
+    for t, x in descend(predictor, x_T, steps):
+        bad = ~x.isfinite().flatten(1).all(dim=1)
+        if bool(bad.any()):
+            return UserError(
+                f"The target's samples are not finite for {int(bad.sum())} of a batch of {len(bad)}, from the step at "
+                f"timestep {t} on: {overflow(precision)}."
+            )
+    return UserError(f"The target's samples are not finite, and not in every computation: {overflow(precision)}.")
 
 
 def descending_timesteps(T: int, steps: int) -> list[int]:
@@ -99,15 +130,7 @@ def to_pixels(predictor: NoisePredictor, x_0: Tensor) -> Tensor:
 
     Args:
         predictor: a target in pixel space.
-        x_0: [B, C, H, W].
-
-    Raises:
-        UserError: for samples that are not finite.
+        x_0: finite, [B, C, H, W].
     """
-    if not bool(x_0.isfinite().all()):
-        raise UserError(
-            "The target's samples are not finite: raise trainer.query_precision or attack.steps, and look whether its "
-            "training has diverged."
-        )
     black, white = levels(predictor, x_0)
     return ((x_0 - black) / (white - black) * 255).round().clamp(0, 255).to(torch.uint8)

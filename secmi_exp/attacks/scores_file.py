@@ -34,9 +34,18 @@ class ScoresFile(TargetFree):
         """Read it.
 
         Raises:
-            UserError: for a file that can't be read, lacks a column or an image, or has one twice.
+            UserError: for a file that can't be read, lacks a column or an image, or has one twice, and for an attacked
+                image whose score is empty or not finite.
         """
-        scores = self._table.numbers(self.score_column, "set attack.score_column")[self._rows(images)]
+        rows = self._rows(images)
+        scores = self._table.numbers(self.score_column, "set attack.score_column")[rows]
+        bad = np.flatnonzero(~np.isfinite(scores))
+        if len(bad):
+            raise UserError(
+                f"{self.path} has no finite {self.score_column} for {len(bad)} of the {len(images)} attacked images, "
+                f"the first of them {images.names[bad[0]]} in {self._table.place(int(rows[bad[0]]))}: "
+                f"{scores[bad[0]]}; give each image a number."
+            )
         key = Key("scores_file", VERSION, {}, {"file": file_digest(self.path), "images": images.digest})
         return Measured({"score": scores}, queries_per_sample=0, queries_spent=0, key=key)
 

@@ -10,7 +10,7 @@ from secmi_exp.attacks.measured import Measured
 from secmi_exp.attacks.signal import trajectory_signals
 from secmi_exp.attacks.stacked_maps import StackedMaps
 from secmi_exp.data.images import Images
-from secmi_exp.diffusion.timesteps import timesteps
+from secmi_exp.diffusion.timesteps import Timesteps, timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import Key, Store
@@ -52,18 +52,26 @@ class SecMI(Attack):
         """Timesteps whose maps scorers see, in the order of their channels."""
         return sorted({self.t_sec, *self.stacked})
 
-    def check(self, target_timesteps: int) -> None:
+    def check(self, timesteps: Timesteps) -> None:
         """See `Attack.check`; timesteps must lie on the trajectory, too."""
-        asked = [*(("stacked", t) for t in self.stacked), *(("maps", t) for t in self.kept_maps)]
+        asked = [("stacked", t) for t in self.stacked]
+        asked += [("maps", t) for t in (self.maps if self.maps != "all" else [])]
         for name, t in [("t_sec", self.t_sec), *asked]:
+            refuse_beyond(name, t, timesteps, "image", self.k)
             if t % self.k:
+                near = (t // self.k * self.k, (t // self.k + 1) * self.k)
+                there = " and ".join(str(each) for each in near if 0 < each <= timesteps.last_image)
                 raise UserError(
                     f"attack.{name}={t} is not a multiple of the DDIM interval attack.k={self.k}: "
-                    f"{t // self.k * self.k or self.k} and {(t // self.k + 1) * self.k} are on the trajectory."
+                    + (
+                        f"on the trajectory: {there}."
+                        if there
+                        else "lower attack.k, which no timestep is a multiple of."
+                    )
                 )
-        for name, t in [("t_sec", self.t_sec), ("t_max", self.last)]:
-            refuse_beyond(name, t, target_timesteps, self.k)
-        super().check(target_timesteps)
+        if self.t_max // self.k * self.k > timesteps.last_image:
+            refuse_beyond("t_max", self.t_max, timesteps, "image", self.k)
+        super().check(timesteps)
 
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
         """Walk every image's trajectory as far as it hasn't been walked before."""

@@ -71,10 +71,11 @@ class TrajectoryWalk(pl.LightningModule):
         start = batch[: len(batch) - len(self.condition)]
         condition: Mapping[str, Tensor] = dict(zip(self.condition, batch[len(start) :], strict=True))
         predict = partial(self.predictor.predict_noise, condition=condition)
+        predict_image = partial(self.predictor.predict_image, condition=condition)
         arrays, queries = {}, {}
         x, *eps = map(self._laid_out, start if plan.start_state else (self.predictor.encode(start[0]),))
         state = State(plan.start, x, eps[0]) if plan.start_state else begin(predict, x)
-        for step in walk(predict, state, self.predictor.alphas_cumprod, plan.k, plan.last):
+        for step in walk(predict, state, self.predictor.alphas_cumprod, plan.k, plan.last, predict_image):
             spent = self.before + (self.predictor.queries - made) // len(x)
             if folder := plan.t_errors.get(step.t_sec):
                 arrays[folder / "t_errors.npy"], queries[folder] = step.t_error().float(), spent

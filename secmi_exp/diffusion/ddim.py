@@ -22,22 +22,47 @@ def alphas_cumprod_from_betas(betas: Tensor) -> Tensor:
     return torch.cumprod(1.0 - betas.double(), dim=0)
 
 
-def ddim_step(x: Tensor, eps: Tensor, alpha_bar_from: float, alpha_bar_to: float) -> Tensor:
-    """Move x_t to x_s along the noise ε: φ where s > t, ψ where s < t.
+def noised(x_0: Tensor, eps: Tensor, alpha_bar: float) -> Tensor:
+    """The state x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε.
 
-    x_s = √ᾱ_s · (x_t − √(1−ᾱ_t) ε) / √ᾱ_t + √(1−ᾱ_s) ε
+    Args:
+        x_0: images or latents, any shape.
+        eps: noise of that shape, or one that broadcasts to it.
+        alpha_bar: ᾱ_t, in [0, 1].
+
+    >>> noised(torch.tensor([1.0]), torch.tensor([2.0]), alpha_bar=0.0).tolist()
+    [2.0]
+    """
+    return math.sqrt(alpha_bar) * x_0 + math.sqrt(1.0 - alpha_bar) * eps
+
+
+def denoised(x: Tensor, eps: Tensor, alpha_bar: float) -> Tensor:
+    """x̂_0 = (x_t − √(1−ᾱ_t) ε̂) / √ᾱ_t, the inverse of `noised` for the same noise.
 
     Args:
         x: states at t, any shape.
         eps: predicted noise at t, the shape of ``x``.
-        alpha_bar_from: ᾱ_t, in (0, 1].
-        alpha_bar_to: ᾱ_s, in (0, 1].
+        alpha_bar: ᾱ_t, in (0, 1]: where it is 0, ε̂ leaves x̂_0 open.
+
+    >>> denoised(torch.tensor([1.0]), torch.tensor([0.0]), alpha_bar=0.25).tolist()
+    [2.0]
+    """
+    return (x - math.sqrt(1.0 - alpha_bar) * eps) / math.sqrt(alpha_bar)
+
+
+def ddim_step(x: Tensor, eps: Tensor, alpha_bar_from: float, alpha_bar_to: float) -> Tensor:
+    """Move x_t to x_s = √ᾱ_s x̂_0 + √(1−ᾱ_s) ε̂, the state of the same x̂_0 and ε̂: φ where s > t, ψ where s < t.
+
+    Args:
+        x: states at t, any shape.
+        eps: predicted noise at t, the shape of ``x``.
+        alpha_bar_from: ᾱ_t, in (0, 1]; where it is 0, `noised` makes the step of a predicted x̂_0, and ε̂ is ``x``.
+        alpha_bar_to: ᾱ_s, in [0, 1].
 
     >>> ddim_step(torch.tensor([1.0]), torch.tensor([0.0]), alpha_bar_from=1.0, alpha_bar_to=0.25).tolist()
     [0.5]
     """
-    x_0 = (x - math.sqrt(1.0 - alpha_bar_from) * eps) / math.sqrt(alpha_bar_from)
-    return math.sqrt(alpha_bar_to) * x_0 + math.sqrt(1.0 - alpha_bar_to) * eps
+    return noised(denoised(x, eps, alpha_bar_from), eps, alpha_bar_to)
 
 
 def round_trip_coefficient(alpha_bar_t: float, alpha_bar_up: float) -> float:
@@ -47,8 +72,8 @@ def round_trip_coefficient(alpha_bar_t: float, alpha_bar_up: float) -> float:
     terms of x̃_t: the states cancel and only the two predictions stay.
 
     Args:
-        alpha_bar_t: ᾱ_t.
-        alpha_bar_up: ᾱ_{t+k}.
+        alpha_bar_t: ᾱ_t, in [0, 1].
+        alpha_bar_up: ᾱ_{t+k}, in (0, 1].
 
     >>> round_trip_coefficient(0.5, 0.5)
     0.0

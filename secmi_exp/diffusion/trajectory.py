@@ -4,16 +4,19 @@ Source: Duan et al. (ICML 2023), section 4. The published code walks anew from x
 all, since ε_{t+k} is needed for the next step up anyway.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from secmi_exp.diffusion.ddim import ddim_step, round_trip_coefficient
+from secmi_exp.diffusion.ddim import ddim_step, denoised, round_trip_coefficient
 from secmi_exp.diffusion.timesteps import timesteps
 
 PredictNoise = Callable[[Tensor, int], Tensor]
 """ε_θ(x_t, t): states [B, C, H, W] and one timestep to the predicted noise [B, C, H, W]."""
+PredictImage = Callable[[Tensor, int], Tensor]
+"""x̂_0 of states [B, C, H, W] at one timestep, [B, C, H, W]; costs a query as well."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,12 @@ def begin(predict_noise: PredictNoise, x_0: Tensor) -> State:
 
 
 def walk(
-    predict_noise: PredictNoise, state: State, alphas_cumprod: list[float], k: int, t_max: int
+    predict_noise: PredictNoise,
+    state: State,
+    alphas_cumprod: list[float],
+    k: int,
+    t_max: int,
+    predict_image: PredictImage | None = None,
 ) -> Iterator[RoundTrip]:
     """Walk up from a state and yield the round trip of each step, keeping one state at a time.
 
@@ -74,12 +82,33 @@ def walk(
         state: `begin`'s, or the last one of an earlier walk, which is then continued as if it had not ended.
         alphas_cumprod: ᾱ_0 … ᾱ_{T−1}.
         k: the DDIM interval, in timesteps.
-        t_max: the last timestep queried is the largest t + i·k that is ≤ t_max; below T.
+        t_max: the last timestep queried is the largest t + i·k that is ≤ t_max; at most `Timesteps.last_image`.
+        predict_image: the target's x̂_0, for a last timestep with ᾱ = 0.
     """
     for t_up in timesteps(k, t_max, state.t):
-        x_up = ddim_step(state.x, state.eps, alphas_cumprod[state.t], alphas_cumprod[t_up])
-        eps_up = predict_noise(x_up, t_up)
-        c = round_trip_coefficient(alphas_cumprod[state.t], alphas_cumprod[t_up])
-        difference = c * (eps_up - state.eps)
-        state = State(t_up, x_up, eps_up)
-        yield RoundTrip(state, difference)
+        alpha_bar, alpha_bar_up = alphas_cumprod[state.t], alphas_cumprod[t_up]
+        x_up = ddim_step(state.x, state.eps, alpha_bar, alpha_bar_up)
+        if alpha_bar_up == 0.0 and predict_image:
+            step = last_round_trip(predict_image, state, State(t_up, x_up, x_up), alpha_bar)
+        else:
+            eps_up = predict_noise(x_up, t_up)
+            c = round_trip_coefficient(alpha_bar, alpha_bar_up)
+            step = RoundTrip(State(t_up, x_up, eps_up), c * (eps_up - state.eps))
+        state = step.state
+        yield step
+
+
+def last_round_trip(predict_image: PredictImage, state: State, up: State, alpha_bar: float) -> RoundTrip:
+    """The round trip between a state and one with ᾱ = 0, where c_t is infinite, and ε̂ is the state itself.
+
+    ψ(φ(x̃_t)) − x̃_t = √ᾱ_t (x̂_0(x̃_{t+k}) − x̂_0(x̃_t)): both states have the noise ε_t in common, so that only the
+    images differ.
+
+    Args:
+        predict_image: the target's x̂_0; one query an image.
+        state: x̃_t.
+        up: x̃_{t+k} = ε_t.
+        alpha_bar: ᾱ_t, above 0.
+    """
+    image = denoised(state.x, state.eps, alpha_bar)
+    return RoundTrip(up, math.sqrt(alpha_bar) * (predict_image(up.x, up.t) - image))

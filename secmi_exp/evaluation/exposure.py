@@ -121,5 +121,5 @@ def _ordered(scores: Floats, reference: Floats) -> Floats:
     if not len(reference):
         raise UserError("Exposure is relative to reference hold-outs, and there are none.")
     if not (np.isfinite(scores).all() and np.isfinite(reference).all()):
-        raise UserError("Exposure needs finite membership scores: check the target's predictions.")
+        raise UserError("Exposure needs finite membership scores: look where they were computed.")
     return np.sort(reference)

@@ -11,7 +11,10 @@ from secmi_exp.evaluation.scored import Bools
 
 @dataclass(frozen=True)
 class RelativeTError:
-    """Mean t-error of hold-outs over that of members at each timestep, with a 95% interval; lists of equal length."""
+    """Mean t-error of hold-outs over that of members at each timestep, with a 95% interval; lists of equal length.
+
+    NaN where there is none: where the members' t-errors are all 0, or one is not finite.
+    """
 
     timesteps: list[int]
     """Values of t_sec."""
@@ -35,9 +38,11 @@ def relative_t_error(timesteps: Sequence[int], t_errors: NDArray[np.floating], i
     """
     errors = np.asarray(t_errors, dtype=np.float64)
     sides = [errors[is_member], errors[~is_member]]
-    means = [side.mean(axis=0) for side in sides]
-    relative_variance = sum(
-        side.var(axis=0, ddof=1) / len(side) / mean**2 for side, mean in zip(sides, means, strict=True)
-    )
-    ratio, spread = means[1] / means[0], np.exp(1.96 * np.sqrt(relative_variance))
-    return RelativeTError(list(timesteps), ratio.tolist(), (ratio / spread).tolist(), (ratio * spread).tolist())
+    means = [np.where(np.isfinite(side).all(axis=0), side.mean(axis=0), np.nan) for side in sides]
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        relative_variance = sum(
+            side.var(axis=0, ddof=1) / len(side) / mean**2 for side, mean in zip(sides, means, strict=True)
+        )
+        ratio, spread = means[1] / means[0], np.exp(1.96 * np.sqrt(relative_variance))
+        ends = [np.where(np.isfinite(each), each, np.nan) for each in (ratio, ratio / spread, ratio * spread)]
+    return RelativeTError(list(timesteps), *(each.tolist() for each in ends))

@@ -21,6 +21,7 @@ from secmi_exp.errors import UserError, first_line
 from secmi_exp.evaluation.distributions import mean_interval
 from secmi_exp.evaluation.scored import Interval
 from secmi_exp.git_lfs import refuse_pointer
+from secmi_exp.targets.weights import refuse_non_finite_weights
 
 Pixels = NDArray[np.uint8]
 
@@ -80,8 +81,8 @@ def inception(weights: Path) -> NoTrainInceptionV3:
     """The network of FID with weights from a file, which is read as nothing but tensors.
 
     Raises:
-        UserError: for a file that isn't Inception's weights or was not fetched, and where torch-fidelity is not
-            installed.
+        UserError: for a file that isn't Inception's weights, was not fetched, or holds some that are not finite, and
+            where torch-fidelity is not installed.
     """
     refuse_pointer(weights)
     try:
@@ -89,7 +90,7 @@ def inception(weights: Path) -> NoTrainInceptionV3:
         with TemporaryDirectory() as folder:
             checked = Path(folder) / "inception.pth"  # torch-fidelity itself would unpickle whatever the file holds
             torch.save(tensors, checked)
-            return NoTrainInceptionV3("inception-v3-compat", ["2048"], str(checked))
+            network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(checked))
     except ModuleNotFoundError as error:
         raise UserError(
             "FID needs torch-fidelity: pip install 'secmi-exp[fid]', or set quality.inception=null."
@@ -99,3 +100,5 @@ def inception(weights: Path) -> NoTrainInceptionV3:
             f"quality.inception={weights} can't be read as Inception's weights ({first_line(error)}): use "
             "weights-inception-2015-12-05-6726825d.pth of torch-fidelity's releases, or null for no FID."
         ) from error
+    refuse_non_finite_weights(network.state_dict(), weights)
+    return network

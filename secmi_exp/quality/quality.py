@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
 from typing import Annotated
@@ -13,14 +14,16 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.attacks.finite_values import refuse_non_finite_values
 from secmi_exp.attacks.generated import Sampling
 from secmi_exp.attacks.loss import Loss
 from secmi_exp.data.images import Images
+from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.distributions import mean_interval
 from secmi_exp.evaluation.scored import Interval
 from secmi_exp.runtime import Runtime
-from secmi_exp.store import Input, Json, Key, Store, file_digest, write_json
+from secmi_exp.store import Input, Json, Key, Store, file_digest, replace_non_finite, write_json
 from secmi_exp.targets.interface import PreparedTarget
 
 log = logging.getLogger(__name__)
@@ -56,19 +59,26 @@ class Quality:
     inception: Path | None
     seed: NonNegativeInt
 
-    def check(self, target_timesteps: int) -> None:
-        """Compare with the schedule of the target.
+    def check(self, timesteps: Timesteps) -> None:
+        """Compare with the timesteps of the target.
 
         Raises:
-            UserError: for more steps or timesteps than the schedule has, and weights that aren't there.
+            UserError: for more steps or timesteps than the schedule has, or such that the target tells nothing at, and
+                weights that aren't there.
         """
-        if self.timesteps > target_timesteps:
+        if self.timesteps > timesteps.count:
             raise UserError(
-                f"quality.timesteps={self.timesteps} exceeds the {target_timesteps} of the target's schedule: choose "
+                f"quality.timesteps={self.timesteps} exceeds the {timesteps.count} of the target's schedule: choose "
                 "at most as many."
             )
+        if max(self._spread(timesteps.count)) > timesteps.last_noise:
+            raise UserError(
+                f"quality.timesteps={self.timesteps} are so many that timestep {timesteps.last_noise + 1} is one of "
+                "them, where the target's ᾱ is 0 (zero terminal SNR) and its noise the state itself: choose at most "
+                f"{(timesteps.count - 1) // 2}."
+            )
         if sampling := self.sampling:
-            sampling.check(target_timesteps)
+            sampling.check(timesteps)
         if self.inception and not self.inception.is_file():
             raise UserError(
                 f"quality.inception={self.inception} is no file: set it to Inception's weights, or to null."
@@ -102,7 +112,9 @@ class Quality:
             UserError: for samples of latent targets or samples that are not finite, for too few images, and for weights
                 that are no Inception network's.
         """
-        losses = self._loss(target_timesteps).measure(target, images, store, runtime).numbers["loss"]
+        measured = self._loss(target_timesteps).measure(target, images, store, runtime)
+        refuse_non_finite_values("quality", measured, images, target, store, runtime)
+        losses = measured.numbers["loss"]
         metrics: dict[str, float] = {}
         ci95: dict[str, Interval | None] = {}
         for name, side in (("denoising_loss", ~is_member), ("denoising_loss_members", is_member)):
@@ -112,8 +124,10 @@ class Quality:
 
     def _loss(self, target_timesteps: int) -> Loss:
         """The training's own loss, its timesteps drawn evenly rather than at random."""
-        t = [(2 * part + 1) * target_timesteps // (2 * self.timesteps) for part in range(self.timesteps)]
-        return Loss(name="loss", t=t, noises=self.noises, seed=self.seed)
+        return Loss(name="loss", t=self._spread(target_timesteps), noises=self.noises, seed=self.seed)
+
+    def _spread(self, target_timesteps: int) -> list[int]:
+        return [(2 * part + 1) * target_timesteps // (2 * self.timesteps) for part in range(self.timesteps)]
 
     def _distances(
         self, target: PreparedTarget, images: Images, is_member: NDArray[np.bool_], store: Store, runtime: Runtime
@@ -131,9 +145,16 @@ class Quality:
             log.info("Comparing %d samples with %d hold-outs.", len(generated.pixels), (~is_member).sum())
             compared = {"": generated.pixels[:], "_members": images[np.flatnonzero(is_member)]}
             holdouts = images[np.flatnonzero(~is_member)]
-            write_json(workspace / "quality.json", self._compare(compared, holdouts, runtime).facts())
+            facts = self._compare(compared, holdouts, runtime).facts()
+            write_json(workspace / "quality.json", replace_non_finite(facts, lambda number: None))
 
         told = json.loads((store.obtain(key, build).path / "quality.json").read_text(encoding="utf-8"))
+        for name, value in told["metrics"].items():
+            if value is None or not math.isfinite(value):
+                raise UserError(
+                    f"The quality's {name} is not finite, though samples and images are: it takes other weights in "
+                    "quality.inception, or more samples."
+                )
         return Measures(told["metrics"], {name: ends and tuple(ends) for name, ends in told["ci95"].items()})
 
     def _compare(

@@ -1,7 +1,6 @@
 """results.json, scores.parquet and the terminal's table."""
 
 import importlib.metadata
-import math
 import platform
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ from secmi_exp.evaluation.privacy_bound import PrivacyBound
 from secmi_exp.quality.quality import Measures
 from secmi_exp.reporting.jobs import Estimate
 from secmi_exp.run_warnings import RunWarning
-from secmi_exp.store import Json, write_json
+from secmi_exp.store import Json, replace_non_finite, write_json
 
 SCHEMA = 1
 
@@ -73,11 +72,6 @@ def _gpu() -> str | None:
     return torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None
 
 
-def _finite(value: float | None) -> float | None:
-    """JSON knows no infinity: a threshold that calls nobody a member is null."""
-    return value if value is not None and math.isfinite(value) else None
-
-
 def validation_fields(found: Validation) -> dict[str, Json]:
     """In the form of the metrics themselves."""
     sizes: dict[str, Json] = {"n_member": found.n_member, "n_holdout": found.n_holdout}
@@ -89,18 +83,21 @@ def _judged(judged: Judgement, bound: PrivacyBound) -> dict[str, Json]:
         "metrics": dict(judged.metrics),
         "ci95": {name: list(interval) if interval else None for name, interval in judged.ci95.items()},
         "validation": validation_fields(judged.validation),
-        "threshold": {name: _finite(value) for name, value in judged.thresholds.items()},
+        "threshold": dict(judged.thresholds),
         "unresolved": dict(judged.unresolved),
         "operating_points": {name: asdict(point) for name, point in judged.operating_points.items()},
         "epsilon_lower_bound": {
             "epsilon": bound.epsilon, "one_run": bound.one_run, "delta": bound.delta, "confidence": bound.confidence,
-            "threshold": _finite(bound.threshold),
+            "threshold": bound.threshold,
         },
     }  # fmt: skip
 
 
 def write_results(folder: Path, outcome: Outcome) -> None:
-    """Write results.json: the attack's own scorer at the top level, further ones below ``others``."""
+    """Write results.json: the attack's own scorer at the top level, further ones below ``others``.
+
+    What has no finite value is null: a threshold that calls nobody a member, a ratio to a t-error of 0.
+    """
     content: dict[str, Json] = {"schema": SCHEMA, **outcome.header}
     if outcome.quality:
         content["quality"] = outcome.quality.facts()
@@ -109,11 +106,11 @@ def write_results(folder: Path, outcome: Outcome) -> None:
         content |= _judged(outcome.judgements[leading], outcome.bounds[leading])
         content["others"] = {name: _judged(outcome.judgements[name], outcome.bounds[name]) for name in others}
     content["versions"] = versions()
-    write_json(folder / "results.json", content)
+    write_json(folder / "results.json", replace_non_finite(content, lambda number: None))
 
 
 def write_scores(folder: Path, columns: Mapping[str, NDArray[np.generic] | list[str]]) -> None:
-    """Write scores.parquet, a row for each attacked sample; what a sample doesn't have is null."""
+    """Write scores.parquet, a row for each attacked sample; what a sample doesn't have is null, never NaN."""
     table = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
     pa.parquet.write_table(pa.table(table), folder / "scores.parquet")
 

@@ -1,6 +1,7 @@
 """Rows of a table as files; a row lacks the columns that it has nothing for."""
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,22 @@ def column_names(rows: Sequence[Row]) -> list[str]:
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """All columns of all rows."""
+    """All columns of all rows; a number that is not finite is left empty, as one that is missing."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, column_names(rows))
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: _finite(cell) for name, cell in row.items()} for row in rows)
 
 
 def write_parquet(path: Path, rows: Sequence[Row]) -> None:
-    """All columns of all rows; one that is empty holds numbers."""
+    """All columns of all rows; one that is empty holds numbers, and a number that is not finite is null."""
     import pyarrow as pa
     import pyarrow.parquet
 
-    columns = {name: pa.array([row.get(name) for row in rows]) for name in column_names(rows)}
+    columns = {name: pa.array([_finite(row.get(name)) for row in rows]) for name in column_names(rows)}
     numbers = {name: each.cast(pa.float64()) if pa.types.is_null(each.type) else each for name, each in columns.items()}
     pa.parquet.write_table(pa.table(numbers), path)
+
+
+def _finite(cell: Any) -> Any:
+    return None if isinstance(cell, float) and not math.isfinite(cell) else cell

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 import os
 import threading
 import warnings
@@ -239,7 +240,8 @@ class WandbTracker(Tracker):
         self.run.define_metric("t_sec", hidden=True, summary="none")
         self.run.define_metric("relative_t_error", step_metric="t_sec", summary="max")
         for t, ratio in zip(relative.timesteps, relative.ratio, strict=True):
-            self.run.log({"t_sec": t, "relative_t_error": ratio})
+            if math.isfinite(ratio):
+                self.run.log({"t_sec": t, "relative_t_error": ratio})
 
     def log_summary(self, numbers: Mapping[str, float]) -> None:
         """The run's summary."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -42,7 +43,8 @@ class Key:
     def description(self) -> dict[str, Json]:
         """The key in full, as entry.json holds it."""
         inputs = {name: digest_of(each) for name, each in self.inputs.items()}
-        return {"kind": self.kind, "version": self.version, "config": self.config, "inputs": inputs}
+        config = replace_non_finite(self.config, str)
+        return {"kind": self.kind, "version": self.version, "config": config, "inputs": inputs}
 
     @property
     def ancestors(self) -> dict[str, Key]:
@@ -59,6 +61,24 @@ class Key:
 
 Input = Key | str
 """What a stage starts from: the key of another result, or the digest of contents from outside of the store."""
+
+
+def replace_non_finite(content: Json, stand_in: Callable[[float], Json]) -> Json:
+    """The content with something else in the place of each number that JSON can't hold: NaN and the infinities.
+
+    >>> replace_non_finite({"norm": [math.inf, 2.0]}, str)
+    {'norm': ['inf', 2.0]}
+    """
+    match content:
+        case float() if not math.isfinite(content):
+            return stand_in(content)
+        case Mapping():
+            return {name: replace_non_finite(each, stand_in) for name, each in content.items()}
+        case str():
+            return content
+        case Sequence():
+            return [replace_non_finite(each, stand_in) for each in content]
+    return content
 
 
 def digest_of(given: Input) -> str:

@@ -150,7 +150,12 @@ def note_use(entry: Path) -> None:
 
 
 def write_json(path: Path, content: Json) -> None:
-    """Write JSON so that a reader sees either the old file or the whole new one."""
+    """Write JSON so that a reader sees either the old file or the whole new one.
+
+    Raises:
+        ValueError: for a number that is not finite, which JSON doesn't have; see `replace_non_finite`.
+    """
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    partial.write_text(text + "\n", encoding="utf-8")
     partial.replace(path)

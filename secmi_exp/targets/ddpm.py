@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 from secmi_exp.data.images import Images
 from secmi_exp.defenses.defense import Defense, Undefended, made
 from secmi_exp.defenses.dp_sgd import DPSGD, PRIVACY
+from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import warn
 from secmi_exp.runtime import MakeLogger, Runtime
@@ -60,9 +61,9 @@ class DDPM:
     seed: NonNegativeInt
 
     @property
-    def timesteps(self) -> int:
-        """T of the schedule."""
-        return len(self._trained.schedule().alphas_cumprod) if self._trained else self.schedule.num_train_timesteps
+    def timesteps(self) -> Timesteps:
+        """Of the schedule."""
+        return self._trained.schedule().timesteps if self._trained else self.schedule.timesteps
 
     @cached_property
     def _trained(self) -> PipelineFolder | None:

@@ -114,7 +114,7 @@ class DDPMTraining(Optimization):
         fused: see `Optimization`.
 
     Raises:
-        UserError: for settings that diffusers refuses.
+        UserError: for settings that diffusers refuses, and a schedule without signal at its end.
     """
 
     def __init__(self, recipe: DDPM, *, fused: bool = True):
@@ -125,13 +125,19 @@ class DDPMTraining(Optimization):
             self.scheduler = DDPMScheduler(**asdict(recipe.schedule))
         except (TypeError, ValueError, NotImplementedError) as error:
             raise UserError(f"diffusers refuses target.network or target.schedule: {error}") from error
+        signal = int((self.scheduler.alphas_cumprod > 0).sum())
+        if signal < len(self.scheduler.alphas_cumprod):
+            raise UserError(
+                f"target.schedule brings ᾱ to 0 at timestep {signal}, from which a network that predicts the noise "
+                "can't be sampled: lower target.schedule.beta_end."
+            )
 
     def loss(self, arrays: list[Tensor], draws: Draws) -> Tensor:
         """‖ε_θ(√ᾱ_t x_0 + √(1−ᾱ_t) ε, t) − ε‖², mean over pixels and samples, t uniform in 0 … T−1."""
         x_0 = self.recipe.defense.model_input(arrays[0], draws)
         if self.recipe.horizontal_flip:
             x_0 = torch.where(draws.happens(0.5)[:, None, None, None], x_0.flip(-1), x_0)
-        t = draws.integers(self.recipe.timesteps)
+        t = draws.integers(self.recipe.schedule.num_train_timesteps)
         eps = draws.normal(*x_0.shape[1:])
         draws.apart()
         x_t = self.scheduler.add_noise(x_0, eps, t).to(self.network.dtype)
@@ -147,7 +153,7 @@ class DDPMTraining(Optimization):
     def sample(self, x_T: Tensor) -> Tensor:
         """Images in [0, 1] by deterministic DDIM from the noises x_T, both [B, C, H, W]."""
         ddim = DDIMScheduler.from_config(self.scheduler.config)
-        ddim.set_timesteps(SAMPLING_STEPS)
+        ddim.set_timesteps(min(SAMPLING_STEPS, len(ddim.alphas_cumprod)))
         self.network.eval()
         x = x_T.to(self.device)
         for t in ddim.timesteps:

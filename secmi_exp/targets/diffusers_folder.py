@@ -9,6 +9,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.data.images import Images
+from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.run_warnings import warn
 from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import Json, Store
@@ -67,9 +68,9 @@ class DiffusersFolder:
         return {"_class_name": "DDPMScheduler", **asdict(self.schedule), "prediction_type": self.prediction_type}
 
     @property
-    def timesteps(self) -> int:
-        """T of the scheduler."""
-        return len(self._pipeline.schedule(self._alone).alphas_cumprod)
+    def timesteps(self) -> Timesteps:
+        """Of the scheduler."""
+        return self._pipeline.schedule(self._alone).timesteps
 
     def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:
         """Read the descriptions; the weights are read where they lie.

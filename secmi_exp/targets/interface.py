@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from secmi_exp.data.images import Images
+from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import Input, Json, Store, digest_of
 
@@ -106,8 +107,8 @@ class Target(Protocol):
     name: str
 
     @property
-    def timesteps(self) -> int:
-        """T, the number of timesteps of its schedule."""
+    def timesteps(self) -> Timesteps:
+        """Those of its schedule, which attacks and samples are compared with before anything is computed."""
 
     def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:
         """Train it on the members, find that it was trained before, or read what was trained elsewhere.

@@ -40,14 +40,21 @@ def build_into(workspace: Path, recipe: LatentDDPM, members: Images, runtime: Ru
     """Leave the pipeline in the workspace.
 
     Raises:
-        UserError: for settings that diffusers, transformers or torch refuse, and training that diverges.
+        UserError: for settings that diffusers, transformers or torch refuse, training that diverges, and an autoencoder
+            whose latents are all the same.
     """
     quiet_transformers()
     log.info(
         "Training the autoencoder on %d members for %d steps.", len(members), recipe.autoencoder_training.max_steps
     )
     vae = runtime.everywhere(train_autoencoder, recipe, members, workspace, runtime, logger=logger)
-    vae.register_to_config(scaling_factor=1 / latent_std(vae, members))
+    std = latent_std(vae, members)
+    if not std > 0:
+        raise UserError(
+            "The autoencoder that was trained gives all members the same latent: raise "
+            "target.autoencoder_training.max_steps, or lower kl_weight beside it."
+        )
+    vae.register_to_config(scaling_factor=1 / std)
     torch.manual_seed(recipe.seed)
     vocabulary = save_byte_tokenizer(workspace / "tokenizer", recipe.tokens)
     text: dict[str, Any] = recipe.text_encoder | {

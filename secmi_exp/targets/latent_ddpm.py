@@ -13,6 +13,7 @@ from pydantic import ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveFloat
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.data.images import Images
+from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import Json, Key, Store
@@ -56,9 +57,9 @@ class LatentDDPM(TrainedTextToImage):
     prediction_type: Prediction
 
     @property
-    def timesteps(self) -> int:
-        """T of the schedule."""
-        return self.schedule.num_train_timesteps
+    def timesteps(self) -> Timesteps:
+        """Of the schedule."""
+        return self.schedule.timesteps
 
     def base(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> TextToImageFolder:
         """The pipeline with a trained autoencoder, and with random weights in the other networks.

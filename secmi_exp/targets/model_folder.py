@@ -15,7 +15,7 @@ from secmi_exp.git_lfs import refuse_pointer
 from secmi_exp.run_warnings import warn
 from secmi_exp.store import file_digest
 from secmi_exp.targets.weight_files import SAFETENSORS, STEMS, ChosenWeights, Library, choose_weights
-from secmi_exp.targets.weights import read_json, unreadable
+from secmi_exp.targets.weights import read_json, refuse_non_finite_weights, unreadable
 
 CONFIG = "config.json"
 
@@ -88,7 +88,8 @@ class ModelFolder:
             kind: its class, with a `from_pretrained` of diffusers' or transformers'.
 
         Raises:
-            UserError: for weights that can't be read, that are no mere weights, or that don't fit the description.
+            UserError: for weights that can't be read, that are no mere weights, that are not finite, or that don't fit
+                the description.
         """
         weights = self.present_weights()
         if self.library == "transformers":
@@ -117,6 +118,7 @@ class ModelFolder:
                     f"The weights in {weights} contradict the {CONFIG} beside them: {name}{detail}; put the "
                     f"{CONFIG} of the same network there."
                 )
+        refuse_non_finite_weights(network.state_dict(), weights)
         return network.eval()
 
     def copy(self, folder: Path) -> None:

@@ -6,6 +6,8 @@ from types import MappingProxyType
 
 from torch import Tensor, nn
 
+from secmi_exp.diffusion.ddim import denoised
+
 Condition = Mapping[str, Tensor]
 """What a prediction depends on besides state and timestep, such as the embedding of a prompt: name → [B, …]."""
 
@@ -45,5 +47,16 @@ class NoisePredictor(nn.Module, ABC):
         self.queries += len(x_t) * self.evaluations
         return self._predict_noise(x_t, t, condition)
 
+    def predict_image(self, x_t: Tensor, t: int, condition: Condition = NOTHING) -> Tensor:
+        """The image x̂_0 in states x_t [B, …] at timestep t, in the states' precision; as many queries as the noise.
+
+        Other than from the noise, x̂_0 can be had of it where ᾱ_t is 0 (see `Timesteps.last_image`).
+        """
+        self.queries += len(x_t) * self.evaluations
+        return self._predict_image(x_t, t, condition)
+
     @abstractmethod
     def _predict_noise(self, x_t: Tensor, t: int, condition: Condition) -> Tensor: ...
+
+    def _predict_image(self, x_t: Tensor, t: int, condition: Condition) -> Tensor:
+        return denoised(x_t, self._predict_noise(x_t, t, condition), self.alphas_cumprod[t])

@@ -11,6 +11,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.data.images import Images
+from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import warn
 from secmi_exp.runtime import MakeLogger, Runtime
@@ -19,8 +20,9 @@ from secmi_exp.targets.authors_format import FLAG_FILE, Flags, from_authors, rea
 from secmi_exp.targets.file_kind import foreign_kind
 from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget
 from secmi_exp.targets.pipeline_folder import blank_network, refuse_other_images
+from secmi_exp.targets.schedule import Schedule
 from secmi_exp.targets.unconditional import Unconditional
-from secmi_exp.targets.weights import read_pickled
+from secmi_exp.targets.weights import read_pickled, refuse_non_finite_weights
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +49,9 @@ class SecMICheckpoint:
         return read_flags(self.path.with_name(FLAG_FILE))
 
     @property
-    def timesteps(self) -> int:
-        """T of the flags."""
-        return self.flags.T
+    def timesteps(self) -> Timesteps:
+        """Of the flags."""
+        return Schedule.of({"_class_name": DDPMScheduler.__name__, **self.flags.scheduler}).timesteps
 
     def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:
         """Convert the checkpoint, or find the conversion in the store.
@@ -74,7 +76,9 @@ class SecMICheckpoint:
 
     def _convert(self, network: UNet2DModel, workspace: Path) -> None:
         theirs = read_state_dict(self.path, f"{self.weights}_model")
-        network.load_state_dict(from_authors(theirs, self.flags, network), assign=True)
+        weights = from_authors(theirs, self.flags, network)
+        refuse_non_finite_weights(weights, self.path)
+        network.load_state_dict(weights, assign=True)
         DDPMPipeline(unet=network, scheduler=DDPMScheduler(**self.flags.scheduler)).save_pretrained(workspace)
         log.info(
             "Converted %s of %s: %.2f M parameters, %s.",

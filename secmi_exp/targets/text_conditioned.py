@@ -52,14 +52,19 @@ class TextConditioned(NoisePredictor):
         return inputs.to(torch.promote_types(self.unet.dtype, torch.float32))
 
     def _predict_noise(self, x_t: Tensor, t: int, condition: Condition) -> Tensor:
+        return self.schedule.noise(self._guided(x_t, t, condition), x_t, t)
+
+    def _predict_image(self, x_t: Tensor, t: int, condition: Condition) -> Tensor:
+        return self.schedule.image(self._guided(x_t, t, condition), x_t, t)
+
+    def _guided(self, x_t: Tensor, t: int, condition: Condition) -> Tensor:
+        """What the U-Net predicts, led away from the empty prompt where there is guidance."""
         if self.guidance == 1.0:
-            output = self._output(x_t, t, condition["text"], condition.get("pooled"))
-        else:
-            text = torch.cat([condition["negative_text"], condition["text"]])
-            pooled = torch.cat([condition["negative_pooled"], condition["pooled"]]) if "pooled" in condition else None
-            empty, prompted = self._output(torch.cat([x_t, x_t]), t, text, pooled).chunk(2)
-            output = empty + self.guidance * (prompted - empty)
-        return self.schedule.noise(output, x_t, t)
+            return self._output(x_t, t, condition["text"], condition.get("pooled"))
+        text = torch.cat([condition["negative_text"], condition["text"]])
+        pooled = torch.cat([condition["negative_pooled"], condition["pooled"]]) if "pooled" in condition else None
+        empty, prompted = self._output(torch.cat([x_t, x_t]), t, text, pooled).chunk(2)
+        return empty + self.guidance * (prompted - empty)
 
     def _output(self, x_t: Tensor, t: int, text: Tensor, pooled: Tensor | None) -> Tensor:
         dtype = self.unet.dtype

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.data.images import Images
+from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import Input, Json, Key, Store
@@ -98,9 +99,9 @@ class FromElsewhere(TextToImage):
         return TextToImageFolder.of(found(self.path, files), self.weights, self.variant)
 
     @property
-    def timesteps(self) -> int:
-        """T of the scheduler."""
-        return len(self.folder.schedule.alphas_cumprod)
+    def timesteps(self) -> Timesteps:
+        """Of the scheduler."""
+        return self.folder.schedule.timesteps
 
 
 @plain_dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler
 from pytorch_lightning.loggers import Logger
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
@@ -20,6 +20,7 @@ from torchvision.utils import make_grid, save_image
 from secmi_exp.compiling import CompileWhenItRepays
 from secmi_exp.data.batches import TrainingBatches
 from secmi_exp.data.stored_rows import StoredRows
+from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import Runtime
 from secmi_exp.targets.latents import Latents
@@ -225,6 +226,18 @@ def copy_parts(base: TextToImageFolder, folder: Path) -> None:
     (folder / PIPELINE_CONFIG).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
 
+def prepare_sampling(pipeline: Any, timesteps: Timesteps) -> int:
+    """Let a pipeline begin where its prediction tells an image, and return the steps that its schedule has room for.
+
+    Args:
+        pipeline: with a DDIM scheduler whose timesteps are one later than the leading ones.
+        timesteps: of its schedule.
+    """
+    if timesteps.last_image < timesteps.count - 1:  # zero terminal SNR, and ε predicted
+        pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, timestep_spacing="leading")
+    return min(SAMPLING_STEPS, timesteps.count // 2)
+
+
 @torch.no_grad()
 def sample(
     folder: TextToImageFolder, texts: list[str], recipe: TrainedTextToImage, device: torch.device, size: tuple[int, ...]
@@ -239,6 +252,7 @@ def sample(
         size: height and width of the latents.
     """
     pipeline = folder.pipeline(unet=folder.unet(), vae=folder.vae())
+    steps = prepare_sampling(pipeline, folder.schedule.timesteps)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(device)
     height, width = (side * folder.pixels_a_latent for side in size)
@@ -247,7 +261,7 @@ def sample(
     for number, text in enumerate(texts):
         draws = np.random.default_rng([recipe.seed, number]).standard_normal((1, channels, *size), dtype=np.float32)
         made = pipeline(
-            text, height=height, width=width, num_inference_steps=SAMPLING_STEPS, latents=torch.from_numpy(draws),
+            text, height=height, width=width, num_inference_steps=steps, latents=torch.from_numpy(draws),
             guidance_scale=recipe.training.samples_guidance, output_type="pt",
         )  # fmt: skip
         images.append(made.images.float().cpu())

@@ -55,9 +55,15 @@ class Unconditional(NoisePredictor):
         return (to_model_range(inputs) * half + middle).to(torch.promote_types(self.unet.dtype, torch.float32))
 
     def _predict_noise(self, x_t: Tensor, t: int, condition: Condition) -> Tensor:
-        """The noise; a variance that is predicted too makes up the second half of the channels, and is left out."""
+        return self.schedule.noise(self._output(x_t, t), x_t, t)
+
+    def _predict_image(self, x_t: Tensor, t: int, condition: Condition) -> Tensor:
+        return self.schedule.image(self._output(x_t, t), x_t, t)
+
+    def _output(self, x_t: Tensor, t: int) -> Tensor:
+        """What it predicts; a variance that makes up the second half of the channels is left out."""
         times = torch.full(
             (len(x_t),), t, device=x_t.device
         )  # made there: a number would be waited for, or compiled in
         output: Tensor = self.unet(x_t.to(self.unet.dtype), times).sample[:, : x_t.shape[1]]
-        return self.schedule.noise(output.to(x_t.dtype), x_t, t)
+        return output.to(x_t.dtype)

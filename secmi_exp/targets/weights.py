@@ -3,11 +3,15 @@
 import json
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from secmi_exp.errors import UserError
 from secmi_exp.git_lfs import refuse_pointer
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def read_pickled(path: Path) -> Any:
@@ -63,3 +67,23 @@ def reason(error: BaseException) -> str:
     """What an exception says in its first line, or its name where it says nothing in words."""
     first, *_ = [*str(error).strip().splitlines(), ""]
     return first.rstrip(".") if " " in first else f"{type(error).__name__} {first}".rstrip()
+
+
+def refuse_non_finite_weights(tensors: Mapping[str, "Tensor"], source: Path) -> None:
+    """Refuse a network's weights where one of them is NaN or infinite.
+
+    Args:
+        tensors: by name.
+        source: the file that they come from.
+
+    Raises:
+        UserError: naming the file, how many weights in how many tensors, and the first tensor.
+    """
+    floating = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point() and tensor.numel()}
+    bad = [name for name, tensor in floating.items() if not all(end.isfinite() for end in tensor.aminmax())]
+    if bad:
+        count = sum(int((~floating[name].isfinite()).sum()) for name in bad)
+        raise UserError(
+            f"{source} holds {count} weights that are NaN or infinite, in {len(bad)} of {len(tensors)} tensors, the "
+            f"first of them {bad[0]}: its training has diverged or the file is damaged; take another checkpoint."
+        )

@@ -15,6 +15,7 @@ from secmi_exp.attacks.measured import Measured
 from secmi_exp.attacks.pia import normalized
 from secmi_exp.components import component
 from secmi_exp.data.images import Images, to_model_range
+from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import Inputs, PreparedTarget
@@ -188,7 +189,7 @@ def test_timesteps_beyond_the_targets_are_refused() -> None:
         (["+attack=pfami"], "timesteps"),
     ):
         with pytest.raises(UserError, match=rf"attack\.{name}=\d+ exceeds the last timestep .* at most 299"):
-            attack(*overrides).check(T)
+            attack(*overrides).check(Timesteps.all_told(T))
 
 
 def test_crops_of_latents_are_refused(tmp_path: Path) -> None:

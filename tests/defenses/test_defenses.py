@@ -38,7 +38,7 @@ def test_without_a_defense_the_weights_are_what_they_were(tmp_path: Path, monkey
     def loss_before(self: DDPMTraining, arrays: list[torch.Tensor], draws: Draws) -> torch.Tensor:
         x_0 = to_model_range(arrays[0])
         x_0 = torch.where(draws.happens(0.5)[:, None, None, None], x_0.flip(-1), x_0)
-        t = draws.integers(self.recipe.timesteps)
+        t = draws.integers(self.recipe.timesteps.count)
         eps = draws.normal(*x_0.shape[1:])
         draws.apart()
         x_t = self.scheduler.add_noise(x_0, eps, t)

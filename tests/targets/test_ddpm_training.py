@@ -50,6 +50,21 @@ def test_a_batch_in_parts_is_the_same_step(tmp_path: Path, device_batch_size: in
     assert (other - whole).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("count", [7, 50])
+def test_samples_take_no_more_steps_than_the_schedule_has(count: int) -> None:
+    few = recipe(f"target.schedule.num_train_timesteps={count}")
+    module = ddpm_training.DDPMTraining(few)
+    samples = module.sample(ddpm_training.initial_noise(few, MEMBERS))
+    assert samples.isfinite().all()
+
+
+def test_a_schedule_without_signal_at_its_end_is_refused() -> None:
+    with pytest.raises(UserError, match=r"target.schedule brings ᾱ to 0 at timestep \d+, from which .*lower"):
+        ddpm_training.DDPMTraining(recipe("target.schedule.beta_end=0.9"))
+    with pytest.raises(UserError, match=r"schedule.beta_end=1.0 can't be used: input should be less than 1"):
+        recipe("target.schedule.beta_end=1.0")
+
+
 def test_a_batch_smaller_than_its_shares_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranks, "_current", ranks.Place(0, 4))
     with pytest.raises(UserError, match="A batch of 3 can't be shared by 4 devices"):

@@ -109,7 +109,7 @@ def test_a_pipeline_is_attacked_with_its_own_network_and_schedule(
     predictor = prepared.load()
     x = torch.randn(2, channels, height, width)
     assert torch.equal(predictor.predict_noise(x, 7), unet(x, 7).sample)
-    assert folder.timesteps == 300
+    assert folder.timesteps.count == 300
     torch.testing.assert_close(torch.tensor(predictor.alphas_cumprod).float(), scheduler.alphas_cumprod)
     assert (prepared.folder, prepared.trained_on, prepared.samples) == (tmp_path / "theirs", None, None)
     assert is_empty(tmp_path / "store")
@@ -126,7 +126,7 @@ def test_a_network_alone_takes_the_schedule_of_the_configuration(
     predictor = prepare(alone, tmp_path / "store", 3, 8, 8).load()
     x = torch.randn(2, 3, 8, 8)
     assert torch.equal(predictor.predict_noise(x, 7), unet(x, 7).sample)
-    assert alone.timesteps == len(predictor.alphas_cumprod) == 1000
+    assert alone.timesteps.count == len(predictor.alphas_cumprod) == 1000
     assert caplog.text.count("No scheduler lies in") == 1
 
 

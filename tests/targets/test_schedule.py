@@ -60,6 +60,38 @@ def test_the_way_of_sampling_makes_no_difference(name: str) -> None:
     assert len(expected.alphas_cumprod) == 100
 
 
+@pytest.mark.parametrize("name", [
+    "DDPMScheduler", "DDIMScheduler", "DDIMParallelScheduler", "DDIMInverseScheduler", "LCMScheduler", "TCDScheduler",
+    "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler",
+    "UniPCMultistepScheduler",
+])  # fmt: skip
+def test_a_zero_terminal_snr_is_zero_whatever_number_stands_for_it(name: str) -> None:
+    scheduler = getattr(diffusers, name)(**LINEAR, rescale_betas_zero_snr=True)
+    found = Schedule.of(described(scheduler)).alphas_cumprod
+    assert found[-1] == 0.0 < found[-2]
+    torch.testing.assert_close(torch.tensor(found[:-1]), scheduler.alphas_cumprod[:-1].float(), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("rescaled", [False, True])
+def test_a_schedule_that_is_shifted_after_the_product_of_betas_is_the_schedulers_own(rescaled: bool) -> None:
+    scheduler = diffusers.CogVideoXDDIMScheduler(100, snr_shift_scale=3.0, rescale_betas_zero_snr=rescaled)
+    found = torch.tensor(Schedule.of(described(scheduler)).alphas_cumprod, dtype=torch.float64)
+    torch.testing.assert_close(found, scheduler.alphas_cumprod.double(), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "sample", "v_prediction"])
+@pytest.mark.parametrize("t", [50, 99])
+def test_the_image_is_the_one_that_diffusers_steps_with(prediction: Prediction, t: int) -> None:
+    scheduler = diffusers.DDIMScheduler(
+        **LINEAR, prediction_type=prediction, clip_sample=False, rescale_betas_zero_snr=prediction != "epsilon"
+    )
+    scheduler.set_timesteps(100)
+    x_t, output = torch.randn(2, 4, 3, 8, 8, dtype=torch.float64)
+    expected = scheduler.step(output, t, x_t).pred_original_sample
+    found = Schedule.of(described(scheduler)).image(output, x_t, t)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
@@ -76,6 +108,11 @@ def test_the_way_of_sampling_makes_no_difference(name: str) -> None:
         (
             {"_class_name": "DDPMScheduler", "prediction_type": "flow"},
             "prediction_type='flow', .* one of epsilon, v_pred",
+        ),
+        ({"_class_name": "DDPMScheduler", "beta_end": 1.5}, "DDPMScheduler has betas outside of .0, 1.: correct"),
+        (
+            {"_class_name": "DDPMScheduler", "beta_start": 0.0, "prediction_type": "sample"},
+            "adds no noise at timestep 0 .* prediction_type='sample' tells none there",
         ),
     ],
 )
