@@ -28,7 +28,7 @@ C = 1.0
 """Inverse strength of their penalty, scikit-learn's own: their features are scaled to at most about 1."""
 LETTERS = (1, 4)
 """Lengths of the runs of characters that texts are taken apart into."""
-N_GRAMS = 2**16
+N_GRAMS = 2**14
 """Places that runs of characters are hashed to."""
 
 Sizes = NDArray[np.int32]

@@ -69,7 +69,8 @@ def check_captions(split: Split, images: ImageSet, dataset: Dataset) -> None:
     if not poor.found and rich.found >= rich.missing:
         raise UserError(
             f"{rich} have a caption, and none of the {poor.missing} {NAMES[poor.side]} has one, so that the prompts "
-            f"alone would tell them apart: {where_to_look(poor.side, dataset)}, or set target.prompt to none, blip or fixed."
+            f"alone would tell them apart: {where_to_look(poor.side, dataset)}, or set target.prompt to none, blip or "
+            "fixed."
         )
     if p_value(poor, rich) <= SIGNIFICANT:
         warn(

@@ -245,7 +245,7 @@ def test_rows_that_the_datasets_own_column_contradicts_are_refused(tmp_path: Pat
     assert len(indices(image_set(100, is_member=stated), path=tmp_path / "split.npz").members) == 50
     stated[[7, 60, 61]] ^= True
     with pytest.raises(
-        UserError, match=r"The split and the dataset disagree on 3 of 100 images, the first of them 7 \("
+        UserError, match=r"the split and the dataset disagree on 3 of 100 images, the first of them 7 \("
     ):
         indices(image_set(100, is_member=stated), path=tmp_path / "split.npz")
 
