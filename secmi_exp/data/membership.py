@@ -37,6 +37,6 @@ def refuse_contradiction(first: Statement, second: Statement, ids: Sequence[str]
     row = int(differing[0])
     said = [f"a {'member' if each.is_member[row] else 'hold-out'} by {each.source}" for each in (first, second)]
     raise UserError(
-        f"There are two statements of who is a member: {first.source} and {second.source} disagree on {len(differing)} of {len(ids)} "
-        f"images, the first of them {ids[row]} ({', '.join(said)}): {advice}."
+        f"There are two statements of who is a member: {first.source} and {second.source} disagree on {len(differing)} "
+        f"of {len(ids)} images, the first of them {ids[row]} ({', '.join(said)}): {advice}."
     )
