@@ -1,5 +1,6 @@
 """A run, top to bottom: data → target → signal → scores → evaluation → report."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from secmi_exp.attacks.attack import Attack, TargetFree
 from secmi_exp.attacks.finite_values import refuse_non_finite_scores, refuse_non_finite_values
 from secmi_exp.attacks.measured import Measured
 from secmi_exp.attacks.scorer import Fitting, LearnedScorer, Scorer, Scores
+from secmi_exp.caption_check import caption_facts, check_captions
 from secmi_exp.components import Components, General
+from secmi_exp.data.copies import copies_facts
 from secmi_exp.data.split import Part, split_facts
 from secmi_exp.evaluation.judge import Judgement, Scored, judge
 from secmi_exp.evaluation.privacy_bound import PrivacyBound, bound_calibrated
@@ -22,10 +25,11 @@ from secmi_exp.reporting.provenance import code_state
 from secmi_exp.reporting.run_report import present, report
 from secmi_exp.reporting.tracking import RunIdentity
 from secmi_exp.run_warnings import RunWarning, collect_warnings, warn
-from secmi_exp.split_check import check_split, refuse_drawn_membership, refuse_other_membership
+from secmi_exp.split_check import check_split, refuse_drawn_membership, refuse_other_membership, trained_rows
 from secmi_exp.stages import Attacked, Run, timed
 from secmi_exp.store import Json, Key, Store
 from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.targets.text_to_image import TextToImage
 
 
 def run(config: DictConfig, folder: Path) -> float | None:
@@ -54,7 +58,7 @@ def run_stages(config: DictConfig, folder: Path, warnings: list[RunWarning]) -> 
     with timed(seconds, "data"):
         images = parts.dataset.load(store, progress_bar=parts.runtime.progress_bar)
         split = parts.split.split(images)
-        facts = split_facts(split, images)
+        facts = split_facts(split, images) | caption_facts(split, images)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True), encoding="utf-8")
     split.save(folder / "split.npz")
     tracker = parts.make_tracker(identity(config, parts.general, folder))
@@ -62,11 +66,10 @@ def run_stages(config: DictConfig, folder: Path, warnings: list[RunWarning]) -> 
     failed = True
     try:
         target = None if isinstance(parts.attack, TargetFree) else prepare_target(current)
+        facts |= copies_facts(split, images, trained_rows(split, images, target))
         attacked = attack_images(current, parts.attack, target) if parts.attack else None
         if attacked and parts.general.evaluation.blind:
-            with timed(seconds, "split_check"):
-                attacked_images = images.select(split.attacked)
-                facts["blind"] = check_split(attacked_images, split.is_member, parts.general.seed, store)
+            facts["blind"] = check_sides(current, target)
         if parts.quality and not target:
             warn("quality_left_out", "The attack queries no target, so quality is left out.")
         measures = measure_quality(current, parts.quality, target) if parts.quality and target else None
@@ -79,12 +82,29 @@ def run_stages(config: DictConfig, folder: Path, warnings: list[RunWarning]) -> 
 
 
 def prepare_target(run: Run) -> PreparedTarget:
-    """Train it on the members, or have it as it is."""
+    """Train it on the members, or have it as it is.
+
+    Raises:
+        UserError: before anything is trained, for captions that were lost on one side and that it would be asked with.
+    """
+    recipe = run.parts.target
+    if isinstance(recipe, TextToImage) and recipe.prompt == "caption" and (run.parts.attack or run.parts.quality):
+        check_captions(run.split, run.images, run.parts.dataset)
     with timed(run.seconds, "target"):
         members = run.images.select(run.split.members)
-        target = run.parts.target.prepare(members, run.store, run.parts.runtime, run.tracker.lightning)
+        target = recipe.prepare(members, run.store, run.parts.runtime, run.tracker.lightning)
     refuse_drawn_membership(run.split, target, members)
     return target
+
+
+def check_sides(run: Run, target: PreparedTarget | None) -> Mapping[str, Json]:
+    """Whether all that a query depends on, the target apart, tells the attacked members from the hold-outs."""
+    rows = run.split.attacked
+    with timed(run.seconds, "split_check"):
+        images = run.images.select(rows)
+        texts = target.inputs(images, run.store, run.parts.runtime).texts() if target else {}
+        sizes = None if run.images.sizes is None else run.images.sizes[rows]
+        return check_split(images, run.split.is_member, run.parts.general.seed, run.store, texts, sizes)
 
 
 def attack_images(run: Run, attack: Attack, target: PreparedTarget | None) -> Attacked:

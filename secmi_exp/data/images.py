@@ -132,6 +132,12 @@ class ImageSet:
         mask[list(self.unreadable)] = False
         return mask
 
+    @cached_property
+    def content(self) -> Rows:
+        """A number for each image, the same for those of equal pixels. [N]"""
+        numbers: Rows = np.unique(self.digests, axis=0, return_inverse=True)[1]
+        return numbers
+
     def select(self, rows: Rows) -> Images:
         """These rows."""
         return Images(self.pixels, self.digests, rows, self.captions, self.ids)

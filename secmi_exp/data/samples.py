@@ -13,6 +13,7 @@ from PIL import Image
 
 from secmi_exp.data.image_formats import open_image
 from secmi_exp.data.images import Pixels
+from secmi_exp.data.membership import Statement, refuse_contradiction
 
 
 class Samples(ABC):
@@ -119,9 +120,15 @@ class Array(Samples):
 
 
 class Sides(Samples):
-    """Members and then hold-outs, each in a layout of its own; ids tell the side."""
+    """Members and then hold-outs, each in a layout of its own; ids tell the side.
+
+    Raises:
+        UserError: where one of them states another membership itself.
+    """
 
     def __init__(self, members: Samples, holdouts: Samples):
+        refuse_other_membership(members, "dataset.members", True)
+        refuse_other_membership(holdouts, "dataset.holdout", False)
         self.members, self.holdouts = members, holdouts
         sizes = [len(members.ids()), len(holdouts.ids())]
         self._n_members = sizes[0]
@@ -151,3 +158,19 @@ class Sides(Samples):
 
     def _side(self, row: int) -> tuple[Samples, int]:
         return (self.members, row) if row < self._n_members else (self.holdouts, row - self._n_members)
+
+
+def refuse_other_membership(side: Samples, setting: str, is_member: bool) -> None:
+    """Refuse a side whose own column says otherwise of some of its images.
+
+    Raises:
+        UserError: naming the first of them.
+    """
+    if side.is_member is not None:
+        given = np.full(len(side.is_member), is_member)
+        refuse_contradiction(
+            Statement(setting, given),
+            Statement("its column is_member", side.is_member),
+            side.ids(),
+            "give the list as dataset.path, so that the column alone says it, or drop the column",
+        )

@@ -2,6 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,11 +15,14 @@ from pydantic import ConfigDict, Field, NonNegativeInt
 
 from secmi_exp.data.images import ImageSet, Rows
 from secmi_exp.data.index_files import read_indices
+from secmi_exp.data.membership import Statement, refuse_contradiction
 from secmi_exp.errors import UserError
-from secmi_exp.run_warnings import warn
 from secmi_exp.store import Json
 
 log = logging.getLogger(__name__)
+
+MOST_A_SIDE = 2**40
+"""Samples, far more than anybody has: where the search for a sufficient number ends."""
 
 
 class Part(StrEnum):
@@ -45,7 +49,7 @@ class Split:
     is_member: NDArray[np.bool_]
     """[n], aligned with ``attacked``."""
     part: NDArray[np.str_]
-    """[n], the `Part` of each, aligned with ``attacked``."""
+    """[n], the `Part` of each, aligned with ``attacked``; copies of one image on a side share a part where they fit."""
     drawn: bool
     """Whether the membership was drawn at random, so that it holds for a target trained on it and for no other."""
 
@@ -59,29 +63,30 @@ class Split:
         np.savez(path, mia_train_idxs=self.members, mia_eval_idxs=self.holdouts, ratio=ratio)
 
 
-def duplicated_holdouts(split: Split, images: ImageSet) -> Rows:
-    """Rows of the hold-outs whose pixels are those of a member: an attack can't tell them apart. Ascending."""
-    content = images.digests.view(f"V{images.digests.shape[1]}").ravel()
-    return split.holdouts[np.isin(content[split.holdouts], content[split.members])]
+def refuse_other_sides(members: Rows, holdouts: Rows, images: ImageSet) -> None:
+    """Refuse sides that contradict the membership that the dataset states.
+
+    Raises:
+        UserError: naming the first image that they disagree on.
+    """
+    if images.is_member is None:
+        return
+    rows = np.sort(np.concatenate([members, holdouts]))
+    refuse_contradiction(
+        Statement("the split", np.isin(rows, members)),
+        Statement("the dataset", images.is_member[rows]),
+        [images.ids[row] for row in rows],
+        "leave one of the two statements out, or mend it",
+    )
 
 
 def split_facts(split: Split, images: ImageSet) -> dict[str, Json]:
-    """What a reader of the results has to know of the split; logs it, and warns of what corrupts an evaluation."""
-    equal = duplicated_holdouts(split, images)
+    """How many samples the split has of each kind; logs it."""
     share = (len(split.members) + len(split.holdouts)) / len(images)
     log.info(
         "%d members and %d hold-outs, %.1f%% of the dataset's %d images.",
         len(split.members), len(split.holdouts), 100 * share, len(images),
     )  # fmt: skip
-    if len(equal):
-        warn(
-            "holdouts_equal_to_a_member",
-            f"{len(equal)} hold-outs have the very pixels of a member (the first of them: {images.ids[equal[0]]}): no "
-            "attack can tell them apart, and the metrics understate the leak.",
-            side="holdouts",
-            count=len(equal),
-            grave=True,
-        )
     return {
         "members": len(split.members),
         "holdouts": len(split.holdouts),
@@ -89,7 +94,6 @@ def split_facts(split: Split, images: ImageSet) -> dict[str, Json]:
         "attack_train": int(split.of_part(Part.FIT, Part.CALIBRATION).sum()),
         "evaluation": int(split.of_part(Part.EVALUATION).sum()),
         "share_of_dataset": share,
-        "holdouts_equal_to_a_member": len(equal),
         "unreadable": len(images.unreadable),
     }
 
@@ -114,33 +118,61 @@ class SplitRule(ABC):
         """Split a dataset, and choose what is attacked.
 
         Raises:
-            UserError: for an empty side, sides that the dataset can't have, or too few samples to attack.
+            UserError: for an empty side, sides that the dataset lacks or contradicts, or too few samples to attack.
         """
         members, holdouts, drawn = self.sides(images, np.random.default_rng(self.seed))
+        refuse_other_sides(members, holdouts, images)
         per_side = min(len(members), len(holdouts))
         attacked = np.concatenate([members[:per_side], holdouts[:per_side]])
         ascending = np.argsort(attacked)
+        parts = [self._parts(images.content[side[:per_side]]) for side in (members, holdouts)]
         return Split(
             members=np.sort(members),
             holdouts=np.sort(holdouts),
             attacked=attacked[ascending],
             is_member=np.repeat([True, False], per_side)[ascending],
-            part=np.tile(self._parts(per_side), 2)[ascending],
+            part=np.concatenate(parts)[ascending],
             drawn=drawn,
         )
 
-    def _parts(self, per_side: int) -> NDArray[np.str_]:
+    def _parts(self, content: Rows) -> NDArray[np.str_]:
+        """The part of each image of a side, which come in random order; without copies, as the order has them.
+
+        Args:
+            content: numbers that tell which images are copies of each other, [n].
+        """
+        free = self._sizes(len(content))
+        if min(free.values()) < 1:
+            raise UserError(self._too_few(len(content)))
+        copies: dict[int, list[int]] = {}
+        for position, number in enumerate(content.tolist()):
+            copies.setdefault(number, []).append(position)
+        part = np.empty(len(content), dtype="<U16")
+        for positions in copies.values():
+            whole = [name for name in free if free[name] >= len(positions)]
+            for position in positions:
+                name = whole[0] if whole else next(name for name in free if free[name])
+                part[position] = name
+                free[name] -= 1
+        return part
+
+    def _sizes(self, per_side: int) -> dict[Part, int]:
+        """How many of a side's images each part gets."""
         n_train = round(self.attack_train * per_side)
         n_calibration = round(self.calibration * n_train)
-        if min(n_calibration, n_train - n_calibration, per_side - n_train) < 1:
-            raise UserError(
-                f"{per_side} samples a side are too few to attack: the attack-train part (split.attack_train="
-                f"{self.attack_train}, split.calibration={self.calibration}) or what evaluates it would be empty."
-            )
-        part = np.full(per_side, str(Part.EVALUATION), dtype="<U16")
-        part[:n_train] = str(Part.FIT)
-        part[:n_calibration] = str(Part.CALIBRATION)
-        return part
+        return {
+            Part.CALIBRATION: n_calibration,
+            Part.FIT: n_train - n_calibration,
+            Part.EVALUATION: per_side - n_train,
+        }
+
+    def _too_few(self, per_side: int) -> str:
+        """The sentence for a side so small that a part would be empty; no part shrinks as the side grows."""
+        enough = bisect_left(range(MOST_A_SIDE), 1, lo=1, key=lambda n: min(self._sizes(n).values()))
+        return (
+            f"{per_side} samples a side are too few to attack: with split.attack_train={self.attack_train} and "
+            f"split.calibration={self.calibration} {enough} would do, with 0.5 and 0.5 three."
+        )
 
 
 @pydantic.dataclasses.dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -45,6 +45,9 @@ class Inputs(Protocol):
     def arrays(self) -> InputArrays:
         """Computes them, or finds them in the store."""
 
+    def texts(self) -> dict[str, Sequence[str]]:
+        """What a query depends on besides the images, in words: kind, such as prompts → one for each image, [n]."""
+
     def facts(self) -> dict[str, Json]:
         """What a reader of the results has to know of them."""
 
@@ -63,6 +66,10 @@ class Pixels:
     def arrays(self) -> InputArrays:
         """The images."""
         return InputArrays(self.images)
+
+    def texts(self) -> dict[str, Sequence[str]]:
+        """Nothing."""
+        return {}
 
     def facts(self) -> dict[str, Json]:
         """There is nothing to tell."""

@@ -61,7 +61,7 @@ class Prompts:
 
 
 def own_captions(images: Images) -> Prompts:
-    """The images' captions; the empty prompt for those that have none.
+    """The images' captions; the empty prompt for those that have none, which the caller tells of.
 
     Raises:
         UserError: where no image has any.
@@ -72,12 +72,6 @@ def own_captions(images: Images) -> Prompts:
         raise UserError(
             "None of the images has a caption: use a dataset that has, such as dataset=captioned, or set target.prompt "
             "to none, blip or fixed."
-        )
-    if missing:
-        warn(
-            "captions_missing",
-            f"{missing} of {len(captions)} images have no caption, and get the empty prompt instead.",
-            count=missing,
         )
     return Prompts("caption", [caption or "" for caption in captions], missing)
 

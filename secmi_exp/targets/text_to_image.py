@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
+from collections.abc import Sequence
 from dataclasses import dataclass as plain_dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -146,6 +147,10 @@ class TextToImageInputs:
         latents = self._encoded_images.latents(self.store, seed=self._latents_seed)
         guided = self.target.guidance != 1.0
         return InputArrays(latents, self._encoded_prompts.condition(self.store, guided=guided))
+
+    def texts(self) -> dict[str, Sequence[str]]:
+        """The prompts, whoever wrote them."""
+        return {"prompts": self._encoded_prompts.prompts.texts}
 
     def facts(self) -> dict[str, Json]:
         """Of the prompts."""

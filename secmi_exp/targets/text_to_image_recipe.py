@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, Positi
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.data.images import Images
+from secmi_exp.run_warnings import warn
 from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import Json, Key, Store
 from secmi_exp.targets.interface import PreparedTarget
@@ -98,6 +99,14 @@ class TrainedTextToImage(TextToImage):
         base = self.base(members, store, runtime, make_logger)
         base.refuse_other_images(members)
         prompts = own_captions(members)
+        if prompts.missing:
+            warn(
+                "captions_missing_in_training",
+                f"{prompts.missing} of the {len(members)} members that the target is trained on have no caption, and "
+                "are learned with the empty prompt.",
+                side="members",
+                count=prompts.missing,
+            )
 
         def train(workspace: Path) -> None:
             from secmi_exp.targets.text_to_image_training import train_into

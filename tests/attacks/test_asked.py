@@ -198,6 +198,9 @@ def test_crops_of_latents_are_refused(tmp_path: Path) -> None:
 
         def arrays(self) -> Any: ...
 
+        def texts(self) -> dict[str, Any]:
+            return {}
+
         def facts(self) -> dict[str, Any]:
             return {}
 

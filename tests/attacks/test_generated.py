@@ -130,6 +130,9 @@ def test_latent_targets_are_refused(tmp_path: Path, name: str) -> None:
 
         def arrays(self) -> Any: ...
 
+        def texts(self) -> dict[str, Any]:
+            return {}
+
         def facts(self) -> dict[str, Any]:
             return {}
 

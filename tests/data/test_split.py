@@ -1,6 +1,7 @@
 """Splits: disjoint, seeded, balanced where an attack is judged, as files list them, and refused where they can't be."""
 
 import pickle
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from secmi_exp.data.images import ImageSet, pixel_digests
-from secmi_exp.data.split import Halves, Indices, Part, Split, duplicated_holdouts
+from secmi_exp.data.split import Halves, Indices, Part, Split
 from secmi_exp.errors import UserError
 
 PARTS = {"attack_train": 0.2, "calibration": 0.25, "seed": 0}
@@ -91,7 +92,10 @@ def test_halves_keep_to_the_membership_that_the_dataset_states() -> None:
         ({"members": -5}, "empty side, -5 members"),
         ({"members": 100}, "empty side, 100 members and 0 hold-outs"),
         ({"members": 80, "holdouts": 30}, "80 members and 30 hold-outs, but the dataset has 100 samples"),
-        ({"members": 5}, "5 samples a side are too few"),
+        (
+            {"members": 5},
+            "5 samples a side are too few .* split.attack_train=0.2 and split.calibration=0.25 13 would do",
+        ),
     ],
 )
 def test_impossible_splits_are_refused(settings: dict[str, int], message: str) -> None:
@@ -223,9 +227,57 @@ def test_files_that_hold_no_split_are_told_in_a_sentence(
     assert not Path("executed").exists()
 
 
-def test_holdouts_that_a_member_equals_are_found() -> None:
-    pixels = np.arange(40, dtype=np.uint8).reshape(40, 1, 1, 1).copy()
-    split = halves(image_set(40, pixels=pixels), attack_train=0.5)
-    assert len(duplicated_holdouts(split, image_set(40, pixels=pixels))) == 0
-    pixels[split.holdouts[3]] = pixels[split.members[7]]
-    assert duplicated_holdouts(split, image_set(40, pixels=pixels)).tolist() == [split.holdouts[3]]
+@given(attack_train=st.floats(0.1, 0.9), calibration=st.floats(0.1, 0.9))
+def test_too_few_samples_are_told_how_many_would_do(attack_train: float, calibration: float) -> None:
+    shares = {"attack_train": attack_train, "calibration": calibration}
+    with pytest.raises(UserError, match=r"too few to attack.* with 0\.5 and 0\.5 three\.") as refused:
+        halves(4, **shares)
+    enough = int(re.search(r"(\d+) would do", str(refused.value))[1])  # type: ignore[index]
+    assert len(halves(2 * enough, **shares).members) == enough
+    with pytest.raises(UserError, match="too few"):
+        halves(2 * enough - 2, **shares)
+    assert len(halves(6, attack_train=0.5, calibration=0.5).members) == 3
+
+
+def test_rows_that_the_datasets_own_column_contradicts_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "split.npz", mia_train_idxs=np.arange(50), mia_eval_idxs=np.arange(50, 100), ratio=0.5)
+    stated = np.arange(100) < 50
+    assert len(indices(image_set(100, is_member=stated), path=tmp_path / "split.npz").members) == 50
+    stated[[7, 60, 61]] ^= True
+    with pytest.raises(
+        UserError, match=r"the split and the dataset disagree on 3 of 100 images, the first of them 7 \("
+    ):
+        indices(image_set(100, is_member=stated), path=tmp_path / "split.npz")
+
+
+def in_order(per_side: int) -> list[str]:
+    """Parts of a side in random order, as splits had them before copies were kept together."""
+    n_train = round(0.2 * per_side)
+    n_calibration = round(0.25 * n_train)
+    counts = {"calibration": n_calibration, "attack_train": n_train - n_calibration, "evaluation": per_side - n_train}
+    return [part for part, count in counts.items() for _ in range(count)]
+
+
+@given(n=st.integers(26, 300), seed=st.integers(0, 5))
+def test_without_copies_parts_are_given_in_random_order(n: int, seed: int) -> None:
+    split = halves(n, seed=seed)
+    drawn = np.random.default_rng(seed).permutation(n)
+    per_side = min(len(split.members), len(split.holdouts))
+    sides = drawn[:per_side], drawn[len(split.members) :][:per_side]
+    part = {row: part for side in sides for row, part in zip(side, in_order(per_side), strict=True)}
+    assert split.part.tolist() == [part[row] for row in split.attacked]
+
+
+@given(pairs=st.integers(0, 20), seed=st.integers(0, 5))
+def test_copies_of_an_image_stay_in_one_part(pairs: int, seed: int) -> None:
+    numbers = np.arange(80) // np.where(np.arange(80) % 40 < 2 * pairs, 2, 1) + 100 * (np.arange(80) % 40 >= 2 * pairs)
+    pixels = numbers.astype(np.uint8).reshape(80, 1, 1, 1)
+    images = image_set(80, pixels=pixels, is_member=np.arange(80) < 40)
+    split = halves(images, seed=seed, attack_train=0.5)
+    for is_member in (True, False):
+        side = split.is_member == is_member
+        parts, content = split.part[side], images.content[split.attacked[side]]
+        assert np.bincount(np.bincount(content))[1:].tolist() == [40 - 2 * pairs, pairs][: 1 + (pairs > 0)]
+        assert sorted(parts.tolist()) == sorted(["calibration"] * 5 + ["attack_train"] * 15 + ["evaluation"] * 20)
+        spread = [number for number in content if len(set(parts[content == number])) > 1]
+        assert len(set(spread)) <= 1  # the last pair may find one place in each of two parts

@@ -75,7 +75,7 @@ def distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
 
 @pytest.mark.parametrize("kind", ["sd", "v", "xl"])
 def test_a_finetuned_pipeline_is_a_pipeline_with_another_unet(
-    pipelines: dict[str, Path], tmp_path: Path, kind: str
+    pipelines: dict[str, Path], tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     target = trained(recipe("target=finetuned", f"target.path={pipelines[kind]}", *SHORT), tmp_path)
     pipeline, base = (DiffusionPipeline.from_pretrained(path) for path in (target.folder, pipelines[kind]))
@@ -86,6 +86,7 @@ def test_a_finetuned_pipeline_is_a_pipeline_with_another_unet(
     assert pipeline.scheduler.config.prediction_type == base.scheduler.config.prediction_type
     assert target.trained_on == MEMBERS.digest
     assert naming(target.folder, pipelines[kind].parent) == naming(target.folder, tmp_path) == []
+    assert "3 of the 12 members that the target is trained on have no caption" in caplog.text
 
 
 def test_an_adapter_is_trained_in_place_of_all_weights(pipelines: dict[str, Path], tmp_path: Path) -> None:

@@ -1,0 +1,68 @@
+"""Images whose pixels are those of another: across the sides of a split, and within a side."""
+
+import numpy as np
+
+from secmi_exp.data.images import ImageSet, Rows
+from secmi_exp.data.split import Part, Split
+from secmi_exp.run_warnings import Side, warn
+from secmi_exp.store import Json
+
+
+def copies_facts(split: Split, images: ImageSet, seen: Rows) -> dict[str, Json]:
+    """What results.json tells of copies; warns of them.
+
+    Args:
+        split: of the images.
+        images: all of them.
+        seen: rows that the target was trained on, as far as it is known; perhaps more than the split's members.
+    """
+    equal = copied_holdouts(split, images, seen)
+    if len(equal):
+        warn(
+            "holdouts_equal_to_a_member",
+            f"{len(equal)} hold-outs have the very pixels of a member (the first of them: {images.ids[equal[0]]}): no "
+            "attack can tell them apart, and the metrics understate the leak.",
+            side="holdouts",
+            count=len(equal),
+            grave=True,
+        )
+    return {
+        "holdouts_equal_to_a_member": len(equal),
+        "copies_within_side": {
+            "members": warn_of_copies_within("members", split, images),
+            "holdouts": warn_of_copies_within("holdouts", split, images),
+        },
+    }
+
+
+def copied_holdouts(split: Split, images: ImageSet, seen: Rows) -> Rows:
+    """Rows of the hold-outs whose pixels are those of an image that the target saw. Ascending."""
+    return split.holdouts[np.isin(images.content[split.holdouts], images.content[seen])]
+
+
+def warn_of_copies_within(side: Side, split: Split, images: ImageSet) -> int:
+    """How many attacked images of a side have the pixels of another one of that side; warns where there are any.
+
+    Copies of one image share a part of the split, but where none has room for them all (`Split.part`).
+    """
+    of_side = split.is_member == (side == "members")
+    rows = split.attacked[of_side]
+    _, first = np.unique(images.content[rows], return_index=True)
+    repeated = np.delete(rows, first)
+    if not len(repeated):
+        return 0
+    learned = split.of_part(Part.FIT, Part.CALIBRATION)[of_side]
+    spread = int(np.isin(images.content[rows[~learned]], images.content[rows[learned]]).sum())
+    consequence = "they are no independent samples, so that intervals are too narrow"
+    if spread:
+        consequence = f"{spread} of those that judge the attack have a copy among those that it may be fitted on"
+    name = "members" if side == "members" else "hold-outs"
+    warn(
+        "copies_within_side",
+        f"{len(repeated)} of the {len(rows)} attacked {name} have the very pixels of another one of them (the first: "
+        f"{images.ids[repeated[0]]}): {consequence}; give each image once.",
+        side=side,
+        count=len(repeated),
+        grave=spread > 0,
+    )
+    return len(repeated)
