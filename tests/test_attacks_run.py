@@ -117,7 +117,7 @@ def test_scores_that_do_not_fit_the_split_are_refused(root: Path, tmp_path: Path
     refused("disagree on 128 of 128 images, the first of them digits/")
     refused("has no score of 128 of the 128 attacked images", id=np.array([f"x{i}" for i in range(128)]))
     refused("names 1 images more than once", id=np.array([rows["id"][1], *rows["id"][1:]]))
-    refused("none named loss: set attack.id_column", "attack.score_column=loss", is_member=None)
-    refused("must hold numbers", score=np.array(["much"] * 128), is_member=None)
+    refused("none named loss: set attack.score_column", "attack.score_column=loss", is_member=None)
+    refused("The column score is .much. in line 2 of .* a number", score=np.array(["much"] * 128), is_member=None)
     with pytest.raises(UserError, match="can't be read"):
         ran(root, "scores", f"attack.path={tmp_path}/nowhere.csv")
