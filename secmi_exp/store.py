@@ -10,7 +10,6 @@ a kill at any moment loses nothing. A lock per key keeps builders apart; the ker
 import hashlib
 import json
 import logging
-import math
 import os
 import shutil
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from secmi_exp.errors import UserError
+from secmi_exp.strict_json import replace_non_finite
 
 log = logging.getLogger(__name__)
 
@@ -72,24 +72,6 @@ class Entry:
 
 class Damaged(Exception):
     """An entry whose files are not what its manifest says."""
-
-
-def replace_non_finite(content: Json, stand_in: Callable[[float], Json]) -> Json:
-    """The content with something else in the place of each number that JSON can't hold: NaN and the infinities.
-
-    >>> replace_non_finite({"norm": [math.inf, 2.0]}, str)
-    {'norm': ['inf', 2.0]}
-    """
-    match content:
-        case float() if not math.isfinite(content):
-            return stand_in(content)
-        case Mapping():
-            return {name: replace_non_finite(each, stand_in) for name, each in content.items()}
-        case str():
-            return content
-        case Sequence():
-            return [replace_non_finite(each, stand_in) for each in content]
-    return content
 
 
 def write_json(path: Path, content: Json) -> None:

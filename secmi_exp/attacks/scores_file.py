@@ -46,11 +46,11 @@ class ScoresFile(TargetFree):
         scores = numbers[rows]
         bad = np.flatnonzero(~np.isfinite(scores))
         if len(bad):
-            row = rows[bad[0]]
+            first = bad[0]
             raise UserError(
                 f"{self.path} has no finite {self.score_column} for {len(bad)} of the {len(images)} attacked images, "
-                f"the first of them {images.names[bad[0]]} in row {row + 1}: "
-                f"{self._column(self.score_column)[row] or 'nothing'}; give each image a number."
+                f"the first of them {images.names[first]} in row {rows[first] + 1} "
+                f"({'empty or NaN' if np.isnan(scores[first]) else scores[first]}): give each image a number."
             )
         digest = Key("scores_file", VERSION, {}, {"file": file_digest(self.path), "images": images.digest}).digest
         return Measured({"score": scores}, queries_per_sample=0, queries_spent=0, digest=digest)

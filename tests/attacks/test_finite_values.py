@@ -192,23 +192,27 @@ def test_weights_explain_values_that_lay_in_the_store(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cells", "told"),
     [
-        ([0.5, INF, 1.0], "for 1 of the 3 attacked images, the first of them b in row 2: inf"),
-        ([0.5, None, NAN], "for 2 of the 3 attacked images, the first of them b in row 2: nothing"),
-        ([NAN, 1.0, 2.0], "for 1 of the 3 attacked images, the first of them a in row 1: nan"),
+        ([0.5, INF, 1.0], "for 1 of the 3 attacked images, the first of them b in row 2 .inf.:"),
+        ([0.5, NAN, NAN], "for 2 of the 3 attacked images, the first of them b in row 2 .empty or NaN.:"),
+        ([NAN, 1.0, 2.0], "for 1 of the 3 attacked images, the first of them a in row 1 .empty or NaN.:"),
     ],
 )
-def test_scores_from_a_file_are_finite_for_every_attacked_image(
-    tmp_path: Path, cells: list[float | None], told: str
-) -> None:
+def test_scores_from_a_file_are_finite_for_every_attacked_image(tmp_path: Path, cells: list[float], told: str) -> None:
     images = named("a", "b", "c")
     path = tmp_path / "scores.parquet"
-    pa.parquet.write_table(pa.table({"id": ["a", "b", "c", "d"], "score": [*cells, None]}), path)
+    pa.parquet.write_table(pa.table({"id": ["a", "b", "c", "d"], "score": [*cells, NAN]}), path)
     with pytest.raises(UserError, match=f"scores.parquet has no finite score {told}"):
         scores_file(path).look(images)
 
 
-def test_scores_of_images_that_are_not_attacked_may_be_missing(tmp_path: Path) -> None:
-    pa.csv.write_csv(pa.table({"id": ["a", "b", "c"], "score": [0.5, 1.0, None]}), tmp_path / "scores.csv")
+def test_an_empty_score_is_told_with_its_row(tmp_path: Path) -> None:
+    pa.parquet.write_table(pa.table({"id": ["a", "b"], "score": [0.5, None]}), tmp_path / "scores.parquet")
+    with pytest.raises(UserError, match=r"scores.parquet.* row 2|row 2 .*scores.parquet"):
+        scores_file(tmp_path / "scores.parquet").look(named("a", "b"))
+
+
+def test_scores_of_images_that_are_not_attacked_may_be_anything(tmp_path: Path) -> None:
+    pa.csv.write_csv(pa.table({"id": ["a", "b", "c"], "score": [0.5, 1.0, NAN]}), tmp_path / "scores.csv")
     assert scores_file(tmp_path / "scores.csv").look(named("a", "b")).numbers["score"].tolist() == [0.5, 1.0]
 
 
