@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from secmi_exp.attacks import local_gan
 from secmi_exp.attacks.column import Column
 from secmi_exp.attacks.finite_values import (
     refuse_non_finite_scores,
@@ -21,6 +22,7 @@ from secmi_exp.attacks.finite_values import (
 from secmi_exp.attacks.generated import Sampling
 from secmi_exp.attacks.image_features import coarse_view, low_level
 from secmi_exp.attacks.measured import Measured
+from secmi_exp.attacks.nn import ErrorMapClassifier
 from secmi_exp.attacks.pia import normalized
 from secmi_exp.attacks.scorer import Fitting
 from secmi_exp.attacks.scores_file import ScoresFile
@@ -232,6 +234,26 @@ def scores_file(path: Path) -> ScoresFile:
         name="scores", path=path, id_column="id", score_column="score", member_column="is_member",
         scorers={"scores": Column("score", "more")},
     )  # fmt: skip
+
+
+def test_a_classifier_of_maps_that_diverges_is_told(tmp_path: Path) -> None:
+    recipe = ErrorMapClassifier(1, 3, 4, 1e30, 0.9, 0.0, 2, 0)
+    maps = np.random.default_rng(0).random((8, 1, 4, 4)).astype(np.float16)
+    rows = np.arange(8)
+    with pytest.raises(UserError, match=r"training diverged by step \d of 3.* lower the learning rate"):
+        recipe.fit_and_score(
+            Measured({"error_map": maps}, 0, 0, ""), Fitting(rows, rows % 2 == 0, tmp_path, cpu(), lambda: None)
+        )
+
+
+def test_a_local_gan_that_has_diverged_is_told_from_the_store_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_gan, "outputs", lambda *_: np.full(N, NAN))
+    logan = attack("+attack=logan", "attack.samples=5", "attack.steps=2", "attack.training_steps=1")
+    for _ in range(2):
+        with pytest.raises(UserError, match=rf"local GAN gives {N} of {N} images .*lower attack.lr"):
+            logan.measure(PreparedTarget(Path(), "small", Small), IMAGES, Store(tmp_path), cpu())
 
 
 def test_a_scorer_that_has_not_converged_is_named() -> None:
