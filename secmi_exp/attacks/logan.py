@@ -17,9 +17,11 @@ import numpy as np
 from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.attacks.finite_values import rows_not_finite
 from secmi_exp.attacks.generated import Generated, SampledAttack, measured_on
 from secmi_exp.attacks.measured import Measured
 from secmi_exp.data.images import Images
+from secmi_exp.errors import UserError
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import Input, Json, Key, Store
 from secmi_exp.targets.interface import PreparedTarget
@@ -47,7 +49,11 @@ class LOGAN(SampledAttack):
     checkpoint_every: PositiveInt
 
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
-        """Draw samples, train on them, look at the images; or have any of it from the store."""
+        """Draw samples, train on them, look at the images; or have any of it from the store.
+
+        Raises:
+            UserError: where the training has diverged.
+        """
         generated = self.sampling.generated(target, images, store, runtime)
         trained = self._key(generated, runtime)
         inputs: dict[str, Input] = {"discriminator": trained, "images": images.digest}
@@ -59,8 +65,13 @@ class LOGAN(SampledAttack):
             weights = store.obtain(trained, lambda inner: self._train(generated, inner, runtime)).path
             np.save(workspace / "outputs.npy", outputs(weights, self, images, runtime))
 
-        values = {"discriminator": np.load(store.obtain(key, build).path / "outputs.npy")}
-        return measured_on(generated, values, images, key, self.facts())
+        outputs = np.load(store.obtain(key, build).path / "outputs.npy")
+        if count := int(rows_not_finite(outputs).sum()):
+            raise UserError(
+                f"The discriminator of the local GAN gives {count} of {len(images)} images an output that is not "
+                f"finite: its training has diverged, so lower attack.lr={self.lr:g}."
+            )
+        return measured_on(generated, {"discriminator": outputs}, images, key, self.facts())
 
     def _train(self, generated: Generated, workspace: Path, runtime: Runtime) -> None:
         from secmi_exp.attacks.local_gan import save, train

@@ -41,10 +41,11 @@ class ScoresFile(TargetFree):
         scores = self._table.numbers(self.score_column, "set attack.score_column")[rows]
         bad = np.flatnonzero(~np.isfinite(scores))
         if len(bad):
+            first = bad[0]
             raise UserError(
                 f"{self.path} has no finite {self.score_column} for {len(bad)} of the {len(images)} attacked images, "
-                f"the first of them {images.names[bad[0]]} in {self._table.place(int(rows[bad[0]]))}: "
-                f"{scores[bad[0]]}; give each image a number."
+                f"the first of them {images.names[first]} in {self._table.place(int(rows[first]))} "
+                f"({'NaN' if np.isnan(scores[first]) else scores[first]}): give each image a number."
             )
         key = Key("scores_file", VERSION, {}, {"file": file_digest(self.path), "images": images.digest})
         return Measured({"score": scores}, queries_per_sample=0, queries_spent=0, key=key)

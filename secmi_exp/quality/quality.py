@@ -23,7 +23,8 @@ from secmi_exp.errors import UserError
 from secmi_exp.evaluation.distributions import mean_interval
 from secmi_exp.evaluation.scored import Interval
 from secmi_exp.runtime import Runtime
-from secmi_exp.store import Input, Json, Key, Store, file_digest, replace_non_finite, write_json
+from secmi_exp.store import Input, Json, Key, Store, file_digest, write_json
+from secmi_exp.strict_json import replace_non_finite
 from secmi_exp.targets.interface import PreparedTarget
 
 log = logging.getLogger(__name__)

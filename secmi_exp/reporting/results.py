@@ -21,7 +21,8 @@ from secmi_exp.evaluation.privacy_bound import PrivacyBound
 from secmi_exp.quality.quality import Measures
 from secmi_exp.reporting.jobs import Estimate
 from secmi_exp.run_warnings import RunWarning
-from secmi_exp.store import Json, replace_non_finite, write_json
+from secmi_exp.store import Json, write_json
+from secmi_exp.strict_json import replace_non_finite
 
 SCHEMA = 1
 

@@ -22,7 +22,7 @@ from typing import Literal, Protocol
 from filelock import FileLock, Timeout
 
 from secmi_exp.errors import UserError
-from secmi_exp.store.key import Input, Json, Key, digest_of, file_digest, replace_non_finite
+from secmi_exp.store.key import Input, Key, digest_of, file_digest
 from secmi_exp.store.manifest import (
     MANIFEST,
     SCRATCH,
@@ -34,6 +34,7 @@ from secmi_exp.store.manifest import (
     write_json,
     write_manifest,
 )
+from secmi_exp.strict_json import Json
 
 __all__ = [
     "MANIFEST",
@@ -52,7 +53,6 @@ __all__ = [
     "file_digest",
     "note_use",
     "read_manifest",
-    "replace_non_finite",
     "write_json",
 ]
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
+from secmi_exp.strict_json import Json, replace_non_finite
 
 
 @dataclass(frozen=True)
@@ -61,24 +60,6 @@ class Key:
 
 Input = Key | str
 """What a stage starts from: the key of another result, or the digest of contents from outside of the store."""
-
-
-def replace_non_finite(content: Json, stand_in: Callable[[float], Json]) -> Json:
-    """The content with something else in the place of each number that JSON can't hold: NaN and the infinities.
-
-    >>> replace_non_finite({"norm": [math.inf, 2.0]}, str)
-    {'norm': ['inf', 2.0]}
-    """
-    match content:
-        case float() if not math.isfinite(content):
-            return stand_in(content)
-        case Mapping():
-            return {name: replace_non_finite(each, stand_in) for name, each in content.items()}
-        case str():
-            return content
-        case Sequence():
-            return [replace_non_finite(each, stand_in) for each in content]
-    return content
 
 
 def digest_of(given: Input) -> str:

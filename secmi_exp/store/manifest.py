@@ -10,7 +10,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from secmi_exp.store.key import Json, Key, file_digest
+from secmi_exp.store.key import Key, file_digest
+from secmi_exp.strict_json import Json
 
 MANIFEST = "entry.json"
 SCRATCH = "scratch"

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from secmi_exp.attacks import local_gan
 from secmi_exp.attacks.column import Column
 from secmi_exp.attacks.finite_values import (
     refuse_non_finite_scores,
@@ -21,6 +22,7 @@ from secmi_exp.attacks.finite_values import (
 from secmi_exp.attacks.generated import Sampling
 from secmi_exp.attacks.image_features import coarse_view, low_level
 from secmi_exp.attacks.measured import Measured
+from secmi_exp.attacks.nn import ErrorMapClassifier
 from secmi_exp.attacks.pia import normalized
 from secmi_exp.attacks.scorer import Fitting
 from secmi_exp.attacks.scores_file import ScoresFile
@@ -192,23 +194,27 @@ def test_weights_explain_values_that_lay_in_the_store(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cells", "told"),
     [
-        ([0.5, INF, 1.0], "for 1 of the 3 attacked images, the first of them b in row 2: inf"),
-        ([0.5, None, NAN], "for 2 of the 3 attacked images, the first of them b in row 2: nothing"),
-        ([NAN, 1.0, 2.0], "for 1 of the 3 attacked images, the first of them a in row 1: nan"),
+        ([0.5, INF, 1.0], "for 1 of the 3 attacked images, the first of them b in row 2 .inf.:"),
+        ([0.5, NAN, NAN], "for 2 of the 3 attacked images, the first of them b in row 2 .empty or NaN.:"),
+        ([NAN, 1.0, 2.0], "for 1 of the 3 attacked images, the first of them a in row 1 .empty or NaN.:"),
     ],
 )
-def test_scores_from_a_file_are_finite_for_every_attacked_image(
-    tmp_path: Path, cells: list[float | None], told: str
-) -> None:
+def test_scores_from_a_file_are_finite_for_every_attacked_image(tmp_path: Path, cells: list[float], told: str) -> None:
     images = named("a", "b", "c")
     path = tmp_path / "scores.parquet"
-    pa.parquet.write_table(pa.table({"id": ["a", "b", "c", "d"], "score": [*cells, None]}), path)
+    pa.parquet.write_table(pa.table({"id": ["a", "b", "c", "d"], "score": [*cells, NAN]}), path)
     with pytest.raises(UserError, match=f"scores.parquet has no finite score {told}"):
         scores_file(path).look(images)
 
 
-def test_scores_of_images_that_are_not_attacked_may_be_missing(tmp_path: Path) -> None:
-    pa.csv.write_csv(pa.table({"id": ["a", "b", "c"], "score": [0.5, 1.0, None]}), tmp_path / "scores.csv")
+def test_an_empty_score_is_told_with_its_row(tmp_path: Path) -> None:
+    pa.parquet.write_table(pa.table({"id": ["a", "b"], "score": [0.5, None]}), tmp_path / "scores.parquet")
+    with pytest.raises(UserError, match=r"scores.parquet.* row 2|row 2 .*scores.parquet"):
+        scores_file(tmp_path / "scores.parquet").look(named("a", "b"))
+
+
+def test_scores_of_images_that_are_not_attacked_may_be_anything(tmp_path: Path) -> None:
+    pa.csv.write_csv(pa.table({"id": ["a", "b", "c"], "score": [0.5, 1.0, NAN]}), tmp_path / "scores.csv")
     assert scores_file(tmp_path / "scores.csv").look(named("a", "b")).numbers["score"].tolist() == [0.5, 1.0]
 
 
@@ -228,6 +234,26 @@ def scores_file(path: Path) -> ScoresFile:
         name="scores", path=path, id_column="id", score_column="score", member_column="is_member",
         scorers={"scores": Column("score", "more")},
     )  # fmt: skip
+
+
+def test_a_classifier_of_maps_that_diverges_is_told(tmp_path: Path) -> None:
+    recipe = ErrorMapClassifier(1, 3, 4, 1e30, 0.9, 0.0, 2, 0)
+    maps = np.random.default_rng(0).random((8, 1, 4, 4)).astype(np.float16)
+    rows = np.arange(8)
+    with pytest.raises(UserError, match=r"training diverged by step \d of 3.* lower the learning rate"):
+        recipe.fit_and_score(
+            Measured({"error_map": maps}, 0, 0, ""), Fitting(rows, rows % 2 == 0, tmp_path, cpu(), lambda: None)
+        )
+
+
+def test_a_local_gan_that_has_diverged_is_told_from_the_store_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_gan, "outputs", lambda *_: np.full(N, NAN))
+    logan = attack("+attack=logan", "attack.samples=5", "attack.steps=2", "attack.training_steps=1")
+    for _ in range(2):
+        with pytest.raises(UserError, match=rf"local GAN gives {N} of {N} images .*lower attack.lr"):
+            logan.measure(PreparedTarget(Path(), "small", Small), IMAGES, Store(tmp_path), cpu())
 
 
 def test_a_scorer_that_has_not_converged_is_named() -> None:
