@@ -1,12 +1,17 @@
 """Copies: of what the target saw among the hold-outs, and of each other within a side."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from secmi_exp.data.copies import copied_holdouts, copies_facts
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.split import Part
 from secmi_exp.run_warnings import RunWarning, collect_warnings
+from tests.conftest import run_here
 from tests.data.test_split import halves, image_set
 
 PIXELS = np.arange(80, dtype=np.uint8).reshape(80, 1, 1, 1)
@@ -63,3 +68,19 @@ def test_copies_that_no_part_can_hold_are_grave() -> None:
     assert (
         f"{judges} of those that judge the attack have a copy among those that it may be fitted on" in warning.sentence
     )
+
+
+def test_a_run_that_draws_some_stated_members_tells_of_copies_of_the_others(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)
+    pixels[30:40], pixels[50] = pixels[:10], pixels[49]  # hold-outs like members, and like each other
+    for row, image in enumerate(pixels):
+        (tmp_path / ("A" if row < 30 else "B")).mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / ("A" if row < 30 else "B") / f"{row}.png")
+    given = ["dataset=image_folder", f"dataset.members={tmp_path}/A", f"dataset.holdout={tmp_path}/B"]
+    drawn = ["dataset.image_size=8", "split.members=13", "split.holdouts=null"]
+    folder = run_here(tmp_path, "+attack=blind", *given, *drawn)
+    results = json.loads((folder / "results.json").read_text())
+    assert results["split"]["members"] == 13
+    assert results["split"]["holdouts_equal_to_a_member"] == 10
+    (warning,) = (each for each in results["warnings"] if each["code"] == "holdouts_equal_to_a_member")
+    assert warning["count"] == 10
