@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from omegaconf import OmegaConf
 
 from secmi_exp.reporting import provenance
 from secmi_exp.store import check
@@ -55,8 +56,9 @@ def test_results_name_the_entries_that_they_rest_on(ran: Ran, capsys: pytest.Cap
     assert Counter(kinds) == {
         ("images", None): 1, ("target", None): 1, **{("t_errors", f"t={t}"): 1 for t in range(10, 101, 10)},
         **{("values", name): 1 for name in ("pia", "pian", "sima")}, ("values", "loss"): 2,
-        ("scores", "cdi"): 1, ("blind", None): 1,
+        ("scores", "cdi"): 1, **{kind: 1 for kind in kinds if kind[0] == "blind"},
     }  # fmt: skip
+    assert ("blind", "pixels") in kinds
     of = {kind[0]: entry["key"] for kind, entry in zip(kinds, told["entries"], strict=True)}
     assert len({entry["key"] for entry in told["entries"]}) == len(kinds)
     assert all((ran.store / key / "entry.json").is_file() for key in of.values())
@@ -83,6 +85,8 @@ def test_results_tell_the_resolved_settings_of_the_attack(ran: Ran) -> None:
     assert (settings["parts"]["secmi"]["t_sec"], settings["parts"]["sima"]["t"]) == (30, 30)
     assert settings["parts"]["losses"]["t"] == [0, 500]
     assert settings["scorers"]["cdi"]["class"].endswith(".FeatureClassifier")
+    with_infinity = OmegaConf.create({"attack": {"scorers": {"distance": {"p": float("inf")}}}})
+    assert provenance.attack_settings(with_infinity) == {"scorers": {"distance": {"p": "inf"}}}
 
 
 def test_entries_in_each_others_place_are_computed_again_whatever_their_kind(

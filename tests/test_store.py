@@ -9,11 +9,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secmi_exp.components import General
 from secmi_exp.errors import UserError
 from secmi_exp.store import MANIFEST, SCRATCH, Damaged, Key, Store, check
+from tests.conftest import CONF
 
 KEY = Key("thing", 1, {"a": 1}, files=("content.txt",))
 OTHER = Key("thing", 1, {"a": 2}, files=("content.txt",))
@@ -344,3 +347,11 @@ def test_an_entry_that_is_removed_while_it_is_checked_is_missing(
     store.obtain(KEY, partial(write, "x"))
     monkeypatch.setattr(manifest, "file_digest", gone)
     assert store.find(KEY) is None
+
+
+def test_files_outside_of_the_store_are_read_whole_or_when_they_have_changed() -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        assert General.of(compose("config")).store.verify == "changed"
+        assert General.of(compose("config", ["store.verify=always"])).store.verify == "always"
+        with pytest.raises(UserError, match=r"store.verify='never' can't be used: .* 'changed' or 'always'"):
+            General.of(compose("config", ["store.verify=never"]))

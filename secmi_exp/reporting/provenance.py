@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from secmi_exp import __version__
 from secmi_exp.data.split import Split
 from secmi_exp.stages import Attacked, Run
-from secmi_exp.store import Input, Json, Key
+from secmi_exp.store import Input, Json, Key, replace_non_finite
 from secmi_exp.targets.interface import PreparedTarget
 
 PACKAGE = Path(__file__).parents[1]
@@ -55,7 +55,7 @@ def attack_settings(config: DictConfig) -> Json:
     >>> attack_settings(OmegaConf.create({"seed": 1, "attack": {"_target_": "my.Attack", "t": "${seed}"}}))
     {'class': 'my.Attack', 't': 1}
     """
-    return _plain(OmegaConf.to_container(config.attack, resolve=True))
+    return replace_non_finite(_plain(OmegaConf.to_container(config.attack, resolve=True)), str)
 
 
 def _plain(node: Any) -> Json:

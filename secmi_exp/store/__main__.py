@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from secmi_exp.errors import UserError
+from secmi_exp.reporting.terminal import terminal
 from secmi_exp.store import Store
 from secmi_exp.store.inventory import Inventory, Stored
 from secmi_exp.store.key import Key, digest_of
@@ -112,8 +113,8 @@ def collect_garbage(store: Inventory, older_than: float, dry_run: bool, console:
 
 
 def say(console: Console, line: str) -> None:
-    """Print a line as it is, whatever the terminal's width."""
-    console.print(line, soft_wrap=True, highlight=False, markup=False)
+    """Print a line whole, whatever the terminal's width."""
+    console.print(line, soft_wrap=True)
 
 
 def entry_count(entries: Sequence[Stored]) -> str:
@@ -187,7 +188,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Carry out a command. A mistake ends with one sentence and exit status 1."""
     given = parser().parse_args(arguments)
-    console = Console(file=sys.stdout)
+    console = terminal()
     try:
         store = Inventory.of(given.store.expanduser())
         match given.command:

@@ -83,6 +83,7 @@ def test_a_sweep_is_compared_by_auc_with_intervals_bounds_and_costs(tmp_path: Pa
 def test_what_a_reader_has_to_know_stands_on_top(tmp_path: Path) -> None:
     sweep = SweepFolder(tmp_path / "sweep", each=60)
     amend(sweep.job(["+attack=stat"], {"stat": 1.0}), warnings=WARNED)
+    sweep.job(["+attack=sima"], {"sima": 1.0})
     (sweep.failed(["+attack=nn"]) / "secmi_exp.log").write_text("started\nout of memory\n")
     (sweep.failed(["+attack=loss"]) / "failure.txt").write_text("attack.t=5000 exceeds the last timestep\n")
     (sweep.job(["+attack=pia"], {"pia": 0.0}) / "results.json").write_text('{"metrics": 3}')
