@@ -19,6 +19,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.quality.quality import Quality
 from secmi_exp.reporting.tracking import MakeTracker
 from secmi_exp.runtime import Runtime
+from secmi_exp.store import Verify
 from secmi_exp.targets.interface import Target
 
 
@@ -67,6 +68,13 @@ class Evaluation:
     blind: bool
 
 
+@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class StoreSettings:
+    """How the store is used; where it lies is among the paths."""
+
+    verify: Verify
+
+
 @pydantic.dataclasses.dataclass(frozen=True)
 class General:
     """The settings of config.yaml itself."""
@@ -75,6 +83,7 @@ class General:
     group: str | None
     tags: list[str]
     evaluation: Evaluation
+    store: StoreSettings
 
     @classmethod
     def of(cls, config: DictConfig) -> "General":

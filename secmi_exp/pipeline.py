@@ -48,7 +48,7 @@ def run_stages(config: DictConfig, folder: Path, warnings: list[RunWarning]) -> 
     """The stages of `run`; ``warnings`` grows as they go on."""
     seconds: dict[str, Json] = {}
     parts = Components.of(config)
-    store = Store(Path(config.paths.store))
+    store = Store(Path(config.paths.store), verify=parts.general.store.verify)
     with timed(seconds, "data"):
         images = parts.dataset.load(store, progress_bar=parts.runtime.progress_bar)
         split = parts.split.split(images)

@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
@@ -26,6 +27,10 @@ from secmi_exp.errors import UserError
 log = logging.getLogger(__name__)
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
+
+Verify = Literal["changed", "always"]
+"""How files outside of the store are recognised whose content decides a key: ``changed`` takes those for unchanged
+whose size, modification time, inode and a hash of some blocks are as before; ``always`` reads them whole."""
 
 MANIFEST = "entry.json"
 SCRATCH = "scratch"
@@ -88,13 +93,18 @@ def file_digest(path: Path) -> str:
 class Store:
     """Entries below one folder, which any number of processes may share."""
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, *, verify: Verify = "changed"):
         """Open the store, creating its folder.
+
+        Args:
+            root: its folder.
+            verify: see `Verify`. The store's own files are read whole in either case.
 
         Raises:
             UserError: where the folder can't be written.
         """
         self.root = root.absolute()
+        self.verify: Verify = verify
         try:
             for folder in ("work", "locks"):
                 (self.root / folder).mkdir(parents=True, exist_ok=True)
