@@ -60,7 +60,7 @@ class Dataset(ABC):
         samples = self.samples()
         preprocessing = Preprocessing(self.image_size, self.channels, self.crop)
         config: dict[str, Json] = asdict(preprocessing)
-        key = Key("images", VERSION, config, {"samples": samples.fingerprint()})
+        key = Key("images", VERSION, config, {"samples": samples.fingerprint(store.verify)})
 
         def build(workspace: Path) -> None:
             log.info("Decoding %s (source: %s; licence: %s).", self.name, self.source, self.licence)

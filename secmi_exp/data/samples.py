@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from secmi_exp.data.file_fingerprints import files_fingerprint
 from secmi_exp.data.images import Pixels
-from secmi_exp.errors import UserError
+from secmi_exp.store import Verify
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -27,7 +28,7 @@ class Samples(ABC):
     """One chosen caption a sample, None where it has none; None altogether where the dataset has none at all. [N]"""
 
     @abstractmethod
-    def fingerprint(self) -> str:
+    def fingerprint(self, verify: Verify) -> str:
         """Changes when the samples change; found without decoding them."""
 
     @abstractmethod
@@ -45,11 +46,7 @@ class Samples(ABC):
 
 @dataclass(frozen=True)
 class ImageFiles(Samples):
-    """Image files; a file's id is the path that people know it by.
-
-    The fingerprint covers ids, sizes and times of modification, as build tools do it: to read 100,000 files only to see
-    that none has changed would cost as much as to decode them.
-    """
+    """Image files; a file's id is the path that people know it by."""
 
     paths: Sequence[str]
     names: Sequence[str]
@@ -57,19 +54,10 @@ class ImageFiles(Samples):
     is_member: NDArray[np.bool_] | None = None
     captions: Sequence[str | None] | None = None
 
-    def fingerprint(self) -> str:
-        """From names and stats.
-
-        Raises:
-            UserError: for a file that isn't there.
-        """
-        content = hashlib.sha256()
-        for path, name in zip(self.paths, self.names, strict=True):
-            try:
-                stat = os.stat(path)  # noqa: PTH116  (a Path for each of 100,000 files costs more than the call)
-            except OSError as error:
-                raise UserError(f"The image {path} can't be found ({error.strerror}).") from error
-            content.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    def fingerprint(self, verify: Verify) -> str:
+        """Of ids and files."""
+        content = hashlib.sha256("\0".join(self.names).encode(errors="surrogateescape"))
+        content.update(files_fingerprint(self.paths, verify).encode())
         return content.hexdigest()
 
     def ids(self) -> Sequence[str]:
@@ -119,7 +107,7 @@ class Array(Samples):
         """What the reader gave."""
         return self._read()
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, verify: Verify) -> str:
         """As given."""
         return self._fingerprint
 
@@ -146,9 +134,10 @@ class Sides(Samples):
             sides = zip((members, holdouts), sizes, strict=True)
             self.captions = [caption for side, n in sides for caption in side.captions or [None] * n]
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, verify: Verify) -> str:
         """Of both."""
-        return hashlib.sha256(f"{self.members.fingerprint()}\0{self.holdouts.fingerprint()}".encode()).hexdigest()
+        sides = f"{self.members.fingerprint(verify)}\0{self.holdouts.fingerprint(verify)}"
+        return hashlib.sha256(sides.encode()).hexdigest()
 
     def ids(self) -> Sequence[str]:
         """Those of the sides, after the side's name."""

@@ -170,7 +170,7 @@ def test_a_changed_file_is_decoded_again_and_an_unchanged_folder_is_not(
         ({"path": "missing.csv"}, "The list .*missing.csv can't be read"),
         ({"path": "bad.csv"}, "has the columns file, and none named path"),
         ({"path": "twice.csv"}, "names 1 images more than once"),
-        ({"path": "gone.csv"}, "The image .*gone.png can't be found"),
+        ({"path": "gone.csv"}, "The image .*gone.png can't be read .*No such file"),
         ({"path": "unsure.csv"}, "is_member of .*unsure.csv is empty in 1 rows"),
         ({"path": "vague.csv"}, "is_member of .*vague.csv must hold true or false"),
     ],
