@@ -2,12 +2,12 @@
 
 Batches lie on a fixed grid and are dealt out to the ranks in turn, so that what a sample gets does not depend on how
 many ranks there are. Every rank writes the rows of its batches in place and notes which those were; a stage that was
-killed continues with the rows that nobody has noted, on as many ranks as there are then.
+killed continues with the rows that nobody has noted, or that are not as they were noted, on as many ranks as there are
+then.
 """
 
-import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,13 +16,14 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.lib.format import open_memmap
-from numpy.typing import NDArray
 from torch import Tensor
 
 from secmi_exp import ranks
+from secmi_exp.array_files import RowFile, holds_array
 from secmi_exp.batch_size import largest_batch
 from secmi_exp.data.batches import Array, GivenBatches
 from secmi_exp.data.slices import slices
+from secmi_exp.row_journal import Noted, append, keep_verified
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import SCRATCH
 
@@ -65,13 +66,15 @@ def fill_rows(
     """
     n = len(arrays[0])
     size = ranks.agreed(largest_batch(module, arrays, runtime) if batch_size == "auto" else batch_size)
+    below = {workspace: files_below(workspace, files) for workspace in workspaces}
+    pending: list[slice] = []
     if ranks.current().rank == 0:
         create_files(files, n, workspaces)
-    ranks.agreed(None)  # the files are there
-    finished = done(workspaces, n)
-    pending = ranks.agreed([rows for rows in slices(n, size) if not finished[rows].all()])
+        finished = np.all([keep_verified(workspace, below[workspace], n) for workspace in workspaces], axis=0)
+        pending = [rows for rows in slices(n, size) if not finished[rows].all()]
+    pending = ranks.agreed(pending)  # and the files are there
     mine = pending[ranks.current().rank :: ranks.current().world_size]
-    recorder = Recorder(workspaces, mine)
+    recorder = Recorder(below, mine)
     trainer = runtime.trainer(callbacks=[recorder, *callbacks])
     trainer.predict(module, datamodule=GivenBatches(arrays, mine), return_predictions=False)
     recorder.finish()
@@ -80,67 +83,17 @@ def fill_rows(
 
 def create_files(files: Mapping[Path, Row], n: int, workspaces: Sequence[Path]) -> None:
     """Make room for all rows where it isn't made yet."""
-    fresh = [file for file in files if not file.exists()]
     making = workspaces[0] / SCRATCH / "making.npy"  # a kill may leave half of it, but not in any file's place
-    for file in fresh:
-        shape, dtype = files[file]
-        file.parent.mkdir(exist_ok=True)
-        open_memmap(making, "w+", dtype, (n, *shape))
-        making.replace(file)
-    if fresh:  # what was noted before did not speak of these
-        for workspace in workspaces:
-            for note in notes(workspace):
-                note.unlink()
+    for file, (shape, dtype) in files.items():
+        if not holds_array(file, (n, *shape), dtype):
+            file.parent.mkdir(exist_ok=True)
+            open_memmap(making, "w+", dtype, (n, *shape))
+            making.replace(file)
 
 
-class RowFile:
-    """An .npy array whose rows are written in place, by several processes at once; nothing of it stays in memory."""
-
-    def __init__(self, path: Path):
-        array = np.load(path, mmap_mode="r")
-        self.offset, self.dtype, self.row_bytes = array.offset, array.dtype, array.nbytes // len(array)
-        self.file = os.open(path, os.O_WRONLY)
-
-    def write(self, start: int, rows: NDArray[Any]) -> None:
-        """Put rows at ``start`` and after."""
-        content = memoryview(np.ascontiguousarray(rows, self.dtype).data).cast("B")
-        position = self.offset + start * self.row_bytes
-        while content:
-            written = os.pwrite(self.file, content, position)
-            content, position = content[written:], position + written
-
-    def flush(self) -> None:
-        """Have it on the disk."""
-        os.fdatasync(self.file)
-
-    def close(self) -> None:
-        """Let the file go."""
-        os.close(self.file)
-
-
-def notes(workspace: Path) -> list[Path]:
-    """What the ranks have noted in a workspace: a line for each batch, its first row, its end, and its queries."""
-    return sorted((workspace / SCRATCH).glob("rows-*.txt"))
-
-
-def noted(workspace: Path) -> Iterator[tuple[slice, int]]:
-    """Rows that are done, and the queries that each of them took; a line that a kill has cut is left out."""
-    for file in notes(workspace):
-        for line in file.read_text().splitlines():
-            match line.split():
-                case [start, stop, queries, "done"]:
-                    yield slice(int(start), int(stop)), int(queries)
-
-
-def done(workspaces: Sequence[Path], n: int) -> NDArray[np.bool_]:
-    """Rows that are done in all workspaces, [n]."""
-    everywhere = np.ones(n, dtype=bool)
-    for workspace in workspaces:
-        here = np.zeros(n, dtype=bool)
-        for rows, _ in noted(workspace):
-            here[rows] = True
-        everywhere &= here
-    return everywhere
+def files_below(workspace: Path, files: Iterable[Path]) -> dict[str, Path]:
+    """Those that lie in a workspace, by their names relative to it."""
+    return {file.relative_to(workspace).as_posix(): file for file in files if file.is_relative_to(workspace)}
 
 
 @dataclass(frozen=True)
@@ -156,11 +109,11 @@ class Pending:
 class Recorder(pl.Callback):
     """Streams batches to disk, and notes which are there; while one is written, the device computes the next."""
 
-    def __init__(self, workspaces: Sequence[Path], batches: Sequence[slice]):
-        self.workspaces, self.batches = workspaces, batches
+    def __init__(self, below: Mapping[Path, Mapping[str, Path]], batches: Sequence[slice]):
+        self.below, self.batches = below, batches
         self.files: dict[Path, RowFile] = {}
         self.pending: list[Pending] = []
-        self.lines: dict[Path, list[str]] = {folder: [] for folder in workspaces}
+        self.written: dict[Path, list[Noted]] = {folder: [] for folder in below}
         self.saved_at = time.monotonic()
 
     def on_predict_batch_end(
@@ -182,22 +135,23 @@ class Recorder(pl.Callback):
     def _write(self, pending: Pending) -> None:
         if pending.arrived:
             pending.arrived.synchronize()
+        checksums = {}
         for path, tensor in pending.host.items():
             if path not in self.files:
                 self.files[path] = RowFile(path)
-            self.files[path].write(pending.rows.start, tensor.numpy())
-        for folder in self.workspaces:
+            checksums[path] = self.files[path].write(pending.rows.start, tensor.numpy())
+        for folder, files in self.below.items():
             queries = pending.computed.queries.get(folder, 0)
-            self.lines[folder].append(f"{pending.rows.start} {pending.rows.stop} {queries} done\n")
+            batch = Noted(pending.rows, queries, {name: checksums[file] for name, file in files.items()})
+            self.written[folder].append(batch)
 
     def save(self) -> None:
         """Note what is on the disk."""
         for file in self.files.values():
             file.flush()
-        for folder, lines in self.lines.items():
-            with (folder / SCRATCH / f"rows-{ranks.current().rank}.txt").open("a") as note:
-                note.write("".join(lines))
-            lines.clear()
+        for folder, batches in self.written.items():
+            append(folder, ranks.current().rank, batches)
+            batches.clear()
         self.saved_at = time.monotonic()
 
     def finish(self) -> None:

@@ -6,6 +6,7 @@ the very steps that it would have taken: on one machine's CPU bit for bit, on CU
 
 import logging
 import time
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from secmi_exp import ranks
 from secmi_exp.data.batches import TrainingBatches
-from secmi_exp.errors import UserError
+from secmi_exp.errors import UserError, first_line
 from secmi_exp.runtime import Runtime
 from secmi_exp.step_progress import StepProgressBar
 from secmi_exp.store import SCRATCH
@@ -134,17 +135,21 @@ class MovingAverage(WeightAveraging):
 
 
 def newest_checkpoint(folder: Path, below_step: int) -> Path | None:
-    """The newest checkpoint that can be read, of a step below the given one.
+    """The newest checkpoint that is as it was written, of a step below the given one; damaged ones are removed.
 
     One of the last step is left alone: a trainer that has nothing left to do skips what comes at the end of training.
     """
     for path in sorted(folder.glob("step=*.ckpt"), reverse=True):
         try:
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()  # which compares the checksums of all that is in it, a part at a time
             step = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"]
-        except Exception as error:  # torch names no single exception for a broken file
-            log.warning("Left out the unreadable checkpoint %s (%s).", path.name, error)
-            continue
-        if step < below_step:
+        except Exception as error:  # neither zipfile nor torch names a single exception for a broken file
+            damaged = first_line(error)
+        if damaged:
+            log.warning("Left out the checkpoint %s, which is not as it was written (%s).", path.name, damaged)
+            path.unlink()
+        elif step < below_step:
             return path
     return None
 
@@ -193,7 +198,7 @@ def fit(
             f"A batch of {batch_size} can't be shared by {ranks.current().world_size} devices that take it in {parts} "
             "parts each: lower trainer.devices, or raise trainer.device_batch_size or the batch size."
         )
-    checkpoint = ranks.agreed(newest_checkpoint(folder, below_step=max_steps))
+    checkpoint = ranks.agreed(newest_checkpoint(folder, max_steps) if ranks.current().rank == 0 else None)
     if checkpoint:
         log.info("Continuing %s from %s.", name, checkpoint.stem)
     saving = ModelCheckpoint(

@@ -12,7 +12,8 @@ from secmi_exp import ranks
 from secmi_exp.attacks.asked import AskingAttack
 from secmi_exp.attacks.question import Question
 from secmi_exp.compiling import CompileWhenItRepays
-from secmi_exp.rows import Computed, fill_rows, noted
+from secmi_exp.row_journal import noted
+from secmi_exp.rows import Computed, fill_rows
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import write_json
 from secmi_exp.targets.interface import InputArrays
@@ -33,7 +34,7 @@ def ask(
     fill_rows(module, arrays, files, [workspace], runtime, runtime.query_batch_size, compiled)
     spent = ranks.total(predictor.queries)
     if ranks.current().rank == 0:
-        (queries,) = {queries for _, queries in noted(workspace)}
+        (queries,) = {batch.queries for batch in noted(workspace)}
         write_json(workspace / "values.json", {"columns": columns, "queries_per_sample": queries})
     return spent
 

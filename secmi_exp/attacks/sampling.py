@@ -18,7 +18,8 @@ from secmi_exp.attacks.generated import InitialNoise
 from secmi_exp.compiling import CompileWhenItRepays
 from secmi_exp.diffusion.ddim import ddim_step, noised
 from secmi_exp.errors import UserError
-from secmi_exp.rows import Computed, fill_rows, noted
+from secmi_exp.row_journal import queries_of_rows
+from secmi_exp.rows import Computed, fill_rows
 from secmi_exp.runtime import Precision, Runtime
 from secmi_exp.store import write_json
 from secmi_exp.targets.noise_predictor import NoisePredictor
@@ -36,8 +37,7 @@ def draw_samples(
     fill_rows(module, [noise], files, [workspace], runtime, runtime.query_batch_size, [compiled])
     spent = ranks.total(predictor.queries)
     if ranks.current().rank == 0:
-        queries = sum((rows.stop - rows.start) * queries for rows, queries in noted(workspace))
-        write_json(workspace / "queries.json", {"queries": queries})
+        write_json(workspace / "queries.json", {"queries": int(queries_of_rows(workspace, len(noise)).sum())})
     return spent
 
 

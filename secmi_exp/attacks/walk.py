@@ -14,7 +14,8 @@ from secmi_exp.attacks.signal import Plan, queries_per_sample
 from secmi_exp.compiling import CompileWhenItRepays
 from secmi_exp.data.batches import Array
 from secmi_exp.diffusion.trajectory import State, begin, walk
-from secmi_exp.rows import Computed, Row, fill_rows, noted
+from secmi_exp.row_journal import noted
+from secmi_exp.rows import Computed, Row, fill_rows
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import write_json
 from secmi_exp.targets.interface import InputArrays
@@ -104,7 +105,7 @@ def files(plan: Plan, shape: tuple[int, ...], state_dtype: np.dtype[np.floating]
 def note_queries(plan: Plan) -> None:
     """Leave in each workspace, and beside the last state, how many queries a sample took."""
     for folder in plan.workspaces:
-        (queries,) = {queries for _, queries in noted(folder)}
+        (queries,) = {batch.queries for batch in noted(folder)}
         write_json(folder / "queries.json", {"queries_per_sample": queries})
     if plan.last_state:
         write_json(

@@ -74,7 +74,7 @@ class Dataset(ABC):
         """
         samples = self.samples()
         preprocessing = Preprocessing(self.image_size, self.channels, self.crop, self.exif or "ignore")
-        key = Key("images", VERSION, preprocessing.config, {"samples": samples.fingerprint()}, files=FILES)
+        key = Key("images", VERSION, preprocessing.config, {"samples": samples.fingerprint(store.verify)}, files=FILES)
 
         def build(workspace: Path) -> None:
             log.info("Decoding %s (source: %s; licence: %s).", self.name, self.source, self.licence)

@@ -1,26 +1,23 @@
 """Decoding: once, in parallel, into memory-mapped arrays; a killed process continues where it was."""
 
-import json
 import shutil
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from secmi_exp.data.images import DIGEST_BYTES, ImageSet
+from secmi_exp.data.decoded_rows import ARRAYS, DecodedRows
+from secmi_exp.data.images import ImageSet
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.data.samples import Samples
 from secmi_exp.errors import UserError
 from secmi_exp.git_lfs import is_pointer
-from secmi_exp.store import SCRATCH, Json, write_json
 
-FILES = ("pixels.npy", "digests.npy", "sizes.npy", "orientations.npy", "several_frames.npy", "samples.parquet")
+FILES = (*(f"{name}.npy" for name in ARRAYS), "samples.parquet")
 """That `decode` leaves, and `load` reads."""
 
 SAVE_EVERY_S = 5.0
@@ -45,43 +42,22 @@ def decode(
     from secmi_exp.data.decoding_processes import decoded_in_order
 
     ids = samples.ids()
-    record = workspace / SCRATCH / "progress.json"
-    done, unreadable = 0, dict[int, str]()
-    with suppress(OSError, ValueError):
-        progress = json.loads(record.read_text(encoding="utf-8"))
-        done, unreadable = progress["done"], {int(row): why for row, why in progress["unreadable"].items()}
-    mode = "r+" if done else "w+"
-    pixels = open_memmap(workspace / "pixels.npy", mode, np.uint8, (len(ids), *preprocessing.shape))
-    digests = open_memmap(workspace / "digests.npy", mode, np.uint8, (len(ids), DIGEST_BYTES))
-    sizes = open_memmap(workspace / "sizes.npy", mode, np.int32, (len(ids), 2))
-    orientations = open_memmap(workspace / "orientations.npy", mode, np.uint8, (len(ids),))
-    several_frames = open_memmap(workspace / "several_frames.npy", mode, np.bool_, (len(ids),))
-
-    def save() -> None:
-        for array in (pixels, digests, sizes, orientations, several_frames):
-            array.flush()
-        reasons: dict[str, Json] = {str(row): why for row, why in unreadable.items()}
-        write_json(record, {"done": done, "unreadable": reasons})
-
+    decoded = DecodedRows(workspace, len(ids), preprocessing.shape)
     saved_at = time.monotonic()
-    for batch in decoded_in_order(samples, preprocessing, len(ids), done, progress_bar):
+    for batch in decoded_in_order(samples, preprocessing, len(ids), decoded.done, progress_bar):
         if batch.unreadable and not skip_unreadable:
             row, why = next(iter(batch.unreadable.items()))
             shutil.rmtree(workspace)
             workspace.mkdir()
             raise unreadable_sample(samples.place(row), why)
-        rows = slice(done, done + len(batch.pixels))
-        pixels[rows], digests[rows], sizes[rows] = batch.pixels, batch.digests, batch.sizes
-        orientations[rows], several_frames[rows] = batch.orientations, batch.several_frames
-        done = rows.stop
-        unreadable |= batch.unreadable
+        decoded.append({name: getattr(batch, name).numpy() for name in ARRAYS}, batch.unreadable)
         if time.monotonic() - saved_at > SAVE_EVERY_S:
-            save()
+            decoded.save()
             saved_at = time.monotonic()
-    save()
+    decoded.save()
     columns = {
         "id": pa.array(ids, pa.string()),
-        "error": pa.array([unreadable.get(row) for row in range(len(ids))], pa.string()),
+        "error": pa.array([decoded.unreadable.get(row) for row in range(len(ids))], pa.string()),
     }
     pa.parquet.write_table(pa.table(columns), workspace / "samples.parquet")
 

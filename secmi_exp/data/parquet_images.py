@@ -1,6 +1,5 @@
 """Parquet files with the images in them, as the Hugging Face hub has image datasets; read a row group at a time."""
 
-import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import pyarrow.compute
 import pyarrow.parquet
 
 from secmi_exp.data.captions import CaptionChoice
-from secmi_exp.data.image_cells import Cell, ImageCells, image_column
+from secmi_exp.data.image_cells import Cell, ImageCells, image_column, paths_without_bytes
 from secmi_exp.errors import UserError
 
 PART = re.compile(r"(?P<split>.+)-(?P<number>\d{5})-of-(?P<parts>\d{5})(-[0-9a-f]+)?\.parquet")
@@ -96,6 +95,18 @@ def read_columns(file: Path, image: str, others: Sequence[str]) -> tuple[pa.Tabl
         raise UserError(f"The table {file} can't be read: {str(error).splitlines()[0]}.") from error
 
 
+def groups_with_gaps(metadata: pa.parquet.FileMetaData, column: str) -> list[int]:
+    """The row groups that don't tell that each of their rows has a value in a column."""
+    groups = []
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        (chunk,) = (each for each in map(group.column, range(group.num_columns)) if each.path_in_schema == column)
+        told = chunk.statistics
+        if told is None or not told.has_null_count or told.null_count:
+            groups.append(number)
+    return groups
+
+
 class ParquetImages(ImageCells):
     """The images of some Parquet files of the same columns, one file after the other.
 
@@ -110,30 +121,36 @@ class ParquetImages(ImageCells):
     def __init__(self, files: Sequence[Path], choice: CaptionChoice):
         self.files = files
         columns = pa.parquet.read_schema(files[0]).names
-        self.column = image_column(images_within(files[0]), columns, files[0])
-        captioned = choice.among(columns, [self.column], files[0])
+        column = image_column(images_within(files[0]), columns, files[0])
+        captioned = choice.among(columns, [column], files[0])
         paths: list[str | None] = []
         captions: list[object] = []
         sizes: list[int] = []
         self._groups: list[tuple[int, int]] = []
         for number, file in enumerate(files):
-            table, groups = read_columns(file, self.column, [choice.column] if captioned else [])
-            paths += pa.compute.struct_field(table[self.column], "path").to_pylist()
+            table, groups = read_columns(file, column, [choice.column] if captioned else [])
+            paths += pa.compute.struct_field(table[column], "path").to_pylist()
             captions += table[choice.column].to_pylist() if captioned else []
             sizes += groups
             self._groups += [(number, group) for group in range(len(groups))]
-        super().__init__(files[0].parent, paths)
+        super().__init__(files[0].parent, column, paths)
         self._starts = np.cumsum([0, *sizes])
         self._last: tuple[int, Any] | None = None
         self.captions = choice.of(captions, self._ids, files[0].parent) if captioned else None
 
-    def fingerprint(self) -> str:
-        """From names and stats, as for image files."""
-        content = hashlib.sha256(f"{self.column}\n".encode())
+    def table_files(self) -> list[Path]:
+        """As given."""
+        return list(self.files)
+
+    def linked(self) -> list[str]:
+        """Read from those row groups that may have cells without bytes."""
+        paths: list[str] = []
         for file in self.files:
-            stat = file.stat()
-            content.update(f"{file.name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-        return content.hexdigest()
+            with pa.parquet.ParquetFile(file) as table:
+                for group in groups_with_gaps(table.metadata, f"{self.column}.bytes"):
+                    cells = table.read_row_group(group, [self.column], use_threads=False)[self.column]
+                    paths += paths_without_bytes(cells)
+        return paths
 
     def place(self, row: int) -> str:
         """The file, and the row in it."""

@@ -1,7 +1,6 @@
 """The samples of a dataset as they lie on disk or in memory, before anything is decoded."""
 
 import hashlib
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from secmi_exp.data.file_fingerprints import files_fingerprint
 from secmi_exp.data.image_formats import open_image
 from secmi_exp.data.images import Pixels
 from secmi_exp.data.membership import Statement, refuse_contradiction
+from secmi_exp.store import Verify
 
 
 class Samples(ABC):
@@ -25,7 +26,7 @@ class Samples(ABC):
     """One chosen caption a sample, None where it has none; None altogether where the dataset has none at all. [N]"""
 
     @abstractmethod
-    def fingerprint(self) -> str:
+    def fingerprint(self, verify: Verify) -> str:
         """Changes when the samples change; found without decoding them."""
 
     @abstractmethod
@@ -43,11 +44,7 @@ class Samples(ABC):
 
 @dataclass(frozen=True)
 class ImageFiles(Samples):
-    """Image files; a file's id is the path that people know it by.
-
-    The fingerprint covers ids, sizes and times of modification, as build tools do it: to read 100,000 files only to see
-    that none has changed would cost as much as to decode them.
-    """
+    """Image files; a file's id is the path that people know it by."""
 
     paths: Sequence[str]
     names: Sequence[str]
@@ -55,16 +52,10 @@ class ImageFiles(Samples):
     is_member: NDArray[np.bool_] | None = None
     captions: Sequence[str | None] | None = None
 
-    def fingerprint(self) -> str:
-        """From names and stats; a file that isn't there counts as such, and is told when it is to be read."""
-        content = hashlib.sha256()
-        for path, name in zip(self.paths, self.names, strict=True):
-            try:
-                stat = os.stat(path)  # noqa: PTH116  (a Path for each of 100,000 files costs more than the call)
-            except OSError as error:
-                content.update(f"{name}\0{error.errno}\n".encode())
-                continue
-            content.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    def fingerprint(self, verify: Verify) -> str:
+        """Of ids and files."""
+        content = hashlib.sha256("\0".join(self.names).encode(errors="surrogateescape"))
+        content.update(files_fingerprint(self.paths, verify).encode())
         return content.hexdigest()
 
     def ids(self) -> Sequence[str]:
@@ -105,7 +96,7 @@ class Array(Samples):
         """What the reader gave."""
         return self._read()
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, verify: Verify) -> str:
         """As given."""
         return self._fingerprint
 
@@ -138,9 +129,10 @@ class Sides(Samples):
             sides = zip((members, holdouts), sizes, strict=True)
             self.captions = [caption for side, n in sides for caption in side.captions or [None] * n]
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, verify: Verify) -> str:
         """Of both."""
-        return hashlib.sha256(f"{self.members.fingerprint()}\0{self.holdouts.fingerprint()}".encode()).hexdigest()
+        sides = f"{self.members.fingerprint(verify)}\0{self.holdouts.fingerprint(verify)}"
+        return hashlib.sha256(sides.encode()).hexdigest()
 
     def ids(self) -> Sequence[str]:
         """Those of the sides, after the side's name."""

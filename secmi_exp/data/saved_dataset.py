@@ -1,13 +1,12 @@
 """Image datasets that the library datasets has saved to disk."""
 
-import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from secmi_exp.data.captions import CaptionChoice
-from secmi_exp.data.image_cells import Cell, ImageCells, image_column
+from secmi_exp.data.image_cells import Cell, ImageCells, image_column, paths_without_bytes
 from secmi_exp.errors import UserError, first_line
 
 SPLITS = "dataset_dict.json"
@@ -72,10 +71,9 @@ class SavedDataset(ImageCells):
     """
 
     def __init__(self, folder: Path, choice: CaptionChoice):
-        self.folder = folder
-        self.column = images_of(loaded(folder), folder)
+        self.folder, self.column = folder, images_of(loaded(folder), folder)
         path = f"{self.column}.path"
-        super().__init__(folder, self._dataset.flatten().select_columns([path])[:][path])
+        super().__init__(folder, self.column, self._dataset.flatten().select_columns([path])[:][path])
         if choice.among(self._dataset.column_names, [self.column], folder):
             cells = self._dataset.select_columns([choice.column])[:][choice.column]
             self.captions = choice.of(cells, self._ids, folder)
@@ -87,14 +85,13 @@ class SavedDataset(ImageCells):
 
         return loaded(self.folder).cast_column(self.column, Image(decode=False))
 
-    def fingerprint(self) -> str:
-        """The library's own, with names and stats of the files."""
-        state = json.loads((self.folder / STATE).read_text(encoding="utf-8"))
-        content = hashlib.sha256(f"{self.column}\0{state.get('_fingerprint')}\n".encode())
-        for file in sorted(self.folder.glob("*.arrow")):
-            stat = file.stat()
-            content.update(f"{file.name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-        return content.hexdigest()
+    def table_files(self) -> list[Path]:
+        """The library's description of them, too."""
+        return sorted([*self.folder.glob("*.json"), *self.folder.glob("*.arrow")])
+
+    def linked(self) -> list[str]:
+        """Found without reading the bytes of the others."""
+        return paths_without_bytes(self._dataset.data.column(self.column))
 
     def place(self, row: int) -> str:
         """The folder, and the row in it."""

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from secmi_exp import batch_size, ranks, rows
+from secmi_exp.array_files import RowFile
 from secmi_exp.attacks.signal import Signals, trajectory_signals
 from secmi_exp.data.images import Images, to_model_range
 from secmi_exp.data.slices import slices
 from secmi_exp.diffusion.trajectory import begin
 from secmi_exp.diffusion.trajectory import walk as walk_states
+from secmi_exp.row_journal import noted
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.noise_predictor import Condition, NoisePredictor
@@ -122,8 +124,9 @@ def test_a_killed_walk_continues_with_the_rows_that_are_not_done(
     with pytest.raises(Killed):
         signals(tmp_path, 40, maps=[40], fails_after=12)  # within the third batch of five queries each
     (note,) = tmp_path.glob("work/error_maps-*/scratch/rows-0.txt")
-    assert note.read_text().splitlines() == ["0 4 5 done"]  # the second batch was still on its way
-    note.write_text(note.read_text() + "4 8 5 do")  # as a kill cuts it
+    (batch,) = noted(note.parent.parent)
+    assert (batch.rows, batch.queries) == (slice(0, 4), 5)  # the second batch was still on its way
+    note.write_bytes(batch.line + batch.line.replace(b"[0, 4", b"[4, 8")[:-4])  # as a kill cuts it
     continued = signals(tmp_path, 40, maps=[40], size=size)
     done_before = (4 // size) * size
     assert continued.queries_spent == 5 * (N - done_before)
@@ -161,7 +164,7 @@ def test_a_longer_walk_after_a_killed_one_starts_the_rows_anew(tmp_path: Path, m
 
 def test_rows_in_place_keep_to_their_place(tmp_path: Path) -> None:
     np.save(tmp_path / "rows.npy", np.zeros((5, 2), np.float16))
-    file = rows.RowFile(tmp_path / "rows.npy")
+    file = RowFile(tmp_path / "rows.npy")
     file.write(3, np.ones((2, 2), np.float32).T)
     file.flush()
     file.close()
@@ -222,9 +225,9 @@ def test_batches_are_dealt_out_to_the_ranks_on_a_grid_that_does_not_depend_on_th
     dealt: list[slice] = []
     original: Callable[..., None] = rows.Recorder.__init__
 
-    def record(self: rows.Recorder, workspaces: list[Path], batches: list[slice]) -> None:
+    def record(self: rows.Recorder, below: dict[Path, dict[str, Path]], batches: list[slice]) -> None:
         dealt.extend(batches)
-        original(self, workspaces, batches)
+        original(self, below, batches)
 
     monkeypatch.setattr(rows.Recorder, "__init__", record)
     monkeypatch.setattr(ranks, "agreed", lambda value: value)

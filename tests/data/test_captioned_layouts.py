@@ -275,15 +275,15 @@ def test_a_changed_table_is_decoded_again_and_a_moved_one_is_not(
     pixels = pictures(6)
     for form in ("parquet", "saved"):
         caplog.clear()
-        for name in ("first", "moved"):
-            (tmp_path / form / name).mkdir(parents=True)
+        (tmp_path / form / "first").mkdir(parents=True)
         made = table([encoded(image) for image in pixels[:3]])
         path = tmp_path / form / "first/data.parquet"
         made.to_parquet(path) if form == "parquet" else made.save_to_disk(path)
         loaded(tmp_path, path=path)
-        moved = path.rename(tmp_path / form / "moved/data.parquet")
+        moved = path.parent.rename(tmp_path / form / "moved") / path.name
         assert (pixels_of(loaded(tmp_path, path=moved)) == pixels[:3]).all()
         assert caplog.text.count("Decoding") == 1
+        path.parent.mkdir()
         made = table([encoded(image) for image in pixels[3:]])
         made.to_parquet(path) if form == "parquet" else made.save_to_disk(path)
         assert (pixels_of(loaded(tmp_path, path=path)) == pixels[3:]).all()
