@@ -9,7 +9,8 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from secmi_exp.config_errors import explain, refuse_unread_keys
+from secmi_exp.arguments import checked_arguments
+from secmi_exp.config_errors import explain, refuse_merged_choices, refuse_unread_keys
 from secmi_exp.ranks import dismiss, end, join
 from secmi_exp.reporting.sweep import close_open_sweep
 from secmi_exp.search import end_without_attack, prefer_own_sweeper
@@ -25,6 +26,7 @@ def task(config: DictConfig) -> float | None:
     if not join():  # a task of SLURM's that Hydra's launcher has started
         return None
     refuse_unread_keys(config, CONF)
+    refuse_merged_choices(config, CONF)
     end_without_attack(config, HydraConfig.get())
     from secmi_exp.pipeline import run
 
@@ -37,6 +39,7 @@ def main() -> None:
     try:
         if not join():
             end(0)
+        sys.argv[1:] = checked_arguments(sys.argv[1:], CONF)
         prefer_own_sweeper()
         task()
     except BrokenPipeError:  # whoever reads the output, such as `head`, has had enough

@@ -11,11 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 from secmi_exp.attacks.attack import Attack, TargetFree
 from secmi_exp.attacks.measured import Measured
 from secmi_exp.attacks.scorer import Fitting, LearnedScorer, Scorer, Scores
-from secmi_exp.components import Components, General
+from secmi_exp.components import Components, General, store_folder
 from secmi_exp.data.split import Part, split_facts
 from secmi_exp.evaluation.judge import Judgement, Scored, judge
 from secmi_exp.evaluation.privacy_bound import PrivacyBound, bound_calibrated
 from secmi_exp.evaluation.relative_t_error import relative_t_error
+from secmi_exp.home_folders import expand_homes
 from secmi_exp.quality.quality import Measures, Quality
 from secmi_exp.reporting.run_report import present, report
 from secmi_exp.reporting.tracking import RunIdentity
@@ -40,6 +41,7 @@ def run(config: DictConfig, folder: Path) -> float | None:
     Raises:
         UserError: for anything that the user can mend.
     """
+    expand_homes(config)
     with collect_warnings() as warnings:
         return run_stages(config, folder, warnings)
 
@@ -48,7 +50,7 @@ def run_stages(config: DictConfig, folder: Path, warnings: list[RunWarning]) -> 
     """The stages of `run`; ``warnings`` grows as they go on."""
     seconds: dict[str, Json] = {}
     parts = Components.of(config)
-    store = Store(Path(config.paths.store))
+    store = Store(store_folder(config))
     with timed(seconds, "data"):
         images = parts.dataset.load(store, progress_bar=parts.runtime.progress_bar)
         split = parts.split.split(images)
