@@ -14,6 +14,7 @@ from secmi_exp.config_errors import explain, refuse_merged_choices, refuse_unrea
 from secmi_exp.ranks import dismiss, end, join
 from secmi_exp.reporting.sweep import close_open_sweep
 from secmi_exp.search import end_without_attack, prefer_own_sweeper
+from secmi_exp.sigterm import Terminated, raise_on_sigterm, stop_raising
 
 PACKAGE = Path(__file__).parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
@@ -39,12 +40,18 @@ def main() -> None:
     try:
         if not join():
             end(0)
+        raise_on_sigterm()  # not in other ranks: those wait where no handler is called
         sys.argv[1:] = checked_arguments(sys.argv[1:], CONF)
         prefer_own_sweeper()
         task()
+        close_open_sweep()
     except BrokenPipeError:  # whoever reads the output, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Terminated as terminated:
+        dismiss(failed=True)
+        sys.stderr.write("secmi_exp: ended by SIGTERM; the same command continues where it was.\n")
+        sys.exit(terminated.code)
     except (KeyboardInterrupt, SystemExit) as error:
         if isinstance(error, SystemExit) and not isinstance(error.__context__, KeyboardInterrupt):
             raise
@@ -59,6 +66,7 @@ def main() -> None:
         sys.stderr.write(f"secmi_exp: {sentence}\n")
         sys.exit(1)
     finally:
+        stop_raising()
         dismiss()
 
 
