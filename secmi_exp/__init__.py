@@ -6,6 +6,12 @@ Importing the package imports nothing heavy, so that ``--help`` answers at once.
 import os
 import sys
 
+from omegaconf import OmegaConf
+
+from secmi_exp.home_folders import expand_home
+
+OmegaConf.register_new_resolver("expand_home", expand_home, replace=True)  # for the folders that Hydra itself makes
+
 if "ipykernel" not in sys.modules:
     # A Jupyter kernel gives its backend to all that it starts. No figure here needs one, and matplotlib, which
     # torchmetrics imports too, can't be imported where the backend isn't installed.

@@ -11,10 +11,12 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from secmi_exp.config_errors import explain, refuse_unread_keys
+from secmi_exp.arguments import checked_arguments
+from secmi_exp.config_errors import explain, refuse_merged_choices, refuse_unread_keys
 from secmi_exp.ranks import dismiss, end, is_first, join
 from secmi_exp.reporting.sweep import close_open_sweep
 from secmi_exp.search import end_without_attack, prefer_own_sweeper
+from secmi_exp.sigterm import Terminated, raise_on_sigterm, stop_raising
 
 PACKAGE = Path(__file__).parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
@@ -27,6 +29,7 @@ def task(config: DictConfig) -> float | None:
     if not join():  # a task of SLURM's that Hydra's launcher has started
         return None
     refuse_unread_keys(config, CONF)
+    refuse_merged_choices(config, CONF)
     end_without_attack(config, HydraConfig.get())
     from secmi_exp.pipeline import run
 
@@ -45,11 +48,18 @@ def main() -> None:
     try:
         if not (is_first() if only_shows(sys.argv[1:]) else join()):
             end(0)
+        raise_on_sigterm()  # not in other ranks: those wait where no handler is called
+        sys.argv[1:] = checked_arguments(sys.argv[1:], CONF)
         prefer_own_sweeper()
         task()
+        close_open_sweep()
     except BrokenPipeError:  # whoever reads the output, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Terminated as terminated:
+        dismiss(failed=True)
+        sys.stderr.write("secmi_exp: ended by SIGTERM; the same command continues where it was.\n")
+        sys.exit(terminated.code)
     except (KeyboardInterrupt, SystemExit) as error:
         if isinstance(error, SystemExit) and not isinstance(error.__context__, KeyboardInterrupt):
             raise
@@ -64,6 +74,7 @@ def main() -> None:
         sys.stderr.write(f"secmi_exp: {sentence}\n")
         sys.exit(1)
     finally:
+        stop_raising()
         dismiss()
 
 

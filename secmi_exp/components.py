@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic.dataclasses
@@ -12,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 
 from secmi_exp import ranks
+from secmi_exp.arguments import given_arguments, literal_dollars, typed_otherwise
 from secmi_exp.attacks.attack import Attack
 from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.split import SplitRule
@@ -30,26 +32,46 @@ def component(config: DictConfig, group: str) -> Any:
     Raises:
         UserError: naming the key, what was expected, and the value seen.
     """
+    if not isinstance(config.get(group), DictConfig) or "_target_" not in config[group]:
+        raise UserError(f"{group} names no component: choose one by {'+' if group == 'attack' else ''}{group}=….")
     try:
         return instantiate(config[group], _convert_="all")
     except (InstantiationException, ValidationError, OmegaConfBaseException) as error:
         raise UserError(_sentence(error, group)) from error
 
 
+def store_folder(config: DictConfig) -> Path:
+    """Where the store is.
+
+    Raises:
+        UserError: for a name that the command line has typed as something else, such as a number.
+    """
+    try:
+        return TypeAdapter(Path).validate_python(config.paths.store)
+    except ValidationError as error:
+        raise UserError(_refused(error, "paths.store")) from error
+
+
 def _sentence(error: Exception, group: str) -> str:
     cause = error if isinstance(error, ValidationError) else error.__cause__
+    if isinstance(cause, UserError):
+        return str(cause)
     if isinstance(cause, ValidationError):
         return _refused(cause, _place(str(error), group))
     reason = str(cause or error).splitlines()[0].rstrip(".")
     missing = re.fullmatch(r"Missing mandatory value: (\S+)", reason)
     if missing:
         return f"{missing[1]} has no default: add {missing[1]}=… to the command line."
-    return f"The configuration of {group} can't be used: {reason}."
+    return f"The configuration of {group} can't be used: {reason}{literal_dollars(given_arguments())}."
 
 
 def _refused(error: ValidationError, place: str) -> str:
     first = error.errors()[0]
     key = ".".join([*([place] if place else []), *(str(part) for part in first["loc"])])
+    if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
+        return f"{key} has been left out, and nothing stands in for it: set it again."
+    if first["type"] in ("string_type", "path_type"):
+        return f"{typed_otherwise(key, first['input'], given_arguments())}."
     return f"{key}={first['input']!r} can't be used: {first['msg'][0].lower()}{first['msg'][1:]}."
 
 

@@ -8,11 +8,14 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from secmi_exp.arguments import choices, given_arguments, literal_dollars, quoted, refuse_several
 from secmi_exp.errors import UserError, first_line
 
 UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT}
@@ -39,6 +42,8 @@ def explain(error: Exception, arguments: list[str], conf: Path) -> str | None:
         return _missing_choice(error, conf)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _bad_override(str(error), arguments, conf)
+    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):  # swept or a preset's
+        return f"A group is set to what is no name of a choice ({first_line(error)})."
     if _of_search(error):
         return f"Optuna has ended the search: {first_line(error)}."
     return None
@@ -67,11 +72,15 @@ def _missing_choice(error: MissingConfigException, conf: Path) -> str:
 def _bad_override(message: str, arguments: list[str], conf: Path) -> str:
     first = message.splitlines()[0].rstrip(".")
     named = re.search(r"[Cc]ould not (?:override|append(?: to)?|delete) '([^']+)'", message)
+    if several := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.+)'", first):
+        return _several_values(several[1], conf)
     if named is None:
-        return f"The command line can't be read: {first}."
-    key = named[1].split("@")[0]
+        return f"The command line can't be read: {first}{literal_dollars(arguments)}."
+    key = named[1].split("@")[0].split("=")[0]
+    if (conf / key).is_dir() and "Could not delete" in message:
+        return f"No {named[1]} is chosen that could be left out."
     if (conf / key).is_dir() and "No match in the defaults list" in message:
-        return f"{key} is added rather than overridden: write +{key}=…, with one of {', '.join(_choices(conf / key))}."
+        return f"{key} is added rather than overridden: write +{key}=…, with one of {', '.join(choices(conf / key))}."
     known = _composed(arguments, key, conf)
     if known is None:
         return f"{first}."
@@ -85,6 +94,13 @@ def _bad_override(message: str, arguments: list[str], conf: Path) -> str:
             return f"{place}.{name} holds a value, so {key} can't be set: set {place}.{name} itself."
         node = child
     return f"{first}."
+
+
+def _several_values(argument: str, conf: Path) -> str:
+    sweep = f"{argument} is several values, which -m sweeps over"
+    if (conf / argument.lstrip("+").partition("=")[0]).is_dir():
+        return f"{sweep}: write `-m {argument}`."
+    return f"{sweep}; if it is one, quote it: {quoted(argument)}."
 
 
 def _no_such_key(name: str, place: str, keys: list[str]) -> str:
@@ -107,8 +123,30 @@ def refuse_unread_keys(config: DictConfig, conf: Path) -> None:
             raise UserError(_no_such_key(str(key), "", sorted(read)))
 
 
-def _choices(group: Path) -> list[str]:
-    return sorted(file.stem for file in group.glob("*.yaml"))
+def refuse_merged_choices(config: DictConfig, conf: Path) -> None:
+    """Refuse several choices of one group, wherever they come from: a preset's list of defaults may name them too.
+
+    Args:
+        config: composed, of a job that Hydra has started.
+        conf: folder of the configuration.
+
+    Raises:
+        UserError: naming them.
+    """
+    hydra = HydraConfig.get()
+    groups = {folder.name for folder in conf.iterdir() if folder.is_dir()}
+    if not any(group in config and group not in hydra.runtime.choices for group in groups):
+        return  # of a list, Hydra tells no choice
+    overrides = [*hydra.overrides.hydra, *given_arguments()]
+    loader = GlobalHydra.instance().config_loader()
+    chosen: dict[str, list[str]] = {}
+    for default in loader.compute_defaults_list(hydra.job.config_name, overrides, RunMode.RUN).defaults:
+        group, _, choice = (default.config_path or "").rpartition("/")
+        if group in groups and default.package == group and not (default.parent or "").startswith(f"{group}/"):
+            chosen.setdefault(group, []).append(choice)
+    for group, names in chosen.items():
+        if len(names) > 1:
+            refuse_several(group, names)
 
 
 def _composed(arguments: list[str], wrong_key: str, conf: Path) -> DictConfig | None:

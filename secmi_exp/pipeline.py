@@ -14,12 +14,13 @@ from secmi_exp.attacks.finite_values import refuse_non_finite_scores, refuse_non
 from secmi_exp.attacks.measured import Measured
 from secmi_exp.attacks.scorer import Fitting, LearnedScorer, Scorer, Scores
 from secmi_exp.caption_check import caption_facts, check_captions
-from secmi_exp.components import Components, General
+from secmi_exp.components import Components, General, store_folder
 from secmi_exp.data.copies import copies_facts
 from secmi_exp.data.split import Part, split_facts
 from secmi_exp.evaluation.judge import Judgement, Scored, judge
 from secmi_exp.evaluation.privacy_bound import PrivacyBound, bound_calibrated
 from secmi_exp.evaluation.relative_t_error import relative_t_error
+from secmi_exp.home_folders import expand_homes
 from secmi_exp.quality.quality import Measures, Quality
 from secmi_exp.reporting.provenance import code_state
 from secmi_exp.reporting.run_report import present, report
@@ -46,6 +47,7 @@ def run(config: DictConfig, folder: Path) -> float | None:
     Raises:
         UserError: for anything that the user can mend.
     """
+    expand_homes(config)
     with collect_warnings() as warnings:
         return run_stages(config, folder, warnings)
 
@@ -54,7 +56,7 @@ def run_stages(config: DictConfig, folder: Path, warnings: list[RunWarning]) -> 
     """The stages of `run`; ``warnings`` grows as they go on."""
     seconds: dict[str, Json] = {}
     parts = Components.of(config)
-    store = Store(Path(config.paths.store), verify=parts.general.store.verify)
+    store = Store(store_folder(config), verify=parts.general.store.verify)
     with timed(seconds, "data"):
         images = parts.dataset.load(store, progress_bar=parts.runtime.progress_bar)
         split = parts.split.split(images)

@@ -238,19 +238,21 @@ class Team:
 
     def everywhere(self, function: Callable[..., T], *arguments: Any, devices: int, logger: Any) -> T:
         """Call the function on all ranks at once, so many on each machine, and return what it gave on rank 0."""
+        finished = False
         try:
             _hand_out(Stage(function, arguments, devices))
             with _taking(self.place, devices):
-                return function(*arguments, logger=logger)
-        except Exception as error:
-            rank, status = self._ended() if isinstance(error, RuntimeError) else (0, 0)
-            self.close(failed=True)
+                result = function(*arguments, logger=logger)
+            finished = True
+            return result
+        except RuntimeError as error:
+            rank, status = self._ended()
             if status:
                 raise RuntimeError(f"Rank {rank} has ended with status {status}: see what it wrote above.") from error
             raise
-        except BaseException:
-            self.close(failed=True)
-            raise
+        finally:
+            if not finished:
+                self.close(failed=True)
 
     def _ended(self) -> tuple[int, int]:
         """A rank that has ended by itself, and its status; both 0 where there is none."""
@@ -367,10 +369,10 @@ def team(devices: int, nodes: int) -> Team:
 
 
 @atexit.register
-def dismiss() -> None:
-    """Let the other ranks of this process's jobs go."""
+def dismiss(*, failed: bool = False) -> None:
+    """Let the other ranks of this process's jobs go; those of a run that has failed may have gone, or be at work."""
     if _team:
-        _team.close()
+        _team.close(failed=failed)
 
 
 def end(status: int) -> NoReturn:

@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from secmi_exp import ranks
 from secmi_exp.errors import UserError
+from secmi_exp.sigterm import keep_handler
 
 if TYPE_CHECKING:  # what is heavy is imported when a trainer is made, so that a run that reuses everything starts fast
     import pytorch_lightning as pl
@@ -117,7 +118,7 @@ class Runtime:
         Args:
             training: in ``precision``; otherwise modules stay as they are.
             logger: where metrics go; None: nowhere.
-            callbacks: besides the progress bar.
+            callbacks: besides the progress bar and what keeps SIGTERM's handler.
             max_steps: optimizer steps; −1: no limit.
             gradient_clip: L2 norm that gradients are clipped to; None: unclipped.
             accumulate: batches an optimizer step.
@@ -133,6 +134,8 @@ class Runtime:
 
         from secmi_exp.step_progress import StepProgressBar
 
+        put_back = keep_handler()
+        signals = pl.callbacks.LambdaCallback(on_train_start=put_back, on_predict_start=put_back)
         quiet_lightning()
         allow_tf32(precision := self.precision if training else self.query_precision)
         place = ranks.current()
@@ -146,7 +149,7 @@ class Runtime:
                 use_distributed_sampler=False,  # every rank's batches are its own already
                 precision=TRAINING[precision] if training else "32-true",
                 logger=logger or False,
-                callbacks=[*callbacks, *([StepProgressBar()] if self.progress_bar else [])],
+                callbacks=[*callbacks, signals, *([StepProgressBar()] if self.progress_bar else [])],
                 max_epochs=-1,
                 max_steps=max_steps,
                 gradient_clip_val=gradient_clip,

@@ -37,16 +37,12 @@ _open: OpenSweep | None = None
 
 
 class SweepSummary(Callback):
-    """Closes every multirun, and keeps why a job has failed."""
+    """Knows of a multirun that is to be closed, and keeps why a job has failed."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Know what is to be closed."""
         global _open
         _open = OpenSweep(Path(config.hydra.sweep.dir).absolute(), direction(config.hydra))
-
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Close the sweep in its directory."""
-        close_open_sweep()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Leave the reason in the directory of a job that has failed, by whatever launcher it was started."""
@@ -56,7 +52,10 @@ class SweepSummary(Callback):
 
 
 def close_open_sweep() -> None:
-    """Close the sweep that is running, where one is; Hydra itself doesn't once a job has failed."""
+    """Close the sweep that has been running, where one has.
+
+    Not at Hydra's own end of a multirun: there is none once a job has failed, and an exception there would be lost.
+    """
     global _open
     closing, _open = _open, None
     if closing:
