@@ -18,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from secmi_exp import __version__
 from secmi_exp.data.split import Split
 from secmi_exp.stages import Attacked, Run
-from secmi_exp.store import Input, Json, Key, replace_non_finite
+from secmi_exp.store import Input, Json, Key
+from secmi_exp.strict_json import replace_non_finite
 from secmi_exp.targets.interface import PreparedTarget
 
 PACKAGE = Path(__file__).parents[1]
