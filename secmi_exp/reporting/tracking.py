@@ -8,6 +8,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -203,7 +204,11 @@ class WandbTracker(Tracker):
         except Exception as error:  # W&B raises several kinds, by what failed first
             log.warning("Weights & Biases can't be reached (%s): going on offline.", error)
             self.mode = "offline"
-            return wandb.init(**arguments, mode="offline", settings=settings)
+            try:
+                return wandb.init(**arguments, mode="offline", settings=settings)
+            except Exception:
+                self._abandon_service()
+                raise
 
     def log_attack(self, judgements: Mapping[str, Judgement], scored: Mapping[str, Scored]) -> None:
         """Summary metrics with intervals, a table, ROC curves and score histograms.
@@ -273,7 +278,12 @@ class WandbTracker(Tracker):
         """Wait for the upload as long as the timeout allows; the rest stays in the run's folder for `wandb sync`."""
         if self.stages_here:
             os.environ.pop(STAGING, None)
-        if not self._in_time(lambda: self._finish(failed)):
+        try:
+            taken = self._in_time(lambda: self._finish(failed))
+        except Exception:
+            self._abandon_service()
+            raise
+        if not taken:
             log.warning(
                 "Weights & Biases has not taken everything within %g s: `wandb sync %s` uploads the rest.",
                 self.timeout_s, self.folder / "wandb",
@@ -281,6 +291,13 @@ class WandbTracker(Tracker):
 
     def _finish(self, failed: bool) -> None:
         self.run.finish(exit_code=int(failed))
+
+    def _abandon_service(self) -> None:
+        """Let go of W&B's service, which would fail again when the program ends; a sweep's next job gets a new one."""
+        import wandb
+
+        with suppress(Exception):  # the service is gone
+            self._in_time(wandb.teardown)
 
     def _in_time(self, step: Callable[[], None]) -> bool:
         """Whether a step that may wait for the server has ended within the timeout; raises what it has raised."""

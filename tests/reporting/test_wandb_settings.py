@@ -1,6 +1,7 @@
 """What W&B is certain to refuse is refused before anything is computed; what it may refuse costs the upload alone."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,29 @@ def test_a_data_folder_that_cannot_be_written_costs_the_upload_alone(secmi: Comm
     assert "Traceback" not in finished.stderr
     assert finished.stderr.count("Tracking has failed") == 1
     assert {"results.json", "scores.parquet", "roc.png"} <= {path.name for path in finished.folder.iterdir()}
+
+
+@pytest.mark.slow
+def test_a_service_that_is_killed_in_training_costs_the_upload_alone(secmi: Command) -> None:
+    process = secmi.start("+attack=stat", *SMOKE)
+    assert process.stderr
+    assert any("Training ddpm" in line for line in process.stderr)
+    (service,) = [
+        int(entry.parent.name)
+        for entry in Path("/proc").glob("[0-9]*/cmdline")
+        if f"--pid\0{process.pid}\0" in command_line(entry)
+    ]
+    os.kill(service, signal.SIGKILL)
+    stdout, stderr = process.communicate(timeout=240)
+    assert process.returncode == 0, stderr
+    assert "Traceback" not in stderr
+    assert stderr.count("Tracking has failed") == 1
+    assert (Path(stdout.splitlines()[-1]) / "results.json").is_file()
+
+
+def command_line(entry: Path) -> str:
+    """Of a process; empty where it has ended meanwhile."""
+    try:
+        return entry.read_text()
+    except OSError:
+        return ""
