@@ -21,6 +21,7 @@ from secmi_exp.defenses.defense import Defense, Undefended
 from secmi_exp.errors import UserError
 from secmi_exp.quality.quality import Quality
 from secmi_exp.reporting.tracking import MakeTracker
+from secmi_exp.reporting.wandb_settings import Tag
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import Verify
 from secmi_exp.targets.interface import Target
@@ -104,7 +105,7 @@ class General:
 
     seed: NonNegativeInt
     group: str | None
-    tags: list[str]
+    tags: list[Tag]
     evaluation: Evaluation
     store: StoreSettings
 

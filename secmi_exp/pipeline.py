@@ -24,7 +24,7 @@ from secmi_exp.home_folders import expand_homes
 from secmi_exp.quality.quality import Measures, Quality
 from secmi_exp.reporting.provenance import code_state
 from secmi_exp.reporting.run_report import present, report
-from secmi_exp.reporting.tracking import RunIdentity
+from secmi_exp.reporting.tracking import RunIdentity, start_tracker
 from secmi_exp.run_warnings import RunWarning, collect_warnings, warn
 from secmi_exp.split_check import check_split, refuse_drawn_membership, refuse_other_membership, trained_rows
 from secmi_exp.stages import Attacked, Run, timed
@@ -63,7 +63,7 @@ def run_stages(config: DictConfig, folder: Path, warnings: list[RunWarning]) -> 
         facts = split_facts(split, images) | caption_facts(split, images)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True), encoding="utf-8")
     split.save(folder / "split.npz")
-    tracker = parts.make_tracker(identity(config, parts.general, folder))
+    tracker = start_tracker(lambda: parts.make_tracker(identity(config, parts.general, folder)))
     current = Run(config, folder, parts, store, images, split, facts, tracker, seconds, warnings, code_state())
     failed = True
     try:

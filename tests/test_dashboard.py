@@ -11,7 +11,7 @@ import wandb
 from omegaconf import OmegaConf
 
 from experiments.dashboard import main, sections
-from secmi_exp.reporting import tracking
+from secmi_exp.reporting import wandb_settings
 from secmi_exp.reporting.sweep import close_sweep
 from tests.conftest import CONF, SmokeRun
 from tests.reporting.sweep_folder import SweepFolder
@@ -73,7 +73,7 @@ def mistake(*arguments: str) -> None:
 def test_without_credentials_the_view_is_printed_and_the_reason_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracking, "has_credentials", lambda: False)
+    monkeypatch.setattr(wandb_settings, "has_credentials", lambda: False)
     mistake()
     printed = capsys.readouterr()
     assert json.loads(printed.out)["project"] == "p"
@@ -87,7 +87,7 @@ def test_a_server_that_cannot_be_reached_is_told_in_a_sentence(
     def unreachable() -> None:
         raise ConnectionError("no route to host\nand more")
 
-    monkeypatch.setattr(tracking, "has_credentials", lambda: True)
+    monkeypatch.setattr(wandb_settings, "has_credentials", lambda: True)
     monkeypatch.setattr(wandb, "Api", unreachable)
     mistake()
     assert "can't be saved at Weights & Biases (no route to host): check" in capsys.readouterr().err

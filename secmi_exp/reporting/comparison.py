@@ -22,7 +22,7 @@ from secmi_exp.reporting.contests import contests
 from secmi_exp.reporting.jobs import Job
 from secmi_exp.reporting.row_files import Row, column_names, write_csv, write_parquet
 from secmi_exp.reporting.standings import Ranking, rank
-from secmi_exp.reporting.tracking import MakeTracker, RunIdentity
+from secmi_exp.reporting.tracking import RunIdentity, start_tracker
 
 log = logging.getLogger(__name__)
 
@@ -87,21 +87,13 @@ def track(jobs: Sequence[Job], folder: Path, rows: Sequence[Row], figures: list[
     if OmegaConf.select(config, "logger._target_") != WANDB or config.logger.mode == "disabled":
         return
     assert isinstance(config, DictConfig)
-    try:
-        make_tracker: MakeTracker = instantiate(config.logger, _convert_="all")
-        tracker = make_tracker(_identity(config, folder, rows))
-        failed = True
-        try:
-            tracker.log_table("comparison", column_names(rows), [list(_filled(row, rows).values()) for row in rows])
-            tracker.log_figures(figures)
-            if tracker.artifacts:
-                scores = [score_files(job.results, job.folder) for job in jobs]
-                tracker.log_artifacts(scores, [comparison_files(folder)])
-            failed = False
-        finally:
-            tracker.finish(failed=failed)
-    except Exception as error:  # nothing that happens to the dashboard may cost the sweep
-        log.warning("The comparison is not at Weights & Biases (%s), but in %s.", error, folder)
+    tracker = start_tracker(lambda: instantiate(config.logger, _convert_="all")(_identity(config, folder, rows)))
+    tracker.log_table("comparison", column_names(rows), [list(_filled(row, rows).values()) for row in rows])
+    tracker.log_figures(figures)
+    if tracker.artifacts:
+        scores = [score_files(job.results, job.folder) for job in jobs]
+        tracker.log_artifacts(scores, [comparison_files(folder)])
+    tracker.finish(failed=tracker.outage.happened)
 
 
 def _identity(config: DictConfig, folder: Path, rows: Sequence[Row]) -> RunIdentity:

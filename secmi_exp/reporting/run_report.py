@@ -22,11 +22,8 @@ from secmi_exp.targets.interface import PreparedTarget
 
 
 def report(run: Run, target: PreparedTarget | None, attacked: Attacked | None, measures: Measures | None) -> Outcome:
-    """Leave results, scores and figures in the run's directory, and hand them to the tracker."""
+    """Leave results, scores and figures in the run's directory, and then hand them to the tracker."""
     header = describe(run, target, attacked)
-    if measures:
-        run.tracker.log_summary({f"quality/{name}": value for name, value in measures.metrics.items()})
-    run.tracker.log_summary({"warnings": len(run.warnings)})
     if attacked:
         write_scores(
             run.folder,
@@ -40,16 +37,27 @@ def report(run: Run, target: PreparedTarget | None, attacked: Attacked | None, m
                 **exposure_columns(run.split, attacked.scores[attacked.attack.name]),
             },
         )
-        run.tracker.log_attack(attacked.judgements, attacked.evaluated)
     found = (attacked.judgements, attacked.bounds) if attacked else ({}, {})
     outcome = Outcome(header, *found, quality=measures, warnings=run.warnings)
     write_results(run.folder, outcome)
     pictures = show_samples(run, target) if target else []
     pictures += draw(run, attacked) if attacked else []
-    run.tracker.log_figures(pictures)
+    track(run, attacked, measures, pictures)
     if run.tracker.artifacts:
         log_artifacts(run, header, target, attacked)
     return outcome
+
+
+def track(run: Run, attacked: Attacked | None, measures: Measures | None, pictures: list[Path]) -> None:
+    """Hand the results to the tracker."""
+    if measures:
+        run.tracker.log_summary({f"quality/{name}": value for name, value in measures.metrics.items()})
+    run.tracker.log_summary({"warnings": len(run.warnings)})
+    if attacked:
+        run.tracker.log_attack(attacked.judgements, attacked.evaluated)
+        if attacked.measured.trajectory and attacked.relative_t_error:
+            run.tracker.log_t_errors(attacked.relative_t_error, judged_t_errors(run, attacked))
+    run.tracker.log_figures(pictures)
 
 
 def describe(run: Run, target: PreparedTarget | None, attacked: Attacked | None) -> dict[str, Json]:
@@ -97,14 +105,20 @@ def draw(run: Run, attacked: Attacked) -> list[Path]:
     rows, percentile = figures.extremes(attacked.scores[leading], judged, split.is_member)
     images = run.images.select(split.attacked[rows])[slice(None)]
     figures.draw_exposed(paths[3], images, percentile, split.is_member[rows], f"{leading}: {subject}")
-    if (signals := attacked.measured.trajectory) and (relative := attacked.relative_t_error):
+    if attacked.measured.trajectory and (relative := attacked.relative_t_error):
         t_sec = int(str(attacked.measured.facts["t_sec"]))
         paths += [run.folder / "t_errors.png", run.folder / "relative_t_error.png"]
-        t_errors = Scored(signals.t_error(t_sec)[judged].astype(np.float64), split.is_member[judged])
-        figures.draw_t_errors(paths[-2], t_errors, subject, t_sec)
+        figures.draw_t_errors(paths[-2], judged_t_errors(run, attacked), subject, t_sec)
         figures.draw_relative_t_error(paths[-1], relative, t_sec, subject)
-        run.tracker.log_t_errors(relative, t_errors)
     return [path for path in paths if path.is_file()]
+
+
+def judged_t_errors(run: Run, attacked: Attacked) -> Scored:
+    """The t-errors at t_sec of the evaluation part, of an attack that has measured a trajectory."""
+    assert attacked.measured.trajectory
+    judged = run.split.of_part(Part.EVALUATION)
+    t_errors = attacked.measured.trajectory.t_error(int(str(attacked.measured.facts["t_sec"])))
+    return Scored(t_errors[judged].astype(np.float64), run.split.is_member[judged])
 
 
 def show_samples(run: Run, target: PreparedTarget) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
 import os
@@ -21,11 +20,13 @@ from pydantic import PositiveFloat, validate_call
 from secmi_exp.evaluation.judge import Judgement, Scored
 from secmi_exp.evaluation.relative_t_error import RelativeTError
 from secmi_exp.reporting.artifacts import FileSet
+from secmi_exp.reporting.guarded import Guarded, Outage
+from secmi_exp.reporting.wandb_settings import Project, mode_of_environment, resolved_mode
 
 if TYPE_CHECKING:
-    from pytorch_lightning.loggers import CSVLogger, Logger
+    from pytorch_lightning.loggers import Logger
 
-    from secmi_exp.reporting.trained_metrics import TrainedMetrics
+    from secmi_exp.reporting.trained_metrics import TrainedMetrics, TrainedRows
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +34,8 @@ STAGING = "WANDB_DATA_DIR"
 """Environment variable: where W&B keeps what waits for its upload."""
 
 
-class Tracker:
-    """Tracks nothing, and is what the others extend."""
+class Tracker(Guarded):
+    """Tracks nothing, and is what the others extend; whatever fails in it, no call of its methods ends a run."""
 
     artifacts = False
     """Whether it takes artifacts."""
@@ -80,6 +81,15 @@ class RunIdentity:
 MakeTracker = Callable[[RunIdentity], Tracker]
 
 
+def start_tracker(make: Callable[[], Tracker]) -> Tracker:
+    """Make a tracker, or one that tracks nothing where that fails."""
+    try:
+        return make()
+    except Exception as error:  # whatever happens to a tracker, it may not cost the results
+        Outage().tell("its start", error)
+        return Tracker()
+
+
 def no_tracker() -> MakeTracker:
     """Track nothing."""
     return lambda run: Tracker()
@@ -97,12 +107,12 @@ class CsvTracker(Tracker):
         self.folder = run.folder
 
     @cached_property
-    def csv(self) -> CSVLogger:
+    def csv(self) -> TrainedRows:
         """The logger."""
-        from pytorch_lightning.loggers import CSVLogger
+        from secmi_exp.reporting.trained_metrics import TrainedRows
 
         warnings.filterwarnings("ignore", message="Experiment logs directory .* exists")  # it is the run's own
-        return CSVLogger(self.folder, name="", version="")
+        return TrainedRows(self.folder, self.outage)
 
     def lightning(self) -> Logger:
         """The same."""
@@ -133,7 +143,7 @@ def flat_metrics(judgements: Mapping[str, Judgement]) -> dict[str, float]:
 
 @validate_call
 def wandb_tracker(
-    project: str,
+    project: Project,
     entity: str | None,
     mode: Literal["auto", "online", "offline", "disabled"],
     timeout_s: PositiveFloat,
@@ -147,25 +157,13 @@ def wandb_tracker(
         mode: auto is online where credentials exist and offline elsewhere.
         timeout_s: how long the server may take, at the start and at the end each.
         artifacts: whether target, split and scores go there as artifacts.
+
+    Raises:
+        UserError: where the mode is left to WANDB_MODE, and that is none.
     """
+    if mode == "auto":
+        mode_of_environment()
     return lambda run: WandbTracker(run, project, entity, mode, timeout_s, artifacts)
-
-
-def has_credentials() -> bool:
-    """Whether W&B knows an API key here; never asks for one, nor the server."""
-    import wandb
-
-    if "prompt" in inspect.signature(wandb.login).parameters:
-        return bool(wandb.login(prompt=False, verify=False))
-    return bool(wandb.api.api_key)  # older versions of W&B
-
-
-def _resolved_mode(mode: str) -> Any:
-    if mode != "auto":
-        return mode
-    if "WANDB_MODE" in os.environ:
-        return os.environ["WANDB_MODE"]
-    return "online" if has_credentials() else "offline"
 
 
 class WandbTracker(Tracker):
@@ -175,7 +173,7 @@ class WandbTracker(Tracker):
         self, run: RunIdentity, project: str, entity: str | None, mode: str, timeout_s: float, artifacts: bool
     ):
         self.timeout_s, self.folder = timeout_s, run.folder
-        self.mode = _resolved_mode(mode)
+        self.mode = resolved_mode(mode)
         self.artifacts = artifacts and self.mode != "disabled"
         arguments: dict[str, Any] = {
             "project": project, "entity": entity, "dir": run.folder, "name": run.name, "group": run.group,
@@ -195,7 +193,7 @@ class WandbTracker(Tracker):
         """The logger, which knows what has got its axis."""
         from secmi_exp.reporting.trained_metrics import TrainedMetrics
 
-        return TrainedMetrics(self.run)
+        return TrainedMetrics(self.run, self.outage)
 
     def _start(self, arguments: dict[str, Any]) -> Any:
         import wandb
@@ -206,7 +204,11 @@ class WandbTracker(Tracker):
         except Exception as error:  # W&B raises several kinds, by what failed first
             log.warning("Weights & Biases can't be reached (%s): going on offline.", error)
             self.mode = "offline"
-            return wandb.init(**arguments, mode="offline", settings=settings)
+            try:
+                return wandb.init(**arguments, mode="offline", settings=settings)
+            except Exception:
+                self._abandon_service()
+                raise
 
     def log_attack(self, judgements: Mapping[str, Judgement], scored: Mapping[str, Scored]) -> None:
         """Summary metrics with intervals, a table, ROC curves and score histograms.
@@ -266,34 +268,52 @@ class WandbTracker(Tracker):
             log.warning("Weights & Biases has not taken the artifacts within %g s.", self.timeout_s)
 
     def _log_artifacts(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
-        try:
-            for artifact in inputs:
-                # W&B's use_artifact begins in the same way, but refuses offline and waits for the upload online.
-                self.run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
-            for artifact in outputs:
-                self.run.log_artifact(artifact)
-        except Exception as error:  # nothing that happens to the dashboard may cost the results
-            log.warning("Weights & Biases doesn't take the artifacts (%s).", error)
+        for artifact in inputs:
+            # W&B's use_artifact begins in the same way, but refuses offline and waits for the upload online.
+            self.run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
+        for artifact in outputs:
+            self.run.log_artifact(artifact)
 
     def finish(self, *, failed: bool) -> None:
         """Wait for the upload as long as the timeout allows; the rest stays in the run's folder for `wandb sync`."""
-        if not self._in_time(lambda: self._finish(failed)):
+        if self.stages_here:
+            os.environ.pop(STAGING, None)
+        try:
+            taken = self._in_time(lambda: self._finish(failed))
+        except Exception:
+            self._abandon_service()
+            raise
+        if not taken:
             log.warning(
                 "Weights & Biases has not taken everything within %g s: `wandb sync %s` uploads the rest.",
                 self.timeout_s, self.folder / "wandb",
             )  # fmt: skip
-        if self.stages_here:
-            os.environ.pop(STAGING, None)
 
     def _finish(self, failed: bool) -> None:
-        with suppress(Exception):  # nothing that happens to the dashboard may cost the results
-            self.run.finish(exit_code=int(failed))
+        self.run.finish(exit_code=int(failed))
+
+    def _abandon_service(self) -> None:
+        """Let go of W&B's service, which would fail again when the program ends; a sweep's next job gets a new one."""
+        import wandb
+
+        with suppress(Exception):  # the service is gone
+            self._in_time(wandb.teardown)
 
     def _in_time(self, step: Callable[[], None]) -> bool:
-        """Whether a step that may wait for the server has ended within the timeout."""
-        waiting = threading.Thread(target=step, daemon=True)
+        """Whether a step that may wait for the server has ended within the timeout; raises what it has raised."""
+        failures = []
+
+        def attempt() -> None:
+            try:
+                step()
+            except Exception as error:
+                failures.append(error)
+
+        waiting = threading.Thread(target=attempt, daemon=True)
         waiting.start()
-        waiting.join(self.timeout_s if self.mode == "online" else None)
+        waiting.join(None if self.mode in ("offline", "disabled") else self.timeout_s)
+        if failures:
+            raise failures[0]
         return not waiting.is_alive()
 
 
