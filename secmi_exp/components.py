@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter
 from secmi_exp import ranks
 from secmi_exp.arguments import given_arguments, literal_dollars, typed_otherwise
 from secmi_exp.attacks.attack import Attack
+from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.split import SplitRule
 from secmi_exp.defenses.defense import Defense, Undefended
@@ -155,6 +156,9 @@ class Components:
             attack=component(config, "attack") if "attack" in config else None,
             quality=component(config, "quality") if "quality" in config else None,
         )
+        outside_classes(dataset=parts.dataset, defense=parts.defense, target=parts.target)  # notes their sources
+        if parts.attack:  # now, as files may be edited while a target is being trained
+            outside_classes(attack=parts.attack, **parts.attack.scorers)
         ranks.refuse_other_number(parts.runtime.devices, parts.runtime.nodes)
         if not isinstance(parts.defense, Undefended) and not hasattr(parts.target, "defense"):
             raise UserError(

@@ -14,6 +14,7 @@ from secmi_exp.attacks.finite_values import refuse_non_finite_scores, refuse_non
 from secmi_exp.attacks.measured import Measured
 from secmi_exp.attacks.scorer import Fitting, LearnedScorer, Scorer, Scores
 from secmi_exp.caption_check import caption_facts, check_captions
+from secmi_exp.class_identity import class_identity, outside_classes
 from secmi_exp.components import Components, General, store_folder
 from secmi_exp.data.copies import copies_facts
 from secmi_exp.data.split import Part, split_facts
@@ -143,7 +144,8 @@ def score(run: Run, attack: Attack, measured: Measured) -> dict[str, Scores]:
             scores[name] = scorer.score(measured)
             continue
         config: dict[str, Json] = {
-            "scorer": type(scorer).__qualname__,
+            "scorer": class_identity(type(scorer)),
+            **outside_classes(attack=attack),
             **scorer.settings(),
             "precision": runtime.precision,
             "fit_rows": fit_rows.tolist(),

@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.attack import Attack, refuse_beyond
 from secmi_exp.attacks.measured import Measured
+from secmi_exp.class_identity import class_identity
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.runtime import Runtime
@@ -72,7 +73,7 @@ class AskingAttack(Attack):
         key = Key(
             "values",
             self.version,
-            {"attack": type(self).__qualname__, "precision": runtime.query_precision, **config},
+            {"attack": class_identity(type(self)), "precision": runtime.query_precision, **config},
             {"target": target.key, "images": inputs.key},
             files=("values.npy", "values.json"),
             label=self.name,

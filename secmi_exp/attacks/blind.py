@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 from secmi_exp.attacks.attack import TargetFree
 from secmi_exp.attacks.image_features import low_level
 from secmi_exp.attacks.measured import Measured
+from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.store import Key
 
@@ -30,5 +31,5 @@ class Blind(TargetFree):
 
     def look(self, images: Images) -> Measured:
         """At their pixels."""
-        key = Key("blind", VERSION, {}, {"images": images.digest})
+        key = Key("blind", VERSION, outside_classes(attack=self), {"images": images.digest})
         return Measured({"features": low_level(images)}, queries_per_sample=0, queries_spent=0, key=key)

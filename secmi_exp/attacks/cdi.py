@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.attack import Attack
 from secmi_exp.attacks.measured import Measured
+from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.runtime import Runtime
@@ -46,7 +47,12 @@ class CDI(Attack):
             {**values, "features": np.stack(list(values.values()), axis=1).astype(np.float64)},
             queries_per_sample=sum(part.queries_per_sample for part in measured.values()),
             queries_spent=sum(part.queries_spent for part in measured.values()),
-            key=Key("cdi", VERSION, {}, {name: part.key for name, part in measured.items()}),
+            key=Key(
+                "cdi",
+                VERSION,
+                {**outside_classes(**self.parts), **outside_classes(cdi=self)},
+                {name: part.key for name, part in measured.items()},
+            ),
             facts=in_common([part.facts for part in measured.values()]),
             last_timestep=max((part.last_timestep or 0 for part in measured.values()), default=None),
         )

@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 from secmi_exp.attacks.generated import Generated, SampledAttack
 from secmi_exp.attacks.sample_distances import Distances, nearest
 from secmi_exp.attacks.sample_features import FeatureKind, FeatureRows, Features
+from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.store import Input, Json, Key, Store
 
@@ -40,7 +41,8 @@ class ComparingAttack(SampledAttack):
         """Each image's distance to the sample nearest to it, [n], from the store or computed; and its key."""
         features = self.features_of(generated)
         inputs: dict[str, Input] = {"samples": generated.key, "images": images.digest}
-        key = Key("nearest", VERSION, features.settings, inputs, files=("distances.npy",))
+        config = {**features.settings, **outside_classes(attack=self)}
+        key = Key("nearest", VERSION, config, inputs, files=("distances.npy",))
 
         def build(workspace: Path) -> None:
             log.info("Comparing %d images with %d samples (%s).", len(images), self.samples, self.features)

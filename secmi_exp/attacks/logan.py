@@ -20,6 +20,7 @@ from pydantic.dataclasses import dataclass
 from secmi_exp.attacks.finite_values import rows_not_finite
 from secmi_exp.attacks.generated import Generated, SampledAttack, measured_on
 from secmi_exp.attacks.measured import Measured
+from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import Runtime
@@ -57,7 +58,7 @@ class LOGAN(SampledAttack):
         generated = self.sampling.generated(target, images, store, runtime)
         trained = self._key(generated, runtime)
         inputs: dict[str, Input] = {"discriminator": trained, "images": images.digest}
-        key = Key("discriminator_outputs", VERSION, {}, inputs, files=("outputs.npy",))
+        key = Key("discriminator_outputs", VERSION, outside_classes(attack=self), inputs, files=("outputs.npy",))
 
         def build(workspace: Path) -> None:
             from secmi_exp.attacks.local_gan import outputs
@@ -87,5 +88,5 @@ class LOGAN(SampledAttack):
             for each in fields(self)
             if each.name not in sampling and each.name != "checkpoint_every"
         }
-        config["precision"] = runtime.precision
+        config |= {"precision": runtime.precision, **outside_classes(attack=self)}
         return Key("discriminator", VERSION, config, {"samples": generated.key}, files=(WEIGHTS,))

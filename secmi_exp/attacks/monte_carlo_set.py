@@ -20,6 +20,7 @@ from secmi_exp.attacks.generated import measured_on
 from secmi_exp.attacks.measured import Measured
 from secmi_exp.attacks.sample_distances import Distances, blocks
 from secmi_exp.attacks.sample_features import FeatureRows
+from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import Key, Store, write_json
@@ -53,7 +54,7 @@ class MonteCarloSet(ComparingAttack):
         key = Key(
             "concentration",
             VERSION,
-            {"distance": self.distance, "radius": self.radius},
+            {"distance": self.distance, "radius": self.radius, **outside_classes(attack=self)},
             {"nearest": nearest_key},
             files=("concentration.npy", "radius.json"),
         )

@@ -20,6 +20,7 @@ from secmi_exp.attacks.generated import measured_on
 from secmi_exp.attacks.measured import Measured
 from secmi_exp.attacks.sample_features import FeatureRows
 from secmi_exp.attacks.scorer import Fitting, LearnedScorer, Scores
+from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.data.slices import slices
 from secmi_exp.errors import UserError
@@ -49,7 +50,8 @@ class OverRepresentation(ComparingAttack):
         """Draw samples, or have them from the store."""
         generated = self.sampling.generated(target, images, store, runtime)
         features = self.features_of(generated)
-        key = Key("features", VERSION, features.settings, {"samples": generated.key, "images": images.digest})
+        config = {**features.settings, **outside_classes(attack=self)}
+        key = Key("features", VERSION, config, {"samples": generated.key, "images": images.digest})
         values = {"features": FeatureRows(features, images)}
         measured = measured_on(generated, values, images, key, self.facts())
         return Beside(**vars(measured), samples=FeatureRows(features, generated.pixels))

@@ -10,11 +10,12 @@ from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.attack import TargetFree
 from secmi_exp.attacks.measured import Measured
+from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.file_lists import refuse_repeated
 from secmi_exp.data.images import Images
 from secmi_exp.data.tables import Table, read_table
 from secmi_exp.errors import UserError
-from secmi_exp.store import Key, file_digest
+from secmi_exp.store import Input, Key, file_digest
 
 VERSION = 1
 """Of the reading; raised when the same file would give other scores."""
@@ -47,7 +48,8 @@ class ScoresFile(TargetFree):
                 f"the first of them {images.names[first]} in {self._table.place(int(rows[first]))} "
                 f"({'NaN' if np.isnan(scores[first]) else scores[first]}): give each image a number."
             )
-        key = Key("scores_file", VERSION, {}, {"file": file_digest(self.path), "images": images.digest})
+        inputs: dict[str, Input] = {"file": file_digest(self.path), "images": images.digest}
+        key = Key("scores_file", VERSION, outside_classes(attack=self), inputs)
         return Measured({"score": scores}, queries_per_sample=0, queries_spent=0, key=key)
 
     def stated_membership(self, images: Images) -> NDArray[np.bool_] | None:

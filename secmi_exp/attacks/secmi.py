@@ -9,6 +9,7 @@ from secmi_exp.attacks.attack import Attack, refuse_beyond
 from secmi_exp.attacks.measured import Measured
 from secmi_exp.attacks.signal import trajectory_signals
 from secmi_exp.attacks.stacked_maps import StackedMaps
+from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps, timesteps
 from secmi_exp.errors import UserError
@@ -84,7 +85,9 @@ class SecMI(Attack):
             {"t_error": signals.t_error(self.t_sec), "pixels": images, **maps},
             queries_per_sample=signals.queries_per_sample(max(self._read)),
             queries_spent=signals.queries_spent,
-            key=Key("secmi", VERSION, {"t_sec": self._read}, {"trajectory": signals.key}),
+            key=Key(
+                "secmi", VERSION, {"t_sec": self._read, **outside_classes(attack=self)}, {"trajectory": signals.key}
+            ),
             facts={
                 "t_sec": self.t_sec,
                 "k": self.k,

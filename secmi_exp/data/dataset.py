@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, ConfigDict, PositiveInt
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.decoding import FILES, decode, load, unreadable_sample
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.preprocessing import Preprocessing
@@ -74,7 +75,8 @@ class Dataset(ABC):
         """
         samples = self.samples()
         preprocessing = Preprocessing(self.image_size, self.channels, self.crop, self.exif or "ignore")
-        key = Key("images", VERSION, preprocessing.config, {"samples": samples.fingerprint(store.verify)}, files=FILES)
+        config = {**preprocessing.config, **outside_classes(dataset=self, samples=samples)}
+        key = Key("images", VERSION, config, {"samples": samples.fingerprint(store.verify)}, files=FILES)
 
         def build(workspace: Path) -> None:
             log.info("Decoding %s (source: %s; licence: %s).", self.name, self.source, self.licence)

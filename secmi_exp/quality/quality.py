@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass
 from secmi_exp.attacks.finite_values import refuse_non_finite_values
 from secmi_exp.attacks.generated import Sampling
 from secmi_exp.attacks.loss import Loss
+from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
@@ -137,7 +138,7 @@ class Quality:
         generated = self.sampling.generated(target, images, store, runtime)
         config: dict[str, Json] = {
             "blocks": self.blocks, "seed": self.seed, "is_member": np.packbits(is_member).tolist(),
-            "inception": file_digest(self.inception) if self.inception else None,
+            "inception": file_digest(self.inception) if self.inception else None, **outside_classes(quality=self),
         }  # fmt: skip
         inputs: dict[str, Input] = {"samples": generated.key, "images": images.digest}
         key = Key("quality", VERSION, config, inputs, files=("quality.json",))

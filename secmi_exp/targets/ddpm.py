@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BeforeValidator, ConfigDict, Field, InstanceOf, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.defenses.defense import Defense, Undefended, made
 from secmi_exp.defenses.dp_sgd import DPSGD, PRIVACY
@@ -22,7 +23,7 @@ from secmi_exp.run_warnings import warn
 from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import MANIFEST, Damaged, Json, Key, Store, check, digest_of, note_use
 from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget
-from secmi_exp.targets.recipe import Settings
+from secmi_exp.targets.recipe import Settings, optimizer_class
 from secmi_exp.targets.schedule import NoiseSchedule
 from secmi_exp.targets.weights import read_json
 
@@ -93,8 +94,9 @@ class DDPM:
         config: dict[str, Json] = asdict(self.defended) | {"precision": runtime.precision}
         for name in ("name", "path", "defense", "checkpoint_every", "sample_every"):  # decide no weight
             del config[name]
-        if settings := self.defense.settings():
+        if settings := {**self.defense.settings(), **outside_classes(defense=self.defense)}:
             config["defense"] = settings
+        config |= outside_classes(target=self) | optimizer_class(self.defended.optimizer)
         files = (*PIXEL_PIPELINE_FILES, PICTURE, *((PRIVACY,) if isinstance(self.defense, DPSGD) else ()))
         return Key("target", VERSION, config, {"members": members.digest}, files)
 

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.run_warnings import warn
@@ -82,6 +83,7 @@ class DiffusersFolder:
         pipeline.warn_of_choices()
         refuse_other_images(pipeline.network, members, f"The network in {self.path}")
         reading: dict[str, Json] = {"input_range": self.input_range, "scheduler": self._alone}
+        reading |= outside_classes(target=self)
         return PreparedTarget(
             pipeline.path,
             pipeline.key(reading),

@@ -12,12 +12,13 @@ from pathlib import Path
 from pydantic import ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import Json, Key, Store
-from secmi_exp.targets.recipe import Settings
+from secmi_exp.targets.recipe import Settings, optimizer_class
 from secmi_exp.targets.schedule import NoiseSchedule, Prediction
 from secmi_exp.targets.text_to_image_folder import TextToImageFolder, kept_files
 from secmi_exp.targets.text_to_image_recipe import TrainedTextToImage
@@ -88,6 +89,7 @@ class LatentDDPM(TrainedTextToImage):
         config: dict[str, Json] = {name: getattr(self, name) for name in names} | {
             "autoencoder_training": first_stage, "schedule": asdict(self.schedule), "precision": runtime.precision,
         }  # fmt: skip
+        config |= outside_classes(target=self) | optimizer_class(self.autoencoder_training.optimizer)
         files = kept_files("StableDiffusionPipeline")
         key = Key("base_pipeline", VERSION, config, {"members": members.digest}, files)
         return TextToImageFolder.of(store.obtain(key, build).path)

@@ -10,6 +10,7 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
@@ -69,7 +70,7 @@ class SecMICheckpoint:
                 "t-errors are wrong.",
             )
         flags = asdict(self.flags) | {"mean_type": "epsilon"}  # as it is read
-        config: dict[str, Json] = {"weights": self.weights, "flags": flags}
+        config: dict[str, Json] = {"weights": self.weights, "flags": flags, **outside_classes(target=self)}
         key = Key("target", VERSION, config, {"secmi_checkpoint": file_digest(self.path)}, files=PIXEL_PIPELINE_FILES)
         entry = store.obtain(key, partial(self._convert, network))
         return PreparedTarget(entry.path, key, load=partial(Unconditional, entry.path))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
@@ -57,7 +58,8 @@ class TextToImage(ABC):
         samples: Path | None = None,
     ) -> PreparedTarget:
         """A pipeline that is there, ready to be queried in this way."""
-        key = folder.key("noise", "unet", "scheduler", reading={"guidance": self.guidance, "version": VERSION})
+        reading: dict[str, Json] = {"guidance": self.guidance, "version": VERSION, **outside_classes(target=self)}
+        key = folder.key("noise", "unet", "scheduler", reading=reading)
         return PreparedTarget(
             folder.path,
             key,
@@ -135,6 +137,7 @@ class TextToImageInputs:
     def key(self) -> Key:
         """Of posteriors, what is drawn from them, embeddings, and which image has which."""
         config: dict[str, Json] = {"seed": self._latents_seed, "scaling": self.folder.scaling}
+        config |= outside_classes(target=self.target)
         inputs: dict[str, Input] = {
             "posteriors": self._encoded_images.key,
             "embeddings": self._encoded_prompts.key,

@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.run_warnings import warn
 from secmi_exp.runtime import MakeLogger, Runtime
@@ -20,7 +21,7 @@ from secmi_exp.store import Json, Key, Store
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.latents import EncodedImages
 from secmi_exp.targets.prompts import EncodedPrompts, Prompts, own_captions
-from secmi_exp.targets.recipe import Settings
+from secmi_exp.targets.recipe import Settings, optimizer_class
 from secmi_exp.targets.text_to_image import FromElsewhere, TextToImage
 from secmi_exp.targets.text_to_image_folder import NETWORKS, TextToImageFolder, kept_files
 
@@ -85,6 +86,7 @@ class TrainedTextToImage(TextToImage):
         for name in UNDECIDING:
             del training[name]
         config = training | {"precision": runtime.precision, "seed": self.seed}
+        config |= outside_classes(target=self) | optimizer_class(self.training.optimizer)
         start = base.key("target", *NETWORKS, *base.text_parts, "scheduler", reading=config)
         inputs = {**start.inputs, "members": members.digest, "captions": prompts.digest}
         return Key("target", VERSION, start.config, inputs, kept_files(base.kind))
