@@ -103,7 +103,7 @@ def test_who_is_a_member_in_the_evaluation_part_moves_no_validation(tmp_path: Pa
     images = parts.dataset.load(store, progress_bar=False)
     split = parts.split.split(images)
     tracker = parts.make_tracker(identity(config, parts.general, tmp_path))
-    run = Run(config, tmp_path, parts, store, images, split, {}, tracker, {})
+    run = Run(config, tmp_path, parts, store, images, split, {}, tracker, {}, [], {})
     flipped = replace(run, split=replace(split, is_member=split.is_member ^ split.of_part(Part.EVALUATION)))
     assert parts.attack is not None
     draw = np.random.default_rng(0)

@@ -114,7 +114,7 @@ def test_a_variant_is_trained_further_and_kept_by_the_default_names(pipelines: d
     edited(rounded / "vae/config.json", _name_or_path=str(tmp_path))
     with collect_warnings() as warnings:
         target = trained(recipe("target=finetuned", f"target.path={rounded}", *SHORT), tmp_path / "store")
-    assert [warning.code for warning in warnings] == ["weights_variant", "captions_missing"]
+    assert [warning.code for warning in warnings] == ["weights_variant", "captions_missing_in_training"]
     assert naming(target.folder, tmp_path) == []
     StableDiffusionPipeline.from_pretrained(target.folder)
 
