@@ -142,3 +142,23 @@ def test_a_full_disk_in_training_costs_the_file_alone(
     assert (folder / "results.json").is_file()
     assert tracker.outage.happened
     assert sum("Tracking has failed" in line for line in caplog.messages) == 1
+
+
+def test_nothing_is_handed_to_the_tracker_before_the_results_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+
+    class Watching(Tracker):
+        def __init__(self, run: RunIdentity):
+            self.folder = run.folder
+
+        def log_summary(self, numbers: Any) -> None:
+            written.append(
+                {"results.json", "scores.parquet", "roc.png"} <= {path.name for path in self.folder.iterdir()}
+            )
+
+    monkeypatch.setattr("secmi_exp.reporting.tracking.CsvTracker", Watching)
+    run_here(tmp_path, "+attack=stat", "logger=csv")
+    assert written
+    assert all(written)
