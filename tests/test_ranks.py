@@ -59,6 +59,7 @@ def test_two_processes_train_the_target_of_one(secmi: Command, smoke: SmokeRun) 
     np.testing.assert_allclose(table["t_error"], undisturbed["t_error"], rtol=1e-3)  # sums in another order
 
 
+@pytest.mark.slow
 def test_a_sweep_of_jobs_of_two_processes_ends_with_one_result_each(secmi: Command) -> None:
     sweep = secmi("-m", "+attack=stat", "seed=0,1", "logger=none", *SMOKE, "target.max_steps=4", TWO)
     assert sweep.returncode == 0, sweep.stderr

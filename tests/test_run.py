@@ -169,6 +169,7 @@ def test_the_run_that_trains_a_target_leaves_it_as_an_artifact(tmp_path: Path) -
     assert used == {"digits-split": True, "digits-ddpm_small": False}
 
 
+@pytest.mark.slow
 def test_asked_for_artifacts_an_attack_uses_target_and_split_and_leaves_its_scores(smoke: SmokeRun) -> None:
     folder = run_here(smoke.command.folder / "outputs", "+attack=stat", *ARTIFACTS)
     found = artifacts(all_records(folder))

@@ -65,6 +65,7 @@ def test_released_stable_diffusion(data: Path, tmp_path: Path, experiment: str) 
     assert content["prompts"]["distinct"] == 2 * N
 
 
+@pytest.mark.slow
 def test_every_prompt_source_attacks_the_same_target(data: Path, tmp_path: Path) -> None:
     blip = save_blip(tmp_path / "blip")
     found = {}

@@ -146,6 +146,7 @@ class Kill(pl.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_killed_training_continues_to_the_undisturbed_weights(tmp_path: Path) -> None:
     given = [*DP, "target.checkpoint_every=3", "target.network.dropout=0.2"]
     undisturbed = weights(trained(tmp_path / "undisturbed", *given))

@@ -202,6 +202,7 @@ def test_how_a_target_is_queried_does_not_train_it_anew(pipelines: dict[str, Pat
     assert trained(recipe(*start), tmp_path, other_captions).folder != first.folder
 
 
+@pytest.mark.slow
 def test_a_latent_model_from_scratch_is_a_pipeline_that_makes_images_of_captions(tmp_path: Path) -> None:
     target = trained(recipe(*SMALL), tmp_path)
     pipeline = StableDiffusionPipeline.from_pretrained(target.folder)
