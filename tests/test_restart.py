@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import NN, SMOKE, Command, SmokeRun
+from tests.damaging import flip, truncate, zero
 
 
 def in_training(store: Path) -> bool:
@@ -45,6 +46,25 @@ def test_killed_run_continues_to_the_undisturbed_result(
         pq.read_table(folder / "scores.parquet") for folder in (finished.folder, smoke.finished.folder)
     )
     assert table.equals(undisturbed)  # bit for bit, on one machine's CPU
+    assert not any((secmi.folder / "outputs/store/work").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", [flip, truncate, zero], ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize("stage", [in_training, in_walk, in_classifier], ids=lambda stage: stage.__name__)
+def test_what_was_damaged_after_the_kill_is_not_continued(
+    secmi: Command, smoke: SmokeRun, stage: Callable[[Path], bool], damage: Callable[[Path], None]
+) -> None:
+    arguments = [*NN, "logger=none", "attack.scorers.nn.checkpoint_every=10"]
+    secmi.kill_when(stage, *arguments)
+    for file in [*secmi.folder.glob("outputs/store/work/**/*")]:
+        if file.is_file():
+            damage(file)
+    finished = secmi(*arguments)
+    assert finished.returncode == 0, finished.stderr
+    assert "Continuing " not in finished.stderr
+    tables = [pq.read_table(folder / "scores.parquet") for folder in (finished.folder, smoke.finished.folder)]
+    assert tables[0].equals(tables[1])
     assert not any((secmi.folder / "outputs/store/work").iterdir())
 
 

@@ -15,11 +15,11 @@ from secmi_exp.data.samples import Array
 from secmi_exp.row_journal import Noted, append, keep_verified, noted, queries_of_rows
 from tests.attacks.test_walk import Killed, N, same, signals
 from tests.damaging import DAMAGES, flip, truncate, zero
-from tests.data.published import crops
 from tests.data.test_decoding import decoded
 from tests.test_training import Line, train
 
 Damage = Callable[[Path], None]
+PIXELS = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 3), dtype=np.uint8)
 
 
 def cases(thorough: str, *others: str) -> Any:
@@ -119,7 +119,7 @@ def decode_until(workspace: Path, batches: float, monkeypatch: pytest.MonkeyPatc
     with monkeypatch.context() as patch:
         patch.setattr(decoding_processes, "decoded_in_order", stopping)
         patch.setattr(decoding_processes, "BATCH", 8)
-        return decoded(OneBroken("made", "made", lambda: crops(32, 8, 8)), workspace)
+        return decoded(OneBroken("made", "made", lambda: PIXELS), workspace)
 
 
 @cases("scratch/progress.json", "pixels.npy", "digests.npy", "sizes.npy")

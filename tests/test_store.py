@@ -164,6 +164,17 @@ def test_scratch_is_no_part_of_the_entry_and_a_stale_manifest_does_no_harm(tmp_p
     assert sorted(path.name for path in entry.path.iterdir()) == ["content.txt", MANIFEST]
 
 
+def test_what_a_kill_has_left_of_json_being_written_is_no_part_of_the_entry(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    workspace = tmp_path / "work" / f"thing-{KEY.digest}"
+    workspace.mkdir(parents=True)
+    for name in (MANIFEST, "queries.json"):
+        (workspace / f".{name}.partial").write_text('{"half')
+    entry = store.obtain(KEY, lambda workspace: write("x", workspace))
+    check(entry.path)
+    assert sorted(path.name for path in entry.path.iterdir()) == ["content.txt", MANIFEST]
+
+
 def test_what_is_found_is_built_by_nobody_and_what_is_discarded_is_gone(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert store.find(KEY) is None

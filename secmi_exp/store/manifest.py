@@ -131,7 +131,8 @@ def write_manifest(workspace: Path, key: Key, seconds: float) -> None:
     Raises:
         RuntimeError: for a build that has left less than its key says.
     """
-    (workspace / MANIFEST).unlink(missing_ok=True)
+    for left in (workspace / MANIFEST, *workspace.rglob(".*.partial")):  # by kills while JSON was being written
+        left.unlink(missing_ok=True)
     files = content_files(workspace)
     if lacking := missing_files(files, key.files):
         raise RuntimeError(f"The build of {key} has left no {lacking[0]}.")
