@@ -1,11 +1,13 @@
 """A diffusers folder on disk: description and weights of an unconditional pixel-space pipeline or of a U-Net alone."""
 
+import inspect
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
 from diffusers import UNet2DModel
 
@@ -17,6 +19,7 @@ from secmi_exp.targets.file_kind import refuse_file, refuse_strange_folder
 from secmi_exp.targets.model_folder import CONFIG, ModelFolder, content_digest, warn_of_choices
 from secmi_exp.targets.schedule import Schedule
 from secmi_exp.targets.training_folder import (
+    EMA_SETTINGS,
     PIPELINE_CONFIG,
     SCHEDULER_CONFIG,
     ChosenNetwork,
@@ -83,6 +86,14 @@ class PipelineFolder:
                 "schedule_elsewhere",
                 f"{self.path} has no {SCHEDULER_CONFIG}, and the one of {self.scheduler_path.parent} is taken, where a "
                 "training leaves it; unless the network was trained with it, its t-errors are wrong.",
+            )
+        known = {*inspect.signature(UNet2DModel.__init__).parameters, *EMA_SETTINGS}
+        unknown = [name for name in self.model.config if name not in known and not name.startswith("_")]
+        if unknown:
+            warn(
+                "network_settings_unknown",
+                f"diffusers {diffusers.__version__} leaves out what it doesn't know of the description in "
+                f"{self.model.path}: {', '.join(unknown)}; if the network needs it, its t-errors are wrong.",
             )
 
     def key(self, reading: Mapping[str, Json]) -> Key:

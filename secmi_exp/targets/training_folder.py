@@ -26,6 +26,11 @@ FOLDERS: dict[WeightsChoice, str] = {"ema": "unet_ema", "net": "unet"}
 NETWORK_CONFIGS = tuple(f"{folder}/{CONFIG}" for folder in FOLDERS.values())
 """By which they are found."""
 
+EMA_SETTINGS = frozenset(
+    {"decay", "inv_gamma", "min_decay", "optimization_step", "power", "update_after_step", "use_ema_warmup"}
+)
+"""What diffusers' `EMAModel` adds to the description of an average; none of it concerns the network."""
+
 
 @dataclass(frozen=True)
 class ChosenNetwork:

@@ -24,7 +24,7 @@ from tests.targets.test_diffusers_folder import network, pipeline, target
 from tests.targets.test_text_to_image import configured
 from tests.targets.test_text_to_image import images as captioned_images
 from tests.targets.test_text_to_image import prepared as prepared_pipeline
-from tests.targets.tiny_pipelines import save_stable_diffusion, unet
+from tests.targets.tiny_pipelines import edited, save_stable_diffusion, unet
 
 
 def save_average(model: UNet2DModel, folder: Path, by: float = 0.1) -> None:
@@ -135,6 +135,14 @@ def test_what_a_checkpoint_lacks_is_said(
     damage(training / "checkpoint-500")
     with pytest.raises(UserError, match=re.escape(message)):
         told(target(training / "checkpoint-500", weights=weights), tmp_path / "store")
+
+
+def test_settings_that_diffusers_leaves_out_are_told(training: Path, tmp_path: Path) -> None:
+    edited(training / "unet/config.json", gated_attention=True)
+    with collect_warnings() as warnings:
+        prepare(target(training), tmp_path / "store", 3, 8, 8)
+    assert [warning.code for warning in warnings] == ["network_settings_unknown"]
+    assert "gated_attention" in warnings[0].sentence
 
 
 @pytest.fixture
