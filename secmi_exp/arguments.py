@@ -1,4 +1,4 @@
-"""The command line's arguments before Hydra composes them: what it can't read, would merge or leave out is told."""
+"""Check the command line's arguments before Hydra composes them, and say what it would misread, merge or leave out."""
 
 import re
 import shlex

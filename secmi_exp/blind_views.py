@@ -1,4 +1,4 @@
-"""What a query of an image depends on, one kind after the other, for classifiers that never see the target.
+"""What a query depends on besides the target: pixels, prompts and original sizes, each seen by a classifier of its own.
 
 Source: Das, Zhang and Tramèr, "Blind Baselines Beat Membership Inference Attacks for Foundation Models" (2024), whose
 classifiers look at metadata and at words as well.
@@ -21,7 +21,7 @@ from secmi_exp.data.images import Images
 from secmi_exp.store import Json, Key
 
 VERSION = 1
-"""Of the classifiers of texts and sizes; raised when the same ones would get other scores."""
+"""Version of the classifiers of texts and sizes; raised when the same ones would get other scores."""
 
 FOLDS = 5
 C = 1.0
@@ -49,7 +49,7 @@ class View:
     """Gives an unfitted one, from a seed."""
 
     def key(self, is_member: NDArray[np.bool_], seed: int) -> Key:
-        """Of `scores`."""
+        """The store's key of `scores`."""
         config: dict[str, Json] = {"seed": seed, "is_member": np.packbits(is_member).tolist()}
         return Key("blind", self.version, config, self.inputs, files=("scores.npy",), label=self.kind)
 

@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from secmi_exp.data.dataset import Dataset
-from secmi_exp.data.folder_contents import METADATA
+from secmi_exp.data.folder_contents import METADATA, FolderContents
 from secmi_exp.data.image_folder import ImageFolder
-from secmi_exp.data.image_formats import EXTENSIONS
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.split import Split
 from secmi_exp.errors import UserError
@@ -20,7 +18,7 @@ SIGNIFICANT = 0.01
 """Two-sided p-value, at most, of shares of captions that differ between the sides."""
 NAMES: Mapping[Side, str] = {"members": "members", "holdouts": "hold-outs"}
 TELLING = ("metadata", "caption", "prompt", "annotation")
-"""What names of files with captions contain."""
+"""What names of files with captions contain as a rule."""
 
 
 @dataclass(frozen=True)
@@ -108,26 +106,12 @@ def where_to_look(side: Side, dataset: Dataset) -> str:
     if not isinstance(dataset, ImageFolder):
         return f"add {theirs}"
     place = (dataset.members if side == "members" else dataset.holdout) or dataset.path
-    unread = unread_captions(place) if place else None
-    if unread is None:
+    unread = FolderContents.of(place).unread_tables if place and place.is_dir() else []
+    if not place or not unread:
         return (
             f"none were found in {place}, so see that {theirs} are there in a layout that is read, in the column "
             f"dataset.caption_column={dataset.caption_column}"
         )
+    first = min(unread, key=lambda name: not any(word in name.lower() for word in TELLING))
     read = f"{', '.join(METADATA[:-1])} or {METADATA[-1]}"
-    return f"if {theirs} are in {unread}, which isn't read, make it a {read}"
-
-
-def unread_captions(place: Path) -> Path | None:
-    """A file beside images that looks as if it held captions, but is none that is read; None where there is none."""
-    if not place.is_dir():
-        return None
-    files = [
-        path
-        for path in place.rglob("*")
-        if any(word in path.name.lower() for word in TELLING)
-        and path.name not in METADATA
-        and not path.name.lower().endswith(EXTENSIONS)
-        and path.is_file()
-    ]
-    return min(files, key=lambda path: (len(path.parts), TELLING[0] not in path.name.lower(), path), default=None)
+    return f"if {theirs} are in {place / first}, which isn't read, make it a {read}"

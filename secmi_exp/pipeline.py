@@ -31,7 +31,6 @@ from secmi_exp.split_check import check_split, refuse_drawn_membership, refuse_o
 from secmi_exp.stages import Attacked, Run, timed
 from secmi_exp.store import Json, Key, Store
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.targets.text_to_image import TextToImage
 
 
 def run(config: DictConfig, folder: Path) -> float | None:
@@ -88,10 +87,10 @@ def prepare_target(run: Run) -> PreparedTarget:
     """Train it on the members, or have it as it is.
 
     Raises:
-        UserError: before anything is trained, for captions that were lost on one side and that it would be asked with.
+        UserError: before anything is trained, for captions that one side has lost and that it would be queried with.
     """
     recipe = run.parts.target
-    if isinstance(recipe, TextToImage) and recipe.prompt == "caption" and (run.parts.attack or run.parts.quality):
+    if recipe.uses_captions and (run.parts.attack or run.parts.quality):
         check_captions(run.split, run.images, run.parts.dataset)
     with timed(run.seconds, "target"):
         members = run.images.select(run.split.members)

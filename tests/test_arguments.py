@@ -198,7 +198,7 @@ def test_a_tilde_is_a_home_directory_wherever_a_path_is_given(monkeypatch: pytes
     assert config.hydra.run.dir.startswith("/home/ada/out/runs/")
     expand_homes(config)
     assert (config.dataset.members, config.dataset.holdout) == ("/home/ada/a (1)", "/home/ada/b=c")
-    assert (config.split.path, config.target.path) == ("/home/ada/split.npz", "/root/x")
+    assert (config.split.path, config.target.path) == ("/home/ada/split.npz", str(Path("~root/x").expanduser()))
     assert (config.paths.runs, config.paths.store) == ("/home/ada/out/runs", "/home/ada/store")
     assert config.group == "~"  # which is no path
 

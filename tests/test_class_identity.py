@@ -1,6 +1,7 @@
 """Classes of one name don't share results, and an edited class computes anew."""
 
 import importlib
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -58,6 +59,25 @@ def test_a_copied_attack_with_another_formula_shares_no_values_with_the_original
     importlib.reload(sys.modules["my_pia"])
     edited = measured(store, *theirs)
     np.testing.assert_allclose(edited.numbers["proximal_error"], 30 * original.numbers["proximal_error"])
+
+
+def test_a_copy_within_the_package_shares_no_name_with_the_original(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = copy_of(pia, elsewhere, "mypia", FORMULA, FORMULA + " * 2")
+    name = "secmi_exp.attacks.mypia"
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    assert class_identity(module.PIA).startswith(f"{name}.PIA ")
+
+
+def test_every_versioned_module_is_there() -> None:
+    for name in identities.VERSIONED:
+        importlib.import_module(name)
 
 
 def test_an_edited_base_of_ones_own_counts_too(elsewhere: Path) -> None:
@@ -119,7 +139,7 @@ def test_keys_of_this_packages_classes_are_what_they_were(tmp_path: Path) -> Non
 
 def test_a_package_whose_name_begins_like_this_one_is_another() -> None:
     stranger = type("PIA", (), {"__module__": "secmi_experiments.pia"})
-    assert not identities.is_own(stranger)
+    assert not identities.is_versioned(stranger)
 
 
 def test_a_class_that_no_file_defines_is_refused() -> None:

@@ -1,7 +1,7 @@
-"""Numbers that are not finite, told by where they arise, before anything is fitted to them.
+"""Refuse values and scores that are not finite before anything is fitted to them, and say where they arose.
 
-Looked at are values and scores once they are there, whether or not the store had them. Only where some are not finite
-is their source looked for: inputs, weights, predictions.
+Values and scores are checked once they are there, whether or not the store had them. Only where some are not finite is
+their source searched for: inputs, weights, predictions.
 """
 
 from __future__ import annotations

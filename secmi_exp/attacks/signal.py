@@ -76,7 +76,7 @@ class Trajectory:
 
     @property
     def whole(self) -> Key:
-        """Of all timesteps, however far it was walked."""
+        """The key of the whole trajectory, however far it was walked."""
         return Key("trajectory", VERSION, self._config, self._inputs)
 
     @property

@@ -24,7 +24,7 @@ class Timesteps:
 
     @classmethod
     def of(cls, alphas_cumprod: Sequence[float], *, predicts_noise: bool) -> Timesteps:
-        """Of a schedule.
+        """The timesteps of a schedule.
 
         Args:
             alphas_cumprod: ᾱ_0 … ᾱ_{T−1}, descending.
@@ -42,8 +42,8 @@ class Timesteps:
         return cls(count, last_image=min(noisy + 1, count - 1), last_noise=noisy)
 
     @classmethod
-    def all_told(cls, count: int) -> Timesteps:
-        """Of a schedule whose ᾱ is above 0 everywhere."""
+    def with_signal_everywhere(cls, count: int) -> Timesteps:
+        """The timesteps of a schedule whose ᾱ is above 0 everywhere."""
         return cls(count, count - 1, count - 1)
 
 

@@ -1,4 +1,4 @@
-"""What a run can do without: its failures are told once, and it is left out from then on."""
+"""Keep failures of a tracker from ending a run: the first one is logged, and the tracker is not called again."""
 
 import functools
 import inspect

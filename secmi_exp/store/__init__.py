@@ -60,7 +60,8 @@ log = logging.getLogger(__name__)
 
 Verify = Literal["changed", "always"]
 """How files outside of the store are recognised whose content decides a key: ``changed`` takes those for unchanged
-whose size, modification time, inode and a hash of some blocks are as before; ``always`` reads them whole."""
+whose size, times of modification and status change, inode and a hash of some blocks are as before; ``always`` reads
+them whole."""
 
 
 REMOVED = "removed-"

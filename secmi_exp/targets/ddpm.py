@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, InstanceOf, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
@@ -41,6 +41,8 @@ VERSION = 2
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class DDPM:
     """The recipe by which a target is trained; its fields are those of ``conf/target/ddpm.yaml``."""
+
+    uses_captions: ClassVar[bool] = False
 
     name: str
     path: Path | None

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import asdict
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
@@ -32,6 +32,8 @@ from secmi_exp.targets.weight_files import network_files
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class DiffusersFolder:
     """An unconditional pipeline, or a U-Net alone; its fields are those of ``conf/target/diffusers.yaml``."""
+
+    uses_captions: ClassVar[bool] = False
 
     name: str
     path: str

@@ -114,6 +114,10 @@ class Target(Protocol):
     name: str
 
     @property
+    def uses_captions(self) -> bool:
+        """Whether it is queried with the images' own captions."""
+
+    @property
     def timesteps(self) -> Timesteps:
         """Those of its schedule, which attacks and samples are compared with before anything is computed."""
 

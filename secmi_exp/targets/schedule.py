@@ -42,7 +42,7 @@ class NoiseSchedule:
     @property
     def timesteps(self) -> Timesteps:
         """All of them tell noise and image: ᾱ is above 0."""
-        return Timesteps.all_told(self.num_train_timesteps)
+        return Timesteps.with_signal_everywhere(self.num_train_timesteps)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import logging
 from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from pydantic import ConfigDict
@@ -34,6 +34,8 @@ VERSION = 1
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class SecMICheckpoint:
     """A file with the state dicts ``net_model`` and ``ema_model``; the flag file lies beside it."""
+
+    uses_captions: ClassVar[bool] = False
 
     name: str
     path: Path

@@ -70,6 +70,11 @@ class TextToImage(ABC):
             inputs=partial(TextToImageInputs, self, folder),
         )
 
+    @property
+    def uses_captions(self) -> bool:
+        """Whether prompts are the images' own captions."""
+        return self.prompt == "caption"
+
     def prompts(self, images: Images, store: Store, runtime: Runtime) -> Prompts:
         """The prompt of each image.
 

@@ -189,7 +189,7 @@ def test_timesteps_beyond_the_targets_are_refused() -> None:
         (["+attack=pfami"], "timesteps"),
     ):
         with pytest.raises(UserError, match=rf"attack\.{name}=\d+ exceeds the last timestep .* at most 299"):
-            attack(*overrides).check(Timesteps.all_told(T))
+            attack(*overrides).check(Timesteps.with_signal_everywhere(T))
 
 
 def test_crops_of_latents_are_refused(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_a_killed_sampling_continues(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_steps_beyond_the_timesteps_are_refused() -> None:
     with pytest.raises(UserError, match=r"attack\.steps=1001 exceeds the 1000 timesteps"):
-        attack("+attack=logan", "attack.steps=1001").check(Timesteps.all_told(len(ALPHAS)))
+        attack("+attack=logan", "attack.steps=1001").check(Timesteps.with_signal_everywhere(len(ALPHAS)))
 
 
 @pytest.mark.parametrize("name", ["gan_leaks", "monte_carlo_set", "over_representation", "logan", "tvd"])

@@ -130,16 +130,16 @@ def test_quality_is_not_asked_for_at_the_end() -> None:
 def test_the_last_timesteps_of_a_trajectory(count: int, overrides: list[str], refused: str | None) -> None:
     stat = attack("+attack=stat", *overrides)
     if refused is None:
-        stat.check(Timesteps.all_told(count))
+        stat.check(Timesteps.with_signal_everywhere(count))
         return
     with pytest.raises(UserError, match=refused):
-        stat.check(Timesteps.all_told(count))
+        stat.check(Timesteps.with_signal_everywhere(count))
 
 
 def test_gsa_takes_as_many_timesteps_as_there_are() -> None:
-    attack("+attack=gsa", "attack.timesteps=100").check(Timesteps.all_told(100))
+    attack("+attack=gsa", "attack.timesteps=100").check(Timesteps.with_signal_everywhere(100))
     with pytest.raises(UserError, match=r"attack.timesteps=101 exceeds the 100 timesteps .* at most as many"):
-        attack("+attack=gsa", "attack.timesteps=101").check(Timesteps.all_told(100))
+        attack("+attack=gsa", "attack.timesteps=101").check(Timesteps.with_signal_everywhere(100))
 
 
 class Pipeline:
@@ -158,6 +158,6 @@ def test_pictures_of_a_training_begin_where_an_image_is_told(timesteps: Timestep
 @pytest.mark.parametrize("count", [20, 50, 51])
 def test_pictures_of_a_training_take_no_more_steps_than_there_are(count: int) -> None:
     pipeline = Pipeline(DDIMScheduler(count, steps_offset=1))
-    steps = prepare_sampling(pipeline, Timesteps.all_told(count))
+    steps = prepare_sampling(pipeline, Timesteps.with_signal_everywhere(count))
     pipeline.scheduler.set_timesteps(steps)
     assert int(pipeline.scheduler.timesteps[0]) < count

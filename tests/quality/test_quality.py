@@ -143,11 +143,11 @@ def test_weights_that_would_run_code_are_refused(tmp_path: Path) -> None:
 
 def test_settings_beyond_the_schedule_and_too_many_blocks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"quality.steps=1001 exceeds the 1000"):
-        quality("quality.steps=1001").check(Timesteps.all_told(T))
+        quality("quality.steps=1001").check(Timesteps.with_signal_everywhere(T))
     with pytest.raises(UserError, match=r"quality.timesteps=1001 exceeds the 1000"):
-        quality("quality.timesteps=1001").check(Timesteps.all_told(T))
+        quality("quality.timesteps=1001").check(Timesteps.with_signal_everywhere(T))
     with pytest.raises(UserError, match=r"quality.inception=nowhere is no file"):
-        quality("quality.inception=nowhere").check(Timesteps.all_told(T))
+        quality("quality.inception=nowhere").check(Timesteps.with_signal_everywhere(T))
     with pytest.raises(UserError, match=r"quality.blocks=7 are too many .* choose at most 6"):
         measured(tmp_path, "quality.blocks=7")
 
