@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -57,7 +58,23 @@ class Command:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in a background
         )
+
+    @contextmanager
+    def running(self, condition: Callable[[Path], bool], *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """The started command as soon as its store meets a condition; nothing of it is left at the end."""
+        process = self.start(*arguments)
+        try:
+            deadline = time.monotonic() + 200
+            while not condition(self.folder / "outputs/store"):
+                assert process.poll() is None, process.communicate()[1]
+                assert time.monotonic() < deadline, "the condition never came"
+                time.sleep(0.01)
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
     def __call__(self, *arguments: str, **environment: str) -> Finished:
         """Run it to its end."""
@@ -76,6 +93,11 @@ class Command:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         assert process.returncode == -signal.SIGKILL
+
+
+def training(store: Path) -> bool:
+    """Whether a target is being trained and has left a checkpoint."""
+    return any(store.glob("work/target-*/scratch/checkpoints/*.ckpt"))
 
 
 def run_here(output: Path, *overrides: str, base: Sequence[str] = SMOKE) -> Path:

@@ -151,6 +151,7 @@ def test_a_metadata_file_of_another_name_is_refused_and_named(root: Path, tmp_pa
     assert codes.isdisjoint({"captions_differ_by_side", "captions_missing"})
 
 
+@pytest.mark.slow
 def test_two_styles_of_captions_put_the_split_at_fault(root: Path, tmp_path: Path) -> None:
     other = [text.removeprefix("a photo of a ") + ", fluffy, 4k" for text in TELLING]
     results = ran(root, *sides(tmp_path, TELLING, other), f"target.path={root}/model")

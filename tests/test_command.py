@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from secmi_exp.errors import UserError
-from tests.conftest import REPOSITORY, SMOKE, Command, run_here
+from tests.conftest import REPOSITORY, SMOKE, Command, run_here, training
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["+attack=nn", "--cfg", "job"]], ids=["help", "cfg"])
@@ -172,13 +172,9 @@ def test_a_wheel_runs_from_an_empty_folder_and_takes_further_configs(tmp_path: P
 
 def test_control_c_ends_with_a_sentence_and_the_next_run_continues(secmi: Command) -> None:
     arguments = ["logger=none", *SMOKE, "target.checkpoint_every=5"]
-    process = secmi.start(*arguments, "target.max_steps=100000")
-    deadline = time.monotonic() + 60
-    while not any((secmi.folder / "outputs/store").glob("work/target-*/scratch/checkpoints/*.ckpt")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=60)
+    with secmi.running(training, *arguments, "target.max_steps=100000") as process:
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "stopped; the same command continues where it was" in stderr
     assert "Traceback" not in stderr

@@ -2,14 +2,17 @@
 
 import ast
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image
 
 from secmi_exp.report import write_report
+from secmi_exp.reporting.sweep import close_sweep
 from secmi_exp.run_warnings import RunWarning, collect_warnings, warn
-from tests.conftest import REPOSITORY, SMOKE, Command
+from tests.conftest import REPOSITORY, run_here
 
 QUIET = (
     "data",
@@ -62,32 +65,28 @@ def test_warnings_are_collected_per_run_each_once_and_logged(caplog: pytest.LogC
     assert [record.message for record in caplog.records] == ["One.", "Two.", "One.", "Outside of a run."]
 
 
-def test_a_warning_stands_in_results_table_page_and_sweep(secmi: Command) -> None:
+def test_a_warning_stands_in_results_table_page_and_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (60, 8, 8), dtype=np.uint8)
     for side, rows in (("members", range(30)), ("holdout", [0, *range(31, 60)])):  # one hold-out is a member's copy
-        (secmi.folder / side).mkdir()
+        (tmp_path / side).mkdir()
         for row in rows:
-            Image.fromarray(pixels[row]).save(secmi.folder / side / f"{row}.png")
-    sides = [
-        "logger=none",
-        "dataset=image_folder",
-        "dataset.members=members",
-        "dataset.holdout=holdout",
-        "dataset.image_size=8",
-        "dataset.channels=1",
-        "target=ddpm_small",
-        "split.members=null",
-        "split.holdouts=null",
-    ]
-    jobs = secmi("-m", "+attack=stat", "attack.t_sec=10,20", *SMOKE, *sides)
-    assert jobs.returncode == 0, jobs.stderr
+            Image.fromarray(pixels[row]).save(tmp_path / side / f"{row}.png")
+    given = ["+attack=stat", "dataset=image_folder", "dataset.image_size=8", "dataset.channels=1", "target=ddpm_small"]
+    given += [f"dataset.{side}={tmp_path / side}" for side in ("members", "holdout")]
+    given += ["split.members=null", "split.holdouts=null", "target.max_steps=2"]
     sentence = "1 hold-outs have the very pixels of a member"
-    assert jobs.stdout.count(sentence) == 3  # once a job, and once for the sweep
-    results = json.loads((jobs.folder / "1/results.json").read_text())
+    for t_sec in (10, 20):
+        job = run_here(tmp_path, *given, f"attack.t_sec={t_sec}")
+        assert capsys.readouterr().out.count(sentence) == 1
+        (job / ".hydra").mkdir()
+        OmegaConf.save(OmegaConf.create([f"attack.t_sec={t_sec}"]), job / ".hydra/overrides.yaml")
+    results = json.loads((job / "results.json").read_text())
     (warning,) = (each for each in results["warnings"] if each["code"] == "holdouts_equal_to_a_member")
     assert (warning["side"], warning["count"], warning["grave"]) == ("holdouts", 1, True)
     assert sentence in warning["sentence"]
-    assert "holdouts_equal_to_a_member" in (jobs.folder / "summary.csv").read_text()
-    write_report([jobs.folder], secmi.folder / "page.html")
-    assert (secmi.folder / "page.html").read_text().count(sentence) == 1
+    close_sweep(job.parent)
+    assert capsys.readouterr().out.count(sentence) == 1  # for both jobs
+    assert "holdouts_equal_to_a_member" in (job.parent / "summary.csv").read_text()
+    write_report([job.parent], tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text().count(sentence) == 1

@@ -5,23 +5,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import NN, SMOKE, Command, SmokeRun
+from tests.conftest import NN, SMOKE, Command, SmokeRun, training
 from tests.test_ranks import TWO, children, gone
 from tests.test_restart import in_classifier, in_training, in_walk
 
 FOR_EVER = ["logger=none", *SMOKE, "target.max_steps=100000", "target.checkpoint_every=5"]
 SENTENCE = "secmi_exp: ended by SIGTERM; the same command continues where it was."
-
-
-def training(store: Path) -> bool:
-    return any(store.glob("work/target-*/scratch/checkpoints/*.ckpt"))
 
 
 def decoding(store: Path) -> bool:
@@ -30,22 +25,6 @@ def decoding(store: Path) -> bool:
 
 def started(store: Path) -> bool:
     return any(store.parent.glob("*/*/*/.hydra/config.yaml"))
-
-
-@contextmanager
-def running(secmi: Command, condition: Callable[[Path], bool], *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """The command as soon as its store meets a condition; nothing of it is left at the end."""
-    process = secmi.start(*arguments)
-    try:
-        deadline = time.monotonic() + 200
-        while not condition(secmi.folder / "outputs/store"):
-            assert process.poll() is None, process.communicate()[1]
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        yield process
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
 
 
 def terminated(process: subprocess.Popen[str]) -> str:
@@ -85,7 +64,7 @@ def test_sigterm_in_a_finalizer_is_not_lost_and_a_second_one_interrupts_no_clean
 
 
 def test_sigterm_in_training_ends_a_sweep_with_its_first_job(secmi: Command) -> None:
-    with running(secmi, training, "-m", "seed=0,1", *FOR_EVER) as process:
+    with secmi.running(training, "-m", "seed=0,1", *FOR_EVER) as process:
         process.terminate()
         terminated(process)
     assert [path.name for path in (secmi.folder / "outputs/sweeps").glob("*/*/[0-9]*")] == ["0"]
@@ -97,7 +76,7 @@ def test_the_same_command_continues_to_the_undisturbed_result(
     secmi: Command, smoke: SmokeRun, stage: Callable[[Path], bool]
 ) -> None:
     arguments = [*NN, "logger=none", "attack.scorers.nn.checkpoint_every=10"]
-    with running(secmi, stage, *arguments) as process:
+    with secmi.running(stage, *arguments) as process:
         process.terminate()
         terminated(process)
     finished = secmi(*arguments)
@@ -112,7 +91,7 @@ def test_the_same_command_continues_to_the_undisturbed_result(
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", [started, decoding], ids=lambda stage: stage.__name__)
 def test_sigterm_before_the_training(secmi: Command, stage: Callable[[Path], bool]) -> None:
-    with running(secmi, stage, *FOR_EVER) as process:
+    with secmi.running(stage, *FOR_EVER) as process:
         process.terminate()
         terminated(process)
 
@@ -120,7 +99,7 @@ def test_sigterm_before_the_training(secmi: Command, stage: Callable[[Path], boo
 @pytest.mark.slow
 @pytest.mark.parametrize("group", [False, True], ids=["rank_0", "all"])
 def test_sigterm_ends_all_ranks(secmi: Command, group: bool) -> None:
-    with running(secmi, training, *FOR_EVER, TWO) as process:
+    with secmi.running(training, *FOR_EVER, TWO) as process:
         (rank_1,) = children(process.pid)
         if group:
             os.killpg(process.pid, signal.SIGTERM)
@@ -132,7 +111,7 @@ def test_sigterm_ends_all_ranks(secmi: Command, group: bool) -> None:
 
 @pytest.mark.slow
 def test_sigterm_ends_jobs_side_by_side(secmi: Command) -> None:
-    with running(secmi, training, "-m", "seed=0,1,2", *FOR_EVER, "hydra/launcher=workstation") as process:
+    with secmi.running(training, "-m", "seed=0,1,2", *FOR_EVER, "hydra/launcher=workstation") as process:
         workers = children(process.pid)
         process.terminate()
         terminated(process)

@@ -61,7 +61,7 @@ def test_pixels_and_order_are_those_of_the_authors_loaders(
 
 @pytest.mark.parametrize(
     "name",
-    [name if name in ("cifar10", "tinyin") else pytest.param(name, marks=pytest.mark.slow) for name in MAKERS],
+    [name if name == "tinyin" else pytest.param(name, marks=pytest.mark.slow) for name in MAKERS],
 )
 def test_whole_path_runs_on_genuine_files(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     MAKERS[name](tmp_path, monkeypatch, NUMBER)

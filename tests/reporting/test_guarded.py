@@ -129,6 +129,7 @@ def test_metrics_that_cannot_be_written_cost_the_file_alone(tmp_path: Path, capl
     assert len(caplog.messages) == 1
 
 
+@pytest.mark.slow
 def test_a_full_disk_in_training_costs_the_file_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
