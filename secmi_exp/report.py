@@ -1,13 +1,12 @@
 """`python -m secmi_exp.report DIR…`: one HTML page about any runs and sweeps, which needs no network."""
 
 import argparse
-import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from secmi_exp.errors import UserError
+from secmi_exp.whole_files import written_whole
 
 
 def write_report(folders: Sequence[Path], output: Path) -> None:
@@ -23,18 +22,10 @@ def write_report(folders: Sequence[Path], output: Path) -> None:
         raise UserError(f"The page can't be written to {output}: name a file in a directory that exists.")
     content = page(find(folders)).encode("utf-8")
     try:
-        with tempfile.NamedTemporaryFile(dir=output.absolute().parent, suffix=".part", delete=False) as file:
-            file.write(content)
-        Path(file.name).chmod(0o666 & ~_umask())
-        Path(file.name).replace(output)
+        with written_whole(output) as partial:
+            partial.write_bytes(content)
     except OSError as error:
         raise UserError(f"The page can't be written to {output} ({error.strerror}): choose another by -o.") from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

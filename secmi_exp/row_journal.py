@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from secmi_exp.array_files import checksum
 from secmi_exp.data.images import release
 from secmi_exp.store import SCRATCH
+from secmi_exp.whole_files import written_whole
 
 log = logging.getLogger(__name__)
 
@@ -107,9 +108,8 @@ def keep_verified(workspace: Path, files: Mapping[str, Path], n: int) -> NDArray
             else:
                 damaged += 1
         if (whole := b"".join(batch.line for batch in kept)) != content:
-            partial = journal.with_suffix(".partial")
-            partial.write_bytes(whole)
-            partial.replace(journal)
+            with written_whole(journal) as partial:
+                partial.write_bytes(whole)
     if damaged:
         log.warning(
             "Of what a stopped run has left of %s, %d batches are not as they were written: computing them again.",

@@ -132,6 +132,7 @@ class Runtime:
         from lightning_fabric.plugins.environments.lightning import LightningEnvironment
         from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+        from secmi_exp.checkpoint_files import CheckpointFiles
         from secmi_exp.step_progress import StepProgressBar
 
         put_back = keep_handler()
@@ -145,7 +146,10 @@ class Runtime:
                 devices=self.devices if place.world_size > 1 else 1,
                 num_nodes=self.nodes if place.world_size > 1 else 1,
                 strategy=_ddp(place) if place.world_size > 1 else "auto",
-                plugins=None if place.world_size > 1 else LightningEnvironment(),  # nor does it count SLURM's tasks
+                plugins=[
+                    CheckpointFiles(),
+                    *([] if place.world_size > 1 else [LightningEnvironment()]),  # nor does it count SLURM's tasks
+                ],
                 use_distributed_sampler=False,  # every rank's batches are its own already
                 precision=TRAINING[precision] if training else "32-true",
                 logger=logger or False,

@@ -78,14 +78,13 @@ class AskingAttack(Attack):
             files=("values.npy", "values.json"),
             label=self.name,
         )
-        spent = 0
+        tally = store.tally(key)
 
         def build(workspace: Path) -> None:
-            nonlocal spent
             from secmi_exp.attacks.asking import ask
 
             log.info("Asking the target about %d images (%s).", len(images), self.name)
-            spent = runtime.everywhere(ask, workspace, self, target.load, inputs.arrays(), runtime)
+            runtime.everywhere(ask, workspace, self, target.load, inputs.arrays(), tally.file(), runtime)
 
         entry = store.obtain(key, build).path
         told = json.loads((entry / "values.json").read_text(encoding="utf-8"))
@@ -94,7 +93,7 @@ class AskingAttack(Attack):
         return Measured(
             {**(single if len(told["columns"]) <= SHOWN else {}), "features": features, "pixels": images},
             queries_per_sample=told["queries_per_sample"],
-            queries_spent=spent,
+            queries_spent=tally.untold(),
             key=key,
             facts=inputs.facts(),
             last_timestep=max(self.asked_timesteps.values(), default=None),

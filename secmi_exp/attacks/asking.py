@@ -12,6 +12,7 @@ from secmi_exp import ranks
 from secmi_exp.attacks.asked import AskingAttack
 from secmi_exp.attacks.question import Question
 from secmi_exp.compiling import CompileWhenItRepays
+from secmi_exp.query_tally import noting_queries
 from secmi_exp.row_journal import noted
 from secmi_exp.rows import Computed, fill_rows
 from secmi_exp.runtime import Runtime
@@ -21,22 +22,22 @@ from secmi_exp.targets.noise_predictor import NoisePredictor
 
 
 def ask(
-    workspace: Path, attack: AskingAttack, load: Callable[[], NoisePredictor], inputs: InputArrays, runtime: Runtime,
-    *, logger: None,
-) -> int:  # fmt: skip
-    """Fill values.npy [n, F]; runs on every rank. Returns the queries that all ranks together have made."""
+    workspace: Path, attack: AskingAttack, load: Callable[[], NoisePredictor], inputs: InputArrays, counts: Path,
+    runtime: Runtime, *, logger: None,
+) -> None:  # fmt: skip
+    """Fill values.npy [n, F]; runs on every rank, each of which notes its queries in the file `counts`."""
     predictor = load().to(runtime.query_dtype)
     columns = attack.columns(predictor)
     module = Asking(attack, predictor, tuple(inputs.condition), workspace)
     compiled = [] if attack.white_box else [CompileWhenItRepays(runtime.compile, predictor.network)]
     files = {workspace / "values.npy": ((len(columns),), np.dtype(np.float64))}
     arrays = (inputs.x_0, *inputs.condition.values())
-    fill_rows(module, arrays, files, [workspace], runtime, runtime.query_batch_size, compiled)
-    spent = ranks.total(predictor.queries)
+    with noting_queries(predictor, counts):
+        fill_rows(module, arrays, files, [workspace], runtime, runtime.query_batch_size, compiled)
+    ranks.agreed(None)  # as every rank has noted its queries
     if ranks.current().rank == 0:
         (queries,) = {batch.queries for batch in noted(workspace)}
         write_json(workspace / "values.json", {"columns": columns, "queries_per_sample": queries})
-    return spent
 
 
 class Asking(pl.LightningModule):

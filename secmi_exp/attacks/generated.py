@@ -48,7 +48,7 @@ class Generated:
     queries: int
     """That all of them took together."""
     spent: int
-    """Queries that this call made; none where the store had them."""
+    """Queries made for them that no results have told yet; see `QueryTally`."""
 
 
 @plain_dataclass(frozen=True)
@@ -132,19 +132,18 @@ class Sampling:
             "precision": runtime.query_precision,
         }  # fmt: skip
         key = Key("samples", VERSION, config, {"target": target.key}, ("samples.npy", "queries.json"), self.asked_by)
-        spent = 0
+        tally = store.tally(key)
 
         def build(workspace: Path) -> None:
-            nonlocal spent
             from secmi_exp.attacks.sampling import draw_samples
 
             log.info("Drawing %d samples of the target, %d predictions each.", self.samples, self.steps)
-            spent = runtime.everywhere(draw_samples, workspace, noise, self.steps, target.load, runtime)
+            runtime.everywhere(draw_samples, workspace, noise, self.steps, target.load, tally.file(), runtime)
 
         entry = store.obtain(key, build).path
         queries = json.loads((entry / "queries.json").read_text(encoding="utf-8"))["queries"]
         pixels = StoredRows(entry / "samples.npy", np.arange(self.samples))
-        return Generated(pixels, key, queries, spent)
+        return Generated(pixels, key, queries, tally.untold())
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))

@@ -25,7 +25,7 @@ class Measured:
     queries_per_sample: int
     """Of the target, counted at the noise predictor; 0 where it was not asked."""
     queries_spent: int
-    """Queries that this run made, over all samples; none where the store had everything."""
+    """Queries made for it that no results have told yet, over all samples; see `QueryTally`."""
     key: Input
     """What they are, for the keys of what is computed from them."""
     facts: Mapping[str, Json] = field(default_factory=dict)

@@ -18,6 +18,7 @@ from secmi_exp.attacks.generated import InitialNoise
 from secmi_exp.compiling import CompileWhenItRepays
 from secmi_exp.diffusion.ddim import ddim_step, noised
 from secmi_exp.errors import UserError
+from secmi_exp.query_tally import noting_queries
 from secmi_exp.row_journal import queries_of_rows
 from secmi_exp.rows import Computed, fill_rows
 from secmi_exp.runtime import Precision, Runtime
@@ -26,19 +27,19 @@ from secmi_exp.targets.noise_predictor import NoisePredictor
 
 
 def draw_samples(
-    workspace: Path, noise: InitialNoise, steps: int, load: Callable[[], NoisePredictor], runtime: Runtime,
+    workspace: Path, noise: InitialNoise, steps: int, load: Callable[[], NoisePredictor], counts: Path, runtime: Runtime,
     *, logger: None,
-) -> int:  # fmt: skip
-    """Fill samples.npy [M, C, H, W]; runs on every rank. Returns the queries that all ranks together have made."""
+) -> None:  # fmt: skip
+    """Fill samples.npy [M, C, H, W]; runs on every rank, each of which notes its queries in the file `counts`."""
     predictor = load().to(runtime.query_dtype)
     module = Sampling(predictor, steps, workspace, runtime.query_precision)
     files = {workspace / "samples.npy": (noise.image, np.dtype(np.uint8))}
     compiled = CompileWhenItRepays(runtime.compile, predictor.network)
-    fill_rows(module, [noise], files, [workspace], runtime, runtime.query_batch_size, [compiled])
-    spent = ranks.total(predictor.queries)
+    with noting_queries(predictor, counts):
+        fill_rows(module, [noise], files, [workspace], runtime, runtime.query_batch_size, [compiled])
+    ranks.agreed(None)  # as every rank has noted its queries
     if ranks.current().rank == 0:
         write_json(workspace / "queries.json", {"queries": int(queries_of_rows(workspace, len(noise)).sum())})
-    return spent
 
 
 class Sampling(pl.LightningModule):

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import timesteps
+from secmi_exp.query_tally import QueryTally
 from secmi_exp.runtime import Runtime
-from secmi_exp.store import SCRATCH, Entry, Input, Json, Key, Store
+from secmi_exp.store import Entry, Input, Json, Key, Store
 from secmi_exp.targets.interface import Inputs, PreparedTarget
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class Signals:
     queries: list[int]
     """Queries per sample, counted at the noise predictor, until the t-error at each timestep was complete."""
     queries_spent: int
-    """Queries that this call made, over all samples; none where the store had everything."""
+    """Queries made for it that no results have told yet, over all samples; see `QueryTally`."""
     key: Key
     """What they are, for the keys of what is computed from them."""
     facts: dict[str, Json]
@@ -104,12 +105,12 @@ class Plan:
     maps: Mapping[int, Path]
     """t_sec → workspace, of those that are missing."""
     last_state: Path | None
-    """Folder for the state at the end; None where it isn't wanted."""
+    """Workspace for the state at the end; None where it isn't wanted, or there already."""
 
     @property
     def workspaces(self) -> list[Path]:
         """All folders of entries that are being built."""
-        return [*self.t_errors.values(), *self.maps.values()]
+        return [*self.t_errors.values(), *self.maps.values(), *([self.last_state] if self.last_state else [])]
 
 
 def trajectory_signals(
@@ -138,17 +139,17 @@ def trajectory_signals(
     steps = timesteps(k, t_max)
     error_keys = {t: trajectory.key("t_errors", t) for t in steps}
     map_keys = {t: trajectory.key("error_maps", t) for t in maps}
-    spent = 0
+    tally = store.tally(trajectory.whole)
 
     def build(workspaces: dict[str, Path]) -> None:
-        nonlocal spent
         missing_errors, missing_maps = (
             {t: workspaces[key.digest] for t, key in keys.items() if key.digest in workspaces}
             for keys in (error_keys, map_keys)
         )
-        spent = _extend(trajectory, missing_errors, missing_maps, store, runtime)
+        _extend(trajectory, missing_errors, missing_maps, tally, store, runtime)
 
     entries = store.obtain_all([*error_keys.values(), *map_keys.values()], build)
+    _discard_older_states(trajectory, steps, store)
     errors, kept = entries[: len(steps)], entries[len(steps) :]
     t_errors = np.empty((len(images), len(steps)), np.float32)
     for column, entry in enumerate(errors):
@@ -158,7 +159,7 @@ def trajectory_signals(
         t_errors=t_errors,
         maps={t: np.load(entry.path / "maps.npy", mmap_mode="r") for t, entry in zip(maps, kept, strict=True)},
         queries=[queries_per_sample(entry.path) for entry in errors],
-        queries_spent=spent,
+        queries_spent=tally.untold(),
         key=trajectory.whole,
         facts=inputs.facts(),
     )
@@ -173,29 +174,31 @@ def _extend(
     trajectory: Trajectory,
     missing_errors: Mapping[int, Path],
     missing_maps: Mapping[int, Path],
+    tally: QueryTally,
     store: Store,
     runtime: Runtime,
-) -> int:
-    """Fill the workspaces from the nearest state that an earlier walk has left; returns the queries it took."""
+) -> None:
+    """Fill the workspaces from the nearest state that an earlier walk has left."""
     from secmi_exp.attacks.walk import walk_images
 
     k, needed = trajectory.k, {*missing_errors, *missing_maps}
     start, state = _nearest_state(trajectory, min(needed) - k, store)
     last = max(needed)
     end = max(missing_errors, default=0)
-    scratch = missing_errors[end] / SCRATCH / "state" if end == last else None
-    plan = Plan(k, start, state.path if state else None, last, missing_errors, missing_maps, scratch)
     arrays = trajectory.inputs.arrays()
     log.info(
         "Walking %d trajectories from t = %d to %d: %d predictions each.",
         len(arrays.x_0), start, last, (last - start) // k + (start == 0),
     )  # fmt: skip
-    spent = runtime.everywhere(walk_images, plan, trajectory.target.load, arrays, runtime)
-    if scratch:
-        store.obtain(trajectory.key("states", last), lambda workspace: _move(scratch, workspace))
-        if state:
-            store.discard(trajectory.key("states", start))  # whoever goes on does so from the new one
-    return spent
+
+    def walk(last_state: Path | None) -> None:
+        plan = Plan(k, start, state.path if state else None, last, missing_errors, missing_maps, last_state)
+        runtime.everywhere(walk_images, plan, trajectory.target.load, arrays, tally.file(), runtime)
+
+    # The state is there before the t-errors are, so that a killed process leaves none of them without it. Where it is
+    # there already, the walk was killed afterwards: its rows are compared with their checksums, and none is missing.
+    if end != last or store.obtain(trajectory.key("states", last), walk).reused:
+        walk(None)
 
 
 def _nearest_state(trajectory: Trajectory, t_max: int, store: Store) -> tuple[int, Entry | None]:
@@ -206,6 +209,12 @@ def _nearest_state(trajectory: Trajectory, t_max: int, store: Store) -> tuple[in
     return 0, None
 
 
-def _move(folder: Path, workspace: Path) -> None:
-    for file in folder.iterdir():
-        file.rename(workspace / file.name)
+def _discard_older_states(trajectory: Trajectory, steps: Sequence[int], store: Store) -> None:
+    """Keep the furthest state alone: whoever goes on does so from that one.
+
+    This comes after all else, and in every run, so that a kill neither costs what is still needed nor leaves what isn't.
+    """
+    keys = [trajectory.key("states", t) for t in steps]
+    there = [number for number, key in enumerate(keys) if store.has(key)]
+    for key in keys[: max(there, default=0)]:
+        store.discard(key)

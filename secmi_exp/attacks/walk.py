@@ -14,6 +14,7 @@ from secmi_exp.attacks.signal import Plan, queries_per_sample
 from secmi_exp.compiling import CompileWhenItRepays
 from secmi_exp.data.batches import Array
 from secmi_exp.diffusion.trajectory import State, begin, walk
+from secmi_exp.query_tally import noting_queries
 from secmi_exp.row_journal import noted
 from secmi_exp.rows import Computed, Row, fill_rows
 from secmi_exp.runtime import Runtime
@@ -23,28 +24,28 @@ from secmi_exp.targets.noise_predictor import NoisePredictor
 
 
 def walk_images(
-    plan: Plan, load: Callable[[], NoisePredictor], inputs: InputArrays, runtime: Runtime, *, logger: None
-) -> int:
-    """Fill the plan's folders; runs on every rank. Returns the queries that all ranks together have made."""
+    plan: Plan, load: Callable[[], NoisePredictor], inputs: InputArrays, counts: Path, runtime: Runtime, *, logger: None
+) -> None:
+    """Fill the plan's folders; runs on every rank, each of which notes its queries in the file `counts`."""
     module = TrajectoryWalk(load().to(runtime.query_dtype), plan, tuple(inputs.condition))
     start: tuple[Array, ...] = (inputs.x_0,)
     if plan.start_state:
         start = tuple(np.load(plan.start_state / f"{name}.npy", mmap_mode="r") for name in ("x", "eps"))
     with torch.inference_mode():
         shape = tuple(module.predictor.encode(torch.from_numpy(np.array(inputs.x_0[:1]))).shape[1:])
-    fill_rows(
-        module,
-        (*start, *inputs.condition.values()),
-        files(plan, shape, np.dtype(np.float64 if runtime.query_precision == "64" else np.float32)),
-        plan.workspaces,
-        runtime,
-        runtime.query_batch_size,
-        [CompileWhenItRepays(runtime.compile, module.predictor.network)],
-    )
-    spent = ranks.total(module.predictor.queries)
+    with noting_queries(module.predictor, counts):
+        fill_rows(
+            module,
+            (*start, *inputs.condition.values()),
+            files(plan, shape, np.dtype(np.float64 if runtime.query_precision == "64" else np.float32)),
+            plan.workspaces,
+            runtime,
+            runtime.query_batch_size,
+            [CompileWhenItRepays(runtime.compile, module.predictor.network)],
+        )
+    ranks.agreed(None)  # as every rank has noted its queries
     if ranks.current().rank == 0:
         note_queries(plan)
-    return spent
 
 
 class TrajectoryWalk(pl.LightningModule):
@@ -85,6 +86,7 @@ class TrajectoryWalk(pl.LightningModule):
             state = step.state
         if plan.last_state:
             arrays[plan.last_state / "x.npy"], arrays[plan.last_state / "eps.npy"] = state.x, state.eps
+            queries[plan.last_state] = self.before + (self.predictor.queries - made) // len(x)
         return Computed(arrays, queries)
 
     def _laid_out(self, x: Tensor) -> Tensor:
@@ -103,11 +105,7 @@ def files(plan: Plan, shape: tuple[int, ...], state_dtype: np.dtype[np.floating]
 
 
 def note_queries(plan: Plan) -> None:
-    """Leave in each workspace, and beside the last state, how many queries a sample took."""
+    """Leave in each workspace how many queries a sample took."""
     for folder in plan.workspaces:
         (queries,) = {batch.queries for batch in noted(folder)}
         write_json(folder / "queries.json", {"queries_per_sample": queries})
-    if plan.last_state:
-        write_json(
-            plan.last_state / "queries.json", {"queries_per_sample": queries_per_sample(plan.t_errors[plan.last])}
-        )

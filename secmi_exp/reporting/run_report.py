@@ -40,6 +40,7 @@ def report(run: Run, target: PreparedTarget | None, attacked: Attacked | None, m
     found = (attacked.judgements, attacked.bounds) if attacked else ({}, {})
     outcome = Outcome(header, *found, quality=measures, warnings=run.warnings)
     write_results(run.folder, outcome)
+    run.store.forget_queries()
     pictures = show_samples(run, target) if target else []
     pictures += draw(run, attacked) if attacked else []
     track(run, attacked, measures, pictures)

@@ -17,11 +17,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Literal, Protocol
 
 from filelock import FileLock, Timeout
 
 from secmi_exp.errors import UserError
+from secmi_exp.query_tally import QueryTally
 from secmi_exp.store.key import Input, Key, digest_of, file_digest
 from secmi_exp.store.manifest import (
     MANIFEST,
@@ -67,6 +69,9 @@ them whole."""
 REMOVED = "removed-"
 """What the names of folders in ``work/`` begin with that are on their way out."""
 
+PROBE = ".writable."
+"""What the names of files in ``work/`` begin with that only try whether files can be written."""
+
 
 class Place(Protocol):
     """Where an entry lies; a `Key` is one."""
@@ -107,17 +112,17 @@ class Store:
         self.used: dict[str, Key] = {}
         """Digest → key of the entries that were handed out, in order; without those that only builds have asked for."""
         self._building = False
+        self._tallies: dict[str, QueryTally] = {}
         try:
             for folder in ("work", "locks"):
                 (self.root / folder).mkdir(parents=True, exist_ok=True)
-            probe = self.root / "work" / f".writable.{os.getpid()}"
-            probe.touch()
-            probe.unlink()
+            TemporaryFile(dir=self.root / "work", prefix=PROBE).close()  # which has no name where the system allows that
         except OSError as error:
             raise UserError(
                 f"The store folder {self.root} can't be written ({error.strerror}): "
                 "set paths.store, or the environment variable SECMI_STORE, to a folder that can."
             ) from error
+        self._finish_removals()
 
     def obtain(self, key: Key, build: Callable[[Path], None]) -> Entry:
         """The entry of this key, built first where it is missing or damaged; see `obtain_all`."""
@@ -163,10 +168,32 @@ class Store:
         """The entry of this key where it is there and whole; nothing is built."""
         return self._present([key]).get(key.digest)
 
+    def tally(self, key: Key) -> QueryTally:
+        """What queries were made for the result of this key."""
+        if key.digest not in self._tallies:
+            self._tallies[key.digest] = QueryTally(self.root / "work", key.digest)
+        return self._tallies[key.digest]
+
+    def forget_queries(self) -> None:
+        """Forget those that this store has told: they stand in a run's results now."""
+        for tally in self._tallies.values():
+            tally.forget()
+        self._tallies.clear()
+
+    def has(self, key: Key) -> bool:
+        """Whether there is an entry of this key, whole or not."""
+        return self._path(key).exists()
+
     def discard(self, key: Key) -> None:
-        """Remove an entry that nobody will ask for again; whoever has its files open keeps them."""
-        with self._locked(key):
-            self._remove(self._path(key))
+        """Remove an entry that nobody will ask for again, and what builds have left of it.
+
+        Whoever has its files open keeps them.
+        """
+        left = [folder for folder in (self._path(key), self._workspace(key)) if folder.exists()]
+        if left:
+            with self._locked(key):
+                for folder in left:
+                    self._remove(folder)
 
     def remove_unless_locked(self, place: Place, folder: Path) -> bool:
         """Remove the entry or the workspace of a place, unless somebody is building there; whether it was removed."""
@@ -267,6 +294,14 @@ class Store:
         shutil.rmtree(workspace / SCRATCH, ignore_errors=True)
         path.parent.mkdir(exist_ok=True)
         workspace.rename(path)
+
+    def _finish_removals(self) -> None:
+        """Remove what killed processes were about to remove."""
+        for left in (self.root / "work").iterdir():
+            if left.name.startswith(REMOVED):
+                self._remove(left)
+            elif left.name.startswith(PROBE):
+                left.unlink(missing_ok=True)
 
     def _remove(self, path: Path) -> None:
         """Take an entry or a workspace away, by one rename, so that a kill leaves no half of it in its place."""

@@ -35,7 +35,7 @@ class Stored:
     @cached_property
     def size(self) -> int:
         """Of its files, in bytes."""
-        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+        return sum(file.stat().st_size for file in (self.path, *self.path.rglob("*")) if file.is_file())
 
     @cached_property
     def last_used(self) -> float:
@@ -88,7 +88,7 @@ class Inventory:
     def leftovers(self) -> Iterator[Stored]:
         """What builds that were killed or are under way have left, and removals that were killed."""
         for path in sorted((self.root / "work").glob("*")):
-            if (name := LEFTOVER.fullmatch(path.name)) and path.is_dir():
+            if name := LEFTOVER.fullmatch(path.name):
                 yield Stored(path, name["kind"] or "removed", name["digest"])
 
     def find(self, asked: str) -> Stored:

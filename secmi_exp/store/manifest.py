@@ -12,6 +12,7 @@ from typing import Any
 
 from secmi_exp.store.key import Key, file_digest
 from secmi_exp.strict_json import Json
+from secmi_exp.whole_files import PARTIAL, written_whole
 
 MANIFEST = "entry.json"
 SCRATCH = "scratch"
@@ -119,8 +120,8 @@ def missing_files(files: Mapping[str, object], required: tuple[str, ...]) -> lis
 
 
 def content_files(folder: Path) -> dict[str, Path]:
-    """What the entry will consist of that is built in a workspace, by its path below it."""
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    """What the entry will consist of that is built in a workspace, by its path below it; nothing partial is."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and not fnmatchcase(file.name, PARTIAL))
     named = {file.relative_to(folder).as_posix(): file for file in files}
     return {name: file for name, file in named.items() if name != MANIFEST and SCRATCH not in Path(name).parts}
 
@@ -131,7 +132,7 @@ def write_manifest(workspace: Path, key: Key, seconds: float) -> None:
     Raises:
         RuntimeError: for a build that has left less than its key says.
     """
-    for left in (workspace / MANIFEST, *workspace.rglob(".*.partial")):  # by kills while JSON was being written
+    for left in (workspace / MANIFEST, *workspace.rglob(PARTIAL)):  # by kills while they were being written
         left.unlink(missing_ok=True)
     files = content_files(workspace)
     if lacking := missing_files(files, key.files):
@@ -157,7 +158,6 @@ def write_json(path: Path, content: Json) -> None:
     Raises:
         ValueError: for a number that is not finite, which JSON doesn't have; see `replace_non_finite`.
     """
-    partial = path.with_name(f".{path.name}.partial")
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)
+    with written_whole(path) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")

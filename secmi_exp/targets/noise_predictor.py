@@ -1,7 +1,7 @@
 """The one interface through which attacks see any target."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from torch import Tensor, nn
@@ -24,6 +24,8 @@ class NoisePredictor(nn.Module, ABC):
         super().__init__()
         self.queries = 0
         """Images whose noise has been predicted so far."""
+        self.note_queries: Callable[[int], object] | None = None
+        """Called with that number before each prediction."""
 
     @property
     @abstractmethod
@@ -44,7 +46,7 @@ class NoisePredictor(nn.Module, ABC):
 
     def predict_noise(self, x_t: Tensor, t: int, condition: Condition = NOTHING) -> Tensor:
         """The noise in states x_t [B, …] at timestep t (0 … T−1), in the states' precision."""
-        self.queries += len(x_t) * self.evaluations
+        self._count(x_t)
         return self._predict_noise(x_t, t, condition)
 
     def predict_image(self, x_t: Tensor, t: int, condition: Condition = NOTHING) -> Tensor:
@@ -52,8 +54,13 @@ class NoisePredictor(nn.Module, ABC):
 
         Other than from the noise, x̂_0 can be had of it where ᾱ_t is 0 (see `Timesteps.last_image`).
         """
-        self.queries += len(x_t) * self.evaluations
+        self._count(x_t)
         return self._predict_image(x_t, t, condition)
+
+    def _count(self, x_t: Tensor) -> None:
+        self.queries += len(x_t) * self.evaluations
+        if self.note_queries:
+            self.note_queries(self.queries)
 
     @abstractmethod
     def _predict_noise(self, x_t: Tensor, t: int, condition: Condition) -> Tensor: ...
