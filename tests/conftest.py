@@ -15,6 +15,8 @@ import pytest
 from filelock import FileLock
 from hydra import compose, initialize_config_dir
 
+from secmi_exp.store import Store
+
 REPOSITORY = Path(__file__).parents[1]
 CONF = REPOSITORY / "conf"
 SMOKE = ["experiment=smoke", "trainer=cpu"]
@@ -110,6 +112,18 @@ def run_here(output: Path, *overrides: str, base: Sequence[str] = SMOKE) -> Path
     folder.mkdir(parents=True)
     run(config, folder)
     return folder
+
+
+@contextmanager
+def one_run(root: Path) -> Iterator[Store]:
+    """The store of a run that tells its queries when it ends well, as writing its results does."""
+    store = Store(root)
+    try:
+        yield store
+        store.forget_queries()
+    finally:
+        for tally in store._tallies.values():
+            tally.close()  # as the end of the process does
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import Inputs, PreparedTarget
 from secmi_exp.targets.noise_predictor import Condition, NoisePredictor
-from tests.conftest import CONF
+from tests.conftest import CONF, one_run
 from tests.targets.preparing import cpu
 
 T, N, SIDE = 300, 7, 8
@@ -74,7 +74,8 @@ def attack(*overrides: str) -> Attack:
 
 def measured(root: Path, *overrides: str, precision: str = "64", size: int = 3, images: Images = IMAGES) -> Measured:
     runtime = cpu(query_precision=precision, query_batch_size=size)
-    return attack(*overrides).measure(TARGET, images, Store(root), runtime)
+    with one_run(root) as store:
+        return attack(*overrides).measure(TARGET, images, store, runtime)
 
 
 def noise(j: int) -> Tensor:

@@ -21,7 +21,7 @@ from secmi_exp.store import Store
 from secmi_exp.targets.interface import Inputs, PreparedTarget
 from secmi_exp.targets.unconditional import Unconditional
 from tests.attacks.memorizing import ALPHAS, Killed, Memorizing, memorizing
-from tests.conftest import CONF
+from tests.conftest import CONF, one_run
 from tests.targets.preparing import cpu
 
 N, SIDE, STEPS = 6, 4, 5
@@ -37,7 +37,8 @@ def attack(*overrides: str) -> Any:
 def drawn(root: Path, fails_after: int | None = None, size: int = 4, count: int = 11) -> Generated:
     sampled: SampledAttack = attack("+attack=gan_leaks", f"attack.samples={count}", f"attack.steps={STEPS}")
     runtime = cpu(query_batch_size=size)
-    return sampled.sampling.generated(memorizing(IMAGES, fails_after=fails_after), IMAGES, Store(root), runtime)
+    with one_run(root) as store:
+        return sampled.sampling.generated(memorizing(IMAGES, fails_after=fails_after), IMAGES, store, runtime)
 
 
 @pytest.mark.parametrize("input_range", [(-1.0, 1.0), (0.0, 1.0)])
@@ -95,7 +96,8 @@ def test_samples_are_drawn_once_for_all_attacks(tmp_path: Path) -> None:
         ("logan", ["attack.training_steps=2"]),
         ("tvd", ["attack.training_steps=2"]),
     ]:
-        made = attack(f"+attack={name}", *few, *more).measure(memorizing(IMAGES), IMAGES, Store(tmp_path), cpu())
+        with one_run(tmp_path) as store:
+            made = attack(f"+attack={name}", *few, *more).measure(memorizing(IMAGES), IMAGES, store, cpu())
         spent.append(made.queries_spent)
         shared.append(made.queries_per_sample)
         assert made.facts["generated"] == {"samples": 11, "steps": STEPS, "seed": 3}
@@ -113,7 +115,8 @@ def test_a_killed_sampling_continues(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(Killed):
         drawn(tmp_path, fails_after=2 * STEPS + 2)  # within the third batch; the second was still on its way
     continued = drawn(tmp_path)
-    assert continued.spent == (11 - 4) * STEPS
+    killed = 2 * 4 * STEPS + 3 * 3  # as it was about to make the third of the last batch
+    assert continued.spent == killed + (11 - 4) * STEPS
     assert continued.queries == 11 * STEPS
     assert np.array_equal(continued.pixels[:], drawn(tmp_path / "whole").pixels[:])
 

@@ -21,6 +21,7 @@ from secmi_exp.row_journal import noted
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.noise_predictor import Condition, NoisePredictor
+from tests.conftest import one_run
 from tests.targets.preparing import cpu
 
 T = 100
@@ -66,25 +67,11 @@ def target(fails_after: float = math.inf) -> PreparedTarget:
 def signals(
     root: Path, t_max: int, maps: list[int] | None = None, fails_after: float = math.inf, size: int = 4
 ) -> Signals:
-    store, told = Store(root), False
-    try:
-        found = trajectory_signals(
+    with one_run(root) as store:
+        return trajectory_signals(
             target(fails_after), IMAGES, k=10, t_max=t_max, maps=maps or [], store=store,
             runtime=cpu(query_batch_size=size),
         )  # fmt: skip
-        told = True
-    finally:
-        end_of_run(store, told=told)
-    return found
-
-
-def end_of_run(store: Store, *, told: bool) -> None:
-    """What a run does with its queries when its results are written, or when it ends without any."""
-    tallies = list(store._tallies.values())
-    if told:
-        store.forget_queries()
-    for tally in tallies:
-        tally.close()
 
 
 def same(one: Signals, other: Signals) -> None:
