@@ -17,6 +17,7 @@ from secmi_exp.ranks import dismiss, end, is_first, join
 from secmi_exp.reporting.sweep import close_open_sweep
 from secmi_exp.search import end_without_attack, prefer_own_sweeper
 from secmi_exp.sigterm import Terminated, raise_on_sigterm, stop_raising
+from secmi_exp.worker_processes import end_with_parent
 
 PACKAGE = Path(__file__).parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
@@ -26,6 +27,7 @@ CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "co
 @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
 def task(config: DictConfig) -> float | None:
     """One job; returns what a search goes by."""
+    end_with_parent()  # where Hydra's launcher has handed it to a worker of joblib's
     if not join():  # a task of SLURM's that Hydra's launcher has started
         return None
     refuse_unread_keys(config, CONF)

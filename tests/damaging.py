@@ -5,9 +5,9 @@ from pathlib import Path
 
 
 def flip(file: Path) -> None:
-    """A byte in the middle, and one behind the header that an array has."""
+    """A byte in the middle, and one behind the header that an array has; an empty file stays as it is."""
     content = bytearray(file.read_bytes())
-    for position in {len(content) // 2, min(len(content) // 2, 131)}:
+    for position in {len(content) // 2, min(len(content) // 2, 131)} if content else ():
         content[position] ^= 1
     file.write_bytes(content)
 

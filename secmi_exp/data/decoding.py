@@ -50,7 +50,7 @@ def decode(
             shutil.rmtree(workspace)
             workspace.mkdir()
             raise unreadable_sample(samples.place(row), why)
-        decoded.append({name: getattr(batch, name).numpy() for name in ARRAYS}, batch.unreadable)
+        decoded.append({name: getattr(batch, name) for name in ARRAYS}, batch.unreadable)
         if time.monotonic() - saved_at > SAVE_EVERY_S:
             decoded.save()
             saved_at = time.monotonic()

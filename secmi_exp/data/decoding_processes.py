@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from secmi_exp.data.image_formats import exif_orientation, has_several_frames
@@ -16,11 +15,12 @@ from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.data.samples import Samples
 from secmi_exp.progress import progress_bar
 from secmi_exp.runtime import usable_processors
+from secmi_exp.worker_processes import end_with_parent
 
 BATCH = 256
 """Images that a process decodes at a time …"""
 BATCH_BYTES = 2**24
-"""… unless they are large: batches travel through shared memory, of which containers often have 64 MB."""
+"""… unless they are large: a few batches are on their way from each process at a time."""
 START_METHOD = "fork" if sys.platform == "linux" else "spawn"
 """Named, since a job of joblib's comes with a start method of its own that no data loader can use."""
 SAMPLES_A_WORKER = 1000
@@ -30,15 +30,15 @@ SAMPLES_A_WORKER = 1000
 class DecodedBatch(NamedTuple):
     """Some samples in order."""
 
-    pixels: Tensor
+    pixels: NDArray[np.uint8]
     """[B, C, H, W]; of a sample that could not be read, zeros."""
-    digests: Tensor
+    digests: NDArray[np.uint8]
     """See `pixel_digests`. [B, 16]."""
-    sizes: Tensor
+    sizes: NDArray[np.int32]
     """Width and height before anything was done to the image; zeros where it could not be read. [B, 2]."""
-    orientations: Tensor
+    orientations: NDArray[np.uint8]
     """See `exif_orientation`; of a sample that could not be read, zeros. [B]."""
-    several_frames: Tensor
+    several_frames: NDArray[np.bool_]
     """See `has_several_frames`. [B]."""
     unreadable: dict[int, str]
     """Row → reason."""
@@ -66,14 +66,16 @@ class DecodedBatches(Dataset[DecodedBatch]):
                 unreadable[row] = "there is no such file"
             except Exception as error:  # PIL raises a dozen kinds, by format and damage
                 unreadable[row] = str(error) or type(error).__name__
-        return DecodedBatch(
-            torch.from_numpy(pixels),
-            torch.from_numpy(pixel_digests(pixels)),
-            torch.from_numpy(sizes),
-            torch.from_numpy(orientations),
-            torch.from_numpy(several_frames),
-            unreadable,
-        )
+        return DecodedBatch(pixels, pixel_digests(pixels), sizes, orientations, several_frames, unreadable)
+
+
+def _start(worker: int) -> None:
+    end_with_parent()
+
+
+def _as_it_is(batch: DecodedBatch) -> DecodedBatch:
+    """Leave a batch in arrays, which come through a pipe: tensors would need shared memory, and files in $TMPDIR."""
+    return batch
 
 
 def decoded_in_order(
@@ -87,6 +89,8 @@ def decoded_in_order(
         sampler=[slice(low, min(low + size, n)) for low in range(start, n, size)],
         batch_size=None,
         num_workers=workers,
+        worker_init_fn=_start if workers else None,
+        collate_fn=_as_it_is,
         multiprocessing_context=START_METHOD if workers else None,
     )
     with progress_bar(shown=progress_bar_shown) as bar:

@@ -107,7 +107,7 @@ def test_digests_name_content_order_and_shape() -> None:
 def test_a_batch_tells_why_a_sample_could_not_be_read(files: ImageFiles) -> None:
     batch = DecodedBatches(files, SMALL)[slice(40, 43)]
     assert list(batch.unreadable) == [41]
-    assert batch.sizes.any(dim=1).tolist() == [True, False, True]
+    assert batch.sizes.any(axis=1).tolist() == [True, False, True]
     assert batch.orientations.tolist() == [1, 0, 1]
     assert "cannot identify its content as JPEG, PNG" in batch.unreadable[41]
-    assert batch.pixels.flatten(1).any(dim=1).tolist() == [True, False, True]
+    assert batch.pixels.reshape(3, -1).any(axis=1).tolist() == [True, False, True]
