@@ -12,8 +12,8 @@ from secmi_exp.whole_files import written_whole
 class CheckpointFiles(TorchCheckpointIO):
     """Writes a checkpoint beside its place.
 
-    Lightning's own would hold it in memory once more and write it to $TMPDIR, which may lack the room, may be on another
-    file system, and would keep it when the process is killed.
+    Lightning's own would hold it in memory once more and write it to $TMPDIR, which may lack the room, may be on
+    another file system, and would keep it when the process is killed.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:

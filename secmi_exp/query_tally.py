@@ -1,8 +1,8 @@
 """How many queries were made for a result, by whichever processes: those included that were killed before they told.
 
 Each process notes its queries as it makes them in a file in the store's ``work/``, and keeps that file locked. When the
-process has ended without results, whoever works on the same result next takes the file over with what it tells. The files go
-when a run has written its results. Only queries in flight on a machine that loses power may be missing.
+process has ended without results, whoever works on the same result next takes the file over with what it tells. The
+files go when a run has written its results. A query counts from when it is begun, whether its outcome was kept or not.
 """
 
 from __future__ import annotations

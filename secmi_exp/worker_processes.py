@@ -14,7 +14,7 @@ LOOK_EVERY_S = 0.5
 
 @functools.cache
 def end_with_parent() -> None:
-    """Where this is a process that another one of Python's has started to work for it, end at once when that has ended."""
+    """Where Python's multiprocessing has started this process for another one, end at once when that has ended."""
     parent = multiprocessing.parent_process()
     if parent is not None and parent.pid is not None:
         threading.Thread(target=_wait_for_end, args=(parent.pid,), daemon=True).start()

@@ -41,7 +41,7 @@ def decode_slowly(folder: Path) -> None:
     samples = Slow("made", "made", lambda: np.zeros((4, 8, 8, 3), np.uint8))
 
     def build(workspace: Path) -> None:
-        list(decoded_in_order(samples, Preprocessing((8, 8), 3), 4, 0, False))
+        list(decoded_in_order(samples, Preprocessing((8, 8), 3, None), 4, 0, False))
 
     Store(folder / "store").obtain(KEY, build)
 
@@ -66,10 +66,7 @@ def test_processes_that_decode_end_with_a_killed_run_and_leave_its_locks(tmp_pat
     os.kill(run.pid or 0, signal.SIGKILL)
     run.join()
     wait_until(partial(all_gone, workers), 5, "workers outlive their run")
-    entry = Store(tmp_path / "store").obtain(
-        KEY, lambda workspace: (workspace / "content.txt").write_text("x") and None
-    )
-    assert not entry.reused
+    assert not Store(tmp_path / "store").obtain(KEY, lambda workspace: (workspace / "content.txt").touch()).reused
 
 
 JOBS = """

@@ -27,8 +27,8 @@ from secmi_exp.targets.noise_predictor import NoisePredictor
 
 
 def draw_samples(
-    workspace: Path, noise: InitialNoise, steps: int, load: Callable[[], NoisePredictor], counts: Path, runtime: Runtime,
-    *, logger: None,
+    workspace: Path, noise: InitialNoise, steps: int, load: Callable[[], NoisePredictor], counts: Path,
+    runtime: Runtime, *, logger: None,
 ) -> None:  # fmt: skip
     """Fill samples.npy [M, C, H, W]; runs on every rank, each of which notes its queries in the file `counts`."""
     predictor = load().to(runtime.query_dtype)

@@ -212,7 +212,7 @@ def _nearest_state(trajectory: Trajectory, t_max: int, store: Store) -> tuple[in
 def _discard_older_states(trajectory: Trajectory, steps: Sequence[int], store: Store) -> None:
     """Keep the furthest state alone: whoever goes on does so from that one.
 
-    This comes after all else, and in every run, so that a kill neither costs what is still needed nor leaves what isn't.
+    This comes after all else, and in every run, so that a kill neither costs what is needed yet nor leaves what isn't.
     """
     keys = [trajectory.key("states", t) for t in steps]
     there = [number for number, key in enumerate(keys) if store.has(key)]

@@ -116,9 +116,7 @@ class Store:
         try:
             for folder in ("work", "locks"):
                 (self.root / folder).mkdir(parents=True, exist_ok=True)
-            TemporaryFile(
-                dir=self.root / "work", prefix=PROBE
-            ).close()  # which has no name where the system allows that
+            TemporaryFile(dir=self.root / "work", prefix=PROBE).close()  # has no name where the system allows it
         except OSError as error:
             raise UserError(
                 f"The store folder {self.root} can't be written ({error.strerror}): "

@@ -1,0 +1,104 @@
+"""The commands that are killed, at the smallest size that has all stages."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+from tests.kills.forks import Main, in_fork
+
+
+def command(*arguments: str) -> Main:
+    """`python -m secmi_exp` with some arguments."""
+
+    def main() -> None:
+        from secmi_exp.__main__ import main
+
+        sys.argv = ["secmi_exp", *arguments]
+        main()
+
+    return main
+
+
+def preload(main: Main, folder: Path) -> None:
+    """Import all that a command imports."""
+    names = folder / "modules.json"
+
+    def noting() -> None:
+        try:
+            main()
+        finally:
+            names.write_text(json.dumps(list(sys.modules)))
+
+    ended = in_fork(noting, folder / "preloading")
+    assert ended.status == 0, ended.output
+    for name in json.loads(names.read_text()):
+        if name not in sys.modules and not name.startswith("__mp_main__"):
+            try:
+                importlib.import_module(name)
+            except Exception:  # made on the fly, such as torch.ops
+                continue
+
+
+COMMON = [
+    "trainer=cpu", "logger=none", "trainer.progress_bar=false", "trainer.query_batch_size=8", "split.members=16",
+    "split.holdouts=16", "evaluation.bootstrap_rounds=5",
+]  # fmt: skip
+DDPM = [
+    *COMMON, "experiment=smoke", "target.max_steps=4", "target.checkpoint_every=2", "target.sample_every=4",
+    "target.network.block_out_channels=[8,8]",
+]  # fmt: skip
+PICTURES = ["dataset=image_folder", "dataset.image_size=8", "dataset.channels=1", "target=ddpm_small"]
+FOLDER = [*PICTURES, "dataset.members=../pictures/A", "dataset.holdout=../pictures/B", *DDPM]
+SECMI = ["attack.t_sec=20", "attack.t_max=20"]
+LATENT = [
+    *COMMON, "experiment=latent_digits", *SECMI, "dataset.image_size=8", "target.autoencoder.block_out_channels=[8,8]",
+    "target.autoencoder_training.max_steps=2", "target.autoencoder_training.checkpoint_every=1",
+    "target.autoencoder_training.batch_size=8", "target.network.block_out_channels=[8,8]",
+    "target.training.max_steps=2", "target.training.checkpoint_every=1", "target.training.batch_size=8",
+    "target.training.samples=2",
+]  # fmt: skip
+
+COMMANDS: dict[str, tuple[list[str] | None, list[str]]] = {
+    "smoke": (
+        None,
+        ["+attack=nn", "attack.scorers.nn.epochs=1", "attack.scorers.nn.min_steps=3",
+         "attack.scorers.nn.checkpoint_every=2", *SECMI, *DDPM],
+    ),
+    "pia": (["+attack=blind", *FOLDER], ["+attack=pia", *FOLDER]),
+    "gan_leaks": (["+attack=pia", *FOLDER], ["+attack=gan_leaks", "attack.samples=32", "attack.steps=2", *FOLDER]),
+    "latent": (None, LATENT),
+    "extension": (
+        ["+attack=stat", *SECMI, *FOLDER], ["+attack=stat", "attack.t_sec=40", "attack.t_max=40", *FOLDER],
+    ),
+}  # fmt: skip
+"""Name → the arguments of a run before the one that is killed, which begins with what that has left, and its own."""
+
+
+def make_pictures(folder: Path) -> None:
+    """Two folders of gray images of 8×8 pixels."""
+    import numpy as np
+    from PIL import Image
+
+    draws = np.random.default_rng(0)
+    for side in "AB":
+        (folder / side).mkdir(parents=True)
+        for number in range(16):
+            pixels = draws.integers(0, 256, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / side / f"{number:02}.png")
+
+
+def make_cheap() -> None:
+    """Figures without a drawing, and a small network in SecMI_NN's place; what is written stays."""
+    from matplotlib.figure import Figure
+    from torch import nn
+
+    from secmi_exp import rows
+    from secmi_exp.attacks import nn_training
+    from secmi_exp.data import decoding
+
+    Figure.savefig = lambda self, path, **_: Path(path).write_bytes(b"a figure")  # type: ignore[method-assign]
+    nn_training.error_map_network = lambda channels: nn.Sequential(
+        nn.Conv2d(channels, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 1)
+    )
+    rows.SAVE_EVERY_S = decoding.SAVE_EVERY_S = -1.0
