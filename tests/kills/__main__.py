@@ -1,7 +1,7 @@
 """Kills a command right before, within and right after each of its operations on files, and runs it again each time.
 
-``python -m tests.kills smoke`` does so with one of `COMMANDS` and prints a report in JSON. All that a command imports is
-imported once; each trial is a fork of that process, so that hundreds are affordable.
+``python -m tests.kills smoke`` does so with one of `COMMANDS` and prints a report in JSON. All that a command imports
+is imported once; each trial is a fork of that process, so that hundreds are affordable.
 """
 
 import argparse

@@ -30,7 +30,7 @@ def preload(main: Main, folder: Path) -> None:
         finally:
             names.write_text(json.dumps(list(sys.modules)))
 
-    ended = in_fork(noting, folder / "preloading")
+    ended = in_fork(noting, folder / "preloading", seconds=1200)
     assert ended.status == 0, ended.output
     for name in json.loads(names.read_text()):
         if name not in sys.modules and not name.startswith("__mp_main__"):

@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.kills.operations import FileOperations, Operation
 
-TIME_LIMIT_S = 120.0
+TIME_LIMIT_S = 240.0
 
 Main = Callable[[], None]
 
@@ -67,7 +67,9 @@ def count_queries() -> None:
         setattr(NoisePredictor, name, counted)
 
 
-def in_fork(main: Main, folder: Path, *, at: int | None = None, moment: str = "before") -> Ended:
+def in_fork(
+    main: Main, folder: Path, *, at: int | None = None, moment: str = "before", seconds: float = TIME_LIMIT_S
+) -> Ended:
     """Run in a fork, in a folder of its own, with a $TMPDIR of its own; killed at an operation where one is given."""
     (folder / "tmp").mkdir(parents=True, exist_ok=True)
     beside = folder.with_name(folder.name + ".told")
@@ -81,7 +83,7 @@ def in_fork(main: Main, folder: Path, *, at: int | None = None, moment: str = "b
             os.chdir(folder)
             sys.addaudithook(FileOperations(folder, note.fileno(), at, moment))
             os._exit(_status_of(main))
-    deadline = time.monotonic() + TIME_LIMIT_S
+    deadline = time.monotonic() + seconds
     while (ended := os.waitpid(child, os.WNOHANG))[0] == 0:
         if time.monotonic() > deadline:
             os.kill(child, signal.SIGKILL)

@@ -62,7 +62,7 @@ class FileOperations:
             return None
         flags = arguments[2] if event == "open" else 0
         creates = bool(flags & os.O_TRUNC) or (bool(flags & os.O_CREAT) and not os.path.exists(str(paths[0])))
-        return Operation(event, " → ".join(below), creates and not flags & os.O_TMPFILE == os.O_TMPFILE)
+        return Operation(event, " → ".join(below), creates and flags & os.O_TMPFILE != os.O_TMPFILE)
 
     def _folder_of(self, event: str, arguments: tuple[Any, ...]) -> int:
         place = {"os.rename": 2, "os.remove": 1, "os.rmdir": 1, "os.mkdir": 2, "os.link": 2}.get(event)

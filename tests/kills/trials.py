@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -41,7 +42,12 @@ def store_files(folder: Path) -> dict[str, str]:
     """All files of the store but locks."""
     root = folder / "outputs/store"
     files = (file for file in sorted(root.rglob("*")) if file.is_file() and file.relative_to(root).parts[0] != "locks")
-    return {file.relative_to(root).as_posix(): content_digest(file) for file in files}
+    return {without_chance(file.relative_to(root).as_posix()): content_digest(file) for file in files}
+
+
+def without_chance(path: str) -> str:
+    """A path without what is drawn for it at random."""
+    return re.sub(r"-[0-9a-f]{8}(?=/|$)", "", path)
 
 
 def content_digest(file: Path) -> str:
@@ -60,7 +66,8 @@ def leftovers(folder: Path) -> list[str]:
 def state_of(folder: Path) -> str:
     """A digest of all that the next run may find: equal ones need no second trial."""
     temporary = sorted(path.relative_to(folder).as_posix() for path in (folder / "tmp").rglob("*"))
-    folders = sorted(path.relative_to(folder).as_posix() for path in (folder / "outputs/store").rglob("*/"))
+    paths = (folder / "outputs/store").rglob("*/")
+    folders = sorted(without_chance(path.relative_to(folder).as_posix()) for path in paths)
     return hashlib.sha256(json.dumps([store_files(folder), temporary, folders, QUERIES.value]).encode()).hexdigest()
 
 
@@ -120,6 +127,7 @@ def kill_everywhere(
     report = Report(len(undisturbed.operations), dict(events), queries=needed)
     seen: set[str] = set()
     for at, operation in enumerate(undisturbed.operations):
+        print(at, operation, len(report.faults), file=sys.stderr)
         for moment in MOMENTS:
             if not only(operation) or (moment == "within" and not operation.creates):
                 continue

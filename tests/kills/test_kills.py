@@ -1,0 +1,131 @@
+"""A kill at any moment costs the next run nothing but what was in flight, and leaves nothing behind."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from secmi_exp import rows
+from secmi_exp.attacks.signal import trajectory_signals
+from secmi_exp.data import decoding
+from secmi_exp.data.samples import Array
+from secmi_exp.split_check import check_split
+from secmi_exp.store import Key, Store
+from tests.attacks.test_walk import IMAGES, N, target
+from tests.conftest import one_run
+from tests.data.test_decoding import SMALL
+from tests.kills.forks import Ended, count_queries, in_fork
+from tests.kills.operations import Operation, announce_writers_in_c
+from tests.kills.trials import Left, kill_everywhere, store_files
+from tests.targets.preparing import cpu
+from tests.targets.test_ddpm_training import MEMBERS, recipe
+
+STORE = Path("outputs/store")
+IMPORTED = [
+    "pandas", "secmi_exp.attacks.walk", "secmi_exp.checkpoint_files", "secmi_exp.data.decoding_processes",
+    "sklearn.compose", "sklearn.linear_model", "sklearn.model_selection", "sklearn.pipeline", "sklearn.preprocessing",
+]  # fmt: skip
+"""By stages when they begin; here once for all forks."""
+PIXELS = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["smoke", "pia", "gan_leaks", "latent", "extension"])
+def test_a_command_that_is_killed_anywhere_continues_to_the_undisturbed_result(name: str) -> None:
+    command = [sys.executable, "-m", "tests.kills", name]
+    finished = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert finished.returncode == 0, finished.stderr
+    report = json.loads(finished.stdout)
+    assert report["kills"] > report["operations"] > 50
+    assert [report[kind] for kind in ("tracebacks", "hangs", "differences", "repeated")] == [[], [], [], []]
+
+
+def images() -> None:
+    samples = Array("made", "made", lambda: PIXELS)
+    build = partial(decoding.decode, samples, SMALL, skip_unreadable=False, progress_bar=False)
+    Store(STORE).obtain(Key("images", 1, {}, files=decoding.FILES), build)
+
+
+SMALL_RECIPE = recipe(
+    "target.max_steps=2", "target.checkpoint_every=1", "target.sample_every=2", "target.batch_size=4",
+    "target.network.block_out_channels=[8,8]", "target.schedule.num_train_timesteps=3",
+)  # fmt: skip
+
+
+def trained() -> None:
+    SMALL_RECIPE.prepare(MEMBERS, Store(STORE), cpu(), lambda: None)
+
+
+def blind() -> None:
+    is_member = np.arange(N) % 2 == 0
+    check_split(IMAGES, is_member, 0, Store(STORE), {}, None)
+
+
+def walked(t_max: int) -> None:
+    with one_run(STORE) as store:
+        signals = trajectory_signals(
+            target(), IMAGES, k=10, t_max=t_max, maps=[t_max], store=store, runtime=cpu(query_batch_size=4)
+        )
+        Path("told").write_text(str(signals.queries_spent))
+
+
+def left(ended: Ended, folder: Path) -> Left:
+    """Of a stage."""
+    told = folder / "told"
+    return Left("", None, int(told.read_text()) if told.exists() else 0, store_files(folder))
+
+
+def prepared(main: Callable[[], None]) -> None:
+    torch.set_num_threads(1)  # what other tests have started isn't there in a fork
+    announce_writers_in_c()
+    count_queries()
+    rows.SAVE_EVERY_S = decoding.SAVE_EVERY_S = -1.0
+    main()
+
+
+STAGES = {"images": images, "target": trained, "blind": blind, "t_errors": partial(walked, 20)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imported() -> None:
+    for name in IMPORTED:
+        importlib.import_module(name)
+
+
+def finishes(operation: Operation) -> bool:
+    """Whether it writes a manifest, or moves it into its place."""
+    return "entry.json" in operation.path and operation.event != "os.remove"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_kill_while_a_manifest_is_written_costs_nothing(stage: str, tmp_path: Path) -> None:
+    report = kill_everywhere(
+        partial(prepared, STAGES[stage]), None, tmp_path, only=finishes, left=left, share_in_flight=0.0
+    )
+    assert report.kills >= 4
+    assert report.faults == []
+
+
+def commits(operation: Operation) -> bool:
+    """Whether it puts an entry in its place, or takes one out of it."""
+    return operation.event == "os.rename" and operation.path.count("entry.json") == 0 and "/work/" in operation.path
+
+
+def test_a_longer_walk_that_is_killed_costs_at_most_the_queries_that_it_lacks(tmp_path: Path) -> None:
+    """The state that it starts from goes when all is done, and the one that it ends at comes before the t-errors."""
+    assert in_fork(partial(prepared, partial(walked, 20)), tmp_path / "start").status == 0
+    report = kill_everywhere(
+        partial(prepared, partial(walked, 40)), tmp_path / "start", tmp_path, only=commits, left=left,
+        share_in_flight=0.0,
+    )  # fmt: skip
+    assert report.queries == 2 * N
+    assert report.kills >= 10
+    assert report.faults == []
