@@ -29,6 +29,7 @@ from secmi_exp.reporting.tracking import RunIdentity, start_tracker
 from secmi_exp.run_warnings import RunWarning, collect_warnings, warn
 from secmi_exp.split_check import check_split, refuse_drawn_membership, refuse_other_membership, trained_rows
 from secmi_exp.stages import Attacked, Run, timed
+from secmi_exp.storage_errors import explain_storage_errors, output_place
 from secmi_exp.store import Json, Key, Store
 from secmi_exp.targets.interface import PreparedTarget
 
@@ -61,8 +62,9 @@ def run_stages(config: DictConfig, folder: Path, warnings: list[RunWarning]) -> 
         images = parts.dataset.load(store, progress_bar=parts.runtime.progress_bar)
         split = parts.split.split(images)
         facts = split_facts(split, images) | caption_facts(split, images)
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True), encoding="utf-8")
-    split.save(folder / "split.npz")
+    with explain_storage_errors(output_place(folder)):
+        (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True), encoding="utf-8")
+        split.save(folder / "split.npz")
     tracker = start_tracker(lambda: parts.make_tracker(identity(config, parts.general, folder)))
     current = Run(config, folder, parts, store, images, split, facts, tracker, seconds, warnings, code_state())
     failed = True
