@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from secmi_exp.arguments import checked_arguments
 from secmi_exp.config_errors import explain, refuse_merged_choices, refuse_unread_keys
-from secmi_exp.errors import first_line
+from secmi_exp.errors import UserError, first_line
 from secmi_exp.log_files import keep_log_files_from_failing
 from secmi_exp.ranks import dismiss, end, is_first, join
 from secmi_exp.reporting.sweep import close_open_sweep
@@ -53,6 +53,14 @@ def close_failed_sweep() -> None:
         logging.getLogger("secmi_exp").warning("The sweep's tables are not written: %s.", first_line(error))
 
 
+def told_before(terminated: Terminated) -> str | None:
+    """The user's mistake that was about to be told when SIGTERM came: torchrun sends it once another rank has ended."""
+    error = terminated.__context__
+    while error and not isinstance(error, UserError):
+        error = error.__context__
+    return str(error) if error else None
+
+
 def main() -> None:
     """Run, and end a user's mistake with one sentence and exit status 1."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra hand exceptions on instead of printing them
@@ -69,7 +77,8 @@ def main() -> None:
         sys.exit(1)
     except Terminated as terminated:
         dismiss(failed=True)
-        sys.stderr.write("secmi_exp: ended by SIGTERM; the same command continues where it was.\n")
+        told = told_before(terminated) or "ended by SIGTERM; the same command continues where it was."
+        sys.stderr.write(f"secmi_exp: {told}\n")
         sys.exit(terminated.code)
     except (KeyboardInterrupt, SystemExit) as error:
         if isinstance(error, SystemExit) and not isinstance(error.__context__, KeyboardInterrupt):
