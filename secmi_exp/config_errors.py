@@ -18,6 +18,9 @@ from secmi_exp.arguments import choices, given_arguments, literal_dollars, quote
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.storage_errors import Place, output_place, storage_sentence
 
+RESOLVING = "UserError raised while resolving interpolation: "
+"""What OmegaConf puts before the sentence of a resolver of ours."""
+
 PLUGINS = {"hydra/launcher": "launchers", "hydra/sweeper": "search", "hydra/sweeper/sampler": "search"}
 """Groups whose choices come with packages of their own → our extra that brings them."""
 
@@ -36,6 +39,8 @@ def explain(error: Exception, arguments: list[str], conf: Path) -> str | None:
         return sentence
     if isinstance(error, MissingConfigException):
         return _missing_choice(error, conf)
+    if isinstance(error, OmegaConfBaseException) and str(error).startswith(RESOLVING):
+        return f"{first_line(error).removeprefix(RESOLVING)}."
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _bad_override(str(error), arguments, conf)
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):  # swept or a preset's

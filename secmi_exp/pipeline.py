@@ -21,7 +21,7 @@ from secmi_exp.data.split import Part, split_facts
 from secmi_exp.evaluation.judge import Judgement, Scored, judge
 from secmi_exp.evaluation.privacy_bound import PrivacyBound, bound_calibrated
 from secmi_exp.evaluation.relative_t_error import relative_t_error
-from secmi_exp.home_folders import expand_homes
+from secmi_exp.home_folders import expand_homes, refuse_empty
 from secmi_exp.quality.quality import Measures, Quality
 from secmi_exp.reporting.provenance import code_state
 from secmi_exp.reporting.run_report import present, report
@@ -48,6 +48,7 @@ def run(config: DictConfig, folder: Path) -> float | None:
     Raises:
         UserError: for anything that the user can mend.
     """
+    refuse_empty(config)
     expand_homes(config)
     with collect_warnings() as warnings:
         return run_stages(config, folder, warnings)

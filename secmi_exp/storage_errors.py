@@ -171,7 +171,11 @@ def _what_to_do(number: int, said: str, place: Place, error: BaseException) -> s
         return f"has failed {said}: check its disk or its connection; {AGAIN}."
     if number in TOO_MANY:
         return f"can't be used {said}: raise the limit of open files (ulimit -n); {AGAIN}."
-    return f"can't be written or read {said}: see what lies there and who may use it{place.or_elsewhere}."
+    link = broken_link(failing_path(error) or place.folder)
+    mend = (
+        f"{link} is a symbolic link that leads nowhere, mend it" if link else "see what lies there and who may use it"
+    )
+    return f"can't be written or read {said}: {mend}{place.or_elsewhere}."
 
 
 def _needed_and_free(error: BaseException, place: Place) -> str:
@@ -179,6 +183,13 @@ def _needed_and_free(error: BaseException, place: Place) -> str:
     told = [f"{as_size(error.needed)} are needed"] if isinstance(error, LackingRoom) else []
     told += [f"{as_size(free)} are free"] if free is not None else []
     return "".join([", where "] * bool(told)) + " and ".join(told)
+
+
+def broken_link(path: Path) -> Path | None:
+    """A symbolic link on the way to a path that leads nowhere, or in a circle."""
+    return next(
+        (step for step in [*reversed(path.parents), path] if step.is_symlink() and not os.path.exists(step)), None
+    )  # noqa: PTH110
 
 
 def free_bytes(folder: Path) -> int | None:

@@ -3,7 +3,6 @@
 Hydra imports this before it shows --help: the comparison is imported when a sweep has ended.
 """
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,8 +49,11 @@ class SweepSummary(Callback):
         """Leave the reason in the directory of a job that has failed, by whatever launcher it was started."""
         if job_return.status == JobStatus.FAILED and isinstance(error := job_return._return_value, Exception):
             reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
-            with suppress(OSError):  # on a full disk the job's own sentence is all there is
-                (Path(config.hydra.runtime.output_dir) / FAILURE).write_text(reason + "\n", encoding="utf-8")
+            told = Path(config.hydra.runtime.output_dir) / FAILURE
+            try:
+                told.write_text(reason + "\n", encoding="utf-8")
+            except OSError:  # on a full disk the job's own sentence is all there is
+                told.unlink(missing_ok=True)
 
 
 def close_open_sweep() -> None:

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from secmi_exp.errors import UserError
 from secmi_exp.storage_errors import Place as StoragePlace
-from secmi_exp.storage_errors import explain_storage_errors
+from secmi_exp.storage_errors import broken_link, explain_storage_errors
 from secmi_exp.store.key import Input, Key, digest_of, file_digest
 from secmi_exp.store.manifest import (
     MANIFEST,
@@ -190,10 +190,11 @@ class Store:
         for name in dict.fromkeys(("work", "locks", *(key.kind for key in missing))):
             folder = self.root / name if os.path.lexists(self.root / name) else self.root
             if not os.access(folder, os.W_OK | os.X_OK):
+                link = broken_link(folder)
+                why = f"{link} is a symbolic link that leads nowhere" if link else f"{folder} of the store is read-only"
                 more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
                 raise UserError(
-                    f"{missing[0]}{more} must be computed, and {folder} of the store is read-only: have it made "
-                    f"writable{self.place.or_elsewhere}."
+                    f"{missing[0]}{more} must be computed, and {why}: have it mended{self.place.or_elsewhere}."
                 )
 
     def _present(self, keys: Sequence[Key]) -> dict[str, Entry]:

@@ -14,13 +14,14 @@ from rich.table import Table
 
 from secmi_exp.byte_sizes import as_size
 from secmi_exp.errors import UserError
+from secmi_exp.home_folders import from_environment
 from secmi_exp.reporting.terminal import terminal
 from secmi_exp.store import Store
 from secmi_exp.store.inventory import Inventory, Stored
 from secmi_exp.store.key import Key, digest_of
 from secmi_exp.store.manifest import Damaged, check
 
-DEFAULT = os.environ.get("SECMI_STORE", "outputs/store")
+DEFAULT = from_environment("SECMI_STORE", "outputs/store")
 """As conf/paths/default.yaml has it."""
 
 UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
