@@ -187,9 +187,10 @@ def _needed_and_free(error: BaseException, place: Place) -> str:
 
 def broken_link(path: Path) -> Path | None:
     """A symbolic link on the way to a path that leads nowhere, or in a circle."""
-    return next(
-        (step for step in [*reversed(path.parents), path] if step.is_symlink() and not os.path.exists(step)), None
-    )  # noqa: PTH110
+    for step in (*reversed(path.parents), path):
+        if os.path.islink(step) and not os.path.exists(step):  # noqa: PTH110, PTH114  # pathlib raises for circles
+            return step
+    return None
 
 
 def free_bytes(folder: Path) -> int | None:

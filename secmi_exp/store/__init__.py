@@ -191,7 +191,7 @@ class Store:
             folder = self.root / name if os.path.lexists(self.root / name) else self.root
             if not os.access(folder, os.W_OK | os.X_OK):
                 link = broken_link(folder)
-                why = f"{link} is a symbolic link that leads nowhere" if link else f"{folder} of the store is read-only"
+                why = f"{link} is a link that leads nowhere" if link else f"{folder} of the store is read-only"
                 more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
                 raise UserError(
                     f"{missing[0]}{more} must be computed, and {why}: have it mended{self.place.or_elsewhere}."
