@@ -107,6 +107,8 @@ def storage_sentence(error: BaseException, place: Place | None = None) -> str | 
         error: as raised, by whatever library.
         place: where was being written; None: that isn't known.
     """
+    if isinstance(error, UserError):  # told already
+        return None
     number = error_number(error)
     if number is None:
         return storage_sentence(error.__cause__, place) if error.__cause__ else None
@@ -121,8 +123,6 @@ def storage_sentence(error: BaseException, place: Place | None = None) -> str | 
 
 def error_number(error: BaseException) -> int | None:
     """The number of an error of the file system; 0: a file was cut short, nobody knows why; None: another error."""
-    if isinstance(error, UserError):
-        return None
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno if error.errno in KNOWN else None
     told = str(error)
