@@ -44,9 +44,13 @@ TINY = [
 ]  # fmt: skip
 
 
+SIZES = [*range(20, 420, 40), *range(420, 3000, 150), 6000, 20_000, 60_000, 120_000, 250_000, 400_000]
+"""KiB that a disk has; the error-map classifier's checkpoints are the largest files."""
+
+
 def run_on_growing_disks(disk: str, output: str) -> None:
     """Run again and again on a disk that gets larger; print the sentences, and at last the run's folder."""
-    for size in [*range(20, 420, 40), *range(420, 4000, 150)]:  # KiB
+    for size in SIZES:
         os.system(f"mount -o remount,size={size}k {disk}")
         try:
             folder = run_here(Path(output), f"paths.store={disk}/store", *TINY, base=NN)

@@ -3,7 +3,6 @@
 import shutil
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -43,19 +42,20 @@ def decode(
     from secmi_exp.data.decoding_processes import decoded_in_order
 
     ids = samples.ids()
-    with closing(DecodedRows(workspace, len(ids), preprocessing.shape)) as decoded:
-        saved_at = time.monotonic()
-        for batch in decoded_in_order(samples, preprocessing, len(ids), decoded.done, progress_bar):
-            if batch.unreadable and not skip_unreadable:
-                row, why = next(iter(batch.unreadable.items()))
-                shutil.rmtree(workspace)
-                workspace.mkdir()
-                raise unreadable_sample(samples.place(row), why)
-            decoded.append({name: getattr(batch, name).numpy() for name in ARRAYS}, batch.unreadable)
-            if time.monotonic() - saved_at > SAVE_EVERY_S:
-                decoded.save()
-                saved_at = time.monotonic()
-        decoded.save()
+    decoded = DecodedRows(workspace, len(ids), preprocessing.shape)
+    saved_at = time.monotonic()
+    for batch in decoded_in_order(samples, preprocessing, len(ids), decoded.done, progress_bar):
+        if batch.unreadable and not skip_unreadable:
+            row, why = next(iter(batch.unreadable.items()))
+            shutil.rmtree(workspace)
+            workspace.mkdir()
+            raise unreadable_sample(samples.place(row), why)
+        decoded.append({name: getattr(batch, name).numpy() for name in ARRAYS}, batch.unreadable)
+        if time.monotonic() - saved_at > SAVE_EVERY_S:
+            decoded.save()
+            saved_at = time.monotonic()
+    decoded.save()
+    decoded.close()
     columns = {
         "id": pa.array(ids, pa.string()),
         "error": pa.array([decoded.unreadable.get(row) for row in range(len(ids))], pa.string()),

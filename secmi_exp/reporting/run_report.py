@@ -17,7 +17,6 @@ from secmi_exp.reporting.provenance import attack_settings, provenance
 from secmi_exp.reporting.results import Outcome, print_quality, print_table, print_warnings, write_results, write_scores
 from secmi_exp.reporting.terminal import terminal
 from secmi_exp.stages import Attacked, Run
-from secmi_exp.storage_errors import explain_storage_errors, output_place
 from secmi_exp.store import Json
 from secmi_exp.targets.interface import PreparedTarget
 
@@ -25,23 +24,22 @@ from secmi_exp.targets.interface import PreparedTarget
 def report(run: Run, target: PreparedTarget | None, attacked: Attacked | None, measures: Measures | None) -> Outcome:
     """Leave results, scores and figures in the run's directory, and then hand them to the tracker."""
     header = describe(run, target, attacked)
-    with explain_storage_errors(output_place(run.folder)):
-        if attacked:
-            write_scores(
-                run.folder,
-                {
-                    "id": [run.images.ids[row] for row in run.split.attacked],
-                    "row": run.split.attacked,
-                    "is_member": run.split.is_member,
-                    "part": run.split.part.tolist(),
-                    **attacked.measured.numbers,
-                    **{f"score_{name}": values for name, values in attacked.scores.items()},
-                    **exposure_columns(run.split, attacked.scores[attacked.attack.name]),
-                },
-            )
-        found = (attacked.judgements, attacked.bounds) if attacked else ({}, {})
-        outcome = Outcome(header, *found, quality=measures, warnings=run.warnings)
-        write_results(run.folder, outcome)
+    if attacked:
+        write_scores(
+            run.folder,
+            {
+                "id": [run.images.ids[row] for row in run.split.attacked],
+                "row": run.split.attacked,
+                "is_member": run.split.is_member,
+                "part": run.split.part.tolist(),
+                **attacked.measured.numbers,
+                **{f"score_{name}": values for name, values in attacked.scores.items()},
+                **exposure_columns(run.split, attacked.scores[attacked.attack.name]),
+            },
+        )
+    found = (attacked.judgements, attacked.bounds) if attacked else ({}, {})
+    outcome = Outcome(header, *found, quality=measures, warnings=run.warnings)
+    write_results(run.folder, outcome)
     pictures = show_samples(run, target) if target else []
     pictures += draw(run, attacked) if attacked else []
     track(run, attacked, measures, pictures)
