@@ -6,6 +6,9 @@ import json
 import os
 import shutil
 import stat
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -21,7 +24,7 @@ from secmi_exp.config_errors import explain
 from secmi_exp.errors import UserError
 from secmi_exp.home_folders import refuse_empty
 from secmi_exp.store import MANIFEST, Store, check
-from tests.conftest import CONF, NN, SMOKE, SmokeRun
+from tests.conftest import CONF, NN, REPOSITORY, SMOKE, SmokeRun
 from tests.private_mounts import read_only, run_mounted
 from tests.test_store import KEY, OTHER, write
 
@@ -62,23 +65,25 @@ def tree(folder: Path) -> dict[str, tuple[float, ...]]:
     return {path: (each.st_mtime_ns, each.st_ctime_ns, each.st_mode, each.st_size) for path, each in found.items()}
 
 
-def test_a_complete_store_that_is_read_only_is_used_without_writing(tmp_path: Path) -> None:
-    Store(tmp_path).obtain(KEY, partial(write, "x"))
-    shutil.rmtree(tmp_path / "locks")
-    before = tree(tmp_path)
-    program = f"""
+PROGRAM = """
 from pathlib import Path
 from secmi_exp.errors import UserError
 from secmi_exp.store import Key, Store
 KEY, OTHER = (Key("thing", 1, {{"a": a}}, files=("content.txt",)) for a in (1, 2))
-store = Store(Path({str(tmp_path)!r}))
+store = Store(Path("{}"))
 print(store.obtain(KEY, None).reused)
 try:
     store.obtain_all([KEY, OTHER], None)
 except UserError as error:
     print(error)
 """
-    ended = run_mounted(read_only(tmp_path), program)
+
+
+def test_a_complete_store_that_is_read_only_is_used_without_writing(tmp_path: Path) -> None:
+    Store(tmp_path).obtain(KEY, partial(write, "x"))
+    shutil.rmtree(tmp_path / "locks")
+    before = tree(tmp_path)
+    ended = run_mounted(read_only(tmp_path), PROGRAM.format(tmp_path))
     assert ended.returncode == 0, ended.stderr
     reused, told = ended.stdout.splitlines()
     assert reused == "True"
@@ -97,6 +102,31 @@ def test_an_entry_that_this_user_may_not_write_is_not_touched(tmp_path: Path, mo
     with pytest.raises(UserError, match=rf"{OTHER} must be computed, and .*/work of the store is read-only"):
         store.obtain(OTHER, partial(write, "y"))
     assert tree(tmp_path) == before
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """One that other users can enter, as pytest's aren't."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="nobody else can be asked")
+def test_another_user_reads_the_store_of_one_and_is_told_what_must_be_computed(open_folder: Path) -> None:
+    def build(workspace: Path) -> None:
+        save_file({"x": torch.zeros(3)}, workspace / "content.txt")
+
+    Store(open_folder / "store").obtain(KEY, build)
+    before = tree(open_folder)
+    program = PROGRAM.format(str(open_folder / "store"))
+    user = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", sys.executable, "-c", program]
+    ended = subprocess.run(user, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    reused, told = ended.stdout.splitlines()
+    assert reused == "True"
+    assert told.startswith(f"{OTHER} must be computed, and {open_folder}/store/work of the store is read-only: ")
+    assert tree(open_folder) == before
 
 
 @pytest.mark.parametrize("aim", ["nowhere", "a circle", "a damaged entry", "a file"])

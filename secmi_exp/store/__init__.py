@@ -111,8 +111,8 @@ class Store:
         """Digest → key of the entries that were handed out, in order; without those that only builds have asked for."""
         self._building = False
         self.place = StoragePlace("the store", self.root, "paths.store, or the environment variable SECMI_STORE,")
-        if not self.root.is_dir():
-            with explain_storage_errors(self.place):
+        with explain_storage_errors(self.place):
+            if not self.root.is_dir():
                 for name in ("work", "locks"):
                     (self.root / name).mkdir(parents=True, exist_ok=True)
 
@@ -191,11 +191,13 @@ class Store:
             folder = self.root / name if os.path.lexists(self.root / name) else self.root
             if not os.access(folder, os.W_OK | os.X_OK):
                 link = broken_link(folder)
-                why = f"{link} is a link that leads nowhere" if link else f"{folder} of the store is read-only"
-                more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-                raise UserError(
-                    f"{missing[0]}{more} must be computed, and {why}: have it mended{self.place.or_elsewhere}."
+                why = (
+                    f"{link} is a link that leads nowhere: mend it"
+                    if link
+                    else f"{folder} of the store is read-only: have it made writable"
                 )
+                more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+                raise UserError(f"{missing[0]}{more} must be computed, and {why}{self.place.or_elsewhere}.")
 
     def _present(self, keys: Sequence[Key]) -> dict[str, Entry]:
         """Digest → entry, of those that are there and whole."""
