@@ -8,9 +8,11 @@ import sys
 
 from omegaconf import OmegaConf
 
-from secmi_exp.home_folders import expand_home
+from secmi_exp.home_folders import expand_home, from_environment, not_empty
 
 OmegaConf.register_new_resolver("expand_home", expand_home, replace=True)  # for the folders that Hydra itself makes
+OmegaConf.register_new_resolver("environment", from_environment, replace=True)
+OmegaConf.register_new_resolver("not_empty", not_empty, replace=True)
 
 if "ipykernel" not in sys.modules:
     # A Jupyter kernel gives its backend to all that it starts. No figure here needs one, and matplotlib, which

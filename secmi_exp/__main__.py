@@ -13,6 +13,8 @@ from omegaconf import DictConfig
 
 from secmi_exp.arguments import checked_arguments
 from secmi_exp.config_errors import explain, refuse_merged_choices, refuse_unread_keys
+from secmi_exp.errors import UserError, first_line
+from secmi_exp.log_files import keep_log_files_from_failing
 from secmi_exp.ranks import dismiss, end, is_first, join
 from secmi_exp.reporting.sweep import close_open_sweep
 from secmi_exp.search import end_without_attack, prefer_own_sweeper
@@ -33,6 +35,7 @@ def task(config: DictConfig) -> float | None:
     refuse_unread_keys(config, CONF)
     refuse_merged_choices(config, CONF)
     end_without_attack(config, HydraConfig.get())
+    keep_log_files_from_failing()
     from secmi_exp.pipeline import run
 
     return run(config, Path(HydraConfig.get().runtime.output_dir))
@@ -42,6 +45,22 @@ def only_shows(arguments: Sequence[str]) -> bool:
     """Whether the command line asks for help or the configuration, so that no rank has anything to wait for."""
     given, _ = get_args_parser().parse_known_args(arguments)
     return bool(given.help or given.hydra_help or given.cfg or given.info or given.shell_completion)
+
+
+def close_failed_sweep() -> None:
+    """Close a sweep that a job's failure has ended; that failure is what is told, whatever happens here."""
+    try:
+        close_open_sweep()
+    except Exception as error:
+        logging.getLogger("secmi_exp").warning("The sweep's tables are not written: %s.", first_line(error))
+
+
+def told_before(terminated: Terminated) -> str | None:
+    """The user's mistake that was about to be told when SIGTERM came: torchrun sends it once another rank has ended."""
+    error = terminated.__context__
+    while error and not isinstance(error, UserError):
+        error = error.__context__
+    return str(error) if error else None
 
 
 def main() -> None:
@@ -60,7 +79,8 @@ def main() -> None:
         sys.exit(1)
     except Terminated as terminated:
         dismiss(failed=True)
-        sys.stderr.write("secmi_exp: ended by SIGTERM; the same command continues where it was.\n")
+        told = told_before(terminated) or "ended by SIGTERM; the same command continues where it was."
+        sys.stderr.write(f"secmi_exp: {told}\n")
         sys.exit(terminated.code)
     except (KeyboardInterrupt, SystemExit) as error:
         if isinstance(error, SystemExit) and not isinstance(error.__context__, KeyboardInterrupt):
@@ -68,7 +88,7 @@ def main() -> None:
         sys.stderr.write("secmi_exp: stopped; the same command continues where it was.\n")  # Lightning exits with 1
         sys.exit(130)
     except Exception as error:
-        close_open_sweep()
+        close_failed_sweep()
         sentence = explain(error, sys.argv[1:], CONF)
         if sentence is None:
             raise

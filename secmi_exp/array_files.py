@@ -1,6 +1,8 @@
 """Arrays in .npy files whose rows are written in place, and whether a file that was left behind is still such a one."""
 
+import errno
 import io
+import math
 import os
 import zlib
 from pathlib import Path
@@ -10,19 +12,70 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from secmi_exp.storage_errors import NO_ROOM, LackingRoom
+
+WITHOUT_RESERVING = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
+"""What file systems say that can't reserve room."""
+ZEROS = 2**20
+"""Bytes that are written at a time where room can't be reserved."""
+
+
+def header_of(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
+    """How the .npy file of an array begins."""
+    header = io.BytesIO()
+    npy.write_array_header_1_0(header, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape})
+    return header.getvalue()
+
 
 def holds_array(file: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
     """Whether a file has the header and the size of an array; what its rows are is another question."""
-    header = io.BytesIO()
-    described = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    npy.write_array_header_1_0(header, described)
-    length = len(header.getvalue())
+    header = header_of(shape, dtype)
     try:
         with file.open("rb") as content:
             size = os.fstat(content.fileno()).st_size
-            return size == length + int(np.prod(shape)) * dtype.itemsize and content.read(length) == header.getvalue()
+            return size == len(header) + math.prod(shape) * dtype.itemsize and content.read(len(header)) == header
     except OSError:
         return False
+
+
+def create_array(file: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Write an .npy file of zeros, with its room on the disk reserved.
+
+    Writing into a memory map of a file without room would end the process by a signal, and no sentence.
+
+    Raises:
+        LackingRoom: where the disk, a quota or a limit has no room for it; there is no file then.
+    """
+    header = header_of(shape, dtype)
+    size = len(header) + math.prod(shape) * dtype.itemsize
+    try:
+        with file.open("wb") as content:
+            content.write(header)
+            content.flush()
+            reserve(content.fileno(), len(header), size)
+    except OSError as error:
+        file.unlink(missing_ok=True)
+        if error.errno in NO_ROOM:
+            raise LackingRoom(error, file, size) from error
+        raise
+
+
+def reserve(file: int, start: int, stop: int) -> None:
+    """Make room for the bytes of an open file from its present end ``start`` to ``stop``; all of them are zeros.
+
+    Raises:
+        OSError: where there isn't that much.
+    """
+    if start == stop:
+        return
+    try:
+        os.posix_fallocate(file, start, stop - start)
+    except (AttributeError, OSError) as error:  # no such function, or not on this file system
+        if isinstance(error, OSError) and error.errno not in WITHOUT_RESERVING:
+            raise
+        zeros = bytes(ZEROS)
+        while start < stop:
+            start += os.pwrite(file, zeros[: stop - start], start)
 
 
 class RowFile:
@@ -30,6 +83,7 @@ class RowFile:
 
     def __init__(self, path: Path):
         array = np.load(path, mmap_mode="r")
+        self.path = path
         self.offset, self.dtype, self.row_bytes = array.offset, array.dtype, array.nbytes // len(array)
         self.file = os.open(path, os.O_WRONLY)
 

@@ -1,7 +1,6 @@
 """Mistakes in a command line or configuration, each told in one sentence that lists what exists."""
 
 import difflib
-import errno
 import re
 import traceback
 from pathlib import Path
@@ -17,10 +16,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from secmi_exp.arguments import choices, given_arguments, literal_dollars, quoted, refuse_several
 from secmi_exp.errors import UserError, first_line
+from secmi_exp.storage_errors import Place, output_place, storage_sentence
 
-UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT}
-"""Why a file can't be used that its owner can mend."""
-
+RESOLVING = "UserError raised while resolving interpolation: "
+"""What OmegaConf puts before the sentence of a resolver of ours."""
 
 PLUGINS = {"hydra/launcher": "launchers", "hydra/sweeper": "search", "hydra/sweeper/sampler": "search"}
 """Groups whose choices come with packages of their own → our extra that brings them."""
@@ -36,10 +35,12 @@ def explain(error: Exception, arguments: list[str], conf: Path) -> str | None:
     """
     if isinstance(error, UserError):
         return str(error)
-    if isinstance(error, OSError) and error.errno in UNUSABLE:
-        return f"{error.filename or 'A file'} can't be written or read ({error.strerror}): check paths.output."
+    if sentence := storage_sentence(error, _output_place()):
+        return sentence
     if isinstance(error, MissingConfigException):
         return _missing_choice(error, conf)
+    if isinstance(error, OmegaConfBaseException) and str(error).startswith(RESOLVING):
+        return f"{first_line(error).removeprefix(RESOLVING)}."
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _bad_override(str(error), arguments, conf)
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):  # swept or a preset's
@@ -47,6 +48,13 @@ def explain(error: Exception, arguments: list[str], conf: Path) -> str | None:
     if _of_search(error):
         return f"Optuna has ended the search: {first_line(error)}."
     return None
+
+
+def _output_place() -> Place | None:
+    """The directory of the run or the sweep, where Hydra has got as far as to name it."""
+    if not HydraConfig.initialized() or OmegaConf.is_missing(HydraConfig.get().runtime, "output_dir"):
+        return None
+    return output_place(Path(HydraConfig.get().runtime.output_dir))
 
 
 def _of_search(error: Exception) -> bool:

@@ -1,9 +1,12 @@
-"""``~`` at the start of a path stands for a home directory in every setting that holds paths, as it does in a shell."""
+"""Paths in settings: ``~`` at the start stands for a home directory, as it does in a shell, and none may be empty."""
 
+import os
 from pathlib import Path
 
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+
+from secmi_exp.errors import UserError
 
 PATHS = frozenset({"path", "members", "holdout", "holdouts", "root", "inception", "blip"})
 """Settings of any group that hold paths; beside them all of ``paths``."""
@@ -15,6 +18,35 @@ def expand_home(path: str) -> str:
         return str(Path(path).expanduser()) if path.startswith("~") else path
     except RuntimeError:  # nobody of that name
         return path
+
+
+def from_environment(name: str, default: str) -> str:
+    """The value of an environment variable; the default where it is not set, or empty."""
+    return os.environ.get(name) or default
+
+
+def not_empty(path: str | None, setting: str) -> str:
+    """The path, which other paths begin with: below an empty one they would lie in the root folder.
+
+    Raises:
+        UserError: where it is empty.
+    """
+    if not path:
+        raise UserError(f"{setting} is empty: name a folder, or leave the setting out.")
+    return path
+
+
+def refuse_empty(config: DictConfig) -> None:
+    """Refuse a path that is empty, for which the working directory would be taken.
+
+    Args:
+        config: composed, with the group ``paths``.
+
+    Raises:
+        UserError: naming the setting.
+    """
+    for key in config.paths:
+        not_empty(config.paths[key], f"paths.{key}")
 
 
 def expand_homes(config: DictConfig) -> None:

@@ -12,7 +12,7 @@ import io
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,10 +68,8 @@ class QueryTally:
         """Take the files of processes that have ended."""
         for path in sorted(self.folder.glob(f"{self.prefix}*")):
             if all(str(file.name) != str(path) for file in self.held):
-                try:
+                with suppress(FileNotFoundError, PermissionError):  # forgotten just now; another user's
                     self._hold(io.FileIO(path, "r+"))
-                except FileNotFoundError:  # forgotten just now
-                    continue
 
     def _hold(self, file: io.FileIO) -> None:
         """Keep a file that nobody else holds."""

@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from secmi_exp.errors import UserError, first_line
+from secmi_exp.rank_failures import Failure, introduce, introduced, reason, report_failure, reported_failure
+from secmi_exp.sigterm import Terminated
 from secmi_exp.slurm import address_of_first_node, tasks_of_step
 
 if TYPE_CHECKING:
@@ -46,8 +48,11 @@ UNTOLD_S = 10.0
 FIRST_PORT, PORTS, STEPS_APART = 15000, 10000, 997
 """What SLURM's jobs and their steps share, each one port by its numbers."""
 
-GRACE_S = 10.0
+GRACE_S = 5.0
 """How long rank 0 may take to fail by itself once another rank has ended."""
+
+WATCH_S = 0.05
+"""Between looks at the other ranks."""
 
 
 @dataclass(frozen=True)
@@ -130,17 +135,20 @@ def launched_from_outside(environment: Mapping[str, str] = os.environ) -> Place 
     return place if place.world_size > 1 else None
 
 
-def _connect(place: Place) -> None:
+def _connect(place: Place) -> "TCPStore":
+    """Meet the other ranks; returns where they have met."""
     import torch
     import torch.distributed
 
+    store = _meet(place)
     torch.distributed.init_process_group(
         "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
-        store=_meet(place),
+        store=store,
         rank=place.rank,
         world_size=place.world_size,
         timeout=PATIENCE,
     )
+    return store
 
 
 def _meet(place: Place) -> "TCPStore":
@@ -159,7 +167,7 @@ def _meet(place: Place) -> "TCPStore":
     try:
         store = TCPStore(place.address, place.port, place.world_size, first, timeout=ARRIVAL, wait_for_workers=False)
         if not first:
-            store.set(f"rank {place.rank}", "has come")
+            introduce(store, place.rank)
         deadline = time.monotonic() + ARRIVAL.total_seconds()
         while awaited and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -210,13 +218,23 @@ def _hand_out(stage: Stage | None = None) -> Stage | None:
 
 
 def serve(place: Place) -> None:
-    """Carry out what rank 0 hands out, until it has nothing more."""
+    """Carry out what rank 0 hands out, until it has nothing more.
+
+    What rank 0 can tell in a sentence ends this process without a word of its own.
+    """
     import torch.distributed
 
-    _connect(place)
-    while stage := _hand_out():
-        with _taking(place, stage.local_world_size):
-            stage.function(*stage.arguments, logger=None)
+    store = _connect(place)
+    try:
+        while stage := _hand_out():
+            with _taking(place, stage.local_world_size):
+                stage.function(*stage.arguments, logger=None)
+    except Exception as error:
+        failure = Failure.of(error)
+        report_failure(store, place.rank, failure)
+        if failure.told_by_rank_0:
+            end(1)
+        raise
     torch.distributed.destroy_process_group()
 
 
@@ -230,39 +248,45 @@ class Team:
 
     def __init__(self, place: Place, *, start: bool):
         self.place = replace(place, port=_free_port()) if start else place
-        self.children = [self._start(rank) for rank in range(1, place.world_size)] if start else []
+        self.children = {rank: self._start(rank) for rank in range(1, place.world_size)} if start else {}
         self.closed = False
-        for rank, child in enumerate(self.children, start=1):
-            threading.Thread(target=self._watch, args=(rank, child), daemon=True).start()
-        _connect(self.place)
+        self.stage: str | None = None
+        """Under way."""
+        self.loss: UserError | None = None
+        """What to say of a rank that has ended in it."""
+        self.store = _connect(self.place)
+        come = [introduced(self.store, rank) for rank in range(1, place.world_size)]
+        self.members = [replace(member, child=self.children.get(member.rank)) for member in come]
+        threading.Thread(target=self._watch, daemon=True).start()
 
     def everywhere(self, function: Callable[..., T], *arguments: Any, devices: int, logger: Any) -> T:
-        """Call the function on all ranks at once, so many on each machine, and return what it gave on rank 0."""
+        """Call the function on all ranks at once, so many on each machine, and return what it gave on rank 0.
+
+        Raises:
+            UserError: naming a rank that was killed, and what another rank's mistake was.
+        """
         finished = False
+        self.stage = function.__name__
         try:
             _hand_out(Stage(function, arguments, devices))
             with _taking(self.place, devices):
                 result = function(*arguments, logger=logger)
             finished = True
             return result
-        except RuntimeError as error:
-            rank, status = self._ended()
-            if status:
-                raise RuntimeError(f"Rank {rank} has ended with status {status}: see what it wrote above.") from error
+        except UserError:
+            raise
+        except Terminated as terminated:
+            if self.loss:  # which is why the launcher ends this rank too
+                raise self.loss from terminated
+            raise
+        except Exception as error:
+            if found := reason(self.store, self.members, self.stage, error):
+                raise found from error
             raise
         finally:
+            self.stage = None
             if not finished:
                 self.close(failed=True)
-
-    def _ended(self) -> tuple[int, int]:
-        """A rank that has ended by itself, and its status; both 0 where there is none."""
-        deadline = time.monotonic() + 2.0  # the connection may break before the system has told of the end
-        while time.monotonic() < deadline:
-            for rank, child in enumerate(self.children, start=1):
-                if child.returncode:
-                    return rank, child.returncode
-            time.sleep(0.05)
-        return 0, 0
 
     def close(self, *, failed: bool = False) -> None:
         """Send the other ranks home."""
@@ -271,12 +295,14 @@ class Team:
         if self.closed:
             return
         self.closed = True
-        if failed:
-            for child in self.children:
+        if not failed:
+            try:
+                _hand_out(None)
+            except RuntimeError:  # one has gone, whom nobody needs any more
+                failed = True
+        for child in self.children.values():
+            if failed:
                 child.kill()
-        else:
-            _hand_out(None)
-        for child in self.children:
             child.wait()
         torch.distributed.destroy_process_group()
         gc.collect()  # whatever of Lightning's still holds the group holds threads, which must end before the process
@@ -290,16 +316,20 @@ class Team:
             env=os.environ | {"PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)},
         )
 
-    def _watch(self, rank: int, child: subprocess.Popen[bytes]) -> None:
-        """End the run where a rank has ended and the others would wait for it for ever."""
-        status = child.wait()
-        if not self.closed:
-            threading.Event().wait(GRACE_S)
-            if not self.closed:
-                log.error("Rank %d has ended with status %d, and rank 0 can't go on without it.", rank, status)
-                for other in self.children:
-                    other.kill()
-                os._exit(1)
+    def _watch(self) -> None:
+        """End the run where a rank has ended in a stage and rank 0 doesn't notice: it would wait for ever."""
+        while not self.closed:
+            time.sleep(WATCH_S)
+            stage, ended = self.stage, [member for member in self.members if member.has_ended]
+            if stage and ended:
+                failure = reported_failure(self.store, ended[0])
+                self.loss = UserError(failure.said) if failure else ended[0].killed(stage)
+                threading.Event().wait(GRACE_S)
+                if not self.closed and self.stage == stage:
+                    sys.stderr.write(f"secmi_exp: {self.loss}\n")
+                    for child in self.children.values():
+                        child.kill()
+                    end(1)
 
 
 def _free_port() -> int:

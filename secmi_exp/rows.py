@@ -15,11 +15,10 @@ from typing import Any, Literal
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from numpy.lib.format import open_memmap
 from torch import Tensor
 
 from secmi_exp import ranks
-from secmi_exp.array_files import RowFile, holds_array
+from secmi_exp.array_files import RowFile, create_array, holds_array
 from secmi_exp.batch_size import largest_batch
 from secmi_exp.data.batches import Array, GivenBatches
 from secmi_exp.data.slices import slices
@@ -87,7 +86,7 @@ def create_files(files: Mapping[Path, Row], n: int, workspaces: Sequence[Path]) 
     for file, (shape, dtype) in files.items():
         if not holds_array(file, (n, *shape), dtype):
             file.parent.mkdir(exist_ok=True)
-            open_memmap(making, "w+", dtype, (n, *shape))
+            create_array(making, (n, *shape), dtype)
             making.replace(file)
 
 

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,11 +19,13 @@ import pytest
 from secmi_exp import ranks
 from secmi_exp.__main__ import only_shows
 from secmi_exp.errors import UserError
-from secmi_exp.ranks import Place, launched_from_outside
-from tests.conftest import NN, SMOKE, Command, SmokeRun, run_here
+from secmi_exp.ranks import Place, Team, launched_from_outside
+from tests import failing_stages
+from tests.conftest import NN, REPOSITORY, SMOKE, Command, SmokeRun, run_here, training
 from tests.targets.preparing import cpu
 
 TWO = "trainer.devices=2"
+SLOW = pytest.mark.slow
 
 
 def results(folder: Path) -> dict[str, object]:
@@ -127,12 +131,39 @@ def gone(pid: int) -> bool:
 
 
 @pytest.mark.slow
-def test_a_rank_that_dies_ends_the_run(secmi: Command) -> None:
+def test_a_rank_that_dies_ends_the_run_in_a_sentence_and_the_run_continues(secmi: Command) -> None:
     process, rank_1 = start_training(secmi)
     os.kill(rank_1, signal.SIGKILL)
+    killed_at = time.monotonic()
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode != 0
-    assert "Rank 1 has ended with status -9" in stderr
+    assert time.monotonic() - killed_at < 20
+    assert process.returncode == 1
+    assert "Traceback" not in stderr
+    (sentence,) = [line for line in stderr.splitlines() if line.startswith("secmi_exp: ")]
+    named = f"Rank 1 (process {rank_1} on {socket.gethostname()}) was ended by SIGKILL"
+    assert named in sentence
+    assert "in the stage train, which" in sentence
+    again, _ = start_training(secmi)
+    again.kill()
+    assert "Continuing target from step=" in again.communicate()[1]
+
+
+@pytest.mark.slow
+def test_a_rank_of_torchrun_that_dies_ends_the_run_in_a_sentence(secmi: Command) -> None:
+    secmi.module = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d",
+        "--rdzv-endpoint=127.0.0.1:0", "-m", "secmi_exp",
+    ]  # fmt: skip
+    arguments = ["logger=none", *SMOKE, "target.max_steps=100000", "target.checkpoint_every=5", TWO]
+    with secmi.running(training, *arguments) as process:
+        _, rank_1 = sorted(children(process.pid))
+        os.kill(rank_1, signal.SIGKILL)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    (sentence,) = [line for line in stderr.splitlines() if line.startswith("secmi_exp: ")]
+    assert f"Rank 1 (process {rank_1} on" in sentence
+    own = stderr.partition("torch.distributed.elastic.multiprocessing.errors.ChildFailedError")[0]
+    assert 'File "secmi_exp' not in own.replace(str(REPOSITORY) + "/", "")
 
 
 @pytest.mark.slow
@@ -151,6 +182,35 @@ def test_more_machines_than_one_need_a_launcher(secmi: Command) -> None:
     finished = secmi("+attack=stat", "logger=none", *SMOKE, "trainer.nodes=2")
     assert finished.returncode == 1
     assert "torchrun or SLURM must start" in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "told"),
+    [
+        ("killed", UserError, r"^Rank 1 \(process \d+ on .*\) was ended by SIGKILL, .* in the stage fails,"),
+        pytest.param("exits", UserError, r"^Rank 1 .* has ended with status 3 .* in the stage fails", marks=SLOW),
+        pytest.param("mistake", UserError, r"^That was a mistake\.$", marks=SLOW),
+        pytest.param("full", OSError, r"^\[Errno 28\] No space left on device$", marks=SLOW),
+        pytest.param("fault", RuntimeError, r"^Rank 1 .* has failed \('a fault'\): see what it wrote", marks=SLOW),
+    ],
+)
+def test_what_happens_to_another_rank_is_told_by_the_first(how: str, kind: type[Exception], told: str) -> None:
+    team = Team(Place(world_size=2), start=True)
+    with pytest.raises(kind, match=told):
+        team.everywhere(failing_stages.fails, how, devices=2, logger=None)
+    assert team.closed
+    assert all(child.returncode is not None for child in team.children.values())
+
+
+@pytest.mark.slow
+def test_a_first_rank_that_would_wait_for_ever_is_ended_with_the_sentence() -> None:
+    program = (
+        "from secmi_exp.ranks import Place, Team; from tests.failing_stages import waits\n"
+        "Team(Place(world_size=2), start=True).everywhere(waits, devices=2, logger=None)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=100)
+    assert ended.returncode == 1
+    assert re.fullmatch(r"secmi_exp: Rank 1 .* was ended by SIGKILL, .* in the stage waits, .*\n", ended.stderr)
 
 
 ALLOCATION = {"SLURM_JOB_ID": "70", "SLURM_JOB_NAME": "mysession", "SLURM_NTASKS": "4", "SLURM_NODELIST": "node[1-4]"}

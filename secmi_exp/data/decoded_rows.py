@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from secmi_exp.array_files import checksum, holds_array
+from secmi_exp.array_files import RowFile, checksum, create_array, holds_array
 from secmi_exp.data.images import DIGEST_BYTES, release
 from secmi_exp.data.slices import slices
 from secmi_exp.store import SCRATCH, Json, write_json
@@ -45,10 +44,10 @@ class DecodedRows:
         rows = {name: (image if shape is None else shape, dtype) for name, (shape, dtype) in ARRAYS.items()}
         files = {name: workspace / f"{name}.npy" for name in rows}
         whole = all(holds_array(files[name], (n, *shape), dtype) for name, (shape, dtype) in rows.items())
-        self.arrays: dict[str, NDArray[Any]] = {
-            name: open_memmap(files[name], "r+" if whole else "w+", dtype, (n, *shape))
-            for name, (shape, dtype) in rows.items()
-        }
+        if not whole:
+            for name, (shape, dtype) in rows.items():
+                create_array(files[name], (n, *shape), dtype)
+        self.files = {name: RowFile(file) for name, file in files.items()}
         self.done = 0
         self.unreadable: dict[int, str] = {}
         self.checksums = dict.fromkeys(rows, 0)
@@ -62,22 +61,27 @@ class DecodedRows:
             unreadable: row → why it could not be read.
         """
         rows = slice(self.done, self.done + len(batch["pixels"]))
-        for name, array in self.arrays.items():
-            array[rows] = batch[name]
+        for name, file in self.files.items():
+            file.write(rows.start, batch[name])
             self.checksums[name] = checksum(batch[name], self.checksums[name])
         self.unreadable |= unreadable
         self.done = rows.stop
 
     def save(self) -> None:
         """Write to disk what is done, and that it is."""
-        for array in self.arrays.values():
-            array.flush()  # type: ignore[attr-defined]  # memory maps
+        for file in self.files.values():
+            file.flush()
         told: dict[str, Json] = {
             "done": self.done,
             "unreadable": {str(row): why for row, why in self.unreadable.items()},
             "checksums": self.checksums,
         }
         write_json(self.record, {**told, "checksum": checksum_of(told)})
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self.files.values():
+            file.close()
 
     def _continue(self) -> None:
         if not self.record.exists():
@@ -95,8 +99,8 @@ class DecodedRows:
 
     def _hold(self, done: int, checksums: Mapping[str, int]) -> bool:
         """Whether the first rows are those that were written."""
-        for name, array in self.arrays.items():
-            found = 0
+        for name, file in self.files.items():
+            array, found = np.load(file.path, mmap_mode="r"), 0
             for rows in slices(done, READ_AT_ONCE):
                 found = checksum(array[rows], found)
                 release(array)

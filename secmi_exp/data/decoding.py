@@ -55,6 +55,7 @@ def decode(
             decoded.save()
             saved_at = time.monotonic()
     decoded.save()
+    decoded.close()
     columns = {
         "id": pa.array(ids, pa.string()),
         "error": pa.array([decoded.unreadable.get(row) for row in range(len(ids))], pa.string()),

@@ -13,6 +13,7 @@ from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.images import Pixels
 from secmi_exp.data.samples import Array, ImageFiles
 from secmi_exp.errors import UserError
+from secmi_exp.storage_errors import Place, explain_storage_errors
 
 PARTS: dict[str, dict[str, bool | str]] = {
     "CIFAR10": {"train": True},
@@ -42,8 +43,12 @@ class Published(Dataset):
         Raises:
             UserError: where they are neither there nor to be had.
         """
+        place = Place(
+            "the dataset's folder", self.root.absolute(), "paths.data, or the environment variable SECMI_DATA,"
+        )
         try:
-            return getattr(torchvision.datasets, kind)(self.root, download=self.download, **PARTS[kind])
+            with explain_storage_errors(place):
+                return getattr(torchvision.datasets, kind)(self.root, download=self.download, **PARTS[kind])
         except (RuntimeError, OSError, ImportError) as error:
             reason = str(error).splitlines()[0].rstrip(".")
             raise UserError(

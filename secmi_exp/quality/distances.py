@@ -21,6 +21,7 @@ from secmi_exp.errors import UserError, first_line
 from secmi_exp.evaluation.distributions import mean_interval
 from secmi_exp.evaluation.scored import Interval
 from secmi_exp.git_lfs import refuse_pointer
+from secmi_exp.storage_errors import explain_storage_errors, temporary_files
 from secmi_exp.targets.weights import refuse_non_finite_weights
 
 Pixels = NDArray[np.uint8]
@@ -87,10 +88,12 @@ def inception(weights: Path) -> NoTrainInceptionV3:
     refuse_pointer(weights)
     try:
         tensors = torch.load(weights, map_location="cpu", weights_only=True)
-        with TemporaryDirectory() as folder:
+        with explain_storage_errors(temporary_files()), TemporaryDirectory() as folder:
             checked = Path(folder) / "inception.pth"  # torch-fidelity itself would unpickle whatever the file holds
             torch.save(tensors, checked)
             network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(checked))
+    except UserError:
+        raise
     except ModuleNotFoundError as error:
         raise UserError(
             "FID needs torch-fidelity: pip install 'secmi-exp[fid]', or set quality.inception=null."

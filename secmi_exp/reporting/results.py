@@ -21,6 +21,7 @@ from secmi_exp.evaluation.privacy_bound import PrivacyBound
 from secmi_exp.quality.quality import Measures
 from secmi_exp.reporting.jobs import Estimate
 from secmi_exp.run_warnings import RunWarning
+from secmi_exp.storage_errors import explain_storage_errors, output_place
 from secmi_exp.store import Json, write_json
 from secmi_exp.strict_json import replace_non_finite
 
@@ -98,6 +99,9 @@ def write_results(folder: Path, outcome: Outcome) -> None:
     """Write results.json: the attack's own scorer at the top level, further ones below ``others``.
 
     What has no finite value is null: a threshold that calls nobody a member, a ratio to a t-error of 0.
+
+    Raises:
+        UserError: where it can't be written.
     """
     content: dict[str, Json] = {"schema": SCHEMA, **outcome.header}
     if outcome.quality:
@@ -107,13 +111,19 @@ def write_results(folder: Path, outcome: Outcome) -> None:
         content |= _judged(outcome.judgements[leading], outcome.bounds[leading])
         content["others"] = {name: _judged(outcome.judgements[name], outcome.bounds[name]) for name in others}
     content["versions"] = versions()
-    write_json(folder / "results.json", replace_non_finite(content, lambda number: None))
+    with explain_storage_errors(output_place(folder)):
+        write_json(folder / "results.json", replace_non_finite(content, lambda number: None))
 
 
 def write_scores(folder: Path, columns: Mapping[str, NDArray[np.generic] | list[str]]) -> None:
-    """Write scores.parquet, a row for each attacked sample; what a sample doesn't have is null, never NaN."""
+    """Write scores.parquet, a row for each attacked sample; what a sample doesn't have is null, never NaN.
+
+    Raises:
+        UserError: where it can't be written.
+    """
     table = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
-    pa.parquet.write_table(pa.table(table), folder / "scores.parquet")
+    with explain_storage_errors(output_place(folder)):
+        pa.parquet.write_table(pa.table(table), folder / "scores.parquet")
 
 
 def print_quality(quality: Measures, console: Console) -> None:

@@ -19,6 +19,7 @@ from secmi_exp.reporting.row_files import write_csv, write_parquet
 from secmi_exp.reporting.terminal import terminal
 from secmi_exp.run_warnings import RunWarning
 from secmi_exp.search import direction
+from secmi_exp.storage_errors import explain_storage_errors, output_place
 
 SHOWN = {"auc": "AUC", "asr": "ASR"}
 """Metrics that the terminal's table has room for; summary.csv has them all."""
@@ -48,7 +49,11 @@ class SweepSummary(Callback):
         """Leave the reason in the directory of a job that has failed, by whatever launcher it was started."""
         if job_return.status == JobStatus.FAILED and isinstance(error := job_return._return_value, Exception):
             reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
-            (Path(config.hydra.runtime.output_dir) / FAILURE).write_text(reason + "\n", encoding="utf-8")
+            told = Path(config.hydra.runtime.output_dir) / FAILURE
+            try:
+                told.write_text(reason + "\n", encoding="utf-8")
+            except OSError:  # on a full disk the job's own sentence is all there is
+                told.unlink(missing_ok=True)
 
 
 def close_open_sweep() -> None:
@@ -59,7 +64,8 @@ def close_open_sweep() -> None:
     global _open
     closing, _open = _open, None
     if closing:
-        close_sweep(*closing)
+        with explain_storage_errors(output_place(closing.folder)):
+            close_sweep(*closing)
 
 
 def close_sweep(folder: Path, search: str | None = None) -> None:

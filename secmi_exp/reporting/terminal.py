@@ -1,13 +1,40 @@
 """Standard output, on which names stand as they are."""
 
 import io
+import os
 import sys
+from typing import Any
 
 from rich.console import Console
 
+from secmi_exp.errors import UserError
+
+
+class StandardOutput(Console):
+    """Reads neither ``[b]`` nor ``:bug:`` as markup, and tells in a sentence where nothing more can be written."""
+
+    def __init__(self) -> None:
+        super().__init__(file=sys.stdout, markup=False, emoji=False, highlight=False)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as rich does.
+
+        Raises:
+            UserError: where it goes to a file whose disk is full, or the like.
+        """
+        try:
+            super().print(*objects, **options)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would fail on it at its end
+            raise UserError(
+                f"Standard output can't be written ({error.strerror}): send it elsewhere; what was computed is kept."
+            ) from error
+
 
 def terminal() -> Console:
-    """A console that reads neither ``[b]`` nor ``:bug:`` as markup, and escapes what the terminal's encoding lacks."""
+    """Standard output, where what the terminal's encoding lacks is escaped."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    return Console(file=sys.stdout, markup=False, emoji=False, highlight=False)
+    return StandardOutput()

@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Literal, Protocol
 
 from filelock import FileLock, Timeout
 
 from secmi_exp.errors import UserError
 from secmi_exp.query_tally import QueryTally
+from secmi_exp.storage_errors import Place as StoragePlace
+from secmi_exp.storage_errors import broken_link, explain_storage_errors
 from secmi_exp.store.key import Input, Key, digest_of, file_digest
 from secmi_exp.store.manifest import (
     MANIFEST,
@@ -33,6 +34,7 @@ from secmi_exp.store.manifest import (
     check,
     note_use,
     read_manifest,
+    share,
     write_json,
     write_manifest,
 )
@@ -70,7 +72,7 @@ REMOVED = "removed-"
 """What the names of folders in ``work/`` begin with that are on their way out."""
 
 PROBE = ".writable."
-"""What the names of files in ``work/`` begin with that only try whether files can be written."""
+"""What the names of files in ``work/`` begin with by which versions before tried whether files can be written."""
 
 
 class Place(Protocol):
@@ -98,14 +100,14 @@ class Store:
     """Entries below one folder, which any number of processes may share."""
 
     def __init__(self, root: Path, *, verify: Verify = "changed"):
-        """Open the store, creating its folder.
+        """Open the store, creating its folder; nothing is written to one that has all that is asked for.
 
         Args:
             root: its folder.
             verify: see `Verify`. The store's own files are read whole in either case.
 
         Raises:
-            UserError: where the folder can't be written.
+            UserError: where there is no such folder and it can't be made.
         """
         self.root = root.absolute()
         self.verify: Verify = verify
@@ -113,16 +115,12 @@ class Store:
         """Digest → key of the entries that were handed out, in order; without those that only builds have asked for."""
         self._building = False
         self._tallies: dict[str, QueryTally] = {}
-        try:
-            for folder in ("work", "locks"):
-                (self.root / folder).mkdir(parents=True, exist_ok=True)
-            TemporaryFile(dir=self.root / "work", prefix=PROBE).close()  # has no name where the system allows it
-        except OSError as error:
-            raise UserError(
-                f"The store folder {self.root} can't be written ({error.strerror}): "
-                "set paths.store, or the environment variable SECMI_STORE, to a folder that can."
-            ) from error
-        self._finish_removals()
+        self.place = StoragePlace("the store", self.root, "paths.store, or the environment variable SECMI_STORE,")
+        with explain_storage_errors(self.place):
+            if not self.root.is_dir():
+                for name in ("work", "locks"):
+                    (self.root / name).mkdir(parents=True, exist_ok=True)
+            self._finish_removals()
 
     def obtain(self, key: Key, build: Callable[[Path], None]) -> Entry:
         """The entry of this key, built first where it is missing or damaged; see `obtain_all`."""
@@ -139,12 +137,19 @@ class Store:
 
         Raises:
             RuntimeError: for a key that names no files, and for a build that leaves less than its key names.
+            UserError: where something must be built and the folder can't be written, or its disk is full.
         """
+        with explain_storage_errors(self.place):
+            return self._obtain_all(keys, build)
+
+    def _obtain_all(self, keys: Sequence[Key], build: Callable[[dict[str, Path]], None]) -> list[Entry]:
         for key in keys:
             if not key.files:
                 raise RuntimeError(f"The key of {key} names no files, so that nobody could tell whether it is whole.")
         found = self._present(keys)
         missing = [key for key in keys if key.digest not in found]
+        if missing:
+            self._refuse_read_only(missing)
         with ExitStack() as locks:
             for key in sorted(missing, key=lambda key: key.digest):  # one order for all, so no deadlock
                 locks.enter_context(self._locked(key))
@@ -189,20 +194,38 @@ class Store:
 
         Whoever has its files open keeps them.
         """
-        left = [folder for folder in (self._path(key), self._workspace(key)) if folder.exists()]
+        left = [folder for folder in (self._path(key), self._workspace(key)) if os.path.lexists(folder)]
         if left:
-            with self._locked(key):
+            with explain_storage_errors(self.place), self._locked(key):
                 for folder in left:
                     self._remove(folder)
 
     def remove_unless_locked(self, place: Place, folder: Path) -> bool:
         """Remove the entry or the workspace of a place, unless somebody is building there; whether it was removed."""
         try:
-            with self._locked(place, wait=False):
+            with explain_storage_errors(self.place), self._locked(place, wait=False):
                 self._remove(folder)
         except Timeout:
             return False
         return True
+
+    def _refuse_read_only(self, missing: Sequence[Key]) -> None:
+        """Refuse to compute what couldn't be kept.
+
+        Raises:
+            UserError: naming what must be computed, and the folder that can't be written.
+        """
+        for name in dict.fromkeys(("work", "locks", *(key.kind for key in missing))):
+            folder = self.root / name if os.path.lexists(self.root / name) else self.root
+            if not os.access(folder, os.W_OK | os.X_OK):
+                link = broken_link(folder)
+                why = (
+                    f"{link} is a link that leads nowhere: mend it"
+                    if link
+                    else f"{folder} of the store is read-only: have it made writable"
+                )
+                more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+                raise UserError(f"{missing[0]}{more} must be computed, and {why}{self.place.or_elsewhere}.")
 
     def _present(self, keys: Sequence[Key]) -> dict[str, Entry]:
         """Digest → entry, of those that are there and whole."""
@@ -218,7 +241,7 @@ class Store:
     def _discard_damaged(self, key: Key) -> None:
         """Remove an entry that is not what its manifest says, or not the one of its key; the key is locked."""
         path = self._path(key)
-        if path.exists():
+        if os.path.lexists(path):
             try:
                 check(path, key)
             except Damaged as damage:
@@ -256,6 +279,8 @@ class Store:
 
     @contextmanager
     def _locked(self, key: Place, *, wait: bool = True) -> Iterator[None]:
+        for name in ("work", "locks"):
+            (self.root / name).mkdir(exist_ok=True)
         lock = FileLock(self.root / "locks" / f"{key.kind}-{key.digest}.lock")
         try:
             lock.acquire(timeout=0)
@@ -292,16 +317,19 @@ class Store:
         workspace, path = self._workspace(key), self._path(key)
         check(workspace, key)
         shutil.rmtree(workspace / SCRATCH, ignore_errors=True)
+        share(workspace)
         path.parent.mkdir(exist_ok=True)
         workspace.rename(path)
 
     def _finish_removals(self) -> None:
-        """Remove what killed processes were about to remove."""
-        for left in (self.root / "work").iterdir():
-            if left.name.startswith(REMOVED):
-                self._remove(left)
-            elif left.name.startswith(PROBE):
-                left.unlink(missing_ok=True)
+        """Remove what killed processes were about to remove, where this one may."""
+        work = self.root / "work"
+        if os.access(work, os.W_OK | os.X_OK):
+            for left in work.iterdir():
+                if left.name.startswith(REMOVED):
+                    self._remove(left)
+                elif left.name.startswith(PROBE):
+                    left.unlink(missing_ok=True)
 
     def _remove(self, path: Path) -> None:
         """Take an entry or a workspace away, by one rename, so that a kill leaves no half of it in its place."""
@@ -310,7 +338,7 @@ class Store:
             if path.name.startswith(REMOVED):
                 gone = path
             path.rename(gone)
-            if gone.is_dir():
+            if gone.is_dir() and not gone.is_symlink():
                 shutil.rmtree(gone, ignore_errors=True)
             else:
                 gone.unlink()

@@ -12,14 +12,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from secmi_exp.byte_sizes import as_size
 from secmi_exp.errors import UserError
+from secmi_exp.home_folders import from_environment
 from secmi_exp.reporting.terminal import terminal
 from secmi_exp.store import Store
 from secmi_exp.store.inventory import Inventory, Stored
 from secmi_exp.store.key import Key, digest_of
 from secmi_exp.store.manifest import Damaged, check
 
-DEFAULT = os.environ.get("SECMI_STORE", "outputs/store")
+DEFAULT = from_environment("SECMI_STORE", "outputs/store")
 """As conf/paths/default.yaml has it."""
 
 UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -125,21 +127,6 @@ def entry_count(entries: Sequence[Stored]) -> str:
 def total(entries: Sequence[Stored]) -> str:
     """The size of all."""
     return as_size(sum(entry.size for entry in entries))
-
-
-def as_size(size: float) -> str:
-    """Bytes for a person.
-
-    >>> as_size(999), as_size(1_234_567)
-    ('999 B', '1.2 MB')
-    """
-    if size < 1000:
-        return f"{size:.0f} B"
-    for unit in ("kB", "MB", "GB", "TB"):
-        size /= 1000
-        if size < 1000 or unit == "TB":
-            break
-    return f"{size:.1f} {unit}"
 
 
 def as_age(since: float) -> str:

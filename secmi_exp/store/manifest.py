@@ -146,10 +146,26 @@ def write_manifest(workspace: Path, key: Key, seconds: float) -> None:
     write_json(workspace / MANIFEST, manifest)
 
 
+def share(workspace: Path) -> None:
+    """Give all files of a finished workspace the mode of its manifest, and all folders that of the workspace itself.
+
+    These are what the umask gives, while libraries that write to a temporary file first leave it to its owner alone.
+    """
+    mode, folder_mode = ((path.stat().st_mode & 0o7777) for path in (workspace / MANIFEST, workspace))
+    for path in workspace.rglob("*"):
+        if not path.is_symlink():
+            with suppress(PermissionError):  # another user's, who began what this one has continued
+                path.chmod(folder_mode if path.is_dir() else mode)
+
+
 def note_use(entry: Path) -> None:
-    """Make the manifest's modification time that of the entry's last use; it was that of its completion."""
-    with suppress(OSError):  # another's entry may be read only
-        os.utime(entry / MANIFEST)
+    """Make the manifest's modification time that of the entry's last use; it was that of its completion.
+
+    One that this user may not write to stays as it is, though its owner could change the time all the same.
+    """
+    if os.access(entry / MANIFEST, os.W_OK):
+        with suppress(OSError):  # another's entry
+            os.utime(entry / MANIFEST)
 
 
 def write_json(path: Path, content: Json) -> None:

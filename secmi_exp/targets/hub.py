@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from secmi_exp.errors import UserError
+from secmi_exp.storage_errors import Place, explain_storage_errors
 from secmi_exp.targets.file_kind import SUFFIXES, refuse_file
 from secmi_exp.targets.weights import reason
 
@@ -28,7 +29,8 @@ def found(path: str, files: Callable[[Collection[str]], Sequence[str]], setting:
     if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", path):
         raise UserError(f"There is no folder {path}: set {setting} to a model's folder or a repository of the hub.")
     try:
-        return _fetched(path, files)
+        with explain_storage_errors(cache()):
+            return _fetched(path, files)
     except UserError:
         raise
     except Exception as error:  # the hub's client, HTTP and the file system each raise their own
@@ -59,8 +61,13 @@ def _fetched(repository: str, files: Callable[[Collection[str]], Sequence[str]])
     return Path(snapshot_download(repository, allow_patterns=list(read)))
 
 
-def is_fetched(folder: Path) -> bool:
-    """Whether a folder lies where the hub's client keeps what it fetches."""
+def cache() -> Place:
+    """Where the hub's client keeps what it fetches."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    return folder.is_relative_to(HF_HUB_CACHE)
+    return Place("the cache of the Hugging Face hub", Path(HF_HUB_CACHE), "the environment variable HF_HOME")
+
+
+def is_fetched(folder: Path) -> bool:
+    """Whether a folder lies there."""
+    return folder.is_relative_to(cache().folder)
