@@ -15,7 +15,7 @@ from secmi_exp.data.folder_contents import METADATA, FolderContents
 from secmi_exp.data.image_formats import EXTENSIONS
 from secmi_exp.data.parquet_images import ParquetImages, images_within, split_files, tables_in
 from secmi_exp.data.samples import Samples, Sides
-from secmi_exp.data.saved_dataset import SPLITS, STATE, SavedDataset, refuse_splits
+from secmi_exp.data.saved_dataset import INFO, SPLITS, STATE, SavedDataset, refuse_splits
 from secmi_exp.data.tables import SUFFIXES
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.regular_files import is_folder, is_regular
@@ -84,7 +84,7 @@ def in_folder(folder: Path, choice: CaptionChoice) -> Samples:
     """
     if is_regular(folder / SPLITS):
         refuse_splits(folder)
-    if is_regular(folder / STATE) and is_regular(folder / "dataset_info.json"):
+    if is_regular(folder / STATE) and is_regular(folder / INFO):
         return SavedDataset(folder, choice)
     if is_regular(folder / "captions.npy"):
         return laion(folder, choice)

@@ -30,6 +30,8 @@ TRANSPOSITIONS = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF's orientation → what turns such an image upright; 1 is upright."""
+LONGEST_SIDE = 2**20
+"""Pixels of a file's image; Pillow takes memory for each row, however short."""
 STRAIGHT_ALPHA = {"La": "LA", "RGBa": "RGBA"}
 """Modes whose colours are multiplied by their transparency → those where they aren't."""
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
@@ -44,14 +46,19 @@ def open_image(source: str | Path | BinaryIO) -> Image.Image:
     Raises:
         UnidentifiedImageError: for content of another format than `FORMATS`, whatever its name.
         OSError: where there is no such file, it can't be read, or is a pipe or the like.
+        ValueError: for a side longer than `LONGEST_SIDE`; Pillow itself refuses more than 179 million pixels.
     """
     if isinstance(source, str | Path):
         refuse_irregular(source)
     try:
-        return Image.open(source, formats=FORMATS)
+        image = Image.open(source, formats=FORMATS)
     except UnidentifiedImageError as error:  # whose own words are a path, or the address of a buffer
         formats = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
         raise UnidentifiedImageError(f"cannot identify its content as {formats}") from error
+    if max(image.size) > LONGEST_SIDE:
+        image.close()
+        raise ValueError(f"it has {image.width} columns and {image.height} rows, and {LONGEST_SIDE} at most are read")
+    return image
 
 
 def has_several_frames(image: Image.Image) -> bool:

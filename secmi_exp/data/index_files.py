@@ -11,7 +11,7 @@ from secmi_exp.data.array_lists import Header, UnreadableArray, read_array, read
 from secmi_exp.data.images import Rows
 from secmi_exp.data.tables import read_rows
 from secmi_exp.errors import UserError, first_line
-from secmi_exp.regular_files import read_regular
+from secmi_exp.plain_yaml import read_yaml
 from secmi_exp.shown_text import short_repr
 
 AUTHORS = ("mia_train_idxs", "mia_eval_idxs")
@@ -21,9 +21,7 @@ AUTHORS_YAML = ("train", "test")
 
 WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 """A row number, or what is close enough to one to be told that the dataset has no such row."""
-MOST_YAML = 4 * 2**20
-"""Bytes of a YAML file, which takes ten seconds to read for each million."""
-SEQUENCE = "tag:yaml.org,2002:seq"
+LARGEST = np.iinfo(np.int64).max
 
 
 def read_indices(path: Path | None, members: Path | None, holdouts: Path | None, *, samples: int) -> tuple[Rows, Rows]:
@@ -39,7 +37,7 @@ def read_indices(path: Path | None, members: Path | None, holdouts: Path | None,
         UserError: for files that can't be read, or anything but one of those or two lists.
     """
     if path and not (members or holdouts):
-        return read_yaml(path) if path.suffix.lower() in (".yaml", ".yml") else read_npz(path, samples)
+        return read_authors_yaml(path) if path.suffix.lower() in (".yaml", ".yml") else read_npz(path, samples)
     if members and holdouts and not path:
         return read_list(members, samples), read_list(holdouts, samples)
     given = {"path": path, "members": members, "holdouts": holdouts}
@@ -63,44 +61,36 @@ def read_npz(path: Path, samples: int) -> tuple[Rows, Rows]:
     return row_numbers(members), row_numbers(holdouts)
 
 
-def read_yaml(path: Path) -> tuple[Rows, Rows]:
+def read_authors_yaml(path: Path) -> tuple[Rows, Rows]:
     """The two sides of a YAML file like the authors' coco_split.yaml.
 
     Raises:
         UserError: for another format.
     """
     try:
-        # Nodes alone: objects made of them would follow aliases, which a few lines can nest to billions of values.
-        content = yaml.compose(read_regular(path, MOST_YAML).decode("utf-8"), Loader=yaml.BaseLoader)
-    except RecursionError as error:
-        raise UserError(f"The split {path} can't be read as YAML: it is nested too deeply.") from error
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        content = read_yaml(path)
+    except (OSError, yaml.YAMLError) as error:
         raise UserError(f"The split {path} can't be read as YAML: {first_line(error)}.") from error
-    pairs = content.value if isinstance(content, yaml.MappingNode) else []
-    keys = {key.value: value for key, value in pairs if isinstance(key, yaml.ScalarNode)}
-    sides = [keys.get(name) for name in AUTHORS_YAML]
-    if not all(isinstance(side, yaml.SequenceNode) for side in sides):
-        names = ", ".join(keys) or "no keys"
+    keys = content if isinstance(content, dict) else {}
+    if not all(isinstance(keys.get(name), list) for name in AUTHORS_YAML):
+        names = ", ".join(map(str, keys)) or "no keys"
         raise UserError(
             f"The split {path} holds {names} where {' and '.join(AUTHORS_YAML)} are needed, each a list of row numbers."
         )
-    members, holdouts = (listed_rows(side, path) for side in sides)
+    members, holdouts = (listed_rows(keys[name], path) for name in AUTHORS_YAML)
     return members, holdouts
 
 
-def listed_rows(side: yaml.SequenceNode, path: Path) -> Rows:
+def listed_rows(values: list[object], path: Path) -> Rows:
     """Row numbers out of YAML, [n].
 
     Raises:
         UserError: for a list that holds anything else.
     """
-    if side.tag != SEQUENCE:
-        raise UserError(f"The split {path} can't be read as YAML: it has the tag {side.tag} in place of a list.")
-    for node in side.value:
-        if not isinstance(node, yaml.ScalarNode) or not WHOLE.fullmatch(node.value):
-            seen = short_repr(node.value) if isinstance(node, yaml.ScalarNode) else "a list or a mapping"
-            raise UserError(f"The split {path} lists {seen} where a row number is needed.")
-    return np.array([int(node.value) for node in side.value], dtype=np.int64)
+    for value in values:
+        if not isinstance(value, int) or isinstance(value, bool) or not -LARGEST <= value <= LARGEST:
+            raise UserError(f"The split {path} lists {short_repr(value)} where a row number is needed.")
+    return np.array(values, dtype=np.int64)
 
 
 def read_list(path: Path, samples: int) -> Rows:
@@ -152,5 +142,5 @@ def refuse_no_rows(path: Path, samples: int, header: Header) -> None:
 
 def row_numbers(values: np.ndarray) -> Rows:
     """An array of whole numbers as rows; what is too large for a row stays too large. [n]."""
-    largest = np.array(np.iinfo(np.int64).max, np.uint64)
+    largest = np.array(LARGEST, np.uint64)
     return (np.minimum(values, largest) if values.dtype.kind == "u" else values).astype(np.int64)

@@ -32,7 +32,12 @@ def images_within(file: Path) -> list[str]:
 
 def holds_images(struct: pa.StructType) -> bool:
     """Whether these are the fields that the library datasets keeps an image in."""
-    return {"bytes", "path"} <= {struct.field(i).name for i in range(struct.num_fields)}
+    fields = {struct.field(i).name: struct.field(i).type for i in range(struct.num_fields)}
+    of_types = {
+        "bytes": (pa.binary(), pa.large_binary(), pa.null()),
+        "path": (pa.string(), pa.large_string(), pa.null()),
+    }
+    return all(fields.get(name) in types for name, types in of_types.items())
 
 
 def tables_in(folder: Path) -> list[Path]:
