@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import struct
 from collections.abc import Callable, Sequence
@@ -258,8 +259,8 @@ def make_sparse(file: Path) -> None:
 DAMAGES: dict[str, Damage] = {
     "whole": lambda file: None,
     **{f"truncated {share}": truncated(share) for share in (0, 0.02, 0.2, 0.5, 0.8, 0.99)},
-    **{f"flipped {seed}": flipped(seed) for seed in range(24)},
-    **{f"numbers {seed}": numbers_raised(seed) for seed in range(12)},
+    **{f"flipped {seed}": flipped(seed) for seed in range(12)},
+    **{f"numbers {seed}": numbers_raised(seed) for seed in range(8)},
     "a pipe": replaced_by(os.mkfifo),
     "a socket": replaced_by(make_socket),
     "a folder": replaced_by(Path.mkdir),
@@ -287,9 +288,20 @@ DAMAGES: dict[str, Damage] = {
 """What may have happened to a file, or lies in its place."""
 
 
-def case_of(kind: Kind, damage: Damage, root: Path) -> Callable[[], object]:
-    """A case: a file of the kind, damaged, as it is read."""
-    root.mkdir()
-    file = kind.make(root)
+def case_of(kind: Kind, damage: Damage, whole: Path, root: Path) -> Callable[[], object]:
+    """A case: a file of the kind, damaged, as it is read.
+
+    Args:
+        kind: of the file.
+        damage: done to it.
+        whole: folder in which a valid one is, made the first time.
+        root: folder to be made for the case.
+    """
+    made = whole / "made.txt"
+    if not made.is_file():
+        (whole / "files").mkdir(parents=True)
+        made.write_text(str(kind.make(whole / "files").relative_to(whole / "files")))
+    shutil.copytree(whole / "files", root)
+    file = root / made.read_text()
     damage(file)
     return lambda: kind.read(root, file)

@@ -316,7 +316,7 @@ CASES: dict[str, Case] = {
     "YAML that stands for a trillion rows": split_yaml(bomb("1")),
     "YAML that stands for a trillion keys": split_yaml(merge_bomb()),
     "YAML that contains itself": split_yaml("train: &a [*a]\ntest: [1]"),
-    "deep YAML": split_yaml("train: " + DEEP),
+    "deep YAML": split_yaml("train: " + DEEP[:3000]),
     "deep YAML of mappings": split_yaml("\n".join(" " * n + "a:" for n in range(2000))),
     "YAML of an endless number": split_yaml(f"train: [{'9' * 100_000}]\ntest: [1]"),
     "YAML of an endless number to base 60": split_yaml(f"train: [1{':59' * 300_000}]\ntest: [1]"),
@@ -392,3 +392,15 @@ CASES: dict[str, Case] = {
         "i.parquet", lambda: pa.Table.from_arrays([good_cells()] * 2, ["image", "image"]), images_of
     ),
 }
+
+LARGE = (
+    "a column of a million pixels",
+    "the same, cropped",
+    "a comment that unpacks to gigabytes",
+    "rows that unpack to gigabytes",
+    "a member whose header unpacks to gigabytes",
+    "YAML of an endless number to base 60",
+    "an archive of many members",
+    "twenty million paths in a few bytes",
+)
+"""Those that take a second or more to make or to read."""
