@@ -11,6 +11,7 @@ from secmi_exp.data.image_folder import ImageFolder
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.split import Split
 from secmi_exp.errors import UserError
+from secmi_exp.regular_files import is_folder
 from secmi_exp.run_warnings import Side, warn
 from secmi_exp.store import Json
 
@@ -106,7 +107,7 @@ def where_to_look(side: Side, dataset: Dataset) -> str:
     if not isinstance(dataset, ImageFolder):
         return f"add {theirs}"
     place = (dataset.members if side == "members" else dataset.holdout) or dataset.path
-    unread = FolderContents.of(place).unread_tables if place and place.is_dir() else []
+    unread = FolderContents.of(place).unread_tables if place and is_folder(place) else []
     if not place or not unread:
         return (
             f"none were found in {place}, so see that {theirs} are there in a layout that is read, in the column "

@@ -1,10 +1,23 @@
 """The one exception for a user's mistakes; its message is a single sentence, shown without a traceback."""
 
+from secmi_exp.shown_text import printable, shortened
+
 
 class UserError(Exception):
-    """Something the user can mend: says what is wrong, the value seen, and what to do."""
+    """Something the user can mend: says what is wrong, the value seen, and what to do.
+
+    It may quote whatever somebody else's files hold: what could control a terminal is escaped in it, and it stays short
+    enough to be read.
+
+    >>> str(UserError("There is no image \\x1b[2J.png."))
+    'There is no image \\\\x1b[2J.png.'
+    """
+
+    def __init__(self, sentence: str):
+        super().__init__(shortened(printable(sentence)))
 
 
 def first_line(error: BaseException) -> str:
-    """What another exception says, to be quoted in such a sentence: without a full stop."""
-    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    """What another exception says, to be quoted in such a sentence: without a full stop, and not too long."""
+    lines = str(error).strip().splitlines()
+    return shortened(lines[0].rstrip("."), 400) if lines else type(error).__name__

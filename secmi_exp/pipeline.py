@@ -27,10 +27,12 @@ from secmi_exp.reporting.provenance import code_state
 from secmi_exp.reporting.run_report import present, report
 from secmi_exp.reporting.tracking import RunIdentity, start_tracker
 from secmi_exp.run_warnings import RunWarning, collect_warnings, warn
+from secmi_exp.shown_text import unicode_name
 from secmi_exp.split_check import check_split, refuse_drawn_membership, refuse_other_membership, trained_rows
 from secmi_exp.stages import Attacked, Run, timed
 from secmi_exp.storage_errors import explain_storage_errors, output_place
 from secmi_exp.store import Json, Key, Store
+from secmi_exp.strict_json import as_strict_json
 from secmi_exp.targets.interface import PreparedTarget
 
 
@@ -196,14 +198,15 @@ def measure_quality(run: Run, quality: Quality, target: PreparedTarget) -> Measu
 def identity(config: DictConfig, general: General, folder: Path) -> RunIdentity:
     """What a tracker shows of this run; the jobs of a sweep share a group."""
     resolved: Any = OmegaConf.to_container(config, resolve=True)
+    shown: Any = as_strict_json(resolved, lambda number: number)
     attack = config.attack.name if "attack" in config else "target"
     group = general.group
     if group is None and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         group = folder.parent.name
     return RunIdentity(
         folder=folder,
-        name=f"{attack}-{config.dataset.name}-{folder.name}",
-        config=resolved,
+        name=f"{attack}-{shown['dataset']['name']}-{unicode_name(folder.name)}",
+        config=shown,
         group=group,
         job_type=attack,
         tags=general.tags,

@@ -12,6 +12,8 @@ from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from secmi_exp.shown_text import printable, shortened
+
 log = logging.getLogger(__name__)
 
 Side = Literal["members", "holdouts"]
@@ -71,19 +73,10 @@ def warn(code: str, sentence: str, *, side: Side | None = None, count: int | Non
         count: of images.
         grave: whether the figures are no measure of a leak.
     """
-    warning = RunWarning(code, printable(sentence), side, count, grave)
+    warning = RunWarning(code, shortened(printable(sentence)), side, count, grave)
     collected = _collected.get()
     if collected is not None:
         if warning in collected:
             return
         collected.append(warning)
     log.warning("%s", warning.sentence)
-
-
-def printable(text: str) -> str:
-    """A text in which whatever could control a terminal, or isn't Unicode, is escaped; it may have names of files.
-
-    >>> printable("x\\x1b[2J.png and \\udcff.png")
-    'x\\\\x1b[2J.png and \\\\udcff.png'
-    """
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

@@ -14,7 +14,7 @@ from secmi_exp.evaluation.relative_t_error import relative_t_error
 from secmi_exp.quality.quality import Measures, Quality
 from secmi_exp.reporting.row_files import write_csv, write_parquet
 from secmi_exp.store import write_json
-from secmi_exp.strict_json import replace_non_finite
+from secmi_exp.strict_json import as_strict_json
 from tests.attacks.test_asked import measured as asked
 from tests.quality.test_quality import measured
 from tests.targets.test_diffusers_folder import change_weights, pipeline
@@ -53,9 +53,7 @@ def test_what_json_cannot_hold_is_no_silent_nan(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Out of range float values are not JSON compliant"):
         write_json(tmp_path / "results.json", {"auc": NAN})
     assert not [*tmp_path.iterdir()]
-    write_json(
-        tmp_path / "results.json", replace_non_finite({"auc": NAN, "p": [1.0, -INF], "name": "nan"}, lambda _: None)
-    )
+    write_json(tmp_path / "results.json", as_strict_json({"auc": NAN, "p": [1.0, -INF], "name": "nan"}, lambda _: None))
     assert parsed(tmp_path / "results.json") == {"auc": None, "p": [1.0, None], "name": "nan"}
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import warn
+from secmi_exp.shown_text import is_unicode, short_repr, unicode_name, unicode_text
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,15 @@ class CaptionChoice:
             UserError: for a caption that is no text.
         """
         chosen = [self._one(cell, name, where) for cell, name in zip(cells, ids, strict=True)]
+        broken = [row for row, caption in enumerate(chosen) if caption is not None and not is_unicode(caption)]
+        if broken:
+            warn(
+                "captions_not_unicode",
+                f"{len(broken)} captions in {where} hold halves of characters (unpaired surrogates), the first of them "
+                f"that of {ids[broken[0]]}: the replacement character � stands for those; mend them.",
+                count=len(broken),
+            )
+            chosen = [None if caption is None else unicode_text(caption) for caption in chosen]
         return chosen if any(caption is not None for caption in chosen) else None
 
     def _one(self, cell: object, name: str, where: Path) -> str | None:
@@ -58,8 +68,8 @@ class CaptionChoice:
         for caption in cell if isinstance(cell, list) else [cell]:
             if caption is not None and not isinstance(caption, str):
                 raise UserError(
-                    f"The caption of {name} in {where} is {caption!r}, which is no text: set dataset.caption_column "
-                    "to the column that holds captions, or mend it."
+                    f"The caption of {name} in {where} is {short_repr(caption)}, which is no text: set "
+                    "dataset.caption_column to the column that holds captions, or mend it."
                 )
             if caption and caption.strip():
                 captions.append(caption.strip())
@@ -67,5 +77,5 @@ class CaptionChoice:
             return None
         if self.which == "first":
             return captions[0]
-        drawn = hashlib.blake2b(f"{self.seed}\0{name}".encode(), digest_size=8).digest()
+        drawn = hashlib.blake2b(f"{self.seed}\0{unicode_name(name)}".encode(), digest_size=8).digest()
         return captions[int.from_bytes(drawn, "big") % len(captions)]

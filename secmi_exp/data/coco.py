@@ -7,7 +7,8 @@ from pathlib import Path
 from secmi_exp.data.captions import CaptionChoice
 from secmi_exp.data.file_lists import refuse_repeated
 from secmi_exp.data.samples import ImageFiles
-from secmi_exp.errors import UserError
+from secmi_exp.errors import UserError, first_line
+from secmi_exp.regular_files import is_folder, read_regular
 
 CAPTIONS = "annotations/captions_*.json"
 
@@ -29,7 +30,7 @@ def coco(path: Path, choice: CaptionChoice) -> ImageFiles:
     Raises:
         UserError: for a folder with several caption files, for a file of another form, or without images beside it.
     """
-    file = the_only(path) if path.is_dir() else path.absolute()
+    file = the_only(path) if is_folder(path) else path.absolute()
     part = re.fullmatch(r"captions_(.+)\.json", file.name)
     if part is None:
         raise UserError(
@@ -38,7 +39,7 @@ def coco(path: Path, choice: CaptionChoice) -> ImageFiles:
         )
     folder = file.parent.parent / part[1]
     names, captions = read_captions(file)
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise UserError(f"The images of {file} are not in {folder}: put them there, as COCO unpacks.")
     names = {image: f"{part[1]}/{name}" for image, name in sorted(names.items())}
     ids = list(names.values())
@@ -67,16 +68,18 @@ def read_captions(file: Path) -> tuple[dict[int, str], dict[int, list[object]]]:
         UserError: where that is not what the file holds.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
+        content = json.loads(read_regular(file).decode("utf-8-sig"))
         names = {int(image["id"]): str(image["file_name"]) for image in content["images"]}
         captions: dict[int, list[object]] = {}
         for annotation in content["annotations"]:
             captions.setdefault(int(annotation["image_id"]), []).append(annotation["caption"])
     except OSError as error:
         raise UserError(f"The caption file {file} can't be read: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except RecursionError as error:
+        raise UserError(f"The caption file {file} can't be read: it is nested too deeply.") from error
+    except (ValueError, OverflowError, KeyError, TypeError) as error:
         raise UserError(
-            f"{file} is no caption file as COCO has them ({type(error).__name__}: {error}): it needs images with id "
-            "and file_name, and annotations with image_id and caption."
+            f"{file} is no caption file as COCO has them ({type(error).__name__}: {first_line(error)}): it needs "
+            "images with id and file_name, and annotations with image_id and caption."
         ) from error
     return names, captions

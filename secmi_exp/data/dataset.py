@@ -6,7 +6,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, ConfigDict, PositiveInt
+from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.class_identity import outside_classes
@@ -22,16 +22,21 @@ log = logging.getLogger(__name__)
 VERSION = 2
 """Of the decoding; raised when the same files would give other pixels or facts about them."""
 
+LARGEST_SIDE = 8192
+"""Pixels of an outcome's sides and of a crop, beyond which a single image takes gigabytes on its way."""
+
 
 def read_image_size(value: object) -> int | tuple[int, int]:
     """Both sides at once, or height and width.
 
     Raises:
-        ValueError: for anything but one or two whole numbers above 0.
+        ValueError: for anything but one or two whole numbers above 0, and for larger ones than `LARGEST_SIDE`.
     """
     sides = value if isinstance(value, list | tuple) else [value, value]
     match [side for side in sides if isinstance(side, int) and not isinstance(side, bool) and side > 0]:
         case [height, width] if len(sides) == 2:
+            if max(height, width) > LARGEST_SIDE:
+                raise ValueError(f"{LARGEST_SIDE} pixels a side are the most")
             return height if height == width else (height, width)
     raise ValueError("a whole number of pixels above 0 is needed, or two as [height,width]")
 
@@ -48,7 +53,7 @@ class Dataset(ABC):
     """What images are resized to, in pixels: both sides at once, or height and width."""
     channels: Literal[1, 3]
     """Gray or RGB."""
-    crop: PositiveInt | Literal["square", "after_resize"] | None
+    crop: Annotated[int, Field(gt=0, le=LARGEST_SIDE)] | Literal["square", "after_resize"] | None
     """Centre crop before the resize: its side in pixels, the largest square, or none; or one after it."""
     horizontal_flip: bool
     """Whether a mirrored image is as good as the original, so that targets may be trained with flips."""

@@ -13,8 +13,10 @@ from secmi_exp.data.image_formats import exif_orientation, has_several_frames
 from secmi_exp.data.images import pixel_digests
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.data.samples import Samples
+from secmi_exp.errors import first_line
 from secmi_exp.progress import progress_bar
 from secmi_exp.runtime import usable_processors
+from secmi_exp.shown_text import printable
 from secmi_exp.worker_processes import end_with_parent
 
 BATCH = 256
@@ -65,7 +67,7 @@ class DecodedBatches(Dataset[DecodedBatch]):
             except FileNotFoundError:
                 unreadable[row] = "there is no such file"
             except Exception as error:  # PIL raises a dozen kinds, by format and damage
-                unreadable[row] = str(error) or type(error).__name__
+                unreadable[row] = reason(error)
         return DecodedBatch(pixels, pixel_digests(pixels), sizes, orientations, several_frames, unreadable)
 
 
@@ -76,6 +78,16 @@ def _start(worker: int) -> None:
 def _as_it_is(batch: DecodedBatch) -> DecodedBatch:
     """Leave a batch in arrays, which come through a pipe: tensors would need shared memory, and files in $TMPDIR."""
     return batch
+
+
+def reason(error: Exception) -> str:
+    """Why an image can't be read, for a sentence and for the store.
+
+    >>> reason(PermissionError(13, "Permission denied", "cat.png"))
+    'Permission denied'
+    """
+    told = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
+    return printable(told)
 
 
 def decoded_in_order(

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 
+from secmi_exp.regular_files import open_regular
 from secmi_exp.store import Verify
 
 BLOCK = 4096
@@ -28,10 +29,11 @@ def files_fingerprint(paths: Iterable[str], verify: Verify) -> str:
     content = hashlib.sha256()
     for path in paths:
         try:
-            file = os.open(path, os.O_RDONLY)
+            opened = open_regular(path)
         except OSError as error:
             content.update(f"unreadable {error.errno}\n".encode())
             continue
+        file = opened.fileno()
         try:
             stat = os.fstat(file)
             content.update(f"{stat.st_size}\n".encode())
@@ -42,7 +44,7 @@ def files_fingerprint(paths: Iterable[str], verify: Verify) -> str:
         except OSError as error:
             content.update(f"unreadable {error.errno}\n".encode())
         finally:
-            os.close(file)
+            opened.close()
     return content.hexdigest()
 
 

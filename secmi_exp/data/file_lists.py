@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
+from secmi_exp.data.array_lists import Header, UnreadableArray, read_array
 from secmi_exp.data.captions import CaptionChoice
 from secmi_exp.data.samples import ImageFiles
 from secmi_exp.data.tables import read_table
-from secmi_exp.errors import UserError
+from secmi_exp.errors import UserError, first_line
+from secmi_exp.regular_files import MOST_BYTES
 
 
 def listed(file: Path, choice: CaptionChoice) -> ImageFiles:
@@ -48,14 +48,19 @@ def laion(folder: Path, choice: CaptionChoice) -> ImageFiles:
         UserError: for a list of another form.
     """
     file = folder / "captions.npy"
+
+    def refuse_others(header: Header) -> None:
+        if header.dtype.kind != "U" or len(header.shape) != 2 or header.shape[1] != 2:
+            raise UserError(f"{file} holds {header} where text with two columns, name and caption, is needed.")
+        if header.shape[0] * header.dtype.itemsize > MOST_BYTES:
+            raise UserError(f"{file} holds {header}, which is more than any list of captions: shorten it.")
+
     try:
-        rows = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{file} can't be read as an array of text: {str(error).splitlines()[0]}.") from error
-    if not isinstance(rows, np.ndarray) or rows.dtype.kind != "U" or rows.ndim != 2 or rows.shape[1] != 2:
-        seen = f"{rows.dtype} with shape {rows.shape}" if isinstance(rows, np.ndarray) else "several arrays"
-        raise UserError(f"{file} holds {seen} where text with two columns, name and caption, is needed.")
-    names = [f"images/{name}.jpg" for name in rows[:, 0].tolist()]
+        rows = read_array(file, refuse_others)
+        listed_names, texts = rows[:, 0].tolist(), rows[:, 1].tolist()
+    except (UnreadableArray, ValueError) as error:  # a ValueError for what is no character
+        raise UserError(f"{file} can't be read as an array of text: {first_line(error)}.") from error
+    names = [f"images/{name}.jpg" for name in listed_names]
     refuse_repeated(names, file)
-    captions = choice.of(rows[:, 1].tolist(), names, file)
+    captions = choice.of(texts, names, file)
     return ImageFiles([f"{folder}/{name}" for name in names], names, captions=captions)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from secmi_exp.data.folder_walk import FolderWalk
 from secmi_exp.data.image_formats import EXTENSIONS, UNREAD_EXTENSIONS
 from secmi_exp.run_warnings import warn
 
@@ -24,6 +25,7 @@ class FolderContents:
     """Files in a folder and all folders below it, as paths relative to it; hidden ones are left out."""
 
     folder: Path
+    walk: FolderWalk
     images: list[str] = field(default_factory=list)
     """Sorted."""
     metadata: list[str] = field(default_factory=list)
@@ -37,12 +39,10 @@ class FolderContents:
 
     @classmethod
     def of(cls, folder: Path) -> "FolderContents":
-        """Look through a folder; symbolic links are followed."""
-        contents = cls(folder)
-        for root, folders, files in os.walk(folder, followlinks=True):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            below = os.path.relpath(root, folder)
-            contents._add("" if below == "." else f"{below}/", [name for name in files if name[0] != "."])
+        """Look through a folder; symbolic links are followed, and each real folder is read once."""
+        contents = cls(folder, FolderWalk(str(folder)))
+        for below, files in contents.walk:
+            contents._add(f"{below}/" if below else "", files)
         for each in (contents.images, contents.metadata, contents.unread_images, contents.unread_tables):
             each.sort()
         return contents
@@ -68,7 +68,8 @@ class FolderContents:
             self.unread_tables += tables
 
     def warn_of_unread(self) -> None:
-        """Warn of images in formats that are not read, and of tables that may have been meant for captions."""
+        """Warn of folders and of images that are not read, and of tables that may have been meant for captions."""
+        self.walk.warn_of_unread()
         if self.unread_images:
             suffixes = Counter(PurePosixPath(name).suffix.lower() for name in self.unread_images).most_common()
             warn(

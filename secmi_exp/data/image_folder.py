@@ -9,15 +9,16 @@ from pydantic.dataclasses import dataclass
 from secmi_exp.data.captions import CaptionChoice
 from secmi_exp.data.coco import caption_files, coco
 from secmi_exp.data.dataset import Dataset
-from secmi_exp.data.file_lists import laion, listed
+from secmi_exp.data.file_lists import laion, listed, refuse_repeated
 from secmi_exp.data.folder_captions import images_in
 from secmi_exp.data.folder_contents import METADATA, FolderContents
 from secmi_exp.data.image_formats import EXTENSIONS
 from secmi_exp.data.parquet_images import ParquetImages, images_within, split_files, tables_in
 from secmi_exp.data.samples import Samples, Sides
-from secmi_exp.data.saved_dataset import SPLITS, STATE, SavedDataset, refuse_splits
+from secmi_exp.data.saved_dataset import INFO, SPLITS, STATE, SavedDataset, refuse_splits
 from secmi_exp.data.tables import SUFFIXES
-from secmi_exp.errors import UserError
+from secmi_exp.errors import UserError, first_line
+from secmi_exp.regular_files import is_folder, is_regular
 from secmi_exp.run_warnings import warn
 
 
@@ -62,7 +63,11 @@ def found(path: Path, choice: CaptionChoice) -> Samples:
     Raises:
         UserError: where there are none, or they can't be read.
     """
-    samples = in_folder(path, choice) if path.is_dir() else in_file(path, choice)
+    try:
+        samples = in_folder(path, choice) if is_folder(path) else in_file(path, choice)
+    except OSError as error:
+        raise UserError(f"The images in {path} can't be read: {error.strerror or first_line(error)}.") from error
+    refuse_repeated(samples.ids(), path)
     if not samples.ids():
         raise UserError(
             f"There are no images in {path.absolute()}: {', '.join(EXTENSIONS)} files are looked for, or "
@@ -77,16 +82,16 @@ def in_folder(folder: Path, choice: CaptionChoice) -> Samples:
     Raises:
         UserError: where what is recognised can't be read.
     """
-    if (folder / SPLITS).is_file():
+    if is_regular(folder / SPLITS):
         refuse_splits(folder)
-    if (folder / STATE).is_file() and (folder / "dataset_info.json").is_file():
+    if is_regular(folder / STATE) and is_regular(folder / INFO):
         return SavedDataset(folder, choice)
-    if (folder / "captions.npy").is_file():
+    if is_regular(folder / "captions.npy"):
         return laion(folder, choice)
     if caption_files(folder):
         return coco(folder, choice)
     contents = FolderContents.of(folder)
-    if tables_in(folder) and not any((folder / name).is_file() for name in METADATA):
+    if tables_in(folder) and not any(is_regular(folder / name) for name in METADATA):
         warn_of_images_beside_tables(contents)
         return ParquetImages(split_files(folder), choice)
     return images_in(contents, choice)

@@ -7,6 +7,8 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
+from secmi_exp.regular_files import refuse_irregular
+
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 """As Pillow names them. Named to it whenever an image is opened: it starts Ghostscript for EPS, whatever a file is
 called."""
@@ -28,6 +30,8 @@ TRANSPOSITIONS = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF's orientation → what turns such an image upright; 1 is upright."""
+LONGEST_SIDE = 2**20
+"""Pixels of a file's image; Pillow takes memory for each row, however short."""
 STRAIGHT_ALPHA = {"La": "LA", "RGBa": "RGBA"}
 """Modes whose colours are multiplied by their transparency → those where they aren't."""
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
@@ -41,13 +45,20 @@ def open_image(source: str | Path | BinaryIO) -> Image.Image:
 
     Raises:
         UnidentifiedImageError: for content of another format than `FORMATS`, whatever its name.
-        OSError: where there is no such file, or it can't be read.
+        OSError: where there is no such file, it can't be read, or is a pipe or the like.
+        ValueError: for a side longer than `LONGEST_SIDE`; Pillow itself refuses more than 179 million pixels.
     """
+    if isinstance(source, str | Path):
+        refuse_irregular(source)
     try:
-        return Image.open(source, formats=FORMATS)
+        image = Image.open(source, formats=FORMATS)
     except UnidentifiedImageError as error:  # whose own words are a path, or the address of a buffer
         formats = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
         raise UnidentifiedImageError(f"cannot identify its content as {formats}") from error
+    if max(image.size) > LONGEST_SIDE:
+        image.close()
+        raise ValueError(f"it has {image.width} columns and {image.height} rows, and {LONGEST_SIDE} at most are read")
+    return image
 
 
 def has_several_frames(image: Image.Image) -> bool:
@@ -97,10 +108,10 @@ def from_16_bits(image: Image.Image) -> Image.Image:
     """Gray of 16 bits, or of as many as a TIFF file states, as 8 bits: 0 stays 0, the greatest value becomes 255."""
     tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
     greatest = 2 ** tags.get(BITS_PER_SAMPLE, (16,))[0] - 1
-    values = np.asarray(image).astype(np.float64) * (255 / greatest)
+    values = np.arange(2**16) * (255 / greatest)
     if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # which Pillow heeds for 8 bits and fewer
         values = 255 - values
-    return Image.fromarray(np.rint(values).astype(np.uint8))
+    return Image.fromarray(np.rint(values).astype(np.uint8)[np.asarray(image)])
 
 
 def refuse_signed(image: TiffImageFile) -> None:

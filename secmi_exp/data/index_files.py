@@ -1,15 +1,18 @@
 """Files that list rows of a dataset: the authors' splits, .npz and YAML; .npy arrays; and CSV."""
 
 import re
-import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import yaml
 
+from secmi_exp.data.array_lists import Header, UnreadableArray, read_array, read_arrays
 from secmi_exp.data.images import Rows
 from secmi_exp.data.tables import read_rows
 from secmi_exp.errors import UserError, first_line
+from secmi_exp.plain_yaml import read_yaml
+from secmi_exp.shown_text import short_repr
 
 AUTHORS = ("mia_train_idxs", "mia_eval_idxs")
 """Members and hold-outs in the authors' .npz split files …"""
@@ -18,18 +21,25 @@ AUTHORS_YAML = ("train", "test")
 
 WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 """A row number, or what is close enough to one to be told that the dataset has no such row."""
+LARGEST = np.iinfo(np.int64).max
 
 
-def read_indices(path: Path | None, members: Path | None, holdouts: Path | None) -> tuple[Rows, Rows]:
+def read_indices(path: Path | None, members: Path | None, holdouts: Path | None, *, samples: int) -> tuple[Rows, Rows]:
     """Members and hold-outs, either both from an .npz or YAML file or each from a list of its own.
+
+    Args:
+        path: of such a file.
+        members: a list …
+        holdouts: … and another.
+        samples: that the dataset has; no list can have more rows.
 
     Raises:
         UserError: for files that can't be read, or anything but one of those or two lists.
     """
     if path and not (members or holdouts):
-        return read_yaml(path) if path.suffix.lower() in (".yaml", ".yml") else read_npz(path)
+        return read_authors_yaml(path) if path.suffix.lower() in (".yaml", ".yml") else read_npz(path, samples)
     if members and holdouts and not path:
-        return read_list(members), read_list(holdouts)
+        return read_list(members, samples), read_list(holdouts, samples)
     given = {"path": path, "members": members, "holdouts": holdouts}
     named = ", ".join(f"split.{name}={value}" for name, value in given.items() if value) or "none of them"
     raise UserError(
@@ -38,33 +48,28 @@ def read_indices(path: Path | None, members: Path | None, holdouts: Path | None)
     )
 
 
-def read_npz(path: Path) -> tuple[Rows, Rows]:
+def read_npz(path: Path, samples: int) -> tuple[Rows, Rows]:
     """The two sides of a split file in the authors' format.
 
     Raises:
-        UserError: for another format.
+        UserError: for another format, and for lists longer than the dataset.
     """
     try:
-        with np.load(path, allow_pickle=False) as content:
-            missing = [name for name in AUTHORS if name not in content]
-            if missing:
-                names = ", ".join(content) or "nothing"
-                raise UserError(f"The split {path} holds {names} where {' and '.join(AUTHORS)} are needed.")
-            members, holdouts = (content[name] for name in AUTHORS)
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError, TypeError) as error:
-        raise UserError(f"The split {path} can't be read as .npz: {first_line(error)}.") from error
-    return rows(members, path), rows(holdouts, path)
+        members, holdouts = read_arrays(path, AUTHORS, partial(refuse_no_rows, path, samples))
+    except UnreadableArray as error:
+        raise UserError(f"The split {path} can't be read as .npz: {error}.") from error
+    return row_numbers(members), row_numbers(holdouts)
 
 
-def read_yaml(path: Path) -> tuple[Rows, Rows]:
+def read_authors_yaml(path: Path) -> tuple[Rows, Rows]:
     """The two sides of a YAML file like the authors' coco_split.yaml.
 
     Raises:
         UserError: for another format.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        content = read_yaml(path)
+    except (OSError, yaml.YAMLError) as error:
         raise UserError(f"The split {path} can't be read as YAML: {first_line(error)}.") from error
     keys = content if isinstance(content, dict) else {}
     if not all(isinstance(keys.get(name), list) for name in AUTHORS_YAML):
@@ -72,8 +77,8 @@ def read_yaml(path: Path) -> tuple[Rows, Rows]:
         raise UserError(
             f"The split {path} holds {names} where {' and '.join(AUTHORS_YAML)} are needed, each a list of row numbers."
         )
-    members, holdouts = (keys[name] for name in AUTHORS_YAML)
-    return listed_rows(members, path), listed_rows(holdouts, path)
+    members, holdouts = (listed_rows(keys[name], path) for name in AUTHORS_YAML)
+    return members, holdouts
 
 
 def listed_rows(values: list[object], path: Path) -> Rows:
@@ -83,23 +88,23 @@ def listed_rows(values: list[object], path: Path) -> Rows:
         UserError: for a list that holds anything else.
     """
     for value in values:
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise UserError(f"The split {path} lists {value!r} where a row number is needed.")
+        if not isinstance(value, int) or isinstance(value, bool) or not -LARGEST <= value <= LARGEST:
+            raise UserError(f"The split {path} lists {short_repr(value)} where a row number is needed.")
     return np.array(values, dtype=np.int64)
 
 
-def read_list(path: Path) -> Rows:
+def read_list(path: Path, samples: int) -> Rows:
     """One side: a .npy array, or a text file with a row number a line, the first of which may be a header.
 
     Raises:
-        UserError: for another format.
+        UserError: for another format, and for a list longer than the dataset.
     """
     if path.suffix.lower() != ".npy":
         return read_text_list(path)
     try:
-        return rows(np.load(path, allow_pickle=False), path)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"The list {path} can't be read as rows of the dataset: {first_line(error)}.") from error
+        return row_numbers(read_array(path, partial(refuse_no_rows, path, samples)))
+    except UnreadableArray as error:
+        raise UserError(f"The list {path} can't be read as rows of the dataset: {error}.") from error
 
 
 def read_text_list(path: Path) -> Rows:
@@ -113,19 +118,29 @@ def read_text_list(path: Path) -> Rows:
     listed = []
     for line, values in list(zip(lines, cells, strict=True))[header:]:
         if len(values) != 1 or not WHOLE.fullmatch(values[0].strip()):
-            raise UserError(f"Line {line} of {path} is {','.join(values)!r}, where one row of the dataset is needed.")
+            raise UserError(
+                f"Line {line} of {path} is {short_repr(','.join(values))}, where one row of the dataset is needed."
+            )
         listed.append(int(values[0]))
     return np.array(listed, dtype=np.int64)
 
 
-def rows(values: np.ndarray, path: Path) -> Rows:
-    """Row numbers, [n].
+def refuse_no_rows(path: Path, samples: int, header: Header) -> None:
+    """Refuse an array that is no list of row numbers, or has more of them than the dataset has samples.
 
     Raises:
-        UserError: for anything but a list of whole numbers.
+        UserError: naming what it is.
     """
-    if values.ndim != 1 or values.dtype.kind not in "iu":
+    if len(header.shape) != 1 or header.dtype.kind not in "iu":
+        raise UserError(f"{path} holds an array of {header} where a list of row numbers is needed.")
+    if header.shape[0] > samples:
         raise UserError(
-            f"{path} holds an array of {values.dtype} with shape {values.shape} where a list of row numbers is needed."
+            f"{path} lists {header.shape[0]} rows, but the dataset has {samples} samples: is it a split of another "
+            "dataset?"
         )
-    return values.astype(np.int64)
+
+
+def row_numbers(values: np.ndarray) -> Rows:
+    """An array of whole numbers as rows; what is too large for a row stays too large. [n]."""
+    largest = np.array(LARGEST, np.uint64)
+    return (np.minimum(values, largest) if values.dtype.kind == "u" else values).astype(np.int64)

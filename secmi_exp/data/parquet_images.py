@@ -12,7 +12,9 @@ import pyarrow.parquet
 
 from secmi_exp.data.captions import CaptionChoice
 from secmi_exp.data.image_cells import Cell, ImageCells, image_column, paths_without_bytes
-from secmi_exp.errors import UserError
+from secmi_exp.data.parquet_files import cells_of, open_parquet
+from secmi_exp.data.tables import refuse_names
+from secmi_exp.errors import UserError, first_line
 
 PART = re.compile(r"(?P<split>.+)-(?P<number>\d{5})-of-(?P<parts>\d{5})(-[0-9a-f]+)?\.parquet")
 """How the hub names the files of a split."""
@@ -21,7 +23,8 @@ PART = re.compile(r"(?P<split>.+)-(?P<number>\d{5})-of-(?P<parts>\d{5})(-[0-9a-f
 def images_within(file: Path) -> list[str]:
     """The columns of a Parquet file that hold images, structs of bytes and path; none for what is no Parquet file."""
     try:
-        schema = pa.parquet.read_schema(file)
+        with open_parquet(file) as parquet:
+            schema = parquet.schema_arrow
     except (OSError, pa.ArrowException):
         return []
     return [field.name for field in schema if pa.types.is_struct(field.type) and holds_images(field.type)]
@@ -29,7 +32,12 @@ def images_within(file: Path) -> list[str]:
 
 def holds_images(struct: pa.StructType) -> bool:
     """Whether these are the fields that the library datasets keeps an image in."""
-    return {"bytes", "path"} <= {struct.field(i).name for i in range(struct.num_fields)}
+    fields = {struct.field(i).name: struct.field(i).type for i in range(struct.num_fields)}
+    of_types = {
+        "bytes": (pa.binary(), pa.large_binary(), pa.null()),
+        "path": (pa.string(), pa.large_string(), pa.null()),
+    }
+    return all(fields.get(name) in types for name, types in of_types.items())
 
 
 def tables_in(folder: Path) -> list[Path]:
@@ -74,6 +82,32 @@ def split_files(path: Path) -> list[Path]:
     return files
 
 
+def column_names(file: Path) -> list[str]:
+    """Of a Parquet file.
+
+    Raises:
+        UserError: where it can't be read.
+    """
+    try:
+        with open_parquet(file) as parquet:
+            names: list[str] = parquet.schema_arrow.names
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"The table {file} can't be read: {first_line(error)}.") from error
+    return names
+
+
+def texts_of(column: pa.ChunkedArray, name: str, file: Path) -> list[Any]:
+    """The cells of a column, [n].
+
+    Raises:
+        UserError: where they can't be read, as texts that aren't UTF-8.
+    """
+    try:
+        return cells_of(column)
+    except pa.ArrowException as error:
+        raise UserError(f"The column {name} of {file} can't be read: {first_line(error)}.") from error
+
+
 def read_columns(file: Path, image: str, others: Sequence[str]) -> tuple[pa.Table, list[int]]:
     """A file's column of images without their bytes and other columns, and how many rows each of its row groups has.
 
@@ -81,8 +115,9 @@ def read_columns(file: Path, image: str, others: Sequence[str]) -> tuple[pa.Tabl
         UserError: where it can't be read, or lacks one of them.
     """
     try:
-        with pa.parquet.ParquetFile(file) as parquet:
+        with open_parquet(file) as parquet:
             names = parquet.schema_arrow.names
+            refuse_names(names, file)
             missing = [image] * (image not in images_within(file)) + [name for name in others if name not in names]
             if missing:
                 raise UserError(
@@ -90,9 +125,14 @@ def read_columns(file: Path, image: str, others: Sequence[str]) -> tuple[pa.Tabl
                     "give one of them as the path."
                 )
             groups = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
-            return parquet.read([f"{image}.path", *others], use_threads=False), groups
+            table = parquet.read([f"{image}.path", *others], use_threads=False)
     except (OSError, pa.ArrowException) as error:
-        raise UserError(f"The table {file} can't be read: {str(error).splitlines()[0]}.") from error
+        raise UserError(f"The table {file} can't be read: {first_line(error)}.") from error
+    if len(table) != sum(groups):
+        raise UserError(
+            f"The table {file} can't be read: it says that it has {sum(groups)} rows, and has {len(table)}."
+        )
+    return table, groups
 
 
 def groups_with_gaps(metadata: pa.parquet.FileMetaData, column: str) -> list[int]:
@@ -120,7 +160,7 @@ class ParquetImages(ImageCells):
 
     def __init__(self, files: Sequence[Path], choice: CaptionChoice):
         self.files = files
-        columns = pa.parquet.read_schema(files[0]).names
+        columns = column_names(files[0])
         column = image_column(images_within(files[0]), columns, files[0])
         captioned = choice.among(columns, [column], files[0])
         paths: list[str | None] = []
@@ -129,8 +169,8 @@ class ParquetImages(ImageCells):
         self._groups: list[tuple[int, int]] = []
         for number, file in enumerate(files):
             table, groups = read_columns(file, column, [choice.column] if captioned else [])
-            paths += pa.compute.struct_field(table[column], "path").to_pylist()
-            captions += table[choice.column].to_pylist() if captioned else []
+            paths += texts_of(pa.compute.struct_field(table[column], "path"), f"{column}.path", file)
+            captions += texts_of(table[choice.column], choice.column, file) if captioned else []
             sizes += groups
             self._groups += [(number, group) for group in range(len(groups))]
         super().__init__(files[0].parent, column, paths)
@@ -146,7 +186,7 @@ class ParquetImages(ImageCells):
         """Read from those row groups that may have cells without bytes."""
         paths: list[str] = []
         for file in self.files:
-            with pa.parquet.ParquetFile(file) as table:
+            with open_parquet(file) as table:
                 for group in groups_with_gaps(table.metadata, f"{self.column}.bytes"):
                     cells = table.read_row_group(group, [self.column], use_threads=False)[self.column]
                     paths += paths_without_bytes(cells)
@@ -163,7 +203,7 @@ class ParquetImages(ImageCells):
         group = self._group(row)
         if self._last is None or self._last[0] != group:
             file, number = self._groups[group]
-            with pa.parquet.ParquetFile(self.files[file]) as table:
+            with open_parquet(self.files[file]) as table:
                 # Arrow's own threads would take cores from the other processes that decode.
                 self._last = group, table.read_row_group(number, [self.column], use_threads=False)[self.column]
         cell: Cell | None = self._last[1][row - int(self._starts[group])].as_py()

@@ -10,6 +10,9 @@ from secmi_exp.data.image_formats import TRANSPOSITIONS, exif_orientation, with_
 from secmi_exp.data.images import Pixels
 from secmi_exp.store import Json
 
+MOST_PIXELS = 2**26
+"""That an image may have on its way to the outcome, beyond those of its file."""
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -63,13 +66,13 @@ class Preprocessing:
             image = image.transpose(TRANSPOSITIONS[orientation])
         height, width = self.size
         if self.crop == "after_resize":
-            image = centre(covering(image, height, width), height, width)
+            image = covering(image, height, width)
         elif self.crop == "square":
             image = centre(image, *largest_within(image, height, width))
         elif self.crop is not None:
             image = centre(image, self.crop, self.crop)
         if image.size != (width, height):
-            image = image.resize((width, height), Image.Resampling.BILINEAR)
+            image = resized(image, height, width)
         pixels = np.asarray(image)
         return pixels[None] if self.channels == 1 else pixels.transpose(2, 0, 1)
 
@@ -91,9 +94,29 @@ def largest_within(image: Image.Image, height: int, width: int) -> tuple[int, in
 
 
 def covering(image: Image.Image, height: int, width: int) -> Image.Image:
-    """An image resized, its proportions kept, so that it covers height and width and is no larger than that."""
+    """The centre of an image that was resized, its proportions kept, so that it just covers height and width.
+
+    Of a banner that would become larger than `MOST_PIXELS`, only the centre is resized; its values may differ by the
+    rounding of the part's edges.
+    """
     if image.width * height >= image.height * width:
-        size = int(height * image.width / image.height), height
+        full_width, full_height = int(height * image.width / image.height), height
     else:
-        size = width, int(width * image.height / image.width)
-    return image.resize(size, Image.Resampling.BILINEAR)
+        full_width, full_height = width, int(width * image.height / image.width)
+    if full_width * full_height <= MOST_PIXELS:
+        return centre(image.resize((full_width, full_height), Image.Resampling.BILINEAR), height, width)
+    left, top = round((full_width - width) / 2), round((full_height - height) / 2)
+    across, down = image.width / full_width, image.height / full_height
+    right, bottom = min((left + width) * across, image.width), min((top + height) * down, image.height)
+    return image.resize((width, height), Image.Resampling.BILINEAR, box=(left * across, top * down, right, bottom))
+
+
+def resized(image: Image.Image, height: int, width: int) -> Image.Image:
+    """An image in another size, its proportions not kept.
+
+    Pillow resizes rows first; columns are first where that would make the image larger than it is and than
+    `MOST_PIXELS`, as one of one column and millions of rows.
+    """
+    if width * image.height > max(MOST_PIXELS, image.width * image.height):
+        image = image.resize((image.width, height), Image.Resampling.BILINEAR)
+    return image.resize((width, height), Image.Resampling.BILINEAR)

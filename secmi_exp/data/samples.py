@@ -14,6 +14,7 @@ from secmi_exp.data.file_fingerprints import files_fingerprint
 from secmi_exp.data.image_formats import open_image
 from secmi_exp.data.images import Pixels
 from secmi_exp.data.membership import Statement, refuse_contradiction
+from secmi_exp.shown_text import unicode_name
 from secmi_exp.store import Verify
 
 
@@ -48,19 +49,23 @@ class ImageFiles(Samples):
 
     paths: Sequence[str]
     names: Sequence[str]
-    """The ids."""
+    """As they are in the layout; the ids are the same, with what isn't Unicode escaped."""
     is_member: NDArray[np.bool_] | None = None
     captions: Sequence[str | None] | None = None
 
     def fingerprint(self, verify: Verify) -> str:
         """Of ids and files."""
-        content = hashlib.sha256("\0".join(self.names).encode(errors="surrogateescape"))
+        content = hashlib.sha256("\0".join(self.ids()).encode())
         content.update(files_fingerprint(self.paths, verify).encode())
         return content.hexdigest()
 
     def ids(self) -> Sequence[str]:
         """Their names."""
-        return self.names
+        return self._ids
+
+    @cached_property
+    def _ids(self) -> list[str]:
+        return [unicode_name(name) for name in self.names]
 
     def open(self, row: int) -> Image.Image:
         """Header alone; PIL decodes when the pixels are asked for."""

@@ -5,13 +5,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from secmi_exp.data.captions import CaptionChoice
 from secmi_exp.data.image_cells import Cell, ImageCells, image_column, paths_without_bytes
 from secmi_exp.errors import UserError, first_line
+from secmi_exp.regular_files import read_regular, refuse_irregular
 
 SPLITS = "dataset_dict.json"
 """In a folder of several datasets, names them."""
 STATE = "state.json"
+INFO = "dataset_info.json"
 """In the folder of one."""
 
 
@@ -22,8 +26,8 @@ def refuse_splits(folder: Path) -> None:
         UserError: always.
     """
     try:
-        splits = [str(name) for name in json.loads((folder / SPLITS).read_text(encoding="utf-8"))["splits"]]
-    except (OSError, ValueError, KeyError, TypeError):
+        splits = [str(name) for name in json.loads(read_regular(folder / SPLITS))["splits"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         splits = []
     folders = [str(folder / name) for name in splits]
     if len(folders) < 2:
@@ -42,9 +46,21 @@ def loaded(folder: Path) -> Any:
     from datasets import load_from_disk
 
     try:
+        for file in described_files(folder):
+            refuse_irregular(file)
         return load_from_disk(str(folder))
     except Exception as error:  # of Arrow's, JSON's and the library's own, by version and damage
         raise UserError(f"The dataset {folder} can't be read: {first_line(error)}.") from error
+
+
+def described_files(folder: Path) -> list[Path]:
+    """The library's description of a dataset, and the tables that it names; they may lie elsewhere.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError, RecursionError: where the description can't be read.
+    """
+    state = json.loads(read_regular(folder / STATE))
+    return [folder / INFO, *(folder / str(each["filename"]) for each in state["_data_files"])]
 
 
 def images_of(dataset: Any, folder: Path) -> str:
@@ -57,6 +73,18 @@ def images_of(dataset: Any, folder: Path) -> str:
 
     images = [name for name, feature in dataset.features.items() if isinstance(feature, Image)]
     return image_column(images, dataset.column_names, folder)
+
+
+def refuse_damaged(dataset: Any, column: str, folder: Path) -> None:
+    """Refuse a column whose offsets point elsewhere, where Arrow would read, or whose texts are no UTF-8.
+
+    Raises:
+        UserError: naming what is wrong.
+    """
+    try:
+        dataset.data.column(column).validate(full=True)
+    except pa.ArrowException as error:
+        raise UserError(f"The column {column} of {folder} can't be read: {first_line(error)}.") from error
 
 
 class SavedDataset(ImageCells):
@@ -73,8 +101,10 @@ class SavedDataset(ImageCells):
     def __init__(self, folder: Path, choice: CaptionChoice):
         self.folder, self.column = folder, images_of(loaded(folder), folder)
         path = f"{self.column}.path"
+        refuse_damaged(self._dataset, self.column, folder)
         super().__init__(folder, self.column, self._dataset.flatten().select_columns([path])[:][path])
         if choice.among(self._dataset.column_names, [self.column], folder):
+            refuse_damaged(self._dataset, choice.column, folder)
             cells = self._dataset.select_columns([choice.column])[:][choice.column]
             self.captions = choice.of(cells, self._ids, folder)
 

@@ -221,7 +221,7 @@ class Indices(SplitRule):
 
     def sides(self, images: ImageSet, random: np.random.Generator) -> tuple[Rows, Rows, bool]:
         """See `SplitRule.sides`; rows that could not be read are left out."""
-        members, holdouts = read_indices(self.path, self.members, self.holdouts)
+        members, holdouts = read_indices(self.path, self.members, self.holdouts, samples=len(images))
         for name, rows in (("members", members), ("hold-outs", holdouts)):
             if not len(rows):
                 raise UserError(f"The split's files list no {name}: both sides need some.")

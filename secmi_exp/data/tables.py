@@ -15,10 +15,12 @@ from typing import SupportsFloat
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
 from numpy.typing import NDArray
 
+from secmi_exp.data.parquet_files import cells_of, open_parquet
 from secmi_exp.errors import UserError, first_line
+from secmi_exp.regular_files import read_regular
+from secmi_exp.shown_text import short_repr
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 SUFFIXES = (*DELIMITERS, ".jsonl", ".parquet")
@@ -57,8 +59,10 @@ class Table:
         column = self.columns[name]
         if not isinstance(column, pa.ChunkedArray):
             return column
-        cells: list[object] = column.to_pylist()
-        return cells
+        try:
+            return cells_of(column)
+        except pa.ArrowException as error:
+            raise UserError(f"The column {name} of {self.file} can't be read: {first_line(error)}.") from error
 
     def texts(self, name: str, advice: str = "name it so") -> list[str]:
         """A column of names or paths, [n]; whole numbers that a typed table has there are written out.
@@ -107,7 +111,7 @@ class Table:
         return np.array(truths, dtype=bool)
 
     def _refusal(self, row: int, name: str, cell: object, needed: str) -> UserError:
-        seen = "empty" if cell is None or cell == "" else repr(cell)
+        seen = "empty" if cell is None or cell == "" else short_repr(cell)
         return UserError(f"The column {name} is {seen} in {self.place(row)}, where {needed}: correct that row.")
 
 
@@ -138,7 +142,7 @@ def read_number(cell: object) -> float | None:
         return None
     try:
         return float(cell)
-    except ValueError:
+    except (ValueError, OverflowError):  # of a whole number beyond the largest float
         return None
 
 
@@ -149,7 +153,7 @@ def read_text(file: Path) -> str:
         UserError: where it can't be read; names the line that isn't UTF-8.
     """
     try:
-        content = file.read_bytes().removeprefix(codecs.BOM_UTF8)
+        content = read_regular(file).removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise UserError(f"The list {file.absolute()} can't be read: {error.strerror}.") from error
     try:
@@ -184,8 +188,10 @@ def _delimited(file: Path, delimiter: str) -> Table:
         raise UserError(f"The list {file.absolute()} is empty: its first row must name the columns.")
     names = [name.strip() for name in rows[0]]
     if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
-        raise UserError(f"The first row of {file} is {names[0]!r}, without a comma: separate the cells by commas.")
-    _refuse_names(names, file)
+        raise UserError(
+            f"The first row of {file} is {short_repr(names[0])}, without a comma: separate the cells by commas."
+        )
+    refuse_names(names, file)
     for cells, line in zip(rows, lines, strict=True):
         if len(cells) != len(names):
             raise UserError(
@@ -196,7 +202,12 @@ def _delimited(file: Path, delimiter: str) -> Table:
     return Table(file, dict(zip(names, columns, strict=True)), lines[1:])
 
 
-def _refuse_names(names: Sequence[str], file: Path) -> None:
+def refuse_names(names: Sequence[str], file: Path) -> None:
+    """Refuse columns without a name, and two of the same.
+
+    Raises:
+        UserError: naming the first.
+    """
     for number, name in enumerate(names, 1):
         if not name:
             raise UserError(
@@ -215,10 +226,14 @@ def _json_lines(file: Path) -> Table:
             continue
         try:
             row = json.loads(line, object_pairs_hook=_without_repetition)
+        except RecursionError as error:
+            raise UserError(f"Line {number} of {file} can't be read as JSON: it is nested too deeply.") from error
         except ValueError as error:
             raise UserError(f"Line {number} of {file} can't be read as JSON: {first_line(error)}.") from error
         if not isinstance(row, dict):
-            raise UserError(f"Line {number} of {file} is {row!r}, where an object is needed: name its fields.")
+            raise UserError(
+                f"Line {number} of {file} is {short_repr(row)}, where an object is needed: name its fields."
+            )
         rows.append(row)
         lines.append(number)
     names = dict.fromkeys(name for row in rows for name in row)
@@ -234,9 +249,8 @@ def _without_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _parquet(file: Path) -> Table:
     try:
-        # The file alone: read_table of pyarrow would add columns that the names of its folders state.
-        with pa.parquet.ParquetFile(file) as parquet:
-            _refuse_names(parquet.schema_arrow.names, file)
+        with open_parquet(file) as parquet:
+            refuse_names(parquet.schema_arrow.names, file)
             table = parquet.read()
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"The list {file.absolute()} can't be read: {first_line(error)}.") from error

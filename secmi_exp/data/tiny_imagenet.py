@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from pydantic.dataclasses import dataclass
-from torchvision.datasets import ImageFolder
+from torchvision.datasets.folder import IMG_EXTENSIONS, has_file_allowed_extension
 
 from secmi_exp.data.dataset import Dataset
+from secmi_exp.data.folder_walk import FolderWalk
 from secmi_exp.data.samples import ImageFiles
 from secmi_exp.errors import UserError
 
@@ -20,11 +21,18 @@ class TinyImageNet(Dataset):
     def samples(self) -> ImageFiles:
         """In the order of torchvision's ImageFolder, which the authors' split files count in."""
         train = self.root.absolute() / "tiny-imagenet-200/train"
-        try:
-            paths = [path for path, _ in ImageFolder(str(train)).samples]
-        except FileNotFoundError as error:
+        walk = FolderWalk(str(train))
+        names = [
+            (below.partition("/")[0], below, name)
+            for below, files in walk
+            for name in files
+            if below and has_file_allowed_extension(name, IMG_EXTENSIONS)
+        ]
+        if not names:
             raise UserError(
                 f"Tiny-ImageNet is not in {train}: get {self.source}, and unpack it so that images lie at "
                 f"{train}/n01443537/images/n01443537_0.JPEG, or set dataset.root to where tiny-imagenet-200 lies."
-            ) from error
-        return ImageFiles(paths, [path.removeprefix(f"{train}/") for path in paths])
+            )
+        walk.warn_of_unread()
+        ids = [f"{below}/{name}" for _, below, name in sorted(names)]
+        return ImageFiles([f"{train}/{name}" for name in ids], ids)

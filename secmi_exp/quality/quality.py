@@ -25,7 +25,7 @@ from secmi_exp.evaluation.distributions import mean_interval
 from secmi_exp.evaluation.scored import Interval
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import Input, Json, Key, Store, file_digest, write_json
-from secmi_exp.strict_json import replace_non_finite
+from secmi_exp.strict_json import as_strict_json
 from secmi_exp.targets.interface import PreparedTarget
 
 log = logging.getLogger(__name__)
@@ -148,7 +148,7 @@ class Quality:
             compared = {"": generated.pixels[:], "_members": images[np.flatnonzero(is_member)]}
             holdouts = images[np.flatnonzero(~is_member)]
             facts = self._compare(compared, holdouts, runtime).facts()
-            write_json(workspace / "quality.json", replace_non_finite(facts, lambda number: None))
+            write_json(workspace / "quality.json", as_strict_json(facts, lambda number: None))
 
         told = json.loads((store.obtain(key, build).path / "quality.json").read_text(encoding="utf-8"))
         for name, value in told["metrics"].items():

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import OmegaConf
-
+from secmi_exp.plain_yaml import read_yaml
 from secmi_exp.run_warnings import RunWarning
 
 log = logging.getLogger(__name__)
@@ -129,9 +128,14 @@ class FailedJob:
 
 
 def overrides(folder: Path) -> dict[str, str]:
-    """Of a job, by its directory: setting → value."""
+    """Of a job, by its directory: setting → value.
+
+    Raises:
+        OSError, yaml.YAMLError, TypeError: where its record can't be read, or is no list.
+    """
     given = {}
-    for override in OmegaConf.load(folder / ".hydra/overrides.yaml"):
+    listed: Any = read_yaml(folder / ".hydra/overrides.yaml")
+    for override in listed:
         name, _, value = str(override).lstrip("+").partition("=")
         given[name] = value
     return given

@@ -19,7 +19,7 @@ from secmi_exp import __version__
 from secmi_exp.data.split import Split
 from secmi_exp.stages import Attacked, Run
 from secmi_exp.store import Input, Json, Key
-from secmi_exp.strict_json import replace_non_finite
+from secmi_exp.strict_json import as_strict_json
 from secmi_exp.targets.interface import PreparedTarget
 
 PACKAGE = Path(__file__).parents[1]
@@ -56,7 +56,7 @@ def attack_settings(config: DictConfig) -> Json:
     >>> attack_settings(OmegaConf.create({"seed": 1, "attack": {"_target_": "my.Attack", "t": "${seed}"}}))
     {'class': 'my.Attack', 't': 1}
     """
-    return replace_non_finite(_plain(OmegaConf.to_container(config.attack, resolve=True)), str)
+    return as_strict_json(_plain(OmegaConf.to_container(config.attack, resolve=True)), str)
 
 
 def _plain(node: Any) -> Json:

@@ -23,7 +23,7 @@ from secmi_exp.reporting.jobs import Estimate
 from secmi_exp.run_warnings import RunWarning
 from secmi_exp.storage_errors import explain_storage_errors, output_place
 from secmi_exp.store import Json, write_json
-from secmi_exp.strict_json import replace_non_finite
+from secmi_exp.strict_json import as_strict_json
 
 SCHEMA = 1
 
@@ -112,7 +112,7 @@ def write_results(folder: Path, outcome: Outcome) -> None:
         content["others"] = {name: _judged(outcome.judgements[name], outcome.bounds[name]) for name in others}
     content["versions"] = versions()
     with explain_storage_errors(output_place(folder)):
-        write_json(folder / "results.json", replace_non_finite(content, lambda number: None))
+        write_json(folder / "results.json", as_strict_json(content, lambda number: None))
 
 
 def write_scores(folder: Path, columns: Mapping[str, NDArray[np.generic] | list[str]]) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import os
+import sys
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,7 @@ from secmi_exp.evaluation.relative_t_error import RelativeTError
 from secmi_exp.reporting.artifacts import FileSet
 from secmi_exp.reporting.guarded import Guarded, Outage
 from secmi_exp.reporting.wandb_settings import Project, mode_of_environment, resolved_mode
+from secmi_exp.shown_text import unicode_name
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
@@ -179,7 +181,8 @@ class WandbTracker(Tracker):
             "project": project, "entity": entity, "dir": run.folder, "name": run.name, "group": run.group,
             "job_type": run.job_type, "tags": run.tags, "config": run.config,
         }  # fmt: skip
-        self.run = self._start(arguments)
+        with unicode_arguments():
+            self.run = self._start(arguments)
         self.stages_here = STAGING not in os.environ
         if self.stages_here:  # by default tables would wait for their upload in the user's home
             os.environ[STAGING] = str(run.folder / "wandb")
@@ -315,6 +318,17 @@ class WandbTracker(Tracker):
         if failures:
             raise failures[0]
         return not waiting.is_alive()
+
+
+@contextmanager
+def unicode_arguments() -> Iterator[None]:
+    """A command line as W&B can take it, which sends it away: names of files in it may hold any bytes."""
+    given = sys.argv
+    sys.argv = [unicode_name(argument) for argument in given]
+    try:
+        yield
+    finally:
+        sys.argv = given
 
 
 def _roc_chart(name: str, judged: Judgement) -> Any:

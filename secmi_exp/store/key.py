@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from secmi_exp.strict_json import Json, replace_non_finite
+from secmi_exp.strict_json import Json, as_strict_json
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Key:
     def description(self) -> dict[str, Json]:
         """The key in full, as entry.json holds it."""
         inputs = {name: digest_of(each) for name, each in self.inputs.items()}
-        config = replace_non_finite(self.config, str)
+        config = as_strict_json(self.config, str)
         return {"kind": self.kind, "version": self.version, "config": config, "inputs": inputs}
 
     @property

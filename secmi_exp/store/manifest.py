@@ -172,7 +172,7 @@ def write_json(path: Path, content: Json) -> None:
     """Write JSON so that a reader sees either the old file or the whole new one.
 
     Raises:
-        ValueError: for a number that is not finite, which JSON doesn't have; see `replace_non_finite`.
+        ValueError: for a number that is not finite, which JSON doesn't have; see `as_strict_json`.
     """
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     with written_whole(path) as partial:

@@ -6,6 +6,7 @@ torchvision's readers verify checksums, so a reader is told those of the made fi
 import hashlib
 import pickle
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,18 @@ from skimage.data import astronaut, coffee
 Pixels = NDArray[np.uint8]
 
 
+@cache
+def photographs() -> tuple[Pixels, Pixels]:
+    """Two."""
+    return astronaut(), coffee()
+
+
 def crops(n: int, height: int, width: int, seed: int = 0) -> Pixels:
     """Random pieces of two photographs, [n, height, width, 3]."""
     random = np.random.default_rng(seed)
     pieces = []
     for i in range(n):
-        photograph = (astronaut(), coffee())[i % 2]
+        photograph = photographs()[i % 2]
         y, x = (int(random.integers(0, limit)) for limit in np.subtract(photograph.shape[:2], (height, width)))
         pieces.append(photograph[y : y + height, x : x + width])
     return np.stack(pieces)

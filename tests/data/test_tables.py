@@ -42,7 +42,7 @@ def scores_of(file: Path, names: Sequence[str]) -> tuple[list[float], list[bool]
 def test_a_byte_order_mark_costs_no_row_of_a_list(tmp_path: Path, header: bytes) -> None:
     file = tmp_path / "members.csv"
     file.write_bytes(BOM + header + b"".join(b"%d\r\n" % row for row in range(30)))
-    assert read_list(file).tolist() == list(range(30))
+    assert read_list(file, 100).tolist() == list(range(30))
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl"])
@@ -72,7 +72,7 @@ def test_a_byte_order_mark_is_no_part_of_a_table(tmp_path: Path, suffix: str) ->
 def test_a_list_of_rows_holds_one_number_a_line(tmp_path: Path, content: str, sentence: str) -> None:
     (tmp_path / "members.csv").write_text(content)
     with pytest.raises(UserError, match=sentence):
-        read_list(tmp_path / "members.csv")
+        read_list(tmp_path / "members.csv", 100)
 
 
 def test_membership_is_true_or_false_in_any_case_quoted_or_with_spaces(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_row_in_another_encoding_is_named_itself(tmp_path: Path, name: str) ->
     (tmp_path / name).write_bytes(header + b"\n".join(lines))
     place = "4" if name == "list.jsonl" else "5"
     with pytest.raises(UserError, match=rf"Line {place} of .*{name} isn't UTF-8 \(byte 0xe9\): save the file as UTF-8"):
-        read_list(tmp_path / name) if name == "members.txt" else found(tmp_path / name, FIRST)
+        read_list(tmp_path / name, 100) if name == "members.txt" else found(tmp_path / name, FIRST)
 
 
 def test_utf_16_is_told(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
 
+from secmi_exp.data.parquet_files import open_parquet
 from secmi_exp.data.split import Part
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.evaluation.roc import Roc
@@ -80,8 +80,8 @@ def _entries(run: Run) -> Iterator[Entry]:
         return
     table, lacking = None, ""
     try:
-        with (run.folder / "scores.parquet").open("rb") as file:  # pyarrow opens no path that isn't UTF-8
-            table = pa.parquet.read_table(file)
+        with open_parquet(run.folder / "scores.parquet") as file:
+            table = file.read()
     except (OSError, pa.ArrowException) as error:
         lacking = f"scores.parquet can't be read ({first_line(error)[:120]})"
     for scorer, judged in run.results.judged.items():

@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from secmi_exp.errors import first_line
+from secmi_exp.regular_files import read_regular
 from secmi_exp.reporting.page.entries import Entry
 from secmi_exp.reporting.page.markup import Html, element, empty, joined
 
@@ -17,6 +18,10 @@ BUDGET = 5_000_000
 """Characters that all pictures of a page may take."""
 WIDEST = 1200
 """Pixels; a figure of a run has 810 or 1,530."""
+MOST_PIXELS = 2**25
+"""Of a picture, before it is made smaller; a figure of a run has some millions."""
+MOST_BYTES = 2**26
+"""Of its file."""
 MOST = 40
 """Pictures of one kind."""
 OPEN = 4
@@ -86,7 +91,7 @@ def _sheets(entries: Iterable[Entry], name: str) -> Sequence[_Sheet]:
             continue
         seen.add(path)
         try:
-            content = path.read_bytes()
+            content = read_regular(path, MOST_BYTES)
         except OSError:
             continue
         sheets.setdefault(hashlib.sha256(content).digest(), _Sheet(content)).names.append(entry.name)
@@ -96,6 +101,8 @@ def _sheets(entries: Iterable[Entry], name: str) -> Sequence[_Sheet]:
 def _embedded(content: bytes) -> tuple[str, tuple[int, int]]:
     """A data URI, and width and height."""
     with Image.open(io.BytesIO(content), formats=["PNG"]) as opened:
+        if opened.width * opened.height > MOST_PIXELS:
+            raise ValueError(f"it has {opened.width}×{opened.height} pixels, and is no figure")
         image = opened.convert("RGB")
     image.thumbnail((WIDEST, WIDEST), Image.Resampling.LANCZOS)
     encoded = io.BytesIO()

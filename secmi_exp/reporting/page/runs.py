@@ -7,15 +7,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
-from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from secmi_exp.errors import UserError, first_line
+from secmi_exp.plain_yaml import read_yaml
+from secmi_exp.regular_files import open_regular, read_regular
 from secmi_exp.reporting.jobs import FAILURE, overrides
 from secmi_exp.reporting.page.results_file import Results
+from secmi_exp.shown_text import shortened
 
 DEEPEST = 4
 """Levels below a directory named at which its runs may lie: outputs/sweeps/DATE/TIME/JOB."""
+MOST_TEXT = 2**16
+"""Bytes at the end of a log that its last line is looked for in."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,12 +98,12 @@ def _places(folder: Path, levels: int) -> Iterator[Path]:
 def _read(folder: Path, shown: str) -> Run | Failure:
     given, file = _overrides(folder), folder / "results.json"
     if (folder / FAILURE).is_file() and not file.is_file():
-        return Failure(shown, f"It failed: {(folder / FAILURE).read_text(encoding='utf-8').strip()}", given)
+        return Failure(shown, f"It failed: {shortened(_text(folder / FAILURE).strip())}", given)
     if not file.is_file():
         reason = "It has no results.json: it was stopped, or is still running."
         return Failure(shown, reason, given, _last_words(folder))
     try:
-        results = Results.model_validate_json(file.read_bytes())
+        results = Results.model_validate_json(read_regular(file))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
@@ -113,21 +117,16 @@ def _read(folder: Path, shown: str) -> Run | Failure:
 def _overrides(folder: Path) -> dict[str, str]:
     try:
         return overrides(folder)
-    except (OSError, ValueError, TypeError, yaml.YAMLError, OmegaConfBaseException):
+    except (OSError, TypeError, yaml.YAMLError):
         return {}
 
 
 def _config(folder: Path) -> dict[str, str]:
-    content = _yaml(folder / "config.yaml")
-    return dict(_flattened(content)) if isinstance(content, dict) else {}
-
-
-def _yaml(path: Path) -> object:
     try:
-        content: object = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return None
-    return content
+        content = read_yaml(folder / "config.yaml")
+    except (OSError, yaml.YAMLError):
+        return {}
+    return dict(_flattened(content)) if isinstance(content, dict) else {}
 
 
 def _flattened(node: dict[object, object], above: str = "") -> Iterator[tuple[str, str]]:
@@ -142,7 +141,17 @@ def _last_words(folder: Path) -> str:
     """Of the log that was written last."""
     try:
         logs = sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime)
-        lines = logs[-1].read_text(encoding="utf-8", errors="replace").strip().splitlines() if logs else []
     except OSError:
         return ""
+    lines = _text(logs[-1]).strip().splitlines() if logs else []
     return lines[-1].strip()[:400] if lines else ""
+
+
+def _text(path: Path) -> str:
+    """The end of a text file; nothing where it can't be read."""
+    try:
+        with open_regular(path) as file:
+            file.seek(max(os.fstat(file.fileno()).st_size - MOST_TEXT, 0))
+            return file.read(MOST_TEXT).decode("utf-8", "replace")
+    except OSError:
+        return ""
