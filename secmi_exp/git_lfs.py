@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from secmi_exp.errors import UserError
+from secmi_exp.regular_files import open_regular
 
 FIRST_LINE = b"version https://git-lfs.github.com/spec/v1"
 """Source: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md."""
@@ -11,7 +12,7 @@ FIRST_LINE = b"version https://git-lfs.github.com/spec/v1"
 def is_pointer(path: Path) -> bool:
     """Whether a file is a pointer; False where there is no file that can be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(len(FIRST_LINE)) == FIRST_LINE
     except OSError:
         return False
