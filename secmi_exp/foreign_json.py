@@ -10,8 +10,7 @@ from pathlib import Path
 from secmi_exp.regular_files import read_regular
 from secmi_exp.strict_json import Json
 
-MIB = 2**20
-MOST_BYTES = 8 * MIB
+MOST_BYTES = 8 * 2**20
 """Of a file of settings; the largest that are known, indices of weights in thousands of parts, have less than one."""
 
 
@@ -26,8 +25,8 @@ def read_foreign_json(path: Path, most_bytes: int = MOST_BYTES) -> Json:
     text = read_regular(path, most_bytes).decode("utf-8")
     try:
         content: Json = json.loads(text, object_pairs_hook=_without_repetition)
-    except RecursionError as error:
-        raise ValueError("its lists and objects are nested too deeply") from error
+    except RecursionError:
+        raise ValueError("its lists and objects are nested too deeply") from None
     return content
 
 

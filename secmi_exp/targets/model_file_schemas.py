@@ -276,6 +276,12 @@ class BlipImages(Settings):
     ] = {}
 
 
+class BlipProcessor(Settings):
+    """``processor_config.json`` of a BLIP model, which newer versions of transformers write instead."""
+
+    image_processor: Annotated[BlipImages, Field(description="settings of BLIP's images")] = BlipImages()
+
+
 class Scheduler(Settings):
     """``scheduler_config.json`` of any of diffusers' schedulers."""
 

@@ -75,7 +75,7 @@ def unreadable(path: Path, error: BaseException) -> UserError:
 
 def root(error: BaseException) -> BaseException:
     """What first went wrong, below the exceptions that libraries put around it."""
-    while inner := error.__cause__ or error.__context__:
+    while inner := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
         error = inner
     return error
 
