@@ -19,7 +19,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.rows import Computed, fill_rows
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import SCRATCH
-from secmi_exp.targets.model_file_schemas import BlipImages, BlipProcessor, checked
+from secmi_exp.targets.model_file_schemas import BlipProcessing, checked
 from secmi_exp.targets.model_folder import ModelFolder
 from secmi_exp.targets.weights import read_json, reason
 
@@ -60,9 +60,9 @@ def caption_images(workspace: Path, folder: ModelFolder, images: Images, runtime
     """
     model = folder.load(BlipForConditionalGeneration)
     file = workspace / SCRATCH / "tokens.npy"
-    for name, schema in (("preprocessor_config.json", BlipImages), ("processor_config.json", BlipProcessor)):
+    for name in ("preprocessor_config.json", "processor_config.json"):
         if (described := folder.path / name).is_file():
-            checked(schema, read_json(described), described)
+            checked(BlipProcessing, read_json(described), described)
     try:
         processor: Any = BlipProcessor.from_pretrained(folder.path, local_files_only=True)
         captioning = Captioning(model, processor, file)

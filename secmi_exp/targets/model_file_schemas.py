@@ -268,7 +268,7 @@ class Blip(Transformer):
 
 
 class BlipImages(Settings):
-    """``preprocessor_config.json`` of a BLIP model."""
+    """How a BLIP model's images are prepared."""
 
     size: Annotated[
         dict[str, Annotated[int, Field(ge=1, le=4096)]],
@@ -276,8 +276,8 @@ class BlipImages(Settings):
     ] = {}
 
 
-class BlipProcessor(Settings):
-    """``processor_config.json`` of a BLIP model, which newer versions of transformers write instead."""
+class BlipProcessing(BlipImages):
+    """``preprocessor_config.json`` of a BLIP model, or ``processor_config.json``, which newer transformers write."""
 
     image_processor: Annotated[BlipImages, Field(description="settings of BLIP's images")] = BlipImages()
 

@@ -249,17 +249,20 @@ class TextToImageFolder:
                 f"dataset.image_size to a multiple of {unit}."
             )
 
-    def refuse_unusable_networks(self) -> None:
-        """Compare autoencoder, text encoders and U-Net with their weights, and try them; before anything is encoded.
+    def refuse_unusable_parts(self) -> None:
+        """Compare the networks with their weights, and try each part once; before anything is encoded.
 
         Raises:
-            UserError: see `ModelFolder.refuse_unusable`.
+            UserError: see `ModelFolder.refuse_unusable`, `tokenizer` and `Schedule.of`.
         """
         import diffusers
         import transformers
 
+        _ = self.schedule
         for part, (kind, *_) in KINDS[self.kind].items():
-            if part in WEIGHTED:
+            if part not in WEIGHTED:
+                self.tokenizer(part)
+            else:
                 self.model(part).refuse_unusable(getattr(diffusers if part in NETWORKS else transformers, kind))
 
     def unet(self) -> UNet2DConditionModel:

@@ -1,6 +1,6 @@
-"""Models as strangers might publish them: every format that targets are read from, and what can be wrong with each file.
+"""Models as strangers might publish them: every format that targets are read from, and what can be wrong in each file.
 
-`hostile_cases` lists them; `attack` does with a folder what a run does: it reads it, prepares the target, and attacks it.
+`hostile_cases` lists them; `attack` does with a folder what a run does: it prepares the target and attacks it.
 """
 
 import json
@@ -60,7 +60,7 @@ class Format:
     """Of the images."""
 
 
-def _store_target(folder: Path) -> None:
+def save_store_target(folder: Path) -> None:
     def build(workspace: Path) -> None:
         pipeline(workspace)
         (workspace / "samples.png").write_bytes(b"a picture")
@@ -75,7 +75,7 @@ def _store_target(folder: Path) -> None:
 
 
 def _run(folder: Path) -> None:
-    _store_target(folder / "target")
+    save_store_target(folder / "target")
     (folder / "results.json").write_text(json.dumps({"schema": 1, "target_folder": "target"}))
 
 
@@ -87,7 +87,7 @@ def _training(folder: Path) -> None:
         (folder / "checkpoint-500" / name).write_bytes(b"of accelerate")
 
 
-def _in_parts(folder: Path) -> None:
+def save_in_parts(folder: Path) -> None:
     pipeline(folder)
     (folder / "unet" / WEIGHTS).unlink()
     network().save_pretrained(folder / "unet", max_shard_size="20KB")
@@ -108,7 +108,7 @@ def _recipe(*overrides: str) -> Any:
         return compose("config", list(overrides))
 
 
-def _ours(path: Path) -> Target:
+def ours(path: Path) -> Target:
     return replace(component(_recipe("target=ddpm_small"), "target"), path=path)
 
 
@@ -121,12 +121,12 @@ PICTURE = (3, SIDE, SIDE)
 
 FORMATS = {
     "diffusers": Format(lambda folder: (pipeline(folder), None)[1], target, UNCONDITIONAL, (f"unet/{WEIGHTS}",)),
-    "parts": Format(_in_parts, target, (f"unet/{INDEX}",)),
+    "parts": Format(save_in_parts, target, (f"unet/{INDEX}",)),
     "training": Format(_training, lambda path: target(path / "checkpoint-500"), (
         "scheduler/scheduler_config.json", "checkpoint-500/unet_ema/config.json",
     )),
-    "store": Format(_store_target, _ours, ("entry.json", "privacy.json", "unet/config.json"), (f"unet/{WEIGHTS}",)),
-    "run": Format(_run, _ours, ("results.json",)),
+    "store": Format(save_store_target, ours, ("entry.json", "privacy.json"), (f"unet/{WEIGHTS}",)),
+    "run": Format(_run, ours, ("results.json",)),
     "authors": Format(_authors, lambda path: SecMICheckpoint("theirs", path / "ckpt.pt", "ema"), (), ("ckpt.pt",)),
     "sd": Format(
         lambda folder: (save_stable_diffusion(folder), None)[1], configured, TEXT_TO_IMAGE,
@@ -177,9 +177,20 @@ DELETED = object()
 VALUES: dict[str, Any] = {
     "null": None, "true": True, "empty text": "", "text": "x", "[]": [], "{}": {}, "-1": -1, "0": 0, "1e6": 10**6,
     "1e13": 10**13, "infinity": float("inf"), "NaN": float("nan"), "nested": [[[["x"]]]], "deleted": DELETED,
-    "fraction": 0.5, "long": "x" * 10**5, "many": [1] * 10**5, "half a pair": "\ud800", "control": "\x1b[2J\n",
+    "many": [1] * 10**5, "half a pair": "\ud800", "control": "\x1b[2J\n",
 }  # fmt: skip
 """What may stand in a field."""
+
+WITHIN = ("null", "text", "{}", "-1", "1e13", "NaN")
+"""Those that are tried within objects and lists."""
+
+ONLY_XL = ("addition", "projection", "cross_attention", "hidden", "force_zeros", "model_max", "tokenizer_2", "_class")
+"""Fields that begin so are tried in SDXL's files, which are else those of Stable Diffusion."""
+
+
+def _fits(kind: str, field: str) -> bool:
+    return kind != "xl" or field.startswith(ONLY_XL)
+
 
 UNWRITTEN = {"text_encoder/config.json": {
     "num_labels": 2, "attn_implementation": None, "quantization_config": None, "text_config": None, "auto_map": None,
@@ -187,20 +198,16 @@ UNWRITTEN = {"text_encoder/config.json": {
 """Fields that the libraries read and haven't written."""
 
 
-def _paths(content: object, depth: int = 0) -> Iterator[tuple[str | int, ...]]:
-    """Where values stand; of long objects and lists the first few."""
-    if depth == 4:
-        return
-    items = (
-        list(content.items())
-        if isinstance(content, dict)
-        else [*enumerate(content)]
-        if isinstance(content, list)
-        else []
-    )
-    for name, value in items if depth == 0 else items[:3]:
-        yield (name,)
-        yield from ((name, *below) for below in _paths(value, depth + 1))
+def _places(content: object, above: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Where values stand: all fields, and of objects and lists in them the first two."""
+    items: list[tuple[str | int, object]] = []
+    if isinstance(content, dict):
+        items = [*content.items()]
+    elif isinstance(content, list):
+        items = [*enumerate(content)]
+    for name, value in items[:2] if above else items:
+        yield (*above, name)
+        yield from _places(value, (*above, name))
 
 
 def _set(file: Path, place: tuple[str | int, ...], value: object) -> None:
@@ -239,7 +246,7 @@ WHOLE: dict[str, Callable[[Path], object]] = {
 
 def _flipped(seed: int) -> Callable[[Path], object]:
     def flip(file: Path) -> None:
-        content, draws = bytearray(file.read_bytes()), random.Random(seed)  # noqa: S311
+        content, draws = bytearray(file.read_bytes()), random.Random(seed)
         header = min(int.from_bytes(content[:8], "little"), len(content) - 8) if file.suffix == ".safetensors" else 600
         for _ in range(3):
             content[draws.randrange(8 + header)] ^= 1 << draws.randrange(8)
@@ -281,7 +288,7 @@ WRONG_WEIGHTS: dict[str, Callable[[Path], object]] = {
     "truth values": lambda file: _tensors(file, lambda weights: _first(weights, lambda each: each > 0)),
     "half precision": lambda file: _tensors(file, lambda weights: _first(weights, lambda each: each.half())),
     "complex": lambda file: _tensors(file, lambda weights: _first(weights, lambda each: each.to(torch.complex64))),
-    "another shape": lambda file: _tensors(file, lambda weights: _first(weights, lambda each: each.flatten()[:1].clone())),
+    "another shape": lambda file: _tensors(file, lambda weights: _first(weights, lambda each: each.flatten()[:1] * 1)),
     "no dimension": lambda file: _tensors(file, lambda weights: _first(weights, lambda each: torch.zeros(()))),
     "nothing": lambda file: _tensors(file, dict.clear),
     "one missing": lambda file: _tensors(file, lambda weights: weights.popitem()),
@@ -328,10 +335,10 @@ def hostile_cases(kind: str, model: Path) -> Iterator[Case]:
     """
     for file in FORMATS[kind].described_by:
         content = json.loads((model / file).read_text())
-        places = [*_paths(content), *((name,) for name in UNWRITTEN.get(file, ()))]
-        for place in places:
+        for place in [*_places(content), *((name,) for name in UNWRITTEN.get(file, ()))]:
             for name, value in VALUES.items():
-                if value is not DELETED or place[0] in content:
+                needless = value is DELETED and place[0] not in content
+                if not needless and (len(place) == 1 or name in WITHIN) and _fits(kind, str(place[0])):
                     yield Case(kind, file, f"{'.'.join(map(str, place))} = {name}", _setting(place, value))
         for what, change in WHOLE.items():
             yield Case(kind, file, what, _changing(change))
