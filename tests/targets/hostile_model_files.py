@@ -11,7 +11,6 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,17 +18,19 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler
-from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file, save_file
 
+from secmi_exp.attacks.column import Column
 from secmi_exp.attacks.finite_values import refuse_non_finite_values
-from secmi_exp.components import component
+from secmi_exp.attacks.secmi import SecMI
 from secmi_exp.data.images import Images
+from secmi_exp.defenses.defense import Undefended
 from secmi_exp.store import Key, Store, write_json
 from secmi_exp.targets.authors_format import Flags
+from secmi_exp.targets.ddpm import DDPM
 from secmi_exp.targets.interface import Target
+from secmi_exp.targets.schedule import NoiseSchedule
 from secmi_exp.targets.secmi_checkpoint import SecMICheckpoint
-from tests.conftest import CONF
 from tests.targets.authors_network import random_weights, save_checkpoint
 from tests.targets.preparing import POINTER, Opens, cpu, no_logger
 from tests.targets.preparing import images as pictures
@@ -102,14 +103,14 @@ def _captioned_by_blip(folder: Path) -> None:
     save_blip(folder / "blip")
 
 
-@cache
-def _recipe(*overrides: str) -> Any:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", list(overrides))
-
-
 def ours(path: Path) -> Target:
-    return replace(component(_recipe("target=ddpm_small"), "target"), path=path)
+    """`target=ddpm` with a path."""
+    schedule = NoiseSchedule(num_train_timesteps=400, beta_schedule="linear", beta_start=1e-4, beta_end=0.02)
+    return DDPM(
+        name="ours", path=path, network={}, schedule=schedule, optimizer={}, batch_size=1, max_steps=1, warmup_steps=0,
+        gradient_clip=1.0, ema_decay=0.9, horizontal_flip=False, defense=Undefended("none"), checkpoint_every=1,
+        sample_every=1, seed=0,
+    )  # fmt: skip
 
 
 TEXT_TO_IMAGE = (
@@ -147,7 +148,8 @@ FORMATS = {
 
 def attack(kind: Format, folder: Path, work: Path) -> str:
     """What a run does with a folder: its t-errors, in words."""
-    asked = component(_recipe("+attack=stat", "attack.t_sec=20", "attack.t_max=20"), "attack")
+    scorer = Column("t_error", "less")
+    asked = SecMI(name="stat", scorers={"stat": scorer}, t_sec=20, k=10, t_max=20, maps=[], stacked=[])
     images: Images = replace(pictures(*kind.size), captions=CAPTIONS)
     store, runtime = Store(work / "store"), cpu()
     prepared = kind.target(folder)
@@ -222,6 +224,14 @@ def _set(file: Path, place: tuple[str | int, ...], value: object) -> None:
     file.write_text(json.dumps(content))
 
 
+def _hundred_megabytes(file: Path) -> None:
+    with file.open("w") as content:
+        content.write('{"a": [')
+        for _ in range(100):
+            content.write("1," * 2**19)
+        content.write("1]}")
+
+
 WHOLE: dict[str, Callable[[Path], object]] = {
     "empty": lambda file: file.write_bytes(b""),
     "a list": lambda file: file.write_text("[]"),
@@ -233,7 +243,7 @@ WHOLE: dict[str, Callable[[Path], object]] = {
     "deep lists": lambda file: file.write_text('{"a": ' + "[" * 10**5 + "]" * 10**5 + "}"),
     "deep objects": lambda file: file.write_text('{"a":' * 10**5 + "1" + "}" * 10**5),
     "a long number": lambda file: file.write_text('{"a": ' + "9" * 10**5 + "}"),
-    "100 MB": lambda file: file.write_text('{"a": [' + "1," * (50 * 2**20) + "1]}"),
+    "100 MB": _hundred_megabytes,
     "a name twice": lambda file: file.write_text('{"a": 1, "a": 2}'),
     "a folder": lambda file: (file.unlink(), file.mkdir()),
     "a pipe": lambda file: (file.unlink(), os.mkfifo(file)),
@@ -273,7 +283,9 @@ def _first(weights: dict[str, Any], change: Callable[[torch.Tensor], Any]) -> No
 
 def _compressed(file: Path) -> None:
     with zipfile.ZipFile(file.with_name("new"), "w", zipfile.ZIP_DEFLATED) as new:
-        new.writestr("archive/data.pkl", b"\x80\x02" + b"N0" * 2**27)
+        with new.open("archive/data.pkl", "w") as content:
+            for _ in range(256):
+                content.write(b"N0" * 2**19)
         new.writestr("archive/version", b"3")
     file.with_name("new").replace(file)
 
