@@ -19,7 +19,8 @@ from secmi_exp.errors import UserError
 from secmi_exp.rows import Computed, fill_rows
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import SCRATCH
-from secmi_exp.targets.model_file_schemas import BlipProcessing, checked
+from secmi_exp.targets.json_fields import checked
+from secmi_exp.targets.model_file_schemas import BlipProcessing
 from secmi_exp.targets.model_folder import ModelFolder
 from secmi_exp.targets.weights import read_json, reason
 

@@ -24,7 +24,8 @@ from secmi_exp.run_warnings import warn
 from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import MANIFEST, Damaged, Json, Key, Store, check, digest_of, note_use
 from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget
-from secmi_exp.targets.model_file_schemas import RunResults, Spent, checked
+from secmi_exp.targets.json_fields import checked
+from secmi_exp.targets.model_file_schemas import RunResults, Spent
 from secmi_exp.targets.recipe import Settings, optimizer_class
 from secmi_exp.targets.schedule import NoiseSchedule
 from secmi_exp.targets.weights import read_json

@@ -1,79 +1,48 @@
 """What the JSON files of other people's models may say, before anything is built or allocated by it.
 
 Each schema names the fields whose values decide how much is allocated, or that a network would fail at only when it is
-queried. Other fields are left to diffusers and transformers. A file's own values are used as they are, never what
-pydantic makes of them. A field's description completes the sentence "…, which must be …" (see `checked`).
+queried. Other fields are left to diffusers and transformers.
 """
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from secmi_exp.errors import UserError
+from secmi_exp.targets.json_fields import (
+    Blocks,
+    Epsilon,
+    Flag,
+    FlagOrFlags,
+    Kernel,
+    Layers,
+    LayersOrList,
+    Number,
+    OptionalFlag,
+    OptionalLayersOrList,
+    OptionalNumber,
+    OptionalText,
+    OptionalWidth,
+    OptionalWidthOrWidths,
+    Padding,
+    PositiveNumber,
+    Settings,
+    Share,
+    Sides,
+    StackedLayers,
+    Text,
+    Token,
+    Width,
+    WidthOrWidths,
+    Widths,
+)
 
 MOST_TIMESTEPS = 100_000
 """T; 1,000 in nearly all models."""
-
-Flag = Annotated[bool, Field(description="true or false")]
-OptionalFlag = Annotated[bool | None, Field(description="true, false or null")]
-Text = Annotated[str, Field(description="a text")]
-OptionalText = Annotated[str | None, Field(description="a text or null")]
-Number = Annotated[float, Field(ge=-1e6, le=1e6, description="a number from −1,000,000 to 1,000,000")]
-OptionalNumber = Annotated[
-    float | None, Field(ge=-1e6, le=1e6, description="a number from −1,000,000 to 1,000,000, or null")
-]
-PositiveNumber = Annotated[float, Field(gt=0, le=1e6, description="a number above 0, and at most 1,000,000")]
-Share = Annotated[float, Field(ge=0, le=1, description="a number from 0 to 1")]
-Epsilon = Annotated[float, Field(gt=0, le=1, description="a number above 0, and at most 1")]
-Token = Annotated[int | None, Field(ge=-(10**9), le=10**9, description="a token's whole number, or null")]
-
-_Width = Annotated[int, Field(ge=1, le=65_536)]
-Width = Annotated[_Width, Field(description="a whole number from 1 to 65,536")]
-OptionalWidth = Annotated[_Width | None, Field(description="a whole number from 1 to 65,536, or null")]
-Widths = Annotated[
-    list[_Width], Field(min_length=1, max_length=16, description="1 to 16 whole numbers from 1 to 65,536")
-]
-WidthOrWidths = Annotated[
-    _Width | Widths, Field(description="a whole number from 1 to 65,536, or one for each of the blocks")
-]
-OptionalWidthOrWidths = Annotated[
-    _Width | Widths | None, Field(description="a whole number from 1 to 65,536, one for each of the blocks, or null")
-]
-_Layers = Annotated[int, Field(ge=1, le=64)]
-Layers = Annotated[_Layers, Field(description="a whole number from 1 to 64")]
-LayersOrList = Annotated[
-    _Layers | Annotated[list[_Layers | Annotated[list[_Layers], Field(max_length=64)]], Field(max_length=16)],
-    Field(description="a whole number from 1 to 64, or one for each of the blocks"),
-]
-OptionalLayersOrList = Annotated[LayersOrList | None, Field(description="layers of each of the blocks, or null")]
-StackedLayers = Annotated[int, Field(ge=1, le=256, description="a whole number from 1 to 256")]
-Blocks = Annotated[list[str], Field(min_length=1, max_length=16, description="the names of 1 to 16 blocks")]
-FlagOrFlags = Annotated[
-    bool | Annotated[list[bool], Field(max_length=16)],
-    Field(description="true or false, or one of them for each of the blocks"),
-]
-_Side = Annotated[int, Field(ge=1, le=16_384)]
-Side = Annotated[_Side, Field(description="a whole number from 1 to 16,384")]
-Sides = Annotated[
-    _Side | Annotated[list[_Side], Field(min_length=2, max_length=2)] | None,
-    Field(description="a whole number from 1 to 16,384, two of them (height and width), or null"),
-]
-Padding = Annotated[int, Field(ge=0, le=1, description="0 or 1")]
-Kernel = Annotated[int, Field(ge=1, le=63, description="a whole number from 1 to 63")]
-
 LAYERS_IN_ALL = 256
 """Levels × layers in each × transformers in each; SDXL's U-Net has 3 · 2 · 10."""
-
-
-class Settings(BaseModel):
-    """Fields of a JSON object that is read as it is: no value is taken for one of another type."""
-
-    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, frozen=True, protected_namespaces=())
 
 
 class UNet2D(Settings):
@@ -87,10 +56,10 @@ class UNet2D(Settings):
     time_embedding_dim: OptionalWidth = None
     freq_shift: Number = 0
     flip_sin_to_cos: Flag = True
-    down_block_types: Blocks = ["DownBlock2D"] * 4
+    down_block_types: Blocks = Field(["DownBlock2D"] * 4)
     mid_block_type: OptionalText = "UNetMidBlock2D"
-    up_block_types: Blocks = ["UpBlock2D"] * 4
-    block_out_channels: Widths = [224, 448, 672, 896]
+    up_block_types: Blocks = Field(["UpBlock2D"] * 4)
+    block_out_channels: Widths = Field([224, 448, 672, 896])
     layers_per_block: Layers = 2
     mid_block_scale_factor: PositiveNumber = 1
     downsample_padding: Padding = 1
@@ -125,11 +94,11 @@ class UNet2DCondition(Settings):
     center_input_sample: Flag = False
     flip_sin_to_cos: Flag = True
     freq_shift: Number = 0
-    down_block_types: Blocks = ["CrossAttnDownBlock2D"] * 4
+    down_block_types: Blocks = Field(["CrossAttnDownBlock2D"] * 4)
     mid_block_type: OptionalText = "UNetMidBlock2DCrossAttn"
-    up_block_types: Blocks = ["CrossAttnUpBlock2D"] * 4
+    up_block_types: Blocks = Field(["CrossAttnUpBlock2D"] * 4)
     only_cross_attention: FlagOrFlags = False
-    block_out_channels: Widths = [320, 640, 1280, 1280]
+    block_out_channels: Widths = Field([320, 640, 1280, 1280])
     layers_per_block: LayersOrList = 2
     downsample_padding: Padding = 1
     mid_block_scale_factor: PositiveNumber = 1
@@ -179,9 +148,9 @@ class Autoencoder(Settings):
 
     in_channels: Width = 3
     out_channels: Width = 3
-    down_block_types: Blocks = ["DownEncoderBlock2D"]
-    up_block_types: Blocks = ["UpDecoderBlock2D"]
-    block_out_channels: Widths = [64]
+    down_block_types: Blocks = Field(["DownEncoderBlock2D"])
+    up_block_types: Blocks = Field(["UpDecoderBlock2D"])
+    block_out_channels: Widths = Field([64])
     layers_per_block: Layers = 1
     act_fn: Text = "silu"
     latent_channels: Width = 4
@@ -273,7 +242,7 @@ class BlipImages(Settings):
     size: Annotated[
         dict[str, Annotated[int, Field(ge=1, le=4096)]],
         Field(description="an object of whole numbers from 1 to 4,096, such as height and width"),
-    ] = {}
+    ] = Field({})
 
 
 class BlipProcessing(BlipImages):
@@ -359,51 +328,6 @@ NETWORKS: Mapping[str, type[Settings]] = {
     "BlipForConditionalGeneration": Blip,
 }
 """Class of a network → what its ``config.json`` may say."""
-
-T = TypeVar("T", bound=Settings)
-
-_shown = reprlib.Repr()
-_shown.maxstring = _shown.maxother = _shown.maxlong = 60
-
-
-def checked(schema: type[T], content: Mapping[str, Any], source: Path | str) -> T:
-    """The fields that a schema names.
-
-    Args:
-        schema: of the file.
-        content: of the file.
-        source: the file, for the message.
-
-    Raises:
-        UserError: naming the file, the first field that is at fault, its value, and what it must be.
-
-    >>> checked(UNet2D, {"layers_per_block": 10**6}, "config.json")
-    Traceback (most recent call last):
-    secmi_exp.errors.UserError: config.json has layers_per_block=1000000, which must be a whole number from 1 to 64.
-    """
-    try:
-        return schema.model_validate(dict(content))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = [str(part) for part in first["loc"]]
-        if not place:
-            raise UserError(f"{source} can't be used: {first['msg'].removeprefix('Value error, ')}.") from error
-        raise UserError(_sentence(schema, content, place, source)) from error
-
-
-def _sentence(schema: type[Settings], content: Any, place: list[str], source: Path | str) -> str:
-    """About the first field on the way to a fault that is no object with a schema of its own."""
-    at = ""
-    for name in place:
-        field = next(field for key, field in schema.model_fields.items() if name in (key, field.alias))
-        at, inner = f"{at}.{name}".lstrip("."), field.annotation
-        if name not in content:
-            return f"{source} has no {at}, which must be {field.description}."
-        content = content[name]
-        if not (isinstance(inner, type) and issubclass(inner, Settings) and isinstance(content, Mapping)):
-            break
-        schema = inner
-    return f"{source} has {at}={_shown.repr(content)}, which must be {field.description}."
 
 
 def _refuse_many_layers(levels: list[int], layers: object, transformers: object = 1) -> None:

@@ -15,7 +15,8 @@ from secmi_exp.git_lfs import refuse_pointer
 from secmi_exp.run_warnings import warn
 from secmi_exp.store import file_digest
 from secmi_exp.targets.blank_networks import network_without_memory, refuse_other_weights, stored_shapes, try_network
-from secmi_exp.targets.model_file_schemas import NETWORKS, WeightsIndex, checked
+from secmi_exp.targets.json_fields import checked
+from secmi_exp.targets.model_file_schemas import NETWORKS, WeightsIndex
 from secmi_exp.targets.weight_files import SAFETENSORS, STEMS, ChosenWeights, Library, choose_weights
 from secmi_exp.targets.weights import read_json, refuse_non_finite_weights, unreadable
 

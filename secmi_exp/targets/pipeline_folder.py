@@ -16,7 +16,8 @@ from secmi_exp.run_warnings import warn
 from secmi_exp.store import Json, Key
 from secmi_exp.targets.blank_networks import network_without_memory
 from secmi_exp.targets.file_kind import refuse_file, refuse_strange_folder
-from secmi_exp.targets.model_file_schemas import PipelineIndex, checked
+from secmi_exp.targets.json_fields import checked
+from secmi_exp.targets.model_file_schemas import PipelineIndex
 from secmi_exp.targets.model_folder import CONFIG, ModelFolder, content_digest, warn_of_choices
 from secmi_exp.targets.schedule import Schedule
 from secmi_exp.targets.training_folder import (

@@ -21,7 +21,8 @@ from secmi_exp.runtime import Runtime
 from secmi_exp.store import Json, Key, Store
 from secmi_exp.targets.file_kind import refuse_strange_files
 from secmi_exp.targets.hub import found
-from secmi_exp.targets.model_file_schemas import Blip, checked
+from secmi_exp.targets.json_fields import checked
+from secmi_exp.targets.model_file_schemas import Blip
 from secmi_exp.targets.model_folder import CONFIG, ModelFolder, content_digest
 from secmi_exp.targets.text_to_image_folder import TextToImageFolder
 from secmi_exp.targets.weight_files import network_files

@@ -17,7 +17,8 @@ from pydantic import ConfigDict, Field
 
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
-from secmi_exp.targets.model_file_schemas import MOST_TIMESTEPS, Scheduler, checked
+from secmi_exp.targets.json_fields import checked
+from secmi_exp.targets.model_file_schemas import MOST_TIMESTEPS, Scheduler
 from secmi_exp.targets.weights import reason
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ where it is queried. Nothing else of a pipeline, such as a safety checker, is re
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,27 +17,26 @@ from secmi_exp.data.images import Images
 from secmi_exp.errors import UserError
 from secmi_exp.store import Json, Key
 from secmi_exp.targets.file_kind import refuse_file, refuse_strange_files, refuse_strange_folder
+from secmi_exp.targets.json_fields import Settings, checked
 from secmi_exp.targets.model_file_schemas import (
     Autoencoder,
     PipelineIndex,
     Scheduler,
-    Settings,
     TextEncoder,
     Tokenizer,
     UNet2DCondition,
-    checked,
 )
 from secmi_exp.targets.model_folder import CONFIG, ModelFolder, content_digest, warn_of_choices
 from secmi_exp.targets.schedule import Schedule
+from secmi_exp.targets.text_to_image_parts import KINDS, NETWORKS, SCHEDULER_CONFIG, WEIGHTED, library_of
 from secmi_exp.targets.training_folder import (
-    NETWORK_CONFIGS,
     PIPELINE_CONFIG,
     ChosenNetwork,
     WeightsChoice,
     choose_network,
     file_names,
 )
-from secmi_exp.targets.weight_files import Library, network_files, with_variant
+from secmi_exp.targets.weight_files import with_variant
 from secmi_exp.targets.weights import read_json, reason, unreadable
 
 if TYPE_CHECKING:
@@ -49,38 +48,8 @@ T = TypeVar("T", bound=Settings)
 VERSION = 1
 """Of how a pipeline is read; raised when the same files would give other latents, embeddings or noise."""
 
-SCHEDULER_CONFIG = "scheduler/scheduler_config.json"
-
-TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast")
-NETWORKS = {"vae": ("AutoencoderKL",), "unet": ("UNet2DConditionModel",)}
-KINDS: dict[str, dict[str, tuple[str, ...]]] = {
-    "StableDiffusionPipeline": {**NETWORKS, "tokenizer": TOKENIZERS, "text_encoder": ("CLIPTextModel",)},
-    "StableDiffusionXLPipeline": {
-        **NETWORKS,
-        "tokenizer": TOKENIZERS,
-        "tokenizer_2": TOKENIZERS,
-        "text_encoder": ("CLIPTextModel",),
-        "text_encoder_2": ("CLIPTextModelWithProjection",),
-    },
-}
-"""Pipeline → part → the classes that it may have."""
-
-WEIGHTED = (*NETWORKS, "text_encoder", "text_encoder_2")
-"""Parts that have weights."""
-
 TEXT_CONDITIONS = ("text", "text_time")
 """Kinds of added condition that are understood; the second is SDXL's."""
-
-
-def kept_files(kind: str) -> tuple[str, ...]:
-    """Those that a pipeline of this class must have which is kept in the store; weights may be of any format.
-
-    >>> kept_files("StableDiffusionPipeline")[2:5]
-    ('vae/config.json', 'vae/*model*', 'unet/config.json')
-    """
-    weighty = [part for part in KINDS[kind] if part in NETWORKS or part.startswith("text_encoder")]
-    parts = [f"{part}/{file}" for part in weighty for file in ("config.json", "*model*")]
-    return PIPELINE_CONFIG, SCHEDULER_CONFIG, *parts, *(f"{part}/*" for part in KINDS[kind] if part not in weighty)
 
 
 @dataclass(frozen=True)
@@ -226,6 +195,12 @@ class TextToImageFolder:
         return [vae.shift_factor or 0.0] * vae.latent_channels, [factor] * vae.latent_channels
 
     @property
+    def assumed_scaling(self) -> dict[str, Json]:
+        """The scaling where the autoencoder's description leaves it to diffusers, for keys; else it is in the file."""
+        described = "scaling_factor" in read_json(self.path / "vae" / CONFIG)
+        return {} if described else {"scaling": self.scaling}
+
+    @property
     def pixels_a_latent(self) -> int:
         """Side of the square of pixels that one latent stands for."""
         return int(2 ** (len(self.autoencoder.block_out_channels) - 1))
@@ -331,34 +306,6 @@ class TextToImageFolder:
         # Any other clip_sample or steps_offset is warned of.
         scheduler = self.scheduler(diffusers.DDIMScheduler, clip_sample=False, steps_offset=1)
         return getattr(diffusers, self.kind)(scheduler=scheduler, **parts, **options)
-
-
-def library_of(part: str) -> Library:
-    """That a part is of."""
-    return "diffusers" if part in NETWORKS else "transformers"
-
-
-def pipeline_files(names: Collection[str], weights: WeightsChoice, variant: str | None, where: str) -> list[str]:
-    """The files that are read of a pipeline, among the names of a whole repository.
-
-    Args:
-        names: of all of its files.
-        weights: see `TextToImageFolder.of`.
-        variant: see `TextToImageFolder.of`.
-        where: the repository, for messages.
-
-    Raises:
-        UserError: where it isn't clear which weights are meant, or those that were chosen aren't there.
-    """
-    described = (PIPELINE_CONFIG, SCHEDULER_CONFIG, *NETWORK_CONFIGS)
-    read = [name for name in names if name in described or name.startswith(("tokenizer/", "tokenizer_2/"))]
-    unet = choose_network(names, weights, where).folder
-    for part in WEIGHTED:
-        folder = unet if part == "unet" else part
-        own = [name.removeprefix(f"{part}/") for name in names if name.startswith(f"{part}/")]
-        chosen = variant if part == "unet" else with_variant(own, library_of(part), variant)
-        read += network_files(names, folder, library_of(part), chosen, where) if folder else []
-    return sorted(set(read))
 
 
 def refuse_other_parts(index: Mapping[str, Any], folder: TextToImageFolder) -> None:

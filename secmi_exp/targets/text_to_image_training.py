@@ -29,7 +29,8 @@ from secmi_exp.targets.model_folder import CONFIG, without_origin
 from secmi_exp.targets.optimization import Draws, Optimization
 from secmi_exp.targets.prompts import Prompts
 from secmi_exp.targets.text_conditioned import time_ids
-from secmi_exp.targets.text_to_image_folder import KINDS, WEIGHTED, TextToImageFolder
+from secmi_exp.targets.text_to_image_folder import TextToImageFolder
+from secmi_exp.targets.text_to_image_parts import KINDS, WEIGHTED
 from secmi_exp.targets.text_to_image_recipe import LoRA, TrainedTextToImage
 from secmi_exp.targets.training_folder import PIPELINE_CONFIG
 from secmi_exp.targets.weights import read_json, reason

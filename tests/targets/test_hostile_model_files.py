@@ -22,7 +22,7 @@ QUICK = {
         "scheduler/scheduler_config.json: num_train_timesteps = 1e13", "scheduler/scheduler_config.json: a pipe",
         f"unet/{WEIGHTS}: an endless header", f"unet/{WEIGHTS}: a deep header",
     ),
-    "store": ("entry.json: seconds = infinity", "entry.json: a device"),
+    "store": ("entry.json: files = many", "privacy.json: steps = text"),
     "authors": ("ckpt.pt: spread", "ckpt.pt: a compressed archive", "flagfile.txt: a pipe"),
 }  # fmt: skip
 """Format → cases of the default suite: those that would have failed, hung or taken memory."""

@@ -20,9 +20,10 @@ from transformers import CLIPTextConfig
 
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
-from secmi_exp.targets import model_file_schemas
+from secmi_exp.targets import json_fields, model_file_schemas
 from secmi_exp.targets.blank_networks import try_network
-from secmi_exp.targets.model_file_schemas import Autoencoder, Settings, TextEncoder, UNet2DCondition, checked
+from secmi_exp.targets.json_fields import Settings, checked
+from secmi_exp.targets.model_file_schemas import Autoencoder, TextEncoder, UNet2DCondition
 from secmi_exp.targets.schedule import Schedule
 from secmi_exp.targets.secmi_checkpoint import SecMICheckpoint
 from secmi_exp.targets.text_to_image_folder import TextToImageFolder
@@ -285,12 +286,15 @@ def test_the_parts_of_a_pipeline_are_validated_before_anything_is_encoded(
 
 
 def test_an_old_autoencoder_has_the_scaling_factor_of_its_library(pipelines: dict[str, Path], tmp_path: Path) -> None:
-    """Stable Diffusion v1-4 was published without one."""
+    """The first pipelines of Stable Diffusion were published before there was such a field."""
     folder = copied(pipelines["sd"], tmp_path / "sd", "vae/config.json")
     content = json.loads((folder / "vae/config.json").read_text())
     del content["scaling_factor"]
     (folder / "vae/config.json").write_text(json.dumps(content))
-    assert TextToImageFolder.of(folder).scaling == ([0.0] * 4, [0.18215] * 4)
+    found = TextToImageFolder.of(folder)
+    assert found.scaling == ([0.0] * 4, [0.18215] * 4)
+    assert found.assumed_scaling == {"scaling": found.scaling}
+    assert TextToImageFolder.of(pipelines["sd"]).assumed_scaling == {}
 
 
 def test_defaults_are_those_of_the_libraries() -> None:
@@ -325,7 +329,7 @@ def test_every_field_says_what_it_must_be() -> None:
 
 def test_values_are_used_as_the_file_has_them() -> None:
     class Given(Settings):
-        scale: model_file_schemas.Number = 0
+        scale: json_fields.Number = 0
 
     content = {"scale": 1, "more": {"a": [1, None]}}
     assert checked(Given, content, "f").scale == 1
