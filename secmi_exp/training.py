@@ -134,6 +134,19 @@ class MovingAverage(WeightAveraging):
             self._latest_update_step = trainer.global_step
 
 
+CHECKPOINT: dict[str, type] = {
+    "pytorch-lightning_version": str,
+    "epoch": int,
+    "global_step": int,
+    "state_dict": dict,
+    "loops": dict,
+    "callbacks": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+}
+"""What Lightning writes into a checkpoint, and needs to continue from it."""
+
+
 def newest_checkpoint(folder: Path, below_step: int) -> Path | None:
     """The newest checkpoint that is as it was written, of a step below the given one; damaged ones are removed.
 
@@ -143,7 +156,10 @@ def newest_checkpoint(folder: Path, below_step: int) -> Path | None:
         try:
             with zipfile.ZipFile(path) as archive:
                 damaged = archive.testzip()  # which compares the checksums of all that is in it, a part at a time
-            step = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"]
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            step = content["global_step"]
+            lacking = [name for name, kind in CHECKPOINT.items() if not isinstance(content.get(name), kind)]
+            damaged = damaged or (f"it holds no {lacking[0]}" if lacking else None)
         except Exception as error:  # neither zipfile nor torch names a single exception for a broken file
             damaged = first_line(error)
         if damaged:

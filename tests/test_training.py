@@ -57,6 +57,20 @@ def test_nothing_diverged_is_saved_and_training_continues_from_before(
 
 
 def test_an_unreadable_checkpoint_is_passed_over(tmp_path: Path) -> None:
-    torch.save({"global_step": 3}, tmp_path / "step=000000003.ckpt")
-    (tmp_path / "step=000000006.ckpt").write_bytes(b"half")
-    assert newest_checkpoint(tmp_path, below_step=9) == tmp_path / "step=000000003.ckpt"
+    train(Line(100, gradient_only=False), tmp_path)
+    folder = tmp_path / "scratch/checkpoints"
+    (folder / "step=000000009.ckpt").write_bytes(b"half")
+    assert newest_checkpoint(folder, below_step=9) == folder / "step=000000006.ckpt"
+
+
+@pytest.mark.parametrize("content", [{"global_step": 3}, {"global_step": "3"}, [3], {"state_dict": {}}])
+def test_a_checkpoint_without_what_training_continues_from_is_passed_over(
+    tmp_path: Path, content: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "scratch/checkpoints"
+    folder.mkdir(parents=True)
+    torch.save(content, folder / "step=000000003.ckpt")
+    healthy = Line(100, gradient_only=False)
+    train(healthy, tmp_path)
+    assert "Left out the checkpoint step=000000003.ckpt" in caplog.text
+    assert healthy.weight.item() == pytest.approx(0.98**9)

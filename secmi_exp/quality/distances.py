@@ -22,7 +22,7 @@ from secmi_exp.evaluation.distributions import mean_interval
 from secmi_exp.evaluation.scored import Interval
 from secmi_exp.git_lfs import refuse_pointer
 from secmi_exp.storage_errors import explain_storage_errors, temporary_files
-from secmi_exp.targets.weights import refuse_non_finite_weights
+from secmi_exp.targets.weights import refuse_compressed, refuse_non_finite_weights
 
 Pixels = NDArray[np.uint8]
 
@@ -87,6 +87,7 @@ def inception(weights: Path) -> NoTrainInceptionV3:
     """
     refuse_pointer(weights)
     try:
+        refuse_compressed(weights)
         tensors = torch.load(weights, map_location="cpu", weights_only=True)
         with explain_storage_errors(temporary_files()), TemporaryDirectory() as folder:
             checked = Path(folder) / "inception.pth"  # torch-fidelity itself would unpickle whatever the file holds

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from secmi_exp.foreign_json import read_foreign_json
 from secmi_exp.store.key import Key, file_digest
 from secmi_exp.strict_json import Json
 from secmi_exp.whole_files import PARTIAL, written_whole
@@ -17,6 +18,11 @@ from secmi_exp.whole_files import PARTIAL, written_whole
 MANIFEST = "entry.json"
 SCRATCH = "scratch"
 """Folder of a workspace that is no part of the entry."""
+
+MOST_BYTES = 64 * 2**20
+"""Of ``entry.json``."""
+LONGEST_NAME = 255
+"""Characters of a file's name that file systems allow."""
 
 DIGEST = re.compile(r"[0-9a-f]{32}")
 
@@ -53,17 +59,20 @@ def read_manifest(entry: Path) -> Manifest:
         Damaged: where it isn't there, or is no manifest.
     """
     try:
-        content = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))
+        content: Any = read_foreign_json(entry / MANIFEST, MOST_BYTES)
         manifest = Manifest(
             _key(content["key"]),
             float(content["seconds"]),
             {name: StoredFile(int(file["bytes"]), str(file["sha256"])) for name, file in content["files"].items()},
             {digest: _key(key) for digest, key in content.get("made_from", {}).items()},
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        _ = manifest.key.digest, [os.fsencode(name) for name in manifest.files]  # fail for what no key or name can be
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise Damaged(f"{MANIFEST} can't be read, or is none") from error
     for name in manifest.files:
         path = PurePosixPath(name)
+        if any(len(part) > LONGEST_NAME for part in path.parts):
+            raise Damaged(f"{MANIFEST} lists a file of {len(name)} characters, which none can have")
         if path.is_absolute() or ".." in path.parts:
             raise Damaged(f"{MANIFEST} lists {name!r}, which lies outside of the entry")
     return manifest

@@ -7,42 +7,40 @@ the flags with their defaults, and the names and shapes of the weights.
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from diffusers import UNet2DModel
-from pydantic import (
-    ConfigDict,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from secmi_exp.errors import UserError
 from secmi_exp.git_lfs import refuse_pointer
+from secmi_exp.regular_files import read_regular
+from secmi_exp.targets.blank_networks import tensor_shapes
+from secmi_exp.targets.model_file_schemas import MOST_TIMESTEPS
+from secmi_exp.targets.schedule import Beta
 from secmi_exp.targets.weights import reason
 
 FLAG_FILE = "flagfile.txt"
+MOST_BYTES = 2**20
+"""Of a flag file, which has some 50 lines."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="ignore"))
 class Flags:
     """The flags that decide network and schedule, with the defaults that their code gives them."""
 
-    T: PositiveInt = 1000
-    beta_1: PositiveFloat = 1e-4
-    beta_T: PositiveFloat = 0.02
-    ch: PositiveInt = 128
-    ch_mult: tuple[PositiveInt, ...] = (1, 2, 2, 2)
-    attn: tuple[NonNegativeInt, ...] = (1,)
+    T: Annotated[int, Field(gt=0, le=MOST_TIMESTEPS)] = 1000
+    beta_1: Beta = 1e-4
+    beta_T: Beta = 0.02
+    ch: Annotated[int, Field(gt=0, le=4096)] = 128
+    ch_mult: Annotated[tuple[Annotated[int, Field(gt=0, le=64)], ...], Field(min_length=1, max_length=8)] = (1, 2, 2, 2)
+    attn: Annotated[tuple[Annotated[int, Field(ge=0, le=64)], ...], Field(max_length=64)] = (1,)
     """Levels with attention, the finest being 0."""
-    num_res_blocks: PositiveInt = 2
-    dropout: NonNegativeFloat = 0.1
-    img_size: PositiveInt = 32
+    num_res_blocks: Annotated[int, Field(gt=0, le=32)] = 2
+    dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
+    img_size: Annotated[int, Field(gt=0, le=16_384)] = 32
     mean_type: Literal["epsilon", "xstart", "xprev"] = "epsilon"
     """What their sampler takes the output for. Their trainer makes it ε whatever the flag says (diffusion.py:
     `GaussianDiffusionTrainer` gets neither the flag nor another goal than the noise), and so it is read here."""
@@ -99,7 +97,7 @@ def read_flags(path: Path) -> Flags:
     """
     refuse_pointer(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_regular(path, MOST_BYTES).decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"The checkpoint's flags can't be read from {path} ({reason(error)}): put the {FLAG_FILE} of its training "
@@ -121,7 +119,7 @@ def read_flags(path: Path) -> Flags:
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(
-            f"The flag --{first['loc'][0]}={first['input']} of {path} can't be used: "
+            f"The flag --{first['loc'][0]}={str(first['input'])[:60]} of {path} can't be used: "
             f"{first['msg'][0].lower()}{first['msg'][1:]}."
         ) from error
     if flags.ch_mult[0] != 1:
@@ -190,29 +188,31 @@ def to_authors(ours: Mapping[str, Tensor], flags: Flags) -> dict[str, Tensor]:
     }
 
 
-def from_authors(theirs: Mapping[str, Tensor], flags: Flags, network: UNet2DModel) -> dict[str, Tensor]:
+def from_authors(theirs: Mapping[str, Any], flags: Flags, network: UNet2DModel, source: Path) -> dict[str, Tensor]:
     """Their weights as those of diffusers' network.
 
     Args:
         theirs: state dict, with or without the prefix ``module.`` of data-parallel training.
         flags: that it was trained with.
         network: of these flags, for the names and shapes of its weights; may lie on the meta device.
+        source: the checkpoint, for the message.
 
     Raises:
-        UserError: naming the first weight that is missing, superfluous, or of another shape than the flags say.
+        UserError: naming the first weight that is no tensor, missing, superfluous, or of another shape than the flags
+            say.
     """
-    theirs = {str(name).removeprefix("module."): tensor for name, tensor in theirs.items()}
     blank = network.state_dict()
     expected = {name: tuple(tensor.shape) for name, tensor in to_authors(blank, flags).items()}
-    found = {name: tuple(getattr(tensor, "shape", ())) for name, tensor in theirs.items()}
-    differing = [name for name in expected | found if expected.get(name) != found.get(name)]
+    tensors = {str(name).removeprefix("module."): tensor for name, tensor in theirs.items()}
+    found = tensor_shapes(tensors, source)
+    differing = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
     if differing:
         name = differing[0]
         raise UserError(
             f"The weights contradict the flags ({flags}): {name} has {_shape(found, name)} in the checkpoint and "
             f"{_shape(expected, name)} by the flags; put the {FLAG_FILE} of the same training beside it."
         )
-    return {name: theirs[their_name(name, flags)].float().reshape(tensor.shape) for name, tensor in blank.items()}
+    return {name: tensors[their_name(name, flags)].float().reshape(tensor.shape) for name, tensor in blank.items()}
 
 
 def _shape(shapes: Mapping[str, tuple[int, ...]], name: str) -> str:

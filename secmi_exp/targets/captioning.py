@@ -19,8 +19,10 @@ from secmi_exp.errors import UserError
 from secmi_exp.rows import Computed, fill_rows
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import SCRATCH
+from secmi_exp.targets.json_fields import checked
+from secmi_exp.targets.model_file_schemas import BlipProcessing
 from secmi_exp.targets.model_folder import ModelFolder
-from secmi_exp.targets.weights import reason
+from secmi_exp.targets.weights import read_json, reason
 
 IMAGES = 16
 """A batch."""
@@ -38,13 +40,17 @@ class Captioning(pl.LightningModule):
 
     def predict_step(self, batch: tuple[Tensor], batch_idx: int) -> Computed:
         """One batch."""
-        images = batch[0].expand(-1, 3, -1, -1)  # gray ones too
+        return Computed({self.file: self.tokens(batch[0])})
+
+    def tokens(self, batch: Tensor) -> Tensor:
+        """Of the captions of uint8 images [B, C, H, W]."""
+        images = batch.expand(-1, 3, -1, -1)  # gray ones too
         pixels = self.processor.image_processor(images=list(images), return_tensors="pt")["pixel_values"]
         ids = self.model.generate(
             pixel_values=pixels.to(self.device, self.model.dtype), max_new_tokens=TOKENS, num_beams=1, do_sample=False
         )
         padding, value = (0, TOKENS + 2 - ids.shape[1]), self.processor.tokenizer.pad_token_id
-        return Computed({self.file: torch.nn.functional.pad(ids, padding, value=value)})
+        return torch.nn.functional.pad(ids, padding, value=value)
 
 
 def caption_images(workspace: Path, folder: ModelFolder, images: Images, runtime: Runtime, *, logger: None) -> None:
@@ -54,13 +60,21 @@ def caption_images(workspace: Path, folder: ModelFolder, images: Images, runtime
         UserError: for a model whose files can't be read, or don't fit.
     """
     model = folder.load(BlipForConditionalGeneration)
+    file = workspace / SCRATCH / "tokens.npy"
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        if (described := folder.path / name).is_file():
+            checked(BlipProcessing, read_json(described), described)
     try:
         processor: Any = BlipProcessor.from_pretrained(folder.path, local_files_only=True)
+        captioning = Captioning(model, processor, file)
+        with torch.inference_mode():
+            captioning.tokens(torch.from_numpy(images[:1]))  # so that what doesn't fit is told now
     except Exception as error:  # whatever the processor's files make it raise
-        raise UserError(f"The processor of the BLIP model in {folder.path} can't be read ({reason(error)}).") from error
-    file = workspace / SCRATCH / "tokens.npy"
+        raise UserError(
+            f"The processor of the BLIP model in {folder.path} can't be read, or doesn't fit it ({reason(error)})."
+        ) from error
     row = (TOKENS + 2,), np.dtype(np.int64)
-    fill_rows(Captioning(model, processor, file), (images,), {file: row}, [workspace], runtime, IMAGES)
+    fill_rows(captioning, (images,), {file: row}, [workspace], runtime, IMAGES)
     if ranks.current().rank == 0:
         captions = processor.batch_decode(np.load(file), skip_special_tokens=True)
         texts = [caption.strip() for caption in captions]

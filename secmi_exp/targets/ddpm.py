@@ -19,10 +19,13 @@ from secmi_exp.defenses.defense import Defense, Undefended, made
 from secmi_exp.defenses.dp_sgd import DPSGD, PRIVACY
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
+from secmi_exp.regular_files import is_folder
 from secmi_exp.run_warnings import warn
 from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import MANIFEST, Damaged, Json, Key, Store, check, digest_of, note_use
 from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget
+from secmi_exp.targets.json_fields import checked
+from secmi_exp.targets.model_file_schemas import RunResults, Spent
 from secmi_exp.targets.recipe import Settings, optimizer_class
 from secmi_exp.targets.schedule import NoiseSchedule
 from secmi_exp.targets.weights import read_json
@@ -78,8 +81,8 @@ class DDPM:
         results = self.path / "results.json"
         if not results.is_file():
             return PipelineFolder.of(self.path.absolute())
-        folder = read_json(results).get("target_folder")
-        if not isinstance(folder, str) or not Path(folder).is_dir():
+        folder = checked(RunResults, read_json(results), results).target_folder
+        if not is_folder(folder):
             raise UserError(
                 f"The target of the run {self.path} isn't there any more ({folder}): set target.path to its folder."
             )
@@ -120,6 +123,7 @@ class DDPM:
 
             self._trained.warn_of_choices()
             refuse_other_images(self._trained.network, members, f"The network in {self._trained.path}")
+            self._trained.refuse_unusable()
             return _found(self._trained)
         key = self.key(members, runtime)
         self.defense.warn_of(len(members))
@@ -172,11 +176,12 @@ def _facts(folder: Path) -> dict[str, Json]:
     if not file.is_file():
         return {}
     privacy = read_json(file)
-    if privacy["steps"] < privacy["planned_steps"]:
+    spent = checked(Spent, privacy, file)
+    if spent.steps < spent.planned_steps and spent.max_epsilon is not None:
         warn(
             "training_stopped_by_epsilon",
-            f"DP-SGD ended the target's training after {privacy['steps']} of {privacy['planned_steps']} steps, where "
-            f"one more would have exceeded defense.max_epsilon={privacy['max_epsilon']:g}.",
+            f"DP-SGD ended the target's training after {spent.steps} of {spent.planned_steps} steps, where "
+            f"one more would have exceeded defense.max_epsilon={spent.max_epsilon:g}.",
         )
     return {"privacy": privacy}
 

@@ -84,6 +84,7 @@ class DiffusersFolder:
         pipeline = self._pipeline
         pipeline.warn_of_choices()
         refuse_other_images(pipeline.network, members, f"The network in {self.path}")
+        pipeline.refuse_unusable()
         reading: dict[str, Json] = {"input_range": self.input_range, "scheduler": self._alone}
         reading |= outside_classes(target=self)
         return PreparedTarget(

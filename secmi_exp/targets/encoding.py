@@ -17,9 +17,11 @@ from torch import Tensor
 
 from secmi_exp import ranks
 from secmi_exp.data.images import Images, to_model_range
+from secmi_exp.errors import UserError
 from secmi_exp.rows import Computed, Row, fill_rows
 from secmi_exp.runtime import Runtime
 from secmi_exp.targets.text_to_image_folder import TextToImageFolder
+from secmi_exp.targets.weights import reason, root
 
 PROMPTS = 32
 """A batch; they are few, and little work."""
@@ -89,7 +91,12 @@ def encode_prompts(
     module = PromptEncoder(folder.pipeline(), prompts, workspace)
     module.encoders.to(runtime.encoder_dtype)
     with torch.inference_mode():
-        one = module.embed([""], negative=True)
+        try:
+            one = module.embed([""], negative=True)
+        except Exception as error:  # whatever tokenizers and text encoders raise that don't fit together
+            raise UserError(
+                f"The text encoders in {folder.path} can't encode a prompt: {reason(root(error))}."
+            ) from error
     dtype = np.dtype(runtime.encoder_precision)
     files: dict[Path, Row] = {}
     for name, rows in one.items():

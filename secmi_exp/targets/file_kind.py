@@ -1,15 +1,17 @@
 """What a file or folder is that can't be attacked as it is, by its content, and what can be done with it."""
 
-import json
 import tarfile
 import zipfile
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import safe_open
+
 from secmi_exp.errors import UserError
 from secmi_exp.git_lfs import refuse_pointer
-from secmi_exp.targets.weights import read_pickled
+from secmi_exp.regular_files import is_folder, is_regular
+from secmi_exp.targets.weights import read_pickled, unreadable
 
 SUFFIXES = {
     ".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle", ".tar", ".gz", ".tgz", ".zip", ".npz", ".npy",
@@ -28,6 +30,9 @@ class FileKind:
     what: str
     advice: str
 
+
+MOST_BYTES = 64 * 2**20
+"""Of a text that a library reads whole, such as a tokenizer's vocabulary."""
 
 ARCHIVE = "unpack it, and set target.path to the model's folder in it"
 SAVE = (
@@ -136,14 +141,33 @@ def refuse_strange_folder(path: Path) -> None:
         refuse_file(path / single[0])
 
 
+def refuse_strange_files(folder: Path) -> None:
+    """Refuse what a library that reads all of a folder would stumble over, or wait for.
+
+    Raises:
+        UserError: for pointers of Git LFS, pipes, devices and files that are very large.
+    """
+    for file in folder.glob("*"):
+        refuse_pointer(file)
+        if not is_folder(file) and not is_regular(file):
+            raise UserError(f"{file} is neither a file nor a folder: remove it, or put the file of the model there.")
+        if is_regular(file) and file.suffix in (".json", ".txt", ".jinja") and file.stat().st_size > MOST_BYTES:
+            raise UserError(
+                f"{file} has {file.stat().st_size:,} bytes, and {MOST_BYTES:,} at most are read: is it the right file?"
+            )
+
+
 def _start(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(16)
 
 
 def _zip(path: Path) -> FileKind | None:
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise unreadable(path, error) from error
     if any(name.endswith("data.pkl") for name in names):
         return None
     if names and all(name.endswith(".npy") for name in names):
@@ -170,14 +194,11 @@ def _safetensors_names(path: Path) -> list[str]:
     Raises:
         UserError: for a file that is cut off.
     """
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        try:
-            if size > path.stat().st_size:
-                raise ValueError
-            return list(json.loads(file.read(size)))
-        except ValueError as error:
-            raise UserError(f"{path} is a safetensors file that is cut off or damaged: fetch it again.") from error
+    try:
+        with safe_open(path, framework="numpy") as content:
+            return list(content.keys())
+    except Exception as error:  # safetensors names no single exception for a broken file
+        raise UserError(f"{path} is a safetensors file that is cut off or damaged: fetch it again.") from error
 
 
 def _weights(names: Collection[str]) -> FileKind:

@@ -20,7 +20,8 @@ from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import Json, Key, Store
 from secmi_exp.targets.recipe import Settings, optimizer_class
 from secmi_exp.targets.schedule import NoiseSchedule, Prediction
-from secmi_exp.targets.text_to_image_folder import TextToImageFolder, kept_files
+from secmi_exp.targets.text_to_image_folder import TextToImageFolder
+from secmi_exp.targets.text_to_image_parts import kept_files
 from secmi_exp.targets.text_to_image_recipe import TrainedTextToImage
 
 VERSION = 1

@@ -85,6 +85,7 @@ class EncodedImages:
         def encode(workspace: Path) -> None:
             from secmi_exp.targets.encoding import encode_images
 
+            self.folder.refuse_unusable_parts()
             log.info("Encoding %d images as latents.", len(self.images))
             self.runtime.everywhere(encode_images, workspace, self.folder, self.images, self.runtime)
 

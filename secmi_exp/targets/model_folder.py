@@ -14,6 +14,9 @@ from secmi_exp.errors import UserError
 from secmi_exp.git_lfs import refuse_pointer
 from secmi_exp.run_warnings import warn
 from secmi_exp.store import file_digest
+from secmi_exp.targets.blank_networks import network_without_memory, refuse_other_weights, stored_shapes, try_network
+from secmi_exp.targets.json_fields import checked
+from secmi_exp.targets.model_file_schemas import NETWORKS, WeightsIndex
 from secmi_exp.targets.weight_files import SAFETENSORS, STEMS, ChosenWeights, Library, choose_weights
 from secmi_exp.targets.weights import read_json, refuse_non_finite_weights, unreadable
 
@@ -51,9 +54,12 @@ class ModelFolder:
         """What the network says of itself.
 
         Raises:
-            UserError: where it says nothing.
+            UserError: where it says nothing, or a value that no network can have.
         """
-        return read_json(self.path / CONFIG)
+        content = read_json(self.path / CONFIG)
+        if schema := NETWORKS.get(str(content.get("_class_name"))):
+            checked(schema, content, self.path / CONFIG)
+        return content
 
     @cached_property
     def chosen(self) -> ChosenWeights | None:
@@ -73,8 +79,8 @@ class ModelFolder:
         first = self.path / self.chosen.save.first
         if self.chosen.save.index is None:
             return [first]
-        parts = sorted(set(read_json(first).get("weight_map", {}).values()))
-        return [first, *(self.path / Path(part).name for part in parts)]
+        parts = checked(WeightsIndex, read_json(first), first).weight_map.values()
+        return [first, *(self.path / part for part in sorted(set(parts)))]
 
     @property
     def files(self) -> list[Path]:
@@ -91,6 +97,7 @@ class ModelFolder:
             UserError: for weights that can't be read, that are no mere weights, that are not finite, or that don't fit
                 the description.
         """
+        self.refuse_unusable(kind)
         weights = self.present_weights()
         if self.library == "transformers":
             quiet_transformers()
@@ -120,6 +127,24 @@ class ModelFolder:
                 )
         refuse_non_finite_weights(network.state_dict(), weights)
         return network.eval()
+
+    def refuse_unusable(self, kind: type) -> None:
+        """Refuse a description that no network can have or whose weights are not these, before memory is taken for it.
+
+        Args:
+            kind: class of the network.
+
+        Raises:
+            UserError: for a description that the library refuses or that has more parameters than the weights, for
+                weights that can't be read, and for a network that fails at one evaluation.
+        """
+        described, what = self.path / CONFIG, f"the network in {self.path}"
+        config = read_json(described)
+        checked(NETWORKS[kind.__name__], config, described)
+        weights = self.present_weights()
+        held = stored_shapes([file for file in self.weights if file.name != (self.chosen and self.chosen.save.index)])
+        refuse_other_weights(network_without_memory(kind, config, what), held, weights, described)
+        try_network(kind, config, what)
 
     def copy(self, folder: Path) -> None:
         """Copy what is read, under the names by which it is read by default, and without its origin."""

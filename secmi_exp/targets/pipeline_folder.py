@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
-import torch
 from diffusers import UNet2DModel
 
 from secmi_exp.data.images import Images
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import warn
 from secmi_exp.store import Json, Key
+from secmi_exp.targets.blank_networks import network_without_memory
 from secmi_exp.targets.file_kind import refuse_file, refuse_strange_folder
+from secmi_exp.targets.json_fields import checked
+from secmi_exp.targets.model_file_schemas import PipelineIndex
 from secmi_exp.targets.model_folder import CONFIG, ModelFolder, content_digest, warn_of_choices
 from secmi_exp.targets.schedule import Schedule
 from secmi_exp.targets.training_folder import (
@@ -28,7 +30,7 @@ from secmi_exp.targets.training_folder import (
     file_names,
     scheduler_file,
 )
-from secmi_exp.targets.weights import read_json, reason, root
+from secmi_exp.targets.weights import read_json
 
 VERSION = 1
 """Of how a folder is read; raised when the same files would predict other noise."""
@@ -61,7 +63,9 @@ class PipelineFolder:
         """
         refuse_file(path)
         if (path / PIPELINE_CONFIG).is_file():
-            refuse_other_parts(read_json(path / PIPELINE_CONFIG), path)
+            index = read_json(path / PIPELINE_CONFIG)
+            checked(PipelineIndex, index, path / PIPELINE_CONFIG)
+            refuse_other_parts(index, path)
         chosen = choose_network(file_names(path), weights, str(path))
         folder = path / chosen.folder
         if not (folder / CONFIG).is_file():
@@ -115,12 +119,17 @@ class PipelineFolder:
         Raises:
             UserError: where there is neither, and as `Schedule.of` does.
         """
-        config = read_json(self.scheduler_path) if self.scheduler_path else alone
-        if config is None:
+        if self.scheduler_path:
+            return Schedule.of(read_json(self.scheduler_path), self.scheduler_path)
+        if alone is None:
             raise UserError(
                 f"{self.path.absolute()} holds no scheduler/{SCHEDULER_CONFIG}: put the one of its training there."
             )
-        return Schedule.of(config)
+        return Schedule.of(alone, "target.schedule")
+
+    def refuse_unusable(self) -> None:
+        """Compare the network with its weights, and try it once; see `ModelFolder.refuse_unusable`."""
+        self.model.refuse_unusable(UNet2DModel)
 
     def load(self) -> UNet2DModel:
         """The network with its weights; see `ModelFolder.load`."""
@@ -158,11 +167,7 @@ def blank_network(config: Mapping[str, Any], what: str) -> UNet2DModel:
         UserError: where diffusers refuses the configuration, and for a network that needs a class or predicts something
             else than an image.
     """
-    try:
-        with torch.device("meta"):
-            network = UNet2DModel.from_config(dict(config))
-    except Exception as error:  # whatever its layers raise for arguments that they can't take
-        raise UserError(f"diffusers refuses {what}: {reason(root(error))}.") from error
+    network: UNet2DModel = network_without_memory(UNet2DModel, config, what)
     if network.class_embedding is not None:
         raise UserError(f"Classes must be given to {what}: only an unconditional UNet2DModel can be attacked.")
     channels, predicted = network.config.in_channels, network.config.out_channels

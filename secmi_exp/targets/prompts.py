@@ -19,8 +19,11 @@ from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import warn
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import Json, Key, Store
+from secmi_exp.targets.file_kind import refuse_strange_files
 from secmi_exp.targets.hub import found
-from secmi_exp.targets.model_folder import ModelFolder, content_digest
+from secmi_exp.targets.json_fields import checked
+from secmi_exp.targets.model_file_schemas import Blip
+from secmi_exp.targets.model_folder import CONFIG, ModelFolder, content_digest
 from secmi_exp.targets.text_to_image_folder import TextToImageFolder
 from secmi_exp.targets.weight_files import network_files
 
@@ -91,9 +94,12 @@ class Captioner:
             UserError: where it is not to be had, or something else.
         """
         folder = found(self.path, blip_files, "target.blip")
-        kind = ModelFolder(folder, "transformers").config.get("model_type")
+        refuse_strange_files(folder)
+        content = ModelFolder(folder, "transformers").config
+        kind = content.get("model_type")
         if kind != "blip":
             raise UserError(f"The model in {self.path} is a {kind}: set target.blip to a BLIP model for captions.")
+        checked(Blip, content, folder / CONFIG)
         return folder
 
     def key(self, images: Images) -> Key:

@@ -9,13 +9,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import pydantic.dataclasses
-from pydantic import ConfigDict, Field, PositiveInt
+from pydantic import ConfigDict, Field
 
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
+from secmi_exp.targets.json_fields import checked
+from secmi_exp.targets.model_file_schemas import MOST_TIMESTEPS, Scheduler
 from secmi_exp.targets.weights import reason
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ ROUNDING = 1e-5
 class NoiseSchedule:
     """Arguments of `DDPMScheduler`."""
 
-    num_train_timesteps: PositiveInt
+    num_train_timesteps: Annotated[int, Field(gt=0, le=MOST_TIMESTEPS)]
     beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"]
     beta_start: Beta
     beta_end: Beta
@@ -54,20 +57,23 @@ class Schedule:
     prediction: Prediction
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Schedule:
+    def of(cls, config: Mapping[str, Any], source: Path | str = "the scheduler's description") -> Schedule:
         """The schedule of any of diffusers' schedulers, whichever way of sampling it stands for.
 
         Args:
             config: what diffusers wrote for the scheduler.
+            source: the file that it comes from, for messages.
 
         ᾱ is the product of its betas in float64. Some schedulers put a small number in place of a last ᾱ of 0, for
         their own way of sampling; the network was trained with 0. Others shift ᾱ after the product: theirs is taken.
 
         Raises:
-            UserError: for a scheduler without ᾱ, an ᾱ outside of [0, 1], and a prediction that is none of ε, v and x_0.
+            UserError: for a scheduler without ᾱ, an ᾱ outside of [0, 1] or that leaves no image at timestep 0 or no
+                noise at the last, settings that no scheduler can have, and a prediction that is none of ε, v and x_0.
         """
         import diffusers
 
+        checked(Scheduler, config, source)
         name = config.get("_class_name")
         kind = getattr(diffusers, str(name), None)
         if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
@@ -76,7 +82,7 @@ class Schedule:
             )
         try:
             scheduler: Any = kind.from_config(dict(config))  # type: ignore[attr-defined]
-        except (TypeError, ValueError, NotImplementedError) as error:
+        except Exception as error:  # whatever its computations raise for numbers that they can't take
             raise UserError(f"diffusers refuses the settings of the scheduler {name} ({reason(error)}).") from error
         if not (hasattr(scheduler, "betas") and hasattr(scheduler, "alphas_cumprod")):
             raise UserError(f"The scheduler {name} has no ᾱ, which SecMI's steps are made of: use a DDPMScheduler.")
@@ -89,6 +95,9 @@ class Schedule:
         schedule = cls(_alphas_cumprod(scheduler), prediction)
         if not all(0.0 <= alpha_bar <= 1.0 for alpha_bar in schedule.alphas_cumprod):
             raise UserError(f"The scheduler {name} has betas outside of [0, 1]: correct its settings.")
+        if schedule.alphas_cumprod[0] == 0.0 or schedule.alphas_cumprod[-1] == 1.0:
+            what = "leaves no image at timestep 0" if schedule.alphas_cumprod[0] == 0.0 else "adds no noise at all"
+            raise UserError(f"The scheduler {name} of {source} {what}: correct its betas.")
         if prediction == "sample" and schedule.alphas_cumprod[0] == 1.0:
             raise UserError(
                 f"The scheduler {name} adds no noise at timestep 0 (its first beta is 0), so that its "

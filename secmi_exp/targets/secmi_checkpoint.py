@@ -79,7 +79,7 @@ class SecMICheckpoint:
 
     def _convert(self, network: UNet2DModel, workspace: Path) -> None:
         theirs = read_state_dict(self.path, f"{self.weights}_model")
-        weights = from_authors(theirs, self.flags, network)
+        weights = from_authors(theirs, self.flags, network, self.path)
         refuse_non_finite_weights(weights, self.path)
         network.load_state_dict(weights, assign=True)
         DDPMPipeline(unet=network, scheduler=DDPMScheduler(**self.flags.scheduler)).save_pretrained(workspace)

@@ -22,7 +22,8 @@ from secmi_exp.targets.hub import found
 from secmi_exp.targets.interface import InputArrays, PreparedTarget
 from secmi_exp.targets.latents import EncodedImages
 from secmi_exp.targets.prompts import Captioner, EncodedPrompts, Prompts, PromptSource, own_captions
-from secmi_exp.targets.text_to_image_folder import TextToImageFolder, pipeline_files
+from secmi_exp.targets.text_to_image_folder import TextToImageFolder
+from secmi_exp.targets.text_to_image_parts import pipeline_files
 from secmi_exp.targets.training_folder import WeightsChoice
 
 if TYPE_CHECKING:

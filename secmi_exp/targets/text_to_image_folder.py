@@ -7,69 +7,49 @@ where it is queried. Nothing else of a pipeline, such as a safety checker, is re
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from secmi_exp.data.images import Images
 from secmi_exp.errors import UserError
-from secmi_exp.git_lfs import refuse_pointer
 from secmi_exp.store import Json, Key
-from secmi_exp.targets.file_kind import refuse_file, refuse_strange_folder
-from secmi_exp.targets.model_folder import ModelFolder, content_digest, warn_of_choices
+from secmi_exp.targets.file_kind import refuse_file, refuse_strange_files, refuse_strange_folder
+from secmi_exp.targets.json_fields import Settings, checked
+from secmi_exp.targets.model_file_schemas import (
+    Autoencoder,
+    PipelineIndex,
+    Scheduler,
+    TextEncoder,
+    Tokenizer,
+    UNet2DCondition,
+)
+from secmi_exp.targets.model_folder import CONFIG, ModelFolder, content_digest, warn_of_choices
 from secmi_exp.targets.schedule import Schedule
+from secmi_exp.targets.text_to_image_parts import KINDS, NETWORKS, SCHEDULER_CONFIG, WEIGHTED, library_of
 from secmi_exp.targets.training_folder import (
-    NETWORK_CONFIGS,
     PIPELINE_CONFIG,
     ChosenNetwork,
     WeightsChoice,
     choose_network,
     file_names,
 )
-from secmi_exp.targets.weight_files import Library, network_files, with_variant
-from secmi_exp.targets.weights import read_json, unreadable
+from secmi_exp.targets.weight_files import with_variant
+from secmi_exp.targets.weights import read_json, reason, unreadable
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTokenizer
 
+T = TypeVar("T", bound=Settings)
+
 VERSION = 1
 """Of how a pipeline is read; raised when the same files would give other latents, embeddings or noise."""
 
-SCHEDULER_CONFIG = "scheduler/scheduler_config.json"
-
-TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast")
-NETWORKS = {"vae": ("AutoencoderKL",), "unet": ("UNet2DConditionModel",)}
-KINDS: dict[str, dict[str, tuple[str, ...]]] = {
-    "StableDiffusionPipeline": {**NETWORKS, "tokenizer": TOKENIZERS, "text_encoder": ("CLIPTextModel",)},
-    "StableDiffusionXLPipeline": {
-        **NETWORKS,
-        "tokenizer": TOKENIZERS,
-        "tokenizer_2": TOKENIZERS,
-        "text_encoder": ("CLIPTextModel",),
-        "text_encoder_2": ("CLIPTextModelWithProjection",),
-    },
-}
-"""Pipeline → part → the classes that it may have."""
-
-WEIGHTED = (*NETWORKS, "text_encoder", "text_encoder_2")
-"""Parts that have weights."""
-
 TEXT_CONDITIONS = ("text", "text_time")
 """Kinds of added condition that are understood; the second is SDXL's."""
-
-
-def kept_files(kind: str) -> tuple[str, ...]:
-    """Those that a pipeline of this class must have which is kept in the store; weights may be of any format.
-
-    >>> kept_files("StableDiffusionPipeline")[2:5]
-    ('vae/config.json', 'vae/*model*', 'unet/config.json')
-    """
-    weighty = [part for part in KINDS[kind] if part in NETWORKS or part.startswith("text_encoder")]
-    parts = [f"{part}/{file}" for part in weighty for file in ("config.json", "*model*")]
-    return PIPELINE_CONFIG, SCHEDULER_CONFIG, *parts, *(f"{part}/*" for part in KINDS[kind] if part not in weighty)
 
 
 @dataclass(frozen=True)
@@ -115,12 +95,12 @@ class TextToImageFolder:
                 )
             raise UserError(f"{path} holds no {PIPELINE_CONFIG}: set target.path to a diffusers pipeline.")
         index = read_json(pipeline / PIPELINE_CONFIG)
-        kind = str(index.get("_class_name"))
+        kind = checked(PipelineIndex, index, pipeline / PIPELINE_CONFIG).kind
         if kind not in KINDS:
             raise UserError(f"The pipeline in {pipeline} is a {kind}: it must be one of {', '.join(KINDS)}.")
         folder = cls(pipeline, kind, chosen, variant)
         refuse_other_parts(index, folder)
-        refuse_other_unets(folder.model("unet").config, folder.model("vae").config, folder)
+        refuse_other_unets(folder)
         return folder
 
     def warn_of_choices(self) -> None:
@@ -164,21 +144,66 @@ class TextToImageFolder:
         The state at timestep 0 has ᾱ_0, as in the authors' code, whatever ``set_alpha_to_one`` says: that concerns the
         step from timestep 0 to the image, which no trajectory takes.
         """
-        return Schedule.of(read_json(self.path / SCHEDULER_CONFIG))
+        return Schedule.of(read_json(self.path / SCHEDULER_CONFIG), self.path / SCHEDULER_CONFIG)
+
+    def scheduler(self, kind: Any, **changes: Json) -> Any:
+        """A scheduler of another class with the same schedule.
+
+        Args:
+            kind: class of diffusers.
+            **changes: settings in which it differs.
+
+        Raises:
+            UserError: where diffusers refuses the settings for this class.
+        """
+        file = self.path / SCHEDULER_CONFIG
+        config = read_json(file)
+        checked(Scheduler, config, file)
+        try:
+            return kind.from_config(config | changes)
+        except Exception as error:  # whatever its computations raise for numbers that they can't take
+            raise UserError(
+                f"diffusers refuses a {kind.__name__} with the settings of {file} ({reason(error)})."
+            ) from error
+
+    def _settings(self, part: str, schema: type[T]) -> T:
+        file = self.model(part).path / CONFIG
+        return checked(schema, read_json(file), file)
+
+    @property
+    def autoencoder(self) -> Autoencoder:
+        """What the autoencoder's description says."""
+        return self._settings("vae", Autoencoder)
+
+    @property
+    def denoiser(self) -> UNet2DCondition:
+        """What the U-Net's description says."""
+        return self._settings("unet", UNet2DCondition)
+
+    @property
+    def text_encoders(self) -> list[TextEncoder]:
+        """What the text encoders' descriptions say, in the order of `text_parts`."""
+        return [self._settings(part, TextEncoder) for part in self.text_parts if part in WEIGHTED]
 
     @property
     def scaling(self) -> tuple[list[float], list[float]]:
         """Shift and scale with x_0 = (z − shift) · scale, one a latent channel, as the autoencoder's config tells."""
-        config = self.model("vae").config
-        channels, factor = config["latent_channels"], config.get("scaling_factor") or 1.0
-        if config.get("latents_mean") and config.get("latents_std"):
-            return list(config["latents_mean"]), [factor / std for std in config["latents_std"]]
-        return [config.get("shift_factor") or 0.0] * channels, [factor] * channels
+        vae = self.autoencoder
+        factor = vae.scaling_factor or 1.0
+        if vae.latents_mean and vae.latents_std:
+            return list(vae.latents_mean), [factor / std for std in vae.latents_std]
+        return [vae.shift_factor or 0.0] * vae.latent_channels, [factor] * vae.latent_channels
+
+    @property
+    def assumed_scaling(self) -> dict[str, Json]:
+        """The scaling where the autoencoder's description leaves it to diffusers, for keys; else it is in the file."""
+        described = "scaling_factor" in read_json(self.path / "vae" / CONFIG)
+        return {} if described else {"scaling": self.scaling}
 
     @property
     def pixels_a_latent(self) -> int:
         """Side of the square of pixels that one latent stands for."""
-        return int(2 ** (len(self.model("vae").config["block_out_channels"]) - 1))
+        return int(2 ** (len(self.autoencoder.block_out_channels) - 1))
 
     def refuse_other_images(self, images: Images) -> None:
         """Compare what the autoencoder takes with what the dataset gives.
@@ -187,7 +212,7 @@ class TextToImageFolder:
             UserError: with both shapes.
         """
         channels, height, width = images.shape
-        taken, unit = self.model("vae").config["in_channels"], self.pixels_a_latent
+        taken, unit = self.autoencoder.in_channels, self.pixels_a_latent
         given = f"the dataset's images have {channels} channels and {height}×{width} pixels"
         if channels != taken:
             raise UserError(
@@ -198,6 +223,22 @@ class TextToImageFolder:
                 f"The autoencoder in {self.path} makes one latent of {unit}×{unit} pixels, and {given}: set "
                 f"dataset.image_size to a multiple of {unit}."
             )
+
+    def refuse_unusable_parts(self) -> None:
+        """Compare the networks with their weights, and try each part once; before anything is encoded.
+
+        Raises:
+            UserError: see `ModelFolder.refuse_unusable`, `tokenizer` and `Schedule.of`.
+        """
+        import diffusers
+        import transformers
+
+        _ = self.schedule
+        for part, (kind, *_) in KINDS[self.kind].items():
+            if part not in WEIGHTED:
+                self.tokenizer(part)
+            else:
+                self.model(part).refuse_unusable(getattr(diffusers if part in NETWORKS else transformers, kind))
 
     def unet(self) -> UNet2DConditionModel:
         """The noise predictor's network; see `ModelFolder.load`."""
@@ -212,19 +253,32 @@ class TextToImageFolder:
         return self.model("vae").load(AutoencoderKL)
 
     def tokenizer(self, part: str = "tokenizer") -> CLIPTokenizer:
-        """One of the tokenizers.
+        """One of the tokenizers, whose limit is the one of its text encoder where it names none or a higher one.
 
         Raises:
-            UserError: where it can't be read.
+            UserError: where it can't be read, or makes other tokens of a text than its text encoder takes.
         """
         from transformers import CLIPTokenizer
 
-        for file in (self.path / part).glob("*"):
-            refuse_pointer(file)
+        folder, encoder = self.path / part, self._settings(part.replace("tokenizer", "text_encoder"), TextEncoder)
+        refuse_strange_files(folder)
+        described = folder / "tokenizer_config.json"
+        limit = encoder.max_position_embeddings
+        if described.is_file():
+            limit = int(min(checked(Tokenizer, read_json(described), described).model_max_length or limit, limit))
         try:
-            tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(self.path / part, local_files_only=True)
+            tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(
+                folder, local_files_only=True, model_max_length=limit
+            )
+            tokens = tokenizer("a text", padding="max_length", max_length=limit, truncation=True)["input_ids"]
+            highest = max(*tokens, *tokenizer.get_vocab().values())
         except Exception as error:  # whatever the tokenizer's files make it raise
-            raise unreadable(self.path / part, error) from error
+            raise unreadable(folder, error) from error
+        if len(tokens) != limit or highest >= encoder.vocab_size:
+            raise UserError(
+                f"The tokenizer in {folder} makes {len(tokens)} tokens up to number {highest} of a text, and its text "
+                f"encoder takes {limit} up to number {encoder.vocab_size - 1}: put the tokenizer of its training there."
+            )
         return tokenizer
 
     def pipeline(self, **networks: Any) -> Any:
@@ -244,41 +298,14 @@ class TextToImageFolder:
                 parts[part] = self.tokenizer(part)
         options: dict[str, Any] = {}
         if self.kind == "StableDiffusionXLPipeline":
-            index = read_json(self.path / PIPELINE_CONFIG)
-            options["force_zeros_for_empty_prompt"] = index.get("force_zeros_for_empty_prompt", True)
+            file = self.path / PIPELINE_CONFIG
+            index = checked(PipelineIndex, read_json(file), file)
+            options["force_zeros_for_empty_prompt"] = index.force_zeros_for_empty_prompt
         else:
             options |= {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-        configured = read_json(self.path / SCHEDULER_CONFIG) | {"clip_sample": False, "steps_offset": 1}
-        scheduler = diffusers.DDIMScheduler.from_config(configured)  # anything else is warned of
+        # Any other clip_sample or steps_offset is warned of.
+        scheduler = self.scheduler(diffusers.DDIMScheduler, clip_sample=False, steps_offset=1)
         return getattr(diffusers, self.kind)(scheduler=scheduler, **parts, **options)
-
-
-def library_of(part: str) -> Library:
-    """That a part is of."""
-    return "diffusers" if part in NETWORKS else "transformers"
-
-
-def pipeline_files(names: Collection[str], weights: WeightsChoice, variant: str | None, where: str) -> list[str]:
-    """The files that are read of a pipeline, among the names of a whole repository.
-
-    Args:
-        names: of all of its files.
-        weights: see `TextToImageFolder.of`.
-        variant: see `TextToImageFolder.of`.
-        where: the repository, for messages.
-
-    Raises:
-        UserError: where it isn't clear which weights are meant, or those that were chosen aren't there.
-    """
-    described = (PIPELINE_CONFIG, SCHEDULER_CONFIG, *NETWORK_CONFIGS)
-    read = [name for name in names if name in described or name.startswith(("tokenizer/", "tokenizer_2/"))]
-    unet = choose_network(names, weights, where).folder
-    for part in WEIGHTED:
-        folder = unet if part == "unet" else part
-        own = [name.removeprefix(f"{part}/") for name in names if name.startswith(f"{part}/")]
-        chosen = variant if part == "unet" else with_variant(own, library_of(part), variant)
-        read += network_files(names, folder, library_of(part), chosen, where) if folder else []
-    return sorted(set(read))
 
 
 def refuse_other_parts(index: Mapping[str, Any], folder: TextToImageFolder) -> None:
@@ -298,23 +325,36 @@ def refuse_other_parts(index: Mapping[str, Any], folder: TextToImageFolder) -> N
             raise UserError(f"The {folder.kind} in {folder.path} has no folder {part}: is it complete?")
 
 
-def refuse_other_unets(unet: Mapping[str, Any], vae: Mapping[str, Any], folder: TextToImageFolder) -> None:
-    """Refuse a U-Net that needs more than a latent, a timestep and a text.
+def refuse_other_unets(folder: TextToImageFolder) -> None:
+    """Refuse a U-Net that needs more than a latent, a timestep and a text of the pipeline's encoders.
 
     Raises:
         UserError: naming what it needs.
     """
-    channels = vae.get("latent_channels")
-    if unet.get("in_channels") != channels or unet.get("out_channels") != channels:
+    unet, channels = folder.denoiser, folder.autoencoder.latent_channels
+    if unet.in_channels != channels or unet.out_channels != channels:
         raise UserError(
-            f"The U-Net in {folder.path} takes {unet.get('in_channels')} channels and gives "
-            f"{unet.get('out_channels')}, where the autoencoder makes {channels}: a pipeline for inpainting or "
-            "upscaling can't be attacked."
+            f"The U-Net in {folder.path} takes {unet.in_channels} channels and gives {unet.out_channels}, where the "
+            f"autoencoder makes {channels}: a pipeline for inpainting or upscaling can't be attacked."
         )
-    added = unet.get("addition_embed_type")
-    if added not in (None, *TEXT_CONDITIONS) or unet.get("class_embed_type") or unet.get("encoder_hid_dim_type"):
+    classes = unet.class_embed_type or unet.num_class_embeds
+    if unet.addition_embed_type not in (None, *TEXT_CONDITIONS) or classes or unet.encoder_hid_dim_type:
         raise UserError(f"The U-Net in {folder.path} needs more than a text to predict noise: it can't be attacked.")
-    if unet.get("time_cond_proj_dim"):
+    text = sum(encoder.hidden_size for encoder in folder.text_encoders)
+    if unet.cross_attention_dim not in (text, [text] * len(unet.block_out_channels)):
+        raise UserError(
+            f"The U-Net in {folder.path} takes {unet.cross_attention_dim} numbers of each token, and the text encoders "
+            f"give {text}: put the networks of one training there."
+        )
+    if unet.addition_embed_type == "text_time":
+        pooled = (unet.projection_class_embeddings_input_dim or 0) - 6 * (unet.addition_time_embed_dim or 0)
+        given = folder.text_encoders[-1].projection_dim if folder.kind == "StableDiffusionXLPipeline" else 0
+        if pooled != given or not given:
+            raise UserError(
+                f"The U-Net in {folder.path} takes {pooled} numbers of each whole text, and the text encoders give "
+                f"{given}: put the networks of one training there."
+            )
+    if unet.time_cond_proj_dim:
         raise UserError(
             f"The U-Net in {folder.path} is a distilled one that takes the guidance as an input: it can't be attacked."
         )

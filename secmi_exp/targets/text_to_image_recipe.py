@@ -23,7 +23,8 @@ from secmi_exp.targets.latents import EncodedImages
 from secmi_exp.targets.prompts import EncodedPrompts, Prompts, own_captions
 from secmi_exp.targets.recipe import Settings, optimizer_class
 from secmi_exp.targets.text_to_image import FromElsewhere, TextToImage
-from secmi_exp.targets.text_to_image_folder import NETWORKS, TextToImageFolder, kept_files
+from secmi_exp.targets.text_to_image_folder import TextToImageFolder
+from secmi_exp.targets.text_to_image_parts import NETWORKS, kept_files
 
 VERSION = 1
 """Of this training code; raised when the same configuration would give other weights."""
@@ -86,7 +87,7 @@ class TrainedTextToImage(TextToImage):
         for name in UNDECIDING:
             del training[name]
         config = training | {"precision": runtime.precision, "seed": self.seed}
-        config |= outside_classes(target=self) | optimizer_class(self.training.optimizer)
+        config |= outside_classes(target=self) | optimizer_class(self.training.optimizer) | base.assumed_scaling
         start = base.key("target", *NETWORKS, *base.text_parts, "scheduler", reading=config)
         inputs = {**start.inputs, "members": members.digest, "captions": prompts.digest}
         return Key("target", VERSION, start.config, inputs, kept_files(base.kind))

@@ -22,13 +22,15 @@ from secmi_exp.data.batches import TrainingBatches
 from secmi_exp.data.stored_rows import StoredRows
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
+from secmi_exp.regular_files import is_regular
 from secmi_exp.runtime import Runtime
 from secmi_exp.targets.latents import Latents
 from secmi_exp.targets.model_folder import CONFIG, without_origin
 from secmi_exp.targets.optimization import Draws, Optimization
 from secmi_exp.targets.prompts import Prompts
 from secmi_exp.targets.text_conditioned import time_ids
-from secmi_exp.targets.text_to_image_folder import KINDS, SCHEDULER_CONFIG, WEIGHTED, TextToImageFolder
+from secmi_exp.targets.text_to_image_folder import TextToImageFolder
+from secmi_exp.targets.text_to_image_parts import KINDS, WEIGHTED
 from secmi_exp.targets.text_to_image_recipe import LoRA, TrainedTextToImage
 from secmi_exp.targets.training_folder import PIPELINE_CONFIG
 from secmi_exp.targets.weights import read_json, reason
@@ -135,7 +137,7 @@ class TextToImageTraining(Optimization):
             training.optimizer, "target.training.optimizer", training.warmup_steps, recipe.seed, fused=fused
         )
         self.training_recipe, self.condition = training, condition
-        self.scheduler: Any = DDPMScheduler.from_config(read_json(base.path / SCHEDULER_CONFIG))
+        self.scheduler: Any = base.scheduler(DDPMScheduler)
         self.timesteps = len(base.schedule.alphas_cumprod)
         self.pixels_a_latent = base.pixels_a_latent
         shift, scale = (torch.tensor(values)[:, None, None] for values in base.scaling)
@@ -222,7 +224,9 @@ def copy_parts(base: TextToImageFolder, folder: Path) -> None:
         if part in WEIGHTED:
             base.model(part).copy(folder / part)
         else:
-            shutil.copytree(base.path / part, folder / part, dirs_exist_ok=True)
+            (folder / part).mkdir(exist_ok=True)
+            for file in filter(is_regular, (base.path / part).glob("*")):  # what lies deeper is never read
+                shutil.copy2(file, folder / part)
     (folder / PIPELINE_CONFIG).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
 
@@ -256,7 +260,7 @@ def sample(
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(device)
     height, width = (side * folder.pixels_a_latent for side in size)
-    channels = folder.model("vae").config["latent_channels"]
+    channels = folder.autoencoder.latent_channels
     images = []
     for number, text in enumerate(texts):
         draws = np.random.default_rng([recipe.seed, number]).standard_normal((1, channels, *size), dtype=np.float32)

@@ -5,6 +5,7 @@ Diffusers' scripts write each checkpoint into ``checkpoint-500/unet``, the avera
 average if there is one. Source: train_unconditional.py and train_text_to_image.py of https://github.com/huggingface/diffusers.
 """
 
+import os
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -104,4 +105,5 @@ def scheduler_file(path: Path) -> Path | None:
     parent = path.absolute().parent
     above = [parent, parent.parent] if is_checkpoint(parent) else [parent]
     candidates = [path / "scheduler", path, *(folder / "scheduler" for folder in above)]
-    return next((file for folder in candidates if (file := folder / SCHEDULER_CONFIG).is_file()), None)
+    files = (folder / SCHEDULER_CONFIG for folder in candidates)
+    return next((file for file in files if os.path.lexists(file)), None)  # one that can't be read is told, not left out

@@ -1,6 +1,5 @@
 """Reading what strangers saved: tensors and settings alone, and one sentence for whatever else is found."""
 
-import json
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -8,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from secmi_exp.errors import UserError
+from secmi_exp.foreign_json import read_foreign_json
 from secmi_exp.git_lfs import refuse_pointer
+from secmi_exp.regular_files import refuse_irregular
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,9 +25,25 @@ def read_pickled(path: Path) -> Any:
     import torch
 
     try:
+        refuse_compressed(path)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # torch names no single exception for a broken file
         raise unreadable(path, error) from error
+
+
+def refuse_compressed(path: Path) -> None:
+    """Refuse what isn't a regular file, and an archive that would become larger by being read.
+
+    Raises:
+        OSError: where it is no regular file.
+        ValueError: for a compressed archive, as `torch.save` compresses nothing.
+    """
+    refuse_irregular(path)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(each.file_size for each in archive.infolist())
+        if unpacked > path.stat().st_size:
+            raise ValueError(f"it would unpack to {unpacked} bytes, where torch.save compresses nothing")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -37,7 +54,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     refuse_pointer(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_foreign_json(path)
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
     if not isinstance(content, dict):
@@ -58,7 +75,7 @@ def unreadable(path: Path, error: BaseException) -> UserError:
 
 def root(error: BaseException) -> BaseException:
     """What first went wrong, below the exceptions that libraries put around it."""
-    while inner := error.__cause__ or error.__context__:
+    while inner := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
         error = inner
     return error
 

@@ -31,7 +31,7 @@ NETWORKS = [
 def test_a_converted_network_predicts_what_the_authors_does(flags: Flags) -> None:
     theirs = random_weights(flags, 0)
     network = UNet2DModel(**flags.network).eval()
-    network.load_state_dict(from_authors(theirs, flags, network))
+    network.load_state_dict(from_authors(theirs, flags, network, Path("ckpt.pt")))
     x = torch.randn(2, 3, flags.img_size, flags.img_size, dtype=torch.float64)
     for t in (0, 10, 100, 500, 999):
         ours = network.double()(x, t).sample
@@ -59,7 +59,7 @@ def test_there_and_back_every_bit_is_the_same(flags: Flags) -> None:
     theirs = to_authors(ours, flags)
     assert len(theirs) == len(ours)
     prefixed = {f"module.{name}": tensor for name, tensor in theirs.items()}
-    back = from_authors(prefixed, flags, blank_network(flags.network, "the network"))
+    back = from_authors(prefixed, flags, blank_network(flags.network, "the network"), Path("ckpt.pt"))
     assert list(back) == list(ours)
     assert all(torch.equal(back[name], ours[name]) for name in ours)
 

@@ -109,7 +109,7 @@ def test_the_image_is_the_one_that_diffusers_steps_with(prediction: Prediction, 
             {"_class_name": "DDPMScheduler", "prediction_type": "flow"},
             "prediction_type='flow', .* one of epsilon, v_pred",
         ),
-        ({"_class_name": "DDPMScheduler", "beta_end": 1.5}, "DDPMScheduler has betas outside of .0, 1.: correct"),
+        ({"_class_name": "DDPMScheduler", "beta_end": 1.5}, "has beta_end=1.5, which must be a number from 0 to 1"),
         (
             {"_class_name": "DDPMScheduler", "beta_start": 0.0, "prediction_type": "sample"},
             "adds no noise at timestep 0 .* prediction_type='sample' tells none there",
