@@ -1,21 +1,21 @@
 """The command: Hydra composes the configuration, the pipeline runs it. Imports nothing heavy before that."""
 
-import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from secmi_exp.arguments import checked_arguments
+from secmi_exp.arguments import checked_arguments, read_flags
 from secmi_exp.config_errors import explain, refuse_merged_choices, refuse_unread_keys
 from secmi_exp.ranks import dismiss, end, is_first, join
 from secmi_exp.reporting.sweep import close_open_sweep
 from secmi_exp.search import end_without_attack, prefer_own_sweeper
+from secmi_exp.setting_errors import naming
 from secmi_exp.sigterm import Terminated, raise_on_sigterm, stop_raising
 
 PACKAGE = Path(__file__).parent
@@ -28,9 +28,10 @@ def task(config: DictConfig) -> float | None:
     """One job; returns what a search goes by."""
     if not join():  # a task of SLURM's that Hydra's launcher has started
         return None
-    refuse_unread_keys(config, CONF)
-    refuse_merged_choices(config, CONF)
-    end_without_attack(config, HydraConfig.get())
+    with naming(""):
+        refuse_unread_keys(config, CONF)
+        refuse_merged_choices(config, CONF)
+        end_without_attack(config, HydraConfig.get())
     from secmi_exp.pipeline import run
 
     return run(config, Path(HydraConfig.get().runtime.output_dir))
@@ -38,12 +39,13 @@ def task(config: DictConfig) -> float | None:
 
 def only_shows(arguments: Sequence[str]) -> bool:
     """Whether the command line asks for help or the configuration, so that no rank has anything to wait for."""
-    given, _ = get_args_parser().parse_known_args(arguments)
+    given = read_flags(arguments)
     return bool(given.help or given.hydra_help or given.cfg or given.info or given.shell_completion)
 
 
 def main() -> None:
     """Run, and end a user's mistake with one sentence and exit status 1."""
+    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra hand exceptions on instead of printing them
     try:
         if not (is_first() if only_shows(sys.argv[1:]) else join()):
@@ -70,7 +72,8 @@ def main() -> None:
         sentence = explain(error, sys.argv[1:], CONF)
         if sentence is None:
             raise
-        logging.getLogger("secmi_exp").debug("The mistake's origin:", exc_info=error)
+        if full:
+            traceback.print_exception(error)
         sys.stderr.write(f"secmi_exp: {sentence}\n")
         sys.exit(1)
     finally:

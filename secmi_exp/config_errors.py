@@ -10,13 +10,15 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from secmi_exp.arguments import choices, given_arguments, literal_dollars, quoted, refuse_several
-from secmi_exp.errors import UserError, first_line
+from secmi_exp.errors import LONGEST_VALUE, UserError, cut, first_line, one_sentence, shown
+from secmi_exp.setting_errors import unforeseen
 
 UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT}
 """Why a file can't be used that its owner can mend."""
@@ -27,15 +29,39 @@ PLUGINS = {"hydra/launcher": "launchers", "hydra/sweeper": "search", "hydra/swee
 
 
 def explain(error: Exception, arguments: list[str], conf: Path) -> str | None:
-    """The sentence for a mistake of the user's; None for any other exception.
+    """The sentence for a mistake of the user's, and for whatever is raised before a job begins; raises nothing.
 
     Args:
         error: what was raised.
         arguments: of the command line.
         conf: folder of the configuration.
+
+    Returns:
+        None for an exception of a job's own stages that is no `UserError`: a fault of the program.
     """
-    if isinstance(error, UserError):
-        return str(error)
+    try:
+        sentence = _explained(error, arguments, conf)
+    except Exception:  # whatever the same hostile text does to those who look at it
+        sentence = None
+    if sentence is None and not raised_by_a_job(error):
+        sentence = f"The run could not be started: {_unforeseen(error, arguments, conf)}."
+    return sentence and one_sentence(sentence)
+
+
+def raised_by_a_job(error: BaseException) -> bool:
+    """Whether a job has raised an exception, in any process: Hydra raises it again from what the job returned."""
+    places = [
+        (frame.f_globals["__name__"], frame.f_code.co_name) for frame, _ in traceback.walk_tb(error.__traceback__)
+    ]
+    return (JobReturn.__module__, "return_value") in places
+
+
+def _explained(error: Exception, arguments: list[str], conf: Path) -> str | None:
+    told = error
+    while not isinstance(told, UserError) and isinstance(told.__cause__, Exception):
+        told = told.__cause__
+    if isinstance(told, UserError):  # which OmegaConf may have put an exception of its own around
+        return str(told)
     if isinstance(error, OSError) and error.errno in UNUSABLE:
         return f"{error.filename or 'A file'} can't be written or read ({error.strerror}): check paths.output."
     if isinstance(error, MissingConfigException):
@@ -46,6 +72,32 @@ def explain(error: Exception, arguments: list[str], conf: Path) -> str | None:
         return f"A group is set to what is no name of a choice ({first_line(error)})."
     if _of_search(error):
         return f"Optuna has ended the search: {first_line(error)}."
+    return None
+
+
+def _unforeseen(error: Exception, arguments: list[str], conf: Path) -> str:
+    """What an exception says that nobody has foreseen, and which argument or settings it comes from."""
+    frames = {frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)}
+    if "configure_log" in frames:
+        cause = error.__cause__ or error
+        return f"hydra.job_logging, hydra.hydra_logging or hydra.verbose can't be used ({first_line(cause)})"
+    if isinstance(error, OSError) and error.filename and "load_configuration" not in frames:
+        return (
+            f"{shown(str(error.filename))} can't be made or written ({error.strerror}): check hydra.run.dir, "
+            "hydra.sweep.dir and paths.output"
+        )
+    wrong = _at_fault(arguments, conf)
+    return f"{cut(wrong, LONGEST_VALUE)} can't be used ({unforeseen(error)})" if wrong else unforeseen(error)
+
+
+def _at_fault(arguments: list[str], conf: Path) -> str | None:
+    """The argument without which the others can be composed."""
+    settings = [argument for argument in arguments if not argument.startswith("-")]
+    if _compose(settings, conf) is not None:
+        return None
+    for argument in settings:
+        if _compose([other for other in settings if other != argument], conf) is not None:
+            return argument
     return None
 
 
@@ -159,9 +211,14 @@ def _composed(arguments: list[str], wrong_key: str, conf: Path) -> DictConfig | 
         override = parser.parse_override(argument)
         if override.key_or_group != wrong_key and not override.is_sweep_override():
             kept.append(argument)
+    return _compose(kept, conf)
+
+
+def _compose(settings: list[str], conf: Path) -> DictConfig | None:
+    """The configuration; None where it can't be composed."""
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf.absolute()), version_base="1.3"):
-            return compose("config", overrides=kept)
-    except (HydraException, OmegaConfBaseException):
+            return compose("config", overrides=settings)
+    except Exception:  # whatever hostile text makes Hydra and OmegaConf raise
         return None

@@ -1,10 +1,58 @@
 """The one exception for a user's mistakes; its message is a single sentence, shown without a traceback."""
 
+import reprlib
+
+LONGEST_VALUE, LONGEST_SENTENCE = 120, 2000
+"""Characters of a value, and of a sentence, that are shown; of longer ones the middle is left out."""
+
 
 class UserError(Exception):
     """Something the user can mend: says what is wrong, the value seen, and what to do."""
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What another exception says, to be quoted in such a sentence: without a full stop."""
-    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def shown(value: object) -> str:
+    """A value as a sentence quotes it: on one line, and of a long one the beginning and the end.
+
+    >>> shown("a" * 1000)[:5], len(shown("a" * 1000)), shown([1, None])
+    ("'aaaa", 120, '[1, None]')
+    """
+    if isinstance(value, str):
+        return cut(repr(value), LONGEST_VALUE)
+    return cut(_SHORT.repr(value), LONGEST_VALUE)
+
+
+class _Short(reprlib.Repr):
+    """What is nested deeply, or long, is cut while it is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxlist, self.maxtuple, self.maxdict = 8, 40, 40, 40
+        self.maxstring, self.maxother, self.maxlong = LONGEST_VALUE, LONGEST_VALUE, LONGEST_VALUE
+
+
+_SHORT = _Short()
+
+
+def cut(text: str, longest: int) -> str:
+    """A text without the middle where it is longer."""
+    if len(text) <= longest:
+        return text
+    end = longest // 3
+    return f"{text[: longest - end - 3]} … {text[-end:]}"
+
+
+def one_sentence(text: str) -> str:
+    """What can be printed and written to any file: one line of UTF-8, cut where it is very long.
+
+    >>> one_sentence("a\\nb\\udcff\\x1b")
+    'a b\\\\udcff\\\\x1b'
+    """
+    line = " ".join(text.split())
+    line = "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
+    return cut(line, LONGEST_SENTENCE)
