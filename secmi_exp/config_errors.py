@@ -124,6 +124,8 @@ def _missing_choice(error: MissingConfigException, conf: Path) -> str:
 def _bad_override(message: str, arguments: list[str], conf: Path) -> str:
     first = message.splitlines()[0].rstrip(".")
     named = re.search(r"[Cc]ould not (?:override|append(?: to)?|delete) '([^']+)'", message)
+    if chosen := re.search(r"Multiple values for (\S+)\. To override a value use 'override \S+: (\S+)'", first):
+        return f"A preset has chosen {chosen[1]} already: write {chosen[1]}={chosen[2]} without +."
     if several := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.+)'", first):
         return _several_values(several[1], conf)
     if named is None:

@@ -22,6 +22,8 @@ def shown(value: object) -> str:
     >>> shown("a" * 1000)[:5], len(shown("a" * 1000)), shown([1, None])
     ("'aaaa", 120, '[1, None]')
     """
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()  # as YAML has them
     if isinstance(value, str):
         return cut(repr(value), LONGEST_VALUE)
     return cut(_SHORT.repr(value), LONGEST_VALUE)

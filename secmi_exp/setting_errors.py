@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from hydra.errors import InstantiationException
+from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -54,7 +54,7 @@ def _sentence(error: Exception, place: str, given: object) -> str:
     if isinstance(cause, OmegaConfBaseException):
         key = f" of {cause.full_key}" if cause.full_key and cause.full_key != place else ""
         return f"{subject} can't be used: {first_line(cause)}{key}{literal_dollars(given_arguments())}."
-    if isinstance(cause, ValueError | ImportError):
+    if isinstance(cause, ValueError | ImportError | HydraException):
         return f"{subject} can't be used: {first_line(cause)}."
     return f"{subject} can't be used ({unforeseen(cause)})."
 

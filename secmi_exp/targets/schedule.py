@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import pydantic.dataclasses
-from pydantic import ConfigDict, Field, PositiveInt
+from pydantic import ConfigDict, Field
 
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
@@ -26,6 +26,9 @@ Prediction = Literal["epsilon", "v_prediction", "sample"]
 
 Beta = Annotated[float, Field(gt=0, lt=1)]
 
+MOST_TIMESTEPS = 100_000
+"""Of a schedule; a hundred times as many as any has."""
+
 ROUNDING = 1e-5
 """ᾱ of a scheduler in float32, and its stand-in for 0, lie that close to the ᾱ of its betas."""
 
@@ -34,7 +37,7 @@ ROUNDING = 1e-5
 class NoiseSchedule:
     """Arguments of `DDPMScheduler`."""
 
-    num_train_timesteps: PositiveInt
+    num_train_timesteps: Annotated[int, Field(gt=0, le=MOST_TIMESTEPS)]
     beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"]
     beta_start: Beta
     beta_end: Beta
