@@ -24,6 +24,9 @@ UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOSPC,
 """Why a file can't be used that its owner can mend."""
 
 
+ELSEWHERE = ("--config-name", "--config-path", "-cn", "-cp")
+"""Flags that replace the whole configuration."""
+
 PLUGINS = {"hydra/launcher": "launchers", "hydra/sweeper": "search", "hydra/sweeper/sampler": "search"}
 """Groups whose choices come with packages of their own → our extra that brings them."""
 
@@ -65,7 +68,7 @@ def _explained(error: Exception, arguments: list[str], conf: Path) -> str | None
     if isinstance(error, OSError) and error.errno in UNUSABLE:
         return f"{error.filename or 'A file'} can't be written or read ({error.strerror}): check paths.output."
     if isinstance(error, MissingConfigException):
-        return _missing_choice(error, conf)
+        return _missing_choice(error, conf, arguments)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _bad_override(str(error), arguments, conf)
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):  # swept or a preset's
@@ -107,7 +110,9 @@ def _of_search(error: Exception) -> bool:
     return "optuna" in packages or packages[-1:] == ["hydra_plugins"]
 
 
-def _missing_choice(error: MissingConfigException, conf: Path) -> str:
+def _missing_choice(error: MissingConfigException, conf: Path, arguments: list[str]) -> str:
+    if elsewhere := [each for each in arguments if each.startswith(ELSEWHERE)]:
+        return f"There is no configuration '{error.missing_cfg_file}' there: leave out {elsewhere[0]}."
     group, _, choice = (error.missing_cfg_file or "").rpartition("/")
     if group in PLUGINS:
         others = f"choose one of {', '.join(error.options)}, or " if error.options else ""

@@ -42,15 +42,18 @@ COMPOSITIONS = {
     "cutout": ["+attack=pfami", "defense=cutout", *SMOKE],
     "randaugment": ["+attack=quantile", "defense=randaugment", *SMOKE],
     "l2": ["+attack=blind", "defense=l2", "logger=csv", *SMOKE],
-    "folder": ["+attack=distance", "dataset=image_folder", "dataset.path=.", "split=indices", "split.path=x.npz", *SMOKE, "split.members=null", "split.holdouts=null"],
+    "folder": [
+        "+attack=distance", "dataset=image_folder", "dataset.path=.", "split=indices", "split.path=x.npz",
+        *SMOKE, "split.members=null", "split.holdouts=null",
+    ],
 }  # fmt: skip
 """Name → command line of a run that is in order."""
 
 VALUES = [
-    "null", "true", "false", "nan", "inf", "-inf", "-1", "0", "0.5", "1e308", "-1e-308", "2**64", str(2**64), str(-2**64),
-    "100000", "10000000000000000000000000", "''", "' '", "nope", "'${'", "${x}", "'\\${'", "[]", "{}", "[[]]", "[null]",
-    "[1,2]", "[nan]", "{a:1}", "{1:2}", "{_target_:os.getcwd}", "'[/b]$x$'", "'a\\nb'", "🦊", "../../x", "x" * 20000,
-    "[" * 40 + "]" * 40, "{a:" * 40 + "1" + "}" * 40,
+    "null", "true", "false", "nan", "inf", "-inf", "-1", "0", "0.5", "1e308", "-1e-308", "2**64", str(2**64),
+    str(-2**64), "100000", "10000000000000000000000000", "''", "' '", "nope", "'${'", "${x}", "'\\${'", "[]", "{}",
+    "[[]]", "[null]", "[1,2]", "[nan]", "{a:1}", "{1:2}", "{_target_:os.getcwd}", "'[/b]$x$'", "'a\\nb'", "🦊",
+    "../../x", "x" * 20000, "[" * 40 + "]" * 40, "{a:" * 40 + "1" + "}" * 40,
 ]  # fmt: skip
 """As a command line has them."""
 
