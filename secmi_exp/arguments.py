@@ -40,6 +40,8 @@ def checked_arguments(arguments: Sequence[str], conf: Path) -> list[str]:
     given = read_flags(arguments)
     if given.shell_completion:
         return list(arguments)
+    for argument in given.overrides:
+        refuse_empty_or_deep(argument)
     readable = {argument: quote_homes(argument) for argument in given.overrides}
     for argument in readable.values():
         refuse_wrong_choice(read_override(argument), conf)
@@ -74,16 +76,24 @@ def _refuse_flags(message: str) -> NoReturn:
     raise UserError(f"The command line can't be read ({message}): --help shows what there is.")
 
 
+def refuse_empty_or_deep(argument: str) -> None:
+    """Refuse an argument without a key, and one with more brackets than can be read.
+
+    Raises:
+        UserError: with the argument.
+    """
+    if not argument.lstrip("+~").partition("=")[0].partition("@")[0].strip():
+        raise UserError(f"{shown(argument)} is no setting: give each as KEY=VALUE, such as seed=1.")
+    if DEEP.search(argument):
+        raise UserError(f"{shown(argument)} is nested too deeply: no setting is.")
+
+
 def read_override(argument: str) -> Override:
     """What an argument such as ``attack.t_sec=50`` sets.
 
     Raises:
         UserError: with the quoted form of this very argument.
     """
-    if not argument.lstrip("+~").partition("=")[0].partition("@")[0].strip():
-        raise UserError(f"{shown(argument)} is no setting: give each as KEY=VALUE, such as seed=1.")
-    if DEEP.search(argument):
-        raise UserError(f"{shown(argument)} is nested too deeply: no setting is.")
     try:
         return OverridesParser.create().parse_override(argument)
     except (HydraException, RecursionError) as error:

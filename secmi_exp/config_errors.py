@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from secmi_exp.arguments import choices, given_arguments, literal_dollars, quoted, refuse_several
-from secmi_exp.errors import LONGEST_VALUE, UserError, cut, first_line, one_sentence, shown
+from secmi_exp.errors import LONGEST_LINE, LONGEST_VALUE, UserError, cut, first_line, one_sentence, shown
 from secmi_exp.setting_errors import unforeseen
 
 UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT}
@@ -70,7 +70,8 @@ def _explained(error: Exception, arguments: list[str], conf: Path) -> str | None
     if isinstance(error, MissingConfigException):
         return _missing_choice(error, conf, arguments)
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return _bad_override(str(error), arguments, conf)
+        cause = f" ({first_line(error.__cause__)})" if isinstance(error.__cause__, OmegaConfBaseException) else ""
+        return _bad_override(str(error), cause, arguments, conf)
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):  # swept or a preset's
         return f"A group is set to what is no name of a choice ({first_line(error)})."
     if _of_search(error):
@@ -126,15 +127,15 @@ def _missing_choice(error: MissingConfigException, conf: Path, arguments: list[s
     return f"There is no config group '{group or choice}': choose one of {', '.join(groups)}."
 
 
-def _bad_override(message: str, arguments: list[str], conf: Path) -> str:
-    first = message.splitlines()[0].rstrip(".")
+def _bad_override(message: str, cause: str, arguments: list[str], conf: Path) -> str:
+    first = cut(message.splitlines()[0].rstrip("."), LONGEST_LINE)
     named = re.search(r"[Cc]ould not (?:override|append(?: to)?|delete) '([^']+)'", message)
     if chosen := re.search(r"Multiple values for (\S+)\. To override a value use 'override \S+: (\S+)'", first):
         return f"A preset has chosen {chosen[1]} already: write {chosen[1]}={chosen[2]} without +."
     if several := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.+)'", first):
         return _several_values(several[1], conf)
     if named is None:
-        return f"The command line can't be read: {first}{literal_dollars(arguments)}."
+        return f"The command line can't be read: {first}{cause}{literal_dollars(arguments)}."
     key = named[1].split("@")[0].split("=")[0]
     if (conf / key).is_dir() and "Could not delete" in message:
         return f"No {named[1]} is chosen that could be left out."

@@ -2,8 +2,8 @@
 
 import reprlib
 
-LONGEST_VALUE, LONGEST_SENTENCE = 120, 2000
-"""Characters of a value, and of a sentence, that are shown; of longer ones the middle is left out."""
+LONGEST_VALUE, LONGEST_LINE, LONGEST_SENTENCE = 120, 400, 2000
+"""Characters of a value, of another's message, and of a sentence that are shown; of more the middle is left out."""
 
 
 class UserError(Exception):
@@ -12,8 +12,11 @@ class UserError(Exception):
 
 def first_line(error: BaseException) -> str:
     """What another exception says, to be quoted in such a sentence: without a full stop."""
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # an exception that holds what the user gave may fail at showing it
+        lines = []
+    return cut(lines[0].rstrip("."), LONGEST_LINE) if lines else type(error).__name__
 
 
 def shown(value: object) -> str:
@@ -26,7 +29,10 @@ def shown(value: object) -> str:
         return "null" if value is None else str(value).lower()  # as YAML has them
     if isinstance(value, str):
         return cut(repr(value), LONGEST_VALUE)
-    return cut(_SHORT.repr(value), LONGEST_VALUE)
+    try:
+        return cut(_SHORT.repr(value), LONGEST_VALUE)
+    except Exception:  # such as of a number with more digits than Python writes
+        return f"<{type(value).__name__}>"
 
 
 class _Short(reprlib.Repr):

@@ -9,6 +9,8 @@ from secmi_exp.setting_errors import found_in
 
 GREATEST = 10**9
 """No setting counts further."""
+GREATEST_REAL = 1e30
+"""Whose square float32 doesn't hold any more."""
 GREATEST_SEED = 2**63 - 1
 """That all generators take."""
 LONGEST_TEXT = 10_000
@@ -47,6 +49,8 @@ def _impossible(name: str, value: object) -> str | None:
     """What is wrong with a value; None where nothing is."""
     greatest = GREATEST_SEED if name == "seed" else GREATEST
     match value:
+        case float() if math.isfinite(value) and abs(value) > GREATEST_REAL:
+            return f"numbers here go up to {GREATEST_REAL:g}"
         case float() if math.isnan(value) or (math.isinf(value) and name not in MAY_BE_INFINITE):
             return "a finite number is wanted"
         case int() if abs(value) > greatest:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from secmi_exp.errors import UserError, first_line
+from secmi_exp.errors import UserError, first_line, one_sentence
 from secmi_exp.reporting.jobs import FAILURE, Job, ended_jobs, estimate, failed_jobs, swept_names
 from secmi_exp.reporting.row_files import write_csv, write_parquet
 from secmi_exp.reporting.terminal import terminal
@@ -48,7 +48,7 @@ class SweepSummary(Callback):
         """Leave the reason in the directory of a job that has failed, by whatever launcher it was started."""
         if job_return.status == JobStatus.FAILED and isinstance(error := job_return._return_value, Exception):
             reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
-            (Path(config.hydra.runtime.output_dir) / FAILURE).write_text(reason + "\n", encoding="utf-8")
+            (Path(config.hydra.runtime.output_dir) / FAILURE).write_text(one_sentence(reason) + "\n", encoding="utf-8")
 
 
 def close_open_sweep() -> None:
