@@ -143,7 +143,7 @@ def _bad_override(message: str, cause: str, arguments: list[str], conf: Path) ->
         return f"{key} is added rather than overridden: write +{key}=…, with one of {', '.join(choices(conf / key))}."
     known = _composed(arguments, key, conf)
     if known is None:
-        return f"{first}."
+        return f"{first}{cause}."
     node, path = known, key.split(".")
     for depth, name in enumerate(path):
         place = ".".join(path[:depth])
@@ -153,7 +153,7 @@ def _bad_override(message: str, cause: str, arguments: list[str], conf: Path) ->
         if not isinstance(child, DictConfig):
             return f"{place}.{name} holds a value, so {key} can't be set: set {place}.{name} itself."
         node = child
-    return f"{first}."
+    return f"{first}{cause}."
 
 
 def _several_values(argument: str, conf: Path) -> str:

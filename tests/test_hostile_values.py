@@ -23,7 +23,8 @@ def complaints(chosen: list[Case], output: Path) -> list[str]:
 
 
 def test_hostile_values_are_refused_in_a_sentence_that_names_the_setting(tmp_path: Path) -> None:
-    assert complaints(sample(FEW, seed=1), tmp_path) == []
+    quick = [case for case in sample(MANY, seed=1) if case.composition == "nn"]
+    assert complaints(quick[:FEW], tmp_path) == []
 
 
 @pytest.mark.slow
@@ -49,6 +50,8 @@ def refused(output: Path, *arguments: str) -> str:
     return outcome.told
 
 
+COLUMN = "secmi_exp.attacks.column.Column"
+MAPS = "{_target_:secmi_exp.attacks.map_distance.MapDistance,p:2}"
 NETWORK = ["experiment=smoke", "trainer=cpu"]
 
 
@@ -82,11 +85,10 @@ NETWORK = ["experiment=smoke", "trainer=cpu"]
         (["paths.store="], ["paths.store is empty"]),
         (["paths.data=[1]"], ["paths.data=[1]"]),
         (["dataset._target_=builtins.dict"], ["dataset._target_='builtins.dict' makes no dataset"]),
-        (["+attack=quantile", "attack.scorers.quantile._target_=secmi_exp.attacks.column.Column"], ["alpha"]),
-        (["+attack=pia", "attack.scorers.pia={_target_:secmi_exp.attacks.map_distance.MapDistance,p:2}"], ["pia"]),
+        (["+attack=quantile", f"attack.scorers.quantile._target_={COLUMN}"], ["attack.scorers.quantile.value"]),
+        (["+attack=pia", f"++attack.scorers.m={MAPS}"], ["attack.scorers.m reads error_map", "proximal_error"]),
         (["evaluation.bootstrap_rounds=1000000000000"], ["bootstrap_rounds=1000000000000"]),
         (["dataset.name=" + "x" * 20000], ["dataset.name='xxx", "20000 characters"]),
-        (["dataset='${'"], ["dataset='${'", "can't be used"]),
         (["scale.t_secs=${nowhere}"], ["nowhere", "scale.t_secs"]),
     ],
 )  # fmt: skip
