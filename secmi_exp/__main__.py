@@ -3,21 +3,22 @@
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from secmi_exp.arguments import checked_arguments
+from secmi_exp.arguments import checked_arguments, read_flags
 from secmi_exp.config_errors import explain, refuse_merged_choices, refuse_unread_keys
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.log_files import keep_log_files_from_failing
 from secmi_exp.ranks import dismiss, end, is_first, join
 from secmi_exp.reporting.sweep import close_open_sweep
 from secmi_exp.search import end_without_attack, prefer_own_sweeper
+from secmi_exp.setting_errors import naming
 from secmi_exp.sigterm import Terminated, raise_on_sigterm, stop_raising
 from secmi_exp.worker_processes import end_with_parent
 
@@ -32,9 +33,10 @@ def task(config: DictConfig) -> float | None:
     end_with_parent()  # where Hydra's launcher has handed it to a worker of joblib's
     if not join():  # a task of SLURM's that Hydra's launcher has started
         return None
-    refuse_unread_keys(config, CONF)
-    refuse_merged_choices(config, CONF)
-    end_without_attack(config, HydraConfig.get())
+    with naming(""):
+        refuse_unread_keys(config, CONF)
+        refuse_merged_choices(config, CONF)
+        end_without_attack(config, HydraConfig.get())
     keep_log_files_from_failing()
     from secmi_exp.pipeline import run
 
@@ -43,7 +45,7 @@ def task(config: DictConfig) -> float | None:
 
 def only_shows(arguments: Sequence[str]) -> bool:
     """Whether the command line asks for help or the configuration, so that no rank has anything to wait for."""
-    given, _ = get_args_parser().parse_known_args(arguments)
+    given = read_flags(arguments)
     return bool(given.help or given.hydra_help or given.cfg or given.info or given.shell_completion)
 
 
@@ -65,6 +67,7 @@ def told_before(terminated: Terminated) -> str | None:
 
 def main() -> None:
     """Run, and end a user's mistake with one sentence and exit status 1."""
+    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra hand exceptions on instead of printing them
     try:
         if not (is_first() if only_shows(sys.argv[1:]) else join()):
@@ -92,7 +95,8 @@ def main() -> None:
         sentence = explain(error, sys.argv[1:], CONF)
         if sentence is None:
             raise
-        logging.getLogger("secmi_exp").debug("The mistake's origin:", exc_info=error)
+        if full:
+            traceback.print_exception(error)
         sys.stderr.write(f"secmi_exp: {sentence}\n")
         sys.exit(1)
     finally:

@@ -2,8 +2,10 @@
 
 import re
 import shlex
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
@@ -13,9 +15,17 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from secmi_exp.errors import UserError
+from secmi_exp.shown_text import LONGEST_VALUE, shortened, shown
 
 MERGEABLE = {"experiment"}
 """Groups whose choices set values all over the configuration, so that several of them may apply one after the other."""
+
+ONE_OF = ("run", "multirun", "cfg", "info", "shell_completion")
+"""Flags of which Hydra obeys one."""
+COMPLETION = ("install", "uninstall", "query")
+"""What --shell-completion can do."""
+DEEP = re.compile(r"[\[{(]{50}")
+"""Brackets that no value of a setting begins with, and that reading takes minutes for where they are thousands."""
 
 
 def checked_arguments(arguments: Sequence[str], conf: Path) -> list[str]:
@@ -28,13 +38,55 @@ def checked_arguments(arguments: Sequence[str], conf: Path) -> list[str]:
     Raises:
         UserError: for an argument that can't be read, and for a group that isn't set to one of its choices.
     """
-    given = get_args_parser().parse_args(arguments)
+    given = read_flags(arguments)
     if given.shell_completion:
         return list(arguments)
+    for argument in given.overrides:
+        refuse_empty_or_deep(argument)
     readable = {argument: quote_homes(argument) for argument in given.overrides}
     for argument in readable.values():
         refuse_wrong_choice(read_override(argument), conf)
     return [readable.get(argument, argument) for argument in arguments]
+
+
+def read_flags(arguments: Sequence[str]) -> Namespace:
+    """The command line's flags, and its other arguments as ``overrides``.
+
+    Raises:
+        UserError: for flags that there are not, or not together, and for arguments that are no text.
+    """
+    for argument in arguments:
+        if any("\ud800" <= character <= "\udfff" for character in argument):
+            raise UserError(f"The argument {shown(argument)} is no UTF-8, which configurations are written in.")
+    parser = get_args_parser()
+    parser.error = _refuse_flags  # type: ignore[method-assign]
+    given = parser.parse_args(arguments)
+    if given.experimental_rerun:
+        raise UserError("--experimental-rerun is not offered: repeat the command that the run's overrides.yaml lists.")
+    asked = [f"--{name.replace('_', '-')}" for name in ONE_OF if getattr(given, name)]
+    if len(asked) > 1:
+        raise UserError(f"{' and '.join(asked)} can't be asked for at once: choose one of them.")
+    if given.resolve and not (given.cfg or given.help):
+        raise UserError("--resolve says how --cfg shows the configuration: write --cfg job --resolve.")
+    if given.shell_completion and not any(each.partition("=")[0] in COMPLETION for each in given.overrides):
+        raise UserError(f"--shell-completion wants one of {', '.join(f'{each}=bash' for each in COMPLETION)}.")
+    return given
+
+
+def _refuse_flags(message: str) -> NoReturn:
+    raise UserError(f"The command line can't be read ({message}): --help shows what there is.")
+
+
+def refuse_empty_or_deep(argument: str) -> None:
+    """Refuse an argument without a key, and one with more brackets than can be read.
+
+    Raises:
+        UserError: with the argument.
+    """
+    if not argument.lstrip("+~").partition("=")[0].partition("@")[0].strip():
+        raise UserError(f"{shown(argument)} is no setting: give each as KEY=VALUE, such as seed=1.")
+    if DEEP.search(argument):
+        raise UserError(f"{shown(argument)} is nested too deeply: no setting is.")
 
 
 def read_override(argument: str) -> Override:
@@ -45,12 +97,14 @@ def read_override(argument: str) -> Override:
     """
     try:
         return OverridesParser.create().parse_override(argument)
-    except HydraException as error:
+    except (HydraException, RecursionError) as error:
         if "=" not in argument:
-            raise UserError(f"'{argument}' is no setting: give each as KEY=VALUE, such as seed=1.") from error
+            raise UserError(f"{shown(argument)} is no setting: give each as KEY=VALUE, such as seed=1.") from error
         evaluated = re.search(r"while evaluating '.*': (.+)", str(error))  # a function of Hydra's, such as range
         reason = evaluated[1] if evaluated else "Hydra reads some characters its own way"
-        raise UserError(f"{argument} can't be read ({reason}){_or_quoted(argument)}") from error
+        raise UserError(
+            f"{shortened(argument, LONGEST_VALUE)} can't be read ({reason}){_or_quoted(argument)}"
+        ) from error
 
 
 def _or_quoted(argument: str) -> str:
@@ -72,9 +126,10 @@ def quoted(argument: str) -> str | None:
     literal = f"{key}={_in_quotes(text)}"
     try:
         read = OverridesParser.create().parse_override(literal).value()
-    except HydraException:
+        taken = OmegaConf.create({"value": read}).value
+    except Exception:  # also of OmegaConf's own grammar, which has other errors for values that only look like one
         return None
-    return shlex.quote(literal) if OmegaConf.create({"value": read}).value == value else None
+    return shlex.quote(literal) if taken == value else None
 
 
 def quote_homes(argument: str) -> str:

@@ -1,19 +1,16 @@
 """From a composed configuration to the objects that its groups name, with a user's mistakes told in a sentence."""
 
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic.dataclasses
-from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, NonNegativeInt, TypeAdapter
 
 from secmi_exp import ranks
-from secmi_exp.arguments import given_arguments, literal_dollars, typed_otherwise
 from secmi_exp.attacks.attack import Attack
 from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.dataset import Dataset
@@ -24,8 +21,21 @@ from secmi_exp.quality.quality import Quality
 from secmi_exp.reporting.tracking import MakeTracker
 from secmi_exp.reporting.wandb_settings import Tag
 from secmi_exp.runtime import Runtime
+from secmi_exp.setting_errors import naming
+from secmi_exp.setting_values import refuse_converted, refuse_impossible_values
+from secmi_exp.shown_text import shown
 from secmi_exp.store import Verify
 from secmi_exp.targets.interface import Target
+
+KINDS = {
+    "dataset": Dataset,
+    "split": SplitRule,
+    "defense": Defense,
+    "trainer": Runtime,
+    "attack": Attack,
+    "quality": Quality,
+}
+"""Group → class of its components. A target is whatever can be prepared, and a logger whatever can be called."""
 
 
 def component(config: DictConfig, group: str) -> Any:
@@ -36,58 +46,38 @@ def component(config: DictConfig, group: str) -> Any:
     """
     if not isinstance(config.get(group), DictConfig) or "_target_" not in config[group]:
         raise UserError(f"{group} names no component: choose one by {'+' if group == 'attack' else ''}{group}=….")
-    try:
-        return instantiate(config[group], _convert_="all")
-    except (InstantiationException, ValidationError, OmegaConfBaseException) as error:
-        raise UserError(_sentence(error, group)) from error
+    with naming(group):
+        given = _resolved(config[group])
+    with naming(group, given):
+        made = instantiate(config[group], _convert_="all")
+        refuse_other_kind(made, group, given)
+        refuse_impossible_values(given, group)
+        refuse_converted(given, made, group)
+    return made
 
 
-def store_folder(config: DictConfig) -> Path:
-    """Where the store is.
+def _resolved(node: object) -> Any:
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def refuse_other_kind(made: object, group: str, given: Mapping[str, Any]) -> None:
+    """Refuse what is no component of its group.
 
     Raises:
-        UserError: for a name that the command line has typed as something else, such as a number.
+        UserError: naming the class.
     """
-    try:
-        return TypeAdapter(Path).validate_python(config.paths.store)
-    except ValidationError as error:
-        raise UserError(_refused(error, "paths.store")) from error
-
-
-def _sentence(error: Exception, group: str) -> str:
-    cause = error if isinstance(error, ValidationError) else error.__cause__
-    if isinstance(cause, UserError):
-        return str(cause)
-    if isinstance(cause, ValidationError):
-        return _refused(cause, _place(str(error), group))
-    reason = str(cause or error).splitlines()[0].rstrip(".")
-    missing = re.fullmatch(r"Missing mandatory value: (\S+)", reason)
-    if missing:
-        return f"{missing[1]} has no default: add {missing[1]}=… to the command line."
-    return f"The configuration of {group} can't be used: {reason}{literal_dollars(given_arguments())}."
-
-
-def _refused(error: ValidationError, place: str) -> str:
-    first = error.errors()[0]
-    key = ".".join([*([place] if place else []), *(str(part) for part in first["loc"])])
-    if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
-        return f"{key} has been left out, and nothing stands in for it: set it again."
-    if first["type"] in ("string_type", "path_type"):
-        return f"{typed_otherwise(key, first['input'], given_arguments())}."
-    return f"{key}={first['input']!r} can't be used: {first['msg'][0].lower()}{first['msg'][1:]}."
-
-
-def _place(message: str, group: str) -> str:
-    """The key of the node that failed, which Hydra names in its message's last line."""
-    last = message.splitlines()[-1]
-    return last.removeprefix("full_key: ") if last.startswith("full_key: ") else group
+    kind = KINDS.get(group)
+    if not (isinstance(made, kind) if kind else callable(getattr(made, "prepare", made))):
+        raise UserError(
+            f"{group}._target_={shown(given.get('_target_'))} makes no {group}: see conf/{group} for what does."
+        )
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Evaluation:
     """How scores are judged."""
 
-    bootstrap_rounds: PositiveInt
+    bootstrap_rounds: Annotated[int, Field(gt=0, le=1_000_000)]
     low_fprs: list[Annotated[float, Field(gt=0, lt=1)]]
     delta: Annotated[float, Field(ge=0, lt=1)]
     blind: bool
@@ -100,15 +90,27 @@ class StoreSettings:
     verify: Verify
 
 
+@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Paths:
+    """Where a run reads and writes; see conf/paths."""
+
+    output: Path
+    data: Path
+    runs: Path
+    sweeps: Path
+    store: Path
+
+
 @pydantic.dataclasses.dataclass(frozen=True)
 class General:
-    """The settings of config.yaml itself."""
+    """The settings of config.yaml itself, and the paths."""
 
     seed: NonNegativeInt
     group: str | None
     tags: list[Tag]
     evaluation: Evaluation
     store: StoreSettings
+    paths: Paths
 
     @classmethod
     def of(cls, config: DictConfig) -> "General":
@@ -117,11 +119,13 @@ class General:
         Raises:
             UserError: for a value that is of the wrong type or out of range.
         """
-        values = {each.name: config[each.name] for each in fields(cls)}
-        try:
-            return TypeAdapter(cls).validate_python(OmegaConf.to_container(OmegaConf.create(values), resolve=True))
-        except ValidationError as error:
-            raise UserError(_refused(error, "")) from error
+        with naming(""):
+            given = {each.name: _resolved(config[each.name]) for each in fields(cls) if each.name in config}
+        with naming("", given):
+            general = TypeAdapter(cls).validate_python(given)
+            refuse_impossible_values(given)
+            refuse_converted(given, general, "")
+        return general
 
 
 @dataclass(frozen=True)
@@ -156,16 +160,28 @@ class Components:
             attack=component(config, "attack") if "attack" in config else None,
             quality=component(config, "quality") if "quality" in config else None,
         )
-        outside_classes(dataset=parts.dataset, defense=parts.defense, target=parts.target)  # notes their sources
-        if parts.attack:  # now, as files may be edited while a target is being trained
-            outside_classes(attack=parts.attack, **parts.attack.scorers)
-        ranks.refuse_other_number(parts.runtime.devices, parts.runtime.nodes)
-        if not isinstance(parts.defense, Undefended) and not hasattr(parts.target, "defense"):
+        parts.check()
+        return parts
+
+    def check(self) -> None:
+        """Refuse components that don't go together.
+
+        Raises:
+            UserError: naming their settings.
+        """
+        with naming("_target_"):  # classes from outside of this package: notes their sources
+            outside_classes(dataset=self.dataset, defense=self.defense, target=self.target)
+            if self.attack:  # now, as files may be edited while a target is being trained
+                outside_classes(attack=self.attack, **self.attack.scorers)
+        ranks.refuse_other_number(self.runtime.devices, self.runtime.nodes)
+        if not isinstance(self.defense, Undefended) and not hasattr(self.target, "defense"):
             raise UserError(
-                f"defense={parts.defense.name} acts on the training of a DDPM, and target={parts.target.name} has none "
+                f"defense={self.defense.name} acts on the training of a DDPM, and target={self.target.name} has none "
                 "that it could act on: leave one of them out."
             )
-        for asking in (parts.attack, parts.quality):
+        for group, asking in (("attack", self.attack), ("quality", self.quality)):
             if asking:
-                asking.check(parts.target.timesteps)
-        return parts
+                with naming("target"):
+                    timesteps = self.target.timesteps
+                with naming(group):
+                    asking.check(timesteps)

@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -16,33 +17,63 @@ from omegaconf.errors import OmegaConfBaseException
 
 from secmi_exp.arguments import choices, given_arguments, literal_dollars, quoted, refuse_several
 from secmi_exp.errors import UserError, first_line
+from secmi_exp.setting_errors import unforeseen
+from secmi_exp.shown_text import LONGEST_LINE, LONGEST_VALUE, one_sentence, shortened, shown
 from secmi_exp.storage_errors import Place, output_place, storage_sentence
 
 RESOLVING = "UserError raised while resolving interpolation: "
 """What OmegaConf puts before the sentence of a resolver of ours."""
+
+ELSEWHERE = ("--config-name", "--config-path", "-cn", "-cp")
+"""Flags that replace the whole configuration."""
 
 PLUGINS = {"hydra/launcher": "launchers", "hydra/sweeper": "search", "hydra/sweeper/sampler": "search"}
 """Groups whose choices come with packages of their own → our extra that brings them."""
 
 
 def explain(error: Exception, arguments: list[str], conf: Path) -> str | None:
-    """The sentence for a mistake of the user's; None for any other exception.
+    """The sentence for a mistake of the user's, and for whatever is raised before a job begins; raises nothing.
 
     Args:
         error: what was raised.
         arguments: of the command line.
         conf: folder of the configuration.
+
+    Returns:
+        None for an exception of a job's own stages that is no `UserError`: a fault of the program.
     """
-    if isinstance(error, UserError):
-        return str(error)
+    try:
+        sentence = _explained(error, arguments, conf)
+    except Exception:  # whatever the same hostile text does to those who look at it
+        sentence = None
+    if sentence is None and not raised_by_a_job(error):
+        sentence = f"The run could not be started: {_unforeseen(error, arguments, conf)}."
+    return sentence and one_sentence(sentence)
+
+
+def raised_by_a_job(error: BaseException) -> bool:
+    """Whether a job has raised an exception, in any process: Hydra raises it again from what the job returned."""
+    places = [
+        (frame.f_globals["__name__"], frame.f_code.co_name) for frame, _ in traceback.walk_tb(error.__traceback__)
+    ]
+    return (JobReturn.__module__, "return_value") in places
+
+
+def _explained(error: Exception, arguments: list[str], conf: Path) -> str | None:
+    told = error
+    while not isinstance(told, UserError) and isinstance(told.__cause__, Exception):
+        told = told.__cause__
+    if isinstance(told, UserError):  # which OmegaConf may have put an exception of its own around
+        return str(told)
     if sentence := storage_sentence(error, _output_place()):
         return sentence
     if isinstance(error, MissingConfigException):
-        return _missing_choice(error, conf)
+        return _missing_choice(error, conf, arguments)
     if isinstance(error, OmegaConfBaseException) and str(error).startswith(RESOLVING):
         return f"{first_line(error).removeprefix(RESOLVING)}."
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return _bad_override(str(error), arguments, conf)
+        cause = f" ({first_line(error.__cause__)})" if isinstance(error.__cause__, OmegaConfBaseException) else ""
+        return _bad_override(str(error), cause, arguments, conf)
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):  # swept or a preset's
         return f"A group is set to what is no name of a choice ({first_line(error)})."
     if _of_search(error):
@@ -57,13 +88,41 @@ def _output_place() -> Place | None:
     return output_place(Path(HydraConfig.get().runtime.output_dir))
 
 
+def _unforeseen(error: Exception, arguments: list[str], conf: Path) -> str:
+    """What an exception says that nobody has foreseen, and which argument or settings it comes from."""
+    frames = {frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)}
+    if "configure_log" in frames:
+        cause = error.__cause__ or error
+        return f"hydra.job_logging, hydra.hydra_logging or hydra.verbose can't be used ({first_line(cause)})"
+    if isinstance(error, OSError) and error.filename and "load_configuration" not in frames:
+        return (
+            f"{shown(str(error.filename))} can't be made or written ({error.strerror}): check hydra.run.dir, "
+            "hydra.sweep.dir and paths.output"
+        )
+    wrong = _at_fault(arguments, conf)
+    return f"{shortened(wrong, LONGEST_VALUE)} can't be used ({unforeseen(error)})" if wrong else unforeseen(error)
+
+
+def _at_fault(arguments: list[str], conf: Path) -> str | None:
+    """The argument without which the others can be composed."""
+    settings = [argument for argument in arguments if not argument.startswith("-")]
+    if _compose(settings, conf) is not None:
+        return None
+    for argument in settings:
+        if _compose([other for other in settings if other != argument], conf) is not None:
+            return argument
+    return None
+
+
 def _of_search(error: Exception) -> bool:
     """Whether Optuna, or Hydra's plugin for it, has raised an exception, rather than a job of the search."""
     packages = [frame.f_globals["__name__"].partition(".")[0] for frame, _ in traceback.walk_tb(error.__traceback__)]
     return "optuna" in packages or packages[-1:] == ["hydra_plugins"]
 
 
-def _missing_choice(error: MissingConfigException, conf: Path) -> str:
+def _missing_choice(error: MissingConfigException, conf: Path, arguments: list[str]) -> str:
+    if elsewhere := [each for each in arguments if each.startswith(ELSEWHERE)]:
+        return f"There is no configuration '{error.missing_cfg_file}' there: leave out {elsewhere[0]}."
     group, _, choice = (error.missing_cfg_file or "").rpartition("/")
     if group in PLUGINS:
         others = f"choose one of {', '.join(error.options)}, or " if error.options else ""
@@ -77,13 +136,15 @@ def _missing_choice(error: MissingConfigException, conf: Path) -> str:
     return f"There is no config group '{group or choice}': choose one of {', '.join(groups)}."
 
 
-def _bad_override(message: str, arguments: list[str], conf: Path) -> str:
-    first = message.splitlines()[0].rstrip(".")
+def _bad_override(message: str, cause: str, arguments: list[str], conf: Path) -> str:
+    first = shortened(message.splitlines()[0].rstrip("."), LONGEST_LINE)
     named = re.search(r"[Cc]ould not (?:override|append(?: to)?|delete) '([^']+)'", message)
+    if chosen := re.search(r"Multiple values for (\S+)\. To override a value use 'override \S+: (\S+)'", first):
+        return f"A preset has chosen {chosen[1]} already: write {chosen[1]}={chosen[2]} without +."
     if several := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.+)'", first):
         return _several_values(several[1], conf)
     if named is None:
-        return f"The command line can't be read: {first}{literal_dollars(arguments)}."
+        return f"The command line can't be read: {first}{cause}{literal_dollars(arguments)}."
     key = named[1].split("@")[0].split("=")[0]
     if (conf / key).is_dir() and "Could not delete" in message:
         return f"No {named[1]} is chosen that could be left out."
@@ -91,7 +152,7 @@ def _bad_override(message: str, arguments: list[str], conf: Path) -> str:
         return f"{key} is added rather than overridden: write +{key}=…, with one of {', '.join(choices(conf / key))}."
     known = _composed(arguments, key, conf)
     if known is None:
-        return f"{first}."
+        return f"{first}{cause}."
     node, path = known, key.split(".")
     for depth, name in enumerate(path):
         place = ".".join(path[:depth])
@@ -101,7 +162,7 @@ def _bad_override(message: str, arguments: list[str], conf: Path) -> str:
         if not isinstance(child, DictConfig):
             return f"{place}.{name} holds a value, so {key} can't be set: set {place}.{name} itself."
         node = child
-    return f"{first}."
+    return f"{first}{cause}."
 
 
 def _several_values(argument: str, conf: Path) -> str:
@@ -167,9 +228,14 @@ def _composed(arguments: list[str], wrong_key: str, conf: Path) -> DictConfig | 
         override = parser.parse_override(argument)
         if override.key_or_group != wrong_key and not override.is_sweep_override():
             kept.append(argument)
+    return _compose(kept, conf)
+
+
+def _compose(settings: list[str], conf: Path) -> DictConfig | None:
+    """The configuration; None where it can't be composed."""
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf.absolute()), version_base="1.3"):
-            return compose("config", overrides=kept)
-    except (HydraException, OmegaConfBaseException):
+            return compose("config", overrides=settings)
+    except Exception:  # whatever hostile text makes Hydra and OmegaConf raise
         return None

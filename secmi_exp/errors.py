@@ -1,6 +1,6 @@
 """The one exception for a user's mistakes; its message is a single sentence, shown without a traceback."""
 
-from secmi_exp.shown_text import printable, shortened
+from secmi_exp.shown_text import LONGEST_LINE, LONGEST_SENTENCE, printable, shortened
 
 
 class UserError(Exception):
@@ -14,10 +14,13 @@ class UserError(Exception):
     """
 
     def __init__(self, sentence: str):
-        super().__init__(shortened(printable(sentence)))
+        super().__init__(shortened(printable(sentence), LONGEST_SENTENCE))
 
 
 def first_line(error: BaseException) -> str:
     """What another exception says, to be quoted in such a sentence: without a full stop, and not too long."""
-    lines = str(error).strip().splitlines()
-    return shortened(lines[0].rstrip("."), 400) if lines else type(error).__name__
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # an exception that holds what the user gave may fail at showing it
+        lines = []
+    return shortened(lines[0].rstrip("."), LONGEST_LINE) if lines else type(error).__name__

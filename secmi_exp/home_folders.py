@@ -7,13 +7,20 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from secmi_exp.errors import UserError
+from secmi_exp.shown_text import shown
 
 PATHS = frozenset({"path", "members", "holdout", "holdouts", "root", "inception", "blip"})
 """Settings of any group that hold paths; beside them all of ``paths``."""
 
 
 def expand_home(path: str) -> str:
-    """The path, absolute where it begins with ``~`` or with the ``~user`` of a user there is."""
+    """The path, absolute where it begins with ``~`` or with the ``~user`` of a user there is.
+
+    Raises:
+        UserError: for an empty path, and for what is none.
+    """
+    if not isinstance(path, str) or not path:
+        raise UserError(f"{shown(path)} is given where a path is wanted: set paths.output to one.")
     try:
         return str(Path(path).expanduser()) if path.startswith("~") else path
     except RuntimeError:  # nobody of that name

@@ -15,13 +15,13 @@ from secmi_exp.attacks.measured import Measured
 from secmi_exp.attacks.scorer import Fitting, LearnedScorer, Scorer, Scores
 from secmi_exp.caption_check import caption_facts, check_captions
 from secmi_exp.class_identity import class_identity, outside_classes
-from secmi_exp.components import Components, General, store_folder
+from secmi_exp.components import General
 from secmi_exp.data.copies import copies_facts
 from secmi_exp.data.split import Part, split_facts
 from secmi_exp.evaluation.judge import Judgement, Scored, judge
 from secmi_exp.evaluation.privacy_bound import PrivacyBound, bound_calibrated
 from secmi_exp.evaluation.relative_t_error import relative_t_error
-from secmi_exp.home_folders import expand_homes, refuse_empty
+from secmi_exp.preparation import Preparation, prepare
 from secmi_exp.quality.quality import Measures, Quality
 from secmi_exp.reporting.provenance import code_state
 from secmi_exp.reporting.run_report import present, report
@@ -31,7 +31,7 @@ from secmi_exp.shown_text import unicode_name
 from secmi_exp.split_check import check_split, refuse_drawn_membership, refuse_other_membership, trained_rows
 from secmi_exp.stages import Attacked, Run, timed
 from secmi_exp.storage_errors import explain_storage_errors, output_place
-from secmi_exp.store import Json, Key, Store
+from secmi_exp.store import Json, Key
 from secmi_exp.strict_json import as_strict_json
 from secmi_exp.targets.interface import PreparedTarget
 
@@ -50,23 +50,20 @@ def run(config: DictConfig, folder: Path) -> float | None:
     Raises:
         UserError: for anything that the user can mend.
     """
-    refuse_empty(config)
-    expand_homes(config)
     with collect_warnings() as warnings:
-        return run_stages(config, folder, warnings)
+        return run_stages(prepare(config), config, folder, warnings)
 
 
-def run_stages(config: DictConfig, folder: Path, warnings: list[RunWarning]) -> float | None:
+def run_stages(prepared: Preparation, config: DictConfig, folder: Path, warnings: list[RunWarning]) -> float | None:
     """The stages of `run`; ``warnings`` grows as they go on."""
     seconds: dict[str, Json] = {}
-    parts = Components.of(config)
-    store = Store(store_folder(config), verify=parts.general.store.verify)
+    parts, store = prepared.parts, prepared.store
     with timed(seconds, "data"):
         images = parts.dataset.load(store, progress_bar=parts.runtime.progress_bar)
         split = parts.split.split(images)
         facts = split_facts(split, images) | caption_facts(split, images)
     with explain_storage_errors(output_place(folder)):
-        (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True), encoding="utf-8")
+        (folder / "config.yaml").write_text(prepared.resolved, encoding="utf-8")
         split.save(folder / "split.npz")
     tracker = start_tracker(lambda: parts.make_tracker(identity(config, parts.general, folder)))
     current = Run(config, folder, parts, store, images, split, facts, tracker, seconds, warnings, code_state())

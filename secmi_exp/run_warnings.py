@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from secmi_exp.shown_text import printable, shortened
+from secmi_exp.shown_text import LONGEST_SENTENCE, printable, shortened
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def warn(code: str, sentence: str, *, side: Side | None = None, count: int | Non
         count: of images.
         grave: whether the figures are no measure of a leak.
     """
-    warning = RunWarning(code, shortened(printable(sentence)), side, count, grave)
+    warning = RunWarning(code, shortened(printable(sentence), LONGEST_SENTENCE), side, count, grave)
     collected = _collected.get()
     if collected is not None:
         if warning in collected:

@@ -6,12 +6,12 @@ alone). No UTF-8 file can hold those: neither Parquet nor HTML nor what Weights 
 
 import reprlib
 
-LONGEST = 1200
-"""Characters of a sentence that quotes others' text; paths may have 4,096."""
+LONGEST_VALUE, LONGEST_LINE, LONGEST_SENTENCE = 120, 400, 1200
+"""Characters of a value, of another's message, and of a sentence that are shown; of more the middle is left out."""
 
 _briefly = reprlib.Repr()
-_briefly.maxlevel, _briefly.maxlist, _briefly.maxtuple, _briefly.maxdict = 2, 4, 4, 4
-_briefly.maxstring, _briefly.maxother, _briefly.maxlong = 100, 100, 40
+_briefly.maxlevel, _briefly.maxlist, _briefly.maxtuple, _briefly.maxdict = 8, 40, 40, 40
+_briefly.maxstring = _briefly.maxother = _briefly.maxlong = LONGEST_VALUE
 
 
 def printable(text: str) -> str:
@@ -21,6 +21,15 @@ def printable(text: str) -> str:
     'x\\\\x1b[2J.png and \\\\udcff.png'
     """
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def one_sentence(text: str) -> str:
+    """What can be printed and written to any file: one line of UTF-8, without its middle where it is very long.
+
+    >>> one_sentence("a\\nb\\udcff\\x1b")
+    'a b\\\\udcff\\\\x1b'
+    """
+    return shortened(printable(" ".join(text.split())), LONGEST_SENTENCE)
 
 
 def unicode_name(text: str) -> str:
@@ -50,23 +59,25 @@ def is_unicode(text: str) -> bool:
     return True
 
 
-def shortened(text: str, longest: int = LONGEST) -> str:
+def shortened(text: str, longest: int) -> str:
     """A text without its middle, where it has too many characters.
 
     >>> shortened("0123456789", 7)
-    '012…789'
+    '0123…89'
     """
-    half = (longest - 1) // 2
-    return text if len(text) <= longest else f"{text[:half]}…{text[-half:]}"
+    end = longest // 3
+    return text if len(text) <= longest else f"{text[: longest - end - 1]}…{text[-end:]}"
 
 
-def short_repr(value: object) -> str:
-    """A value for a sentence that quotes it: its repr, of which a long or deep one shows the beginning.
+def shown(value: object) -> str:
+    """A value as a sentence quotes it: on one line, null and booleans as YAML has them, cut where long or deep.
 
-    >>> short_repr([0] * 1000)
-    '[0, 0, 0, 0, ...]'
+    >>> shown("a" * 1000)[:5], len(shown("a" * 1000)), shown([1, None]), shown(True)
+    ("'aaaa", 120, '[1, None]', 'true')
     """
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
     try:
-        return _briefly.repr(value)
-    except (ValueError, RecursionError):  # an integer of more digits than Python writes out
-        return f"a value of the type {type(value).__name__}"
+        return shortened(repr(value) if isinstance(value, str) else _briefly.repr(value), LONGEST_VALUE)
+    except Exception:  # such as of an integer with more digits than Python writes out, or of too deep a nesting
+        return f"<{type(value).__name__}>"

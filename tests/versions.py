@@ -26,7 +26,12 @@ PLUMBING = {
     "secmi_exp.targets.file_kind",
     "secmi_exp.targets.hub",
     "secmi_exp.targets.interface",
+    "secmi_exp.targets.latent_trial",
+    "secmi_exp.targets.network_trial",
+    "secmi_exp.targets.optimizer_trial",
     "secmi_exp.targets.recipe",
+    "secmi_exp.targets.setting_trial",
+    "secmi_exp.targets.trained_before",
 }
 """Modules that compute no value: interfaces, and refusals."""
 

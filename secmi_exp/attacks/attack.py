@@ -15,8 +15,12 @@ from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import Runtime
+from secmi_exp.shown_text import shown
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
+
+ARRAYS = frozenset({"error_map", "features", "pixels"})
+"""Values that are more than one number an image."""
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -36,6 +40,30 @@ class Attack(ABC):
         """
         if self.name not in self.scorers:
             raise UserError(f"attack.name={self.name} is none of the attack's scorers: {', '.join(self.scorers)}.")
+        self._refuse_unmeasured()
+
+    @property
+    def measured_names(self) -> frozenset[str] | None:
+        """Names of the values that it will have measured; None where only the target can tell."""
+        return None
+
+    def _refuse_unmeasured(self) -> None:
+        """Refuse scorers of values that the attack doesn't measure."""
+        measured = self.measured_names
+        for name, scorer in self.scorers.items():
+            number: str | None = getattr(scorer, "value", None)  # of scorers that read a number of one's choice
+            if number is not None and measured is not None and number not in measured - ARRAYS:
+                numbers = ", ".join(sorted(measured - ARRAYS)) or "no single numbers"
+                raise UserError(
+                    f"attack.scorers.{name}.value={shown(number)} is none of the numbers that this attack measures: "
+                    f"{numbers}."
+                )
+            for read in scorer.reads:
+                if measured is not None and read not in measured:
+                    raise UserError(
+                        f"attack.scorers.{name} reads {read}, and this attack measures {', '.join(sorted(measured))} "
+                        "alone: choose another attack, or leave the scorer out."
+                    )
 
     @abstractmethod
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
@@ -53,7 +81,7 @@ class Attack(ABC):
 
     @property
     def reads(self) -> set[str]:
-        """Values that its scorers need beyond what is always measured."""
+        """Values that its scorers need, besides numbers of the user's choice."""
         return {name for scorer in self.scorers.values() for name in scorer.reads}
 
 

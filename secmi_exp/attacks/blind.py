@@ -29,6 +29,11 @@ class Blind(TargetFree):
     `secmi_exp.blind_views`.
     """
 
+    @property
+    def measured_names(self) -> frozenset[str]:
+        """See `Attack.measured_names`."""
+        return frozenset({"features"})
+
     def look(self, images: Images) -> Measured:
         """At their pixels."""
         key = Key("blind", VERSION, outside_classes(attack=self), {"images": images.digest})

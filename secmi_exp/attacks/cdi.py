@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import ConfigDict, Field, InstanceOf
 from pydantic.dataclasses import dataclass
 
-from secmi_exp.attacks.attack import Attack
+from secmi_exp.attacks.attack import ARRAYS, Attack
 from secmi_exp.attacks.measured import Measured
 from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
@@ -36,6 +36,16 @@ class CDI(Attack):
         for part in self.parts.values():
             part.check(timesteps)
         super().check(timesteps)
+
+    @property
+    def measured_names(self) -> frozenset[str] | None:
+        """See `Attack.measured_names`."""
+        names = {"features"}
+        for name, part in self.parts.items():
+            if part.measured_names is None:
+                return None
+            names |= {f"{name}/{value}" for value in part.measured_names - ARRAYS}
+        return frozenset(names)
 
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
         """Each part by itself; what a part has measured before, it finds in the store."""

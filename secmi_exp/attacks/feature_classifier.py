@@ -9,12 +9,16 @@ from pydantic.dataclasses import dataclass
 from secmi_exp.attacks.measured import Measured
 from secmi_exp.attacks.scorer import Fitting, LearnedScorer, Scores
 
+SKLEARN_SEEDS = 2**32
+"""So many seeds scikit-learn knows; a larger one counts as its remainder."""
+
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class FeatureClassifier(LearnedScorer):
     """Log-odds of membership by logistic regression on standardised features, or by gradient-boosted trees."""
 
     version: ClassVar[int] = 1
+    reads: ClassVar[tuple[str, ...]] = ("features",)
 
     model: Literal["linear", "boosted"]
     logarithm: bool
@@ -41,5 +45,5 @@ def classifier(model: Literal["linear", "boosted"], C: float, seed: int) -> Any:
     from sklearn.preprocessing import StandardScaler
 
     if model == "boosted":
-        return HistGradientBoostingClassifier(random_state=seed)
+        return HistGradientBoostingClassifier(random_state=seed % SKLEARN_SEEDS)
     return make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=1000))

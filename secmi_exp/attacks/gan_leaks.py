@@ -22,6 +22,11 @@ from secmi_exp.targets.interface import PreparedTarget
 class GANLeaks(ComparingAttack):
     """Its value is ``distance``, min_j ‖x − g_j‖_2 over the samples g_j; members have less."""
 
+    @property
+    def measured_names(self) -> frozenset[str]:
+        """See `Attack.measured_names`."""
+        return frozenset({"distance", "pixels"})
+
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
         """Draw samples, find the nearest; or have either from the store."""
         generated = self.sampling.generated(target, images, store, runtime)

@@ -49,6 +49,11 @@ class LOGAN(SampledAttack):
     """Dimensions of the generator's input."""
     checkpoint_every: PositiveInt
 
+    @property
+    def measured_names(self) -> frozenset[str]:
+        """See `Attack.measured_names`."""
+        return frozenset({"discriminator", "pixels"})
+
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
         """Draw samples, train on them, look at the images; or have any of it from the store.
 

@@ -40,9 +40,18 @@ class Loss(AskingAttack):
     def _timesteps(self) -> list[int]:
         return self.t if isinstance(self.t, list) else [self.t]
 
+    @property
+    def _names(self) -> list[str]:
+        return ["loss", *([f"loss_{t}" for t in self._timesteps] if len(self._timesteps) > 1 else [])]
+
+    @property
+    def measured_names(self) -> frozenset[str]:
+        """See `Attack.measured_names`."""
+        return frozenset({*self._names, "features", "pixels"})
+
     def columns(self, predictor: NoisePredictor) -> list[str]:
         """The mean, and the parts that it has."""
-        return ["loss", *([f"loss_{t}" for t in self._timesteps] if len(self._timesteps) > 1 else [])]
+        return self._names
 
     def values(self, question: Question) -> Tensor:
         """Mean over the noises of ‖ε_θ(√ᾱ_t x_0 + √(1−ᾱ_t) ε, t) − ε‖² / d. [B, F]."""

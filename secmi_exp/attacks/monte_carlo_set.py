@@ -47,6 +47,11 @@ class MonteCarloSet(ComparingAttack):
     radius: Literal["median"] | Annotated[float, Field(gt=0, lt=100)]
     """ε. median: of the images' distances to their nearest samples. A number: that percentile of all distances."""
 
+    @property
+    def measured_names(self) -> frozenset[str]:
+        """See `Attack.measured_names`."""
+        return frozenset({"concentration", "distance", "pixels"})
+
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
         """Draw samples, find the radius, count; or have it from the store."""
         generated = self.sampling.generated(target, images, store, runtime)

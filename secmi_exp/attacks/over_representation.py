@@ -46,6 +46,11 @@ class Beside(Measured):
 class OverRepresentation(ComparingAttack):
     """Its ``features`` [n, F] are the images', computed when a batch of them is asked for."""
 
+    @property
+    def measured_names(self) -> frozenset[str]:
+        """See `Attack.measured_names`."""
+        return frozenset({"features", "pixels"})
+
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
         """Draw samples, or have them from the store."""
         generated = self.sampling.generated(target, images, store, runtime)
@@ -62,6 +67,7 @@ class DensityRatio(LearnedScorer):
     """log p_generated(x) / p_data(x) up to a constant: log-odds by which a classifier takes an image for a sample."""
 
     version: ClassVar[int] = 1
+    reads: ClassVar[tuple[str, ...]] = ("features",)
 
     model: Literal["linear", "boosted"]
     """Logistic regression on standardised features, or gradient-boosted trees."""

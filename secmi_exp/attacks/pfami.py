@@ -43,6 +43,11 @@ class PFAMI(AskingAttack):
         """The last."""
         return {"timesteps": max(self.timesteps)}
 
+    @property
+    def measured_names(self) -> frozenset[str]:
+        """See `Attack.measured_names`."""
+        return frozenset({"fluctuation", "features", "pixels"})
+
     def columns(self, predictor: NoisePredictor) -> list[str]:
         """One."""
         return ["fluctuation"]

@@ -38,6 +38,11 @@ class PIA(AskingAttack):
         """One."""
         return {"t": self.t}
 
+    @property
+    def measured_names(self) -> frozenset[str]:
+        """See `Attack.measured_names`."""
+        return frozenset({"proximal_error", "features", "pixels"})
+
     def columns(self, predictor: NoisePredictor) -> list[str]:
         """One."""
         return ["proximal_error"]

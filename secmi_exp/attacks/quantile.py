@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.attacks.feature_classifier import SKLEARN_SEEDS
 from secmi_exp.attacks.image_features import coarse_view
 from secmi_exp.attacks.measured import Measured
 from secmi_exp.attacks.scorer import Fitting, LearnedScorer, Scores
@@ -27,6 +28,7 @@ class Quantile(LearnedScorer):
     """How far the logarithm of the t-error lies below its predicted quantile."""
 
     version: ClassVar[int] = 1
+    reads: ClassVar[tuple[str, ...]] = ("pixels", "t_error")
 
     alpha: Annotated[float, Field(gt=0, lt=1)]
     """The quantile."""
@@ -47,7 +49,11 @@ class Quantile(LearnedScorer):
         for _ in range(self.models):
             sample = random.choice(public, len(public))
             regressor = HistGradientBoostingRegressor(
-                loss="quantile", quantile=self.alpha, max_iter=TREES, min_samples_leaf=leaf, random_state=self.seed
+                loss="quantile",
+                quantile=self.alpha,
+                max_iter=TREES,
+                min_samples_leaf=leaf,
+                random_state=self.seed % SKLEARN_SEEDS,
             )
             margins += regressor.fit(views[sample], errors[sample]).predict(views) - errors
         return margins / self.models

@@ -23,7 +23,7 @@ class Scorer(ABC):
     """A scorer with nothing to learn."""
 
     reads: ClassVar[tuple[str, ...]] = ()
-    """Names of the values that it needs beyond what the attack always measures, such as ``error_map``."""
+    """Names of the values that it needs, such as ``error_map``; a field ``value`` may name another, a number."""
 
     @abstractmethod
     def score(self, measured: Measured) -> Scores:
@@ -53,7 +53,7 @@ class LearnedScorer(ABC):
     version: ClassVar[int]
     """Of its code; raised when the same configuration would give other scores."""
     reads: ClassVar[tuple[str, ...]] = ()
-    """Names of the values that it needs beyond what the attack always measures, such as ``error_map``."""
+    """Names of the values that it needs, such as ``error_map``; a field ``value`` may name another, a number."""
 
     def settings(self) -> dict[str, Json]:
         """What decides the scores, besides what was measured and labels."""

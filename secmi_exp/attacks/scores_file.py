@@ -31,6 +31,11 @@ class ScoresFile(TargetFree):
     member_column: str
     """Of who is a member, which is compared with the split's, where there is one."""
 
+    @property
+    def measured_names(self) -> frozenset[str]:
+        """See `Attack.measured_names`."""
+        return frozenset({"score"})
+
     def look(self, images: Images) -> Measured:
         """Read it.
 

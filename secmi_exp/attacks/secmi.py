@@ -53,6 +53,11 @@ class SecMI(Attack):
         """Timesteps whose maps scorers see, in the order of their channels."""
         return sorted({self.t_sec, *self.stacked})
 
+    @property
+    def measured_names(self) -> frozenset[str]:
+        """See `Attack.measured_names`."""
+        return frozenset({"t_error", "pixels", "error_map"})
+
     def check(self, timesteps: Timesteps) -> None:
         """See `Attack.check`; timesteps must lie on the trajectory, too."""
         asked = [("stacked", t) for t in self.stacked]

@@ -38,6 +38,11 @@ class SimA(AskingAttack):
         """One."""
         return {"t": self.t}
 
+    @property
+    def measured_names(self) -> frozenset[str]:
+        """See `Attack.measured_names`."""
+        return frozenset({"prediction_norm", "features", "pixels"})
+
     def columns(self, predictor: NoisePredictor) -> list[str]:
         """One."""
         return ["prediction_norm"]

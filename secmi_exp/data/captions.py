@@ -8,7 +8,7 @@ from typing import Literal
 
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import warn
-from secmi_exp.shown_text import is_unicode, short_repr, unicode_name, unicode_text
+from secmi_exp.shown_text import is_unicode, shown, unicode_name, unicode_text
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class CaptionChoice:
         for caption in cell if isinstance(cell, list) else [cell]:
             if caption is not None and not isinstance(caption, str):
                 raise UserError(
-                    f"The caption of {name} in {where} is {short_repr(caption)}, which is no text: set "
+                    f"The caption of {name} in {where} is {shown(caption)}, which is no text: set "
                     "dataset.caption_column to the column that holds captions, or mend it."
                 )
             if caption and caption.strip():

@@ -12,7 +12,7 @@ from secmi_exp.data.images import Rows
 from secmi_exp.data.tables import read_rows
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.plain_yaml import read_yaml
-from secmi_exp.shown_text import short_repr
+from secmi_exp.shown_text import shown
 
 AUTHORS = ("mia_train_idxs", "mia_eval_idxs")
 """Members and hold-outs in the authors' .npz split files …"""
@@ -89,7 +89,7 @@ def listed_rows(values: list[object], path: Path) -> Rows:
     """
     for value in values:
         if not isinstance(value, int) or isinstance(value, bool) or not -LARGEST <= value <= LARGEST:
-            raise UserError(f"The split {path} lists {short_repr(value)} where a row number is needed.")
+            raise UserError(f"The split {path} lists {shown(value)} where a row number is needed.")
     return np.array(values, dtype=np.int64)
 
 
@@ -119,7 +119,7 @@ def read_text_list(path: Path) -> Rows:
     for line, values in list(zip(lines, cells, strict=True))[header:]:
         if len(values) != 1 or not WHOLE.fullmatch(values[0].strip()):
             raise UserError(
-                f"Line {line} of {path} is {short_repr(','.join(values))}, where one row of the dataset is needed."
+                f"Line {line} of {path} is {shown(','.join(values))}, where one row of the dataset is needed."
             )
         listed.append(int(values[0]))
     return np.array(listed, dtype=np.int64)

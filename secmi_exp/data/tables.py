@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from secmi_exp.data.parquet_files import cells_of, open_parquet
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.regular_files import read_regular
-from secmi_exp.shown_text import short_repr
+from secmi_exp.shown_text import shown
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 SUFFIXES = (*DELIMITERS, ".jsonl", ".parquet")
@@ -111,7 +111,7 @@ class Table:
         return np.array(truths, dtype=bool)
 
     def _refusal(self, row: int, name: str, cell: object, needed: str) -> UserError:
-        seen = "empty" if cell is None or cell == "" else short_repr(cell)
+        seen = "empty" if cell is None or cell == "" else shown(cell)
         return UserError(f"The column {name} is {seen} in {self.place(row)}, where {needed}: correct that row.")
 
 
@@ -188,9 +188,7 @@ def _delimited(file: Path, delimiter: str) -> Table:
         raise UserError(f"The list {file.absolute()} is empty: its first row must name the columns.")
     names = [name.strip() for name in rows[0]]
     if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
-        raise UserError(
-            f"The first row of {file} is {short_repr(names[0])}, without a comma: separate the cells by commas."
-        )
+        raise UserError(f"The first row of {file} is {shown(names[0])}, without a comma: separate the cells by commas.")
     refuse_names(names, file)
     for cells, line in zip(rows, lines, strict=True):
         if len(cells) != len(names):
@@ -231,9 +229,7 @@ def _json_lines(file: Path) -> Table:
         except ValueError as error:
             raise UserError(f"Line {number} of {file} can't be read as JSON: {first_line(error)}.") from error
         if not isinstance(row, dict):
-            raise UserError(
-                f"Line {number} of {file} is {short_repr(row)}, where an object is needed: name its fields."
-            )
+            raise UserError(f"Line {number} of {file} is {shown(row)}, where an object is needed: name its fields.")
         rows.append(row)
         lines.append(number)
     names = dict.fromkeys(name for row in rows for name in row)

@@ -19,6 +19,7 @@ from secmi_exp.reporting.row_files import write_csv, write_parquet
 from secmi_exp.reporting.terminal import terminal
 from secmi_exp.run_warnings import RunWarning
 from secmi_exp.search import direction
+from secmi_exp.shown_text import one_sentence
 from secmi_exp.storage_errors import explain_storage_errors, output_place
 
 SHOWN = {"auc": "AUC", "asr": "ASR"}
@@ -51,7 +52,7 @@ class SweepSummary(Callback):
             reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
             told = Path(config.hydra.runtime.output_dir) / FAILURE
             try:
-                told.write_text(reason + "\n", encoding="utf-8")
+                told.write_text(one_sentence(reason) + "\n", encoding="utf-8")
             except OSError:  # on a full disk the job's own sentence is all there is
                 told.unlink(missing_ok=True)
 

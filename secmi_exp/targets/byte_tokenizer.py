@@ -20,6 +20,16 @@ def byte_characters() -> list[str]:
     return [chr(byte if byte in printable else next(moved)) for byte in range(256)]
 
 
+def vocabulary() -> list[str]:
+    """All tokens, in the order of their numbers.
+
+    >>> len(vocabulary())
+    514
+    """
+    characters = byte_characters()
+    return [*characters, *(f"{character}{WORD_END}" for character in characters), START, END]
+
+
 def save_byte_tokenizer(folder: Path, length: int) -> int:
     """Write a tokenizer as transformers' `CLIPTokenizer` reads it; returns the size of its vocabulary.
 
@@ -27,8 +37,7 @@ def save_byte_tokenizer(folder: Path, length: int) -> int:
         folder: is made.
         length: of a text in tokens, of which two are its ends.
     """
-    characters = byte_characters()
-    tokens = [*characters, *(f"{character}{WORD_END}" for character in characters), START, END]
+    tokens = vocabulary()
     files = {
         "vocab.json": json.dumps({token: number for number, token in enumerate(tokens)}, ensure_ascii=False),
         "merges.txt": "#version: 0.2\n",

@@ -28,6 +28,7 @@ from secmi_exp.targets.json_fields import checked
 from secmi_exp.targets.model_file_schemas import RunResults, Spent
 from secmi_exp.targets.recipe import Settings, optimizer_class
 from secmi_exp.targets.schedule import NoiseSchedule
+from secmi_exp.targets.trained_before import trained_before
 from secmi_exp.targets.weights import read_json
 
 if TYPE_CHECKING:
@@ -104,6 +105,15 @@ class DDPM:
         config |= outside_classes(target=self) | optimizer_class(self.defended.optimizer)
         files = (*PIXEL_PIPELINE_FILES, PICTURE, *((PRIVACY,) if isinstance(self.defense, DPSGD) else ()))
         return Key("target", VERSION, config, {"members": members.digest}, files)
+
+    def try_out(self, images: tuple[int, int, int], store: Store, runtime: Runtime) -> None:
+        """See `TrainedHere.try_out`."""
+        recipe = self.defended
+        made: dict[str, Json] = {"network": recipe.network, "optimizer": recipe.optimizer}
+        if self.path is None and not trained_before(store, "target", made):
+            from secmi_exp.targets.network_trial import try_ddpm
+
+            try_ddpm(recipe, images, runtime)
 
     def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:
         """Read what was trained before, find it in the store, or train on the members.

@@ -106,6 +106,20 @@ def module_for(recipe: DDPM, samples: int, runtime: Runtime) -> tuple["DDPMTrain
     return module, [CompileWhenItRepays(runtime.compile, module.network)]
 
 
+def refuse_lost_signal(alphas_cumprod: Tensor) -> None:
+    """Refuse a schedule whose ᾱ comes to 0.
+
+    Raises:
+        UserError: naming the timestep.
+    """
+    signal = int((alphas_cumprod > 0).sum())
+    if signal < len(alphas_cumprod):
+        raise UserError(
+            f"target.schedule brings ᾱ to 0 at timestep {signal}, from which a network that predicts the noise "
+            "can't be sampled: lower target.schedule.beta_end."
+        )
+
+
 class DDPMTraining(Optimization):
     """L_simple: predict the noise in a noised image.
 
@@ -125,12 +139,7 @@ class DDPMTraining(Optimization):
             self.scheduler = DDPMScheduler(**asdict(recipe.schedule))
         except (TypeError, ValueError, NotImplementedError) as error:
             raise UserError(f"diffusers refuses target.network or target.schedule: {error}") from error
-        signal = int((self.scheduler.alphas_cumprod > 0).sum())
-        if signal < len(self.scheduler.alphas_cumprod):
-            raise UserError(
-                f"target.schedule brings ᾱ to 0 at timestep {signal}, from which a network that predicts the noise "
-                "can't be sampled: lower target.schedule.beta_end."
-            )
+        refuse_lost_signal(self.scheduler.alphas_cumprod)
 
     def loss(self, arrays: list[Tensor], draws: Draws) -> Tensor:
         """‖ε_θ(√ᾱ_t x_0 + √(1−ᾱ_t) ε, t) − ε‖², mean over pixels and samples, t uniform in 0 … T−1."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
@@ -129,4 +129,21 @@ class Target(Protocol):
             store: where the weights are kept.
             runtime: the machine.
             make_logger: gives the place where training metrics go, if something is trained.
+        """
+
+
+@runtime_checkable
+class TrainedHere(Protocol):
+    """A target whose networks are made here, and can be tried before anything is computed."""
+
+    def try_out(self, images: tuple[int, int, int], store: Store, runtime: Runtime) -> None:
+        """Try networks and optimizers without memory for them, unless a training in the store has made the same.
+
+        Args:
+            images: (C, H, W) of the images.
+            store: of results.
+            runtime: the machine.
+
+        Raises:
+            UserError: naming the setting that they can't be made from.
         """

@@ -25,6 +25,7 @@ from secmi_exp.targets.byte_tokenizer import save_byte_tokenizer
 from secmi_exp.targets.latent_ddpm import LatentDDPM
 from secmi_exp.targets.model_folder import quiet_transformers
 from secmi_exp.targets.optimization import Draws, Optimization
+from secmi_exp.targets.recipe import Settings
 from secmi_exp.targets.weights import reason, root
 from secmi_exp.training import fit
 
@@ -56,11 +57,9 @@ def build_into(workspace: Path, recipe: LatentDDPM, members: Images, runtime: Ru
         )
     vae.register_to_config(scaling_factor=1 / std)
     torch.manual_seed(recipe.seed)
-    vocabulary = save_byte_tokenizer(workspace / "tokenizer", recipe.tokens)
-    text: dict[str, Any] = recipe.text_encoder | {
-        "vocab_size": vocabulary, "max_position_embeddings": recipe.tokens,
-        "bos_token_id": vocabulary - 2, "eos_token_id": vocabulary - 1, "pad_token_id": vocabulary - 1,
-    }  # fmt: skip
+    text = text_settings(
+        recipe.text_encoder, recipe.tokens, save_byte_tokenizer(workspace / "tokenizer", recipe.tokens)
+    )
     text_encoder = refused_by("transformers", "target.text_encoder", lambda: CLIPTextModel(CLIPTextConfig(**text)))
     network: dict[str, Any] = recipe.network | {"cross_attention_dim": text_encoder.config.hidden_size}
     unet = refused_by("diffusers", "target.network", lambda: UNet2DConditionModel(**network))
@@ -80,6 +79,20 @@ def build_into(workspace: Path, recipe: LatentDDPM, members: Images, runtime: Ru
         feature_extractor=None,
         requires_safety_checker=False,
     ).save_pretrained(workspace)
+
+
+def text_settings(given: Settings, tokens: int, vocabulary: int) -> dict[str, Any]:
+    """All settings of the text encoder, of which the tokenizer decides some.
+
+    Args:
+        given: the others.
+        tokens: of a text.
+        vocabulary: how many tokens there are; the last two are a text's ends.
+    """
+    return given | {
+        "vocab_size": vocabulary, "max_position_embeddings": tokens,
+        "bos_token_id": vocabulary - 2, "eos_token_id": vocabulary - 1, "pad_token_id": vocabulary - 1,
+    }  # fmt: skip
 
 
 def refused_by(library: str, setting: str, make: Callable[[], T]) -> T:

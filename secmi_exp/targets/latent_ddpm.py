@@ -23,6 +23,7 @@ from secmi_exp.targets.schedule import NoiseSchedule, Prediction
 from secmi_exp.targets.text_to_image_folder import TextToImageFolder
 from secmi_exp.targets.text_to_image_parts import kept_files
 from secmi_exp.targets.text_to_image_recipe import TrainedTextToImage
+from secmi_exp.targets.trained_before import trained_before
 
 VERSION = 1
 """Of how the pipeline is made; raised when the same configuration would give other weights."""
@@ -63,6 +64,34 @@ class LatentDDPM(TrainedTextToImage):
         """Of the schedule."""
         return self.schedule.timesteps
 
+    def try_out(self, images: tuple[int, int, int], store: Store, runtime: Runtime) -> None:
+        """See `TrainedHere.try_out`."""
+        self._refuse_other_sizes(images)
+        first: dict[str, Json] = {
+            "autoencoder": self.autoencoder, "text_encoder": self.text_encoder, "network": self.network,
+            "autoencoder_training": self._first_stage,
+        }  # fmt: skip
+        last: dict[str, Json] = {"optimizer": self.training.optimizer}
+        if not (trained_before(store, "base_pipeline", first) and trained_before(store, "target", last)):
+            from secmi_exp.targets.latent_trial import try_latent_ddpm
+
+            try_latent_ddpm(self, images)
+
+    @property
+    def _first_stage(self) -> dict[str, Json]:
+        """What of its training decides the autoencoder."""
+        return {name: value for name, value in asdict(self.autoencoder_training).items() if name != "checkpoint_every"}
+
+    def _refuse_other_sizes(self, images: tuple[int, int, int]) -> None:
+        blocks = self.autoencoder.get("block_out_channels")
+        unit = 2 ** (len(blocks) - 1) if isinstance(blocks, list) else 1
+        _, height, width = images
+        if height % unit or width % unit:
+            raise UserError(
+                f"The autoencoder that target.autoencoder describes makes one latent of {unit}×{unit} pixels, and the "
+                f"images have {height}×{width}: set dataset.image_size to a multiple of {unit}."
+            )
+
     def base(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> TextToImageFolder:
         """The pipeline with a trained autoencoder, and with random weights in the other networks.
 
@@ -70,14 +99,7 @@ class LatentDDPM(TrainedTextToImage):
             UserError: for images that the autoencoder can't take, settings that diffusers, transformers or torch
                 refuse, and training that diverges.
         """
-        blocks = self.autoencoder.get("block_out_channels")
-        unit = 2 ** (len(blocks) - 1) if isinstance(blocks, list) else 1
-        _, height, width = members.shape
-        if height % unit or width % unit:
-            raise UserError(
-                f"The autoencoder that target.autoencoder describes makes one latent of {unit}×{unit} pixels, and the "
-                f"images have {height}×{width}: set dataset.image_size to a multiple of {unit}."
-            )
+        self._refuse_other_sizes(members.shape)
 
         def build(workspace: Path) -> None:
             from secmi_exp.targets.latent_base import build_into
@@ -85,11 +107,11 @@ class LatentDDPM(TrainedTextToImage):
             build_into(workspace, self, members, runtime, make_logger())
 
         names = ("autoencoder", "tokens", "text_encoder", "network", "prediction_type", "seed")
-        first_stage: dict[str, Json] = asdict(self.autoencoder_training)
-        del first_stage["checkpoint_every"]
         config: dict[str, Json] = {name: getattr(self, name) for name in names} | {
-            "autoencoder_training": first_stage, "schedule": asdict(self.schedule), "precision": runtime.precision,
-        }  # fmt: skip
+            "autoencoder_training": self._first_stage,
+            "schedule": asdict(self.schedule),
+            "precision": runtime.precision,
+        }
         config |= outside_classes(target=self) | optimizer_class(self.autoencoder_training.optimizer)
         files = kept_files("StableDiffusionPipeline")
         key = Key("base_pipeline", VERSION, config, {"members": members.digest}, files)

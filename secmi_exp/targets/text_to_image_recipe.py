@@ -25,6 +25,7 @@ from secmi_exp.targets.recipe import Settings, optimizer_class
 from secmi_exp.targets.text_to_image import FromElsewhere, TextToImage
 from secmi_exp.targets.text_to_image_folder import TextToImageFolder
 from secmi_exp.targets.text_to_image_parts import NETWORKS, kept_files
+from secmi_exp.targets.trained_before import trained_before
 
 VERSION = 1
 """Of this training code; raised when the same configuration would give other weights."""
@@ -131,6 +132,13 @@ class TrainedTextToImage(TextToImage):
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class FineTuned(FromElsewhere, TrainedTextToImage):
     """A pipeline from elsewhere, trained further; its fields are those of ``conf/target/finetuned.yaml``."""
+
+    def try_out(self, images: tuple[int, int, int], store: Store, runtime: Runtime) -> None:
+        """See `TrainedHere.try_out`; the networks are there already."""
+        if not trained_before(store, "target", {"optimizer": self.training.optimizer}):
+            from secmi_exp.targets.optimizer_trial import try_optimizer
+
+            try_optimizer(self.training.optimizer, "target.training.optimizer")
 
     def base(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> TextToImageFolder:
         """As it is."""

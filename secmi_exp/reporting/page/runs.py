@@ -14,7 +14,7 @@ from secmi_exp.plain_yaml import read_yaml
 from secmi_exp.regular_files import open_regular, read_regular
 from secmi_exp.reporting.jobs import FAILURE, overrides
 from secmi_exp.reporting.page.results_file import Results
-from secmi_exp.shown_text import shortened
+from secmi_exp.shown_text import LONGEST_LINE, shortened
 
 DEEPEST = 4
 """Levels below a directory named at which its runs may lie: outputs/sweeps/DATE/TIME/JOB."""
@@ -98,7 +98,7 @@ def _places(folder: Path, levels: int) -> Iterator[Path]:
 def _read(folder: Path, shown: str) -> Run | Failure:
     given, file = _overrides(folder), folder / "results.json"
     if (folder / FAILURE).is_file() and not file.is_file():
-        return Failure(shown, f"It failed: {shortened(_text(folder / FAILURE).strip())}", given)
+        return Failure(shown, f"It failed: {shortened(_text(folder / FAILURE).strip(), LONGEST_LINE)}", given)
     if not file.is_file():
         reason = "It has no results.json: it was stopped, or is still running."
         return Failure(shown, reason, given, _last_words(folder))

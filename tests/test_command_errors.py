@@ -1,0 +1,131 @@
+"""What Hydra itself fails at ends in one sentence, whatever it raises; HYDRA_FULL_ERROR=1 shows where it was raised."""
+
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from secmi_exp.__main__ import main
+from secmi_exp.config_errors import explain
+from secmi_exp.errors import UserError
+from secmi_exp.setting_errors import naming
+from secmi_exp.shown_text import one_sentence, shown
+from tests.conftest import CONF
+
+End = Callable[..., str]
+
+
+@pytest.fixture
+def end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[End]:
+    """Gives what the command writes to standard error in this process, where it ends by a mistake."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGALRM)}
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["secmi_exp", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 1
+        out, err = capfd.readouterr()
+        assert out == ""
+        return err
+
+    yield run
+    root.handlers[:], root.level = handlers, level
+    for number, handler in signals.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        # of the issue
+        (["--resolve"], ["write --cfg job --resolve"]),
+        (["hydra.run.dir=/proc/x"], ["'/proc/x'", "hydra.run.dir"]),
+        (["dataset='${'"], ["dataset='${'", "can't be used"]),
+        (["hydra/job_logging=disabled", "trainer.devices=0"], ["trainer.devices=0"]),
+        (["hydra/hydra_logging=disabled", "trainer.devices=0"], ["trainer.devices=0"]),
+        # of the same kinds
+        (["hydra.run.dir=taken"], ["taken'", "hydra.run.dir"]),
+        (["-m", "hydra.sweep.dir=/proc/x", "seed=1,2"], ["'/proc/x'", "hydra.sweep.dir"]),
+        (["hydra.output_subdir=/proc/x"], ["/proc/x"]),
+        (["hydra.job_logging.root.level=BOGUS"], ["hydra.job_logging", "BOGUS"]),
+        (["hydra.verbose=3"], ["hydra.verbose"]),
+        (["hydra.job.name=a/b"], ["hydra.job_logging"]),
+        (["paths.runs=null"], ["paths.output"]),
+        (["--run", "--multirun"], ["--run and --multirun"]),
+        (["--info", "bogus"], ["--info", "bogus"]),
+        (["--bogus"], ["--bogus", "--help"]),
+        (["-c", "x"], ["--cfg", "'x'"]),
+        (["-sc"], ["install=bash"]),
+        (["--experimental-rerun", "/dev/null"], ["--experimental-rerun"]),
+        (["--config-name", "x"], ["no configuration 'x'", "--config-name"]),
+        (["--config-dir", "/nope"], ["/nope"]),
+        (["="], ["'='", "KEY=VALUE"]),
+        ([""], ["''", "KEY=VALUE"]),
+        (["dataset=" + "x" * 20000], ["dataset=xxxxx", " … ", "OSError"]),
+        (["seed=\udcff"], [r"\udcff", "UTF-8"]),
+        (["a=" + "[" * 10000], ["'a=[[[[", " … ", "too deeply"]),
+        (["+attack=pia", "experiment=latent_digits"], ["write attack=pia without +"]),
+        (["~seed"], ["seed has been left out"]),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_command_that_cannot_start_ends_in_one_sentence(
+    end: End, tmp_path: Path, arguments: list[str], parts: list[str]
+) -> None:
+    (tmp_path / "taken").touch()
+    told = end(*arguments)
+    assert "Traceback" not in told
+    (sentence,) = [line for line in told.splitlines() if line.startswith("secmi_exp: ")]
+    assert all(part in sentence for part in parts), sentence
+    assert len(sentence) < 700
+
+
+def test_the_traceback_is_shown_on_request(end: End, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    told = end("seed=-1")
+    assert "Traceback" in told
+    assert "pydantic_core._pydantic_core.ValidationError" in told
+    assert told.splitlines()[-1].startswith("secmi_exp: seed=-1 can't be used")
+
+
+def test_what_nobody_has_foreseen_is_quoted_and_not_guessed_at() -> None:
+    with (
+        pytest.raises(UserError, match=r"of attack can't be used \(KeyError: 'x'; HYDRA_FULL_ERROR=1 shows"),
+        naming("attack"),
+    ):
+        {}["x"]
+    sentence = explain(ZeroDivisionError("by zero"), [], CONF)
+    assert sentence is not None
+    assert "ZeroDivisionError: by zero; HYDRA_FULL_ERROR=1 shows where" in sentence
+
+
+class Unspeakable(Exception):
+    """Fails at being told, as exceptions do that hold what the user gave."""
+
+    def __str__(self) -> str:
+        raise RecursionError("maximum recursion depth exceeded")
+
+
+def test_explaining_never_fails() -> None:
+    told = explain(Unspeakable(), ["dataset='${'", "=", "[" * 5000, "\udcff"], CONF)
+    assert told is not None
+    assert "Unspeakable" in told
+
+
+def test_values_are_shown_on_one_line_and_cut() -> None:
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert len(shown(deep)) < 130
+    assert len(shown(10**10000)) < 130
+    assert (shown(None), shown(True), shown("a\nb")) == ("null", "true", r"'a\nb'")
+    assert one_sentence("a\nb\x1b[1m\udcff") == r"a b\x1b[1m\udcff"
+    assert len(one_sentence("x" * 10**6)) == 2000
