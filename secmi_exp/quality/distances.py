@@ -5,8 +5,8 @@ al., "B-tests: Low Variance Kernel Two-Sample Tests" (NeurIPS 2013), the mean ov
 Trained by a Two Time-Scale Update Rule" (NeurIPS 2017), FID.
 """
 
+import io
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -87,10 +87,10 @@ def inception(weights: Path) -> NoTrainInceptionV3:
     refuse_pointer(weights)
     try:
         tensors = torch.load(weights, map_location="cpu", weights_only=True)
-        with TemporaryDirectory() as folder:
-            checked = Path(folder) / "inception.pth"  # torch-fidelity itself would unpickle whatever the file holds
-            torch.save(tensors, checked)
-            network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(checked))
+        checked = io.BytesIO()  # torch-fidelity itself would unpickle whatever the file holds
+        torch.save(tensors, checked)
+        checked.seek(0)
+        network = NoTrainInceptionV3("inception-v3-compat", ["2048"], checked)
     except ModuleNotFoundError as error:
         raise UserError(
             "FID needs torch-fidelity: pip install 'secmi-exp[fid]', or set quality.inception=null."
