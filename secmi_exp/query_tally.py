@@ -10,7 +10,9 @@ from __future__ import annotations
 import fcntl
 import io
 import os
+import struct
 import uuid
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,8 +23,8 @@ from secmi_exp import ranks
 if TYPE_CHECKING:  # which imports torch
     from secmi_exp.targets.noise_predictor import NoisePredictor
 
-BYTES = 8
-"""Of a rank's count; the file holds those of all ranks, one after the other."""
+COUNT = struct.Struct("<QI")
+"""A rank's count and its checksum; the file holds those of all ranks, one after the other."""
 
 
 class QueryTally:
@@ -87,18 +89,30 @@ class QueryTally:
 def counts_in(file: Path) -> list[int]:
     """Each rank's."""
     content = file.read_bytes()
-    return [int.from_bytes(content[at : at + BYTES], "little") for at in range(0, len(content), BYTES)]
+    return [_read(content[at : at + COUNT.size]) for at in range(0, len(content), COUNT.size)]
+
+
+def _read(count: bytes) -> int:
+    """0 for what was never written, or not so."""
+    if len(count) != COUNT.size:
+        return 0
+    queries, checksum = COUNT.unpack(count)
+    return int(queries) if checksum == zlib.crc32(count[:-4]) else 0
+
+
+def _written(queries: int) -> bytes:
+    return COUNT.pack(queries, zlib.crc32(queries.to_bytes(8, "little")))
 
 
 @contextmanager
 def noting_queries(predictor: NoisePredictor, file: Path) -> Iterator[None]:
     """Let a predictor note the queries of this rank in a tally's file, each before it is made."""
-    place = BYTES * ranks.current().rank
+    place = COUNT.size * ranks.current().rank
     counts = os.open(file, os.O_RDWR)
-    before = int.from_bytes(os.pread(counts, BYTES, place), "little")
+    before = _read(os.pread(counts, COUNT.size, place))
 
     def note(queries: int) -> None:
-        os.pwrite(counts, (before + queries).to_bytes(BYTES, "little"), place)
+        os.pwrite(counts, _written(before + queries), place)
 
     predictor.note_queries = note
     try:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -124,6 +125,12 @@ def one_run(root: Path) -> Iterator[Store]:
     finally:
         for tally in store._tallies.values():
             tally.close()  # as the end of the process does
+
+
+@pytest.fixture
+def without_tmpdir(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever makes a temporary file or folder fails."""
+    monkeypatch.setattr(tempfile, "tempdir", "/proc/none")
 
 
 @pytest.fixture

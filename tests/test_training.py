@@ -56,6 +56,21 @@ def test_nothing_diverged_is_saved_and_training_continues_from_before(
     assert healthy.weight.item() == pytest.approx(0.98**9)
 
 
+@pytest.mark.usefixtures("without_tmpdir")
+def test_checkpoints_are_written_beside_their_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save, places = torch.save, []
+
+    def noted(content: Any, file: Any) -> None:
+        places.append(Path(file.name))
+        save(content, file)
+
+    monkeypatch.setattr(torch, "save", noted)
+    train(Line(100, gradient_only=False), tmp_path)
+    folder = tmp_path / "scratch/checkpoints"
+    assert places == [folder / f".step=00000000{step}.ckpt.partial" for step in (3, 6, 9)]
+    assert sorted(path.name for path in folder.iterdir()) == ["step=000000006.ckpt", "step=000000009.ckpt"]
+
+
 def test_an_unreadable_checkpoint_is_passed_over(tmp_path: Path) -> None:
     train(Line(100, gradient_only=False), tmp_path)
     folder = tmp_path / "scratch/checkpoints"

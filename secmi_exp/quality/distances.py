@@ -5,8 +5,8 @@ al., "B-tests: Low Variance Kernel Two-Sample Tests" (NeurIPS 2013), the mean ov
 Trained by a Two Time-Scale Update Rule" (NeurIPS 2017), FID.
 """
 
+import io
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -21,7 +21,6 @@ from secmi_exp.errors import UserError, first_line
 from secmi_exp.evaluation.distributions import mean_interval
 from secmi_exp.evaluation.scored import Interval
 from secmi_exp.git_lfs import refuse_pointer
-from secmi_exp.storage_errors import explain_storage_errors, temporary_files
 from secmi_exp.targets.weights import refuse_compressed, refuse_non_finite_weights
 
 Pixels = NDArray[np.uint8]
@@ -89,10 +88,10 @@ def inception(weights: Path) -> NoTrainInceptionV3:
     try:
         refuse_compressed(weights)
         tensors = torch.load(weights, map_location="cpu", weights_only=True)
-        with explain_storage_errors(temporary_files()), TemporaryDirectory() as folder:
-            checked = Path(folder) / "inception.pth"  # torch-fidelity itself would unpickle whatever the file holds
-            torch.save(tensors, checked)
-            network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(checked))
+        checked = io.BytesIO()  # torch-fidelity itself would unpickle whatever the file holds
+        torch.save(tensors, checked)
+        checked.seek(0)
+        network = NoTrainInceptionV3("inception-v3-compat", ["2048"], checked)
     except UserError:
         raise
     except ModuleNotFoundError as error:

@@ -27,7 +27,7 @@ from tests.targets.preparing import cpu
 T = 100
 N = 11
 MADE_IN_12 = 5 * 4 + 5 * 4 + 3 * 3
-"""Queries of a walk to 40 in batches of four that fails after twelve: it was about to make the third of the last batch."""
+"""Queries of a walk to 40 in batches of four that fails after twelve: when it makes the third of the last batch."""
 IMAGES = Images.of(np.random.default_rng(0).integers(0, 256, (N, 1, 4, 4), dtype=np.uint8))
 
 

@@ -35,6 +35,7 @@ def files(tmp_path: Path) -> ImageFiles:
     return ImageFiles(paths, [Path(path).name for path in paths])
 
 
+@pytest.mark.usefixtures("without_tmpdir")
 def test_several_processes_give_what_one_gives(
     files: ImageFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from tests.kills.commands import COMMANDS, command, make_cheap, make_pictures, preload
+from tests.kills.commands import COMMANDS, command, make_cheap, make_pictures, preload, whole_command
 from tests.kills.forks import count_queries, in_fork
 from tests.kills.operations import announce_writers_in_c
 from tests.kills.trials import fresh, kill_everywhere
@@ -26,30 +26,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("--only", default="", help="regular expression of the operations to kill at")
+    parser.add_argument("--whole", action="store_true", help="with Hydra's part, which takes longest")
     parser.add_argument("--list", action="store_true", help="the operations and nothing more")
     given = parser.parse_args()
     before, arguments = COMMANDS[given.command]
+    make = whole_command if given.whole else command
+    run, first = make(*arguments), make(*before) if before else None
     torch.set_num_threads(1)
     folder = Path(tempfile.mkdtemp())  # no context, whose clean-up forks would do too
     try:
         make_pictures(folder / "pictures")
-        preload(command(*arguments) if before is None else lambda: (command(*before)(), command(*arguments)()), folder)
+        preload([run] if first is None else [first, run], folder)
         announce_writers_in_c()
         count_queries()
         make_cheap()
         start = None
-        if before:
-            ended = in_fork(command(*before), start := folder / "start")
+        if first:
+            ended = in_fork(first, start := folder / "start")
             assert ended.status == 0, ended.output
             shutil.rmtree(start / "outputs/runs")
         if given.list:
             fresh(start, folder / "undisturbed")
             began = time.monotonic()
-            ended = in_fork(command(*arguments), folder / "undisturbed")
+            ended = in_fork(run, folder / "undisturbed")
             print(*map(str, ended.operations), ended.output, time.monotonic() - began, sep="\n")
             return
         report = kill_everywhere(
-            command(*arguments), start, folder, only=lambda operation: bool(re.search(given.only, str(operation))),
+            run, start, folder, only=lambda operation: bool(re.search(given.only, str(operation))),
         )  # fmt: skip
     finally:
         shutil.rmtree(folder)

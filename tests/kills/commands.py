@@ -3,12 +3,32 @@
 import importlib
 import json
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from hydra import compose, initialize_config_dir
+
+from tests.conftest import CONF
 from tests.kills.forks import Main, in_fork
 
 
 def command(*arguments: str) -> Main:
+    """A run with a configuration that is composed once for all forks."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", [*arguments, "paths.output=outputs"])
+
+    def main() -> None:
+        from secmi_exp.pipeline import run
+
+        folder = Path("outputs/runs/day") / str(time.monotonic_ns())
+        folder.mkdir(parents=True)
+        run(config, folder)
+
+    return main
+
+
+def whole_command(*arguments: str) -> Main:
     """`python -m secmi_exp` with some arguments."""
 
     def main() -> None:
@@ -20,13 +40,14 @@ def command(*arguments: str) -> Main:
     return main
 
 
-def preload(main: Main, folder: Path) -> None:
-    """Import all that a command imports."""
+def preload(mains: Sequence[Main], folder: Path) -> None:
+    """Import all that commands import."""
     names = folder / "modules.json"
 
     def noting() -> None:
         try:
-            main()
+            for main in mains:
+                main()
         finally:
             names.write_text(json.dumps(list(sys.modules)))
 
@@ -65,7 +86,7 @@ COMMANDS: dict[str, tuple[list[str] | None, list[str]]] = {
         ["+attack=nn", "attack.scorers.nn.epochs=1", "attack.scorers.nn.min_steps=3",
          "attack.scorers.nn.checkpoint_every=2", *SECMI, *DDPM],
     ),
-    "pia": (["+attack=blind", *FOLDER], ["+attack=pia", *FOLDER]),
+    "pia": (["+attack=sima", *FOLDER], ["+attack=pia", *FOLDER]),
     "gan_leaks": (["+attack=pia", *FOLDER], ["+attack=gan_leaks", "attack.samples=32", "attack.steps=2", *FOLDER]),
     "latent": (None, LATENT),
     "extension": (
@@ -90,14 +111,15 @@ def make_pictures(folder: Path) -> None:
 
 def make_cheap() -> None:
     """Figures without a drawing, and a small network in SecMI_NN's place; what is written stays."""
-    from matplotlib.figure import Figure
     from torch import nn
 
     from secmi_exp import rows
     from secmi_exp.attacks import nn_training
     from secmi_exp.data import decoding
+    from secmi_exp.reporting import figures
 
-    Figure.savefig = lambda self, path, **_: Path(path).write_bytes(b"a figure")  # type: ignore[method-assign]
+    for name in ("draw_roc", "draw_scores", "draw_exposed", "draw_t_errors", "draw_relative_t_error"):
+        setattr(figures, name, lambda path, *_, **__: path.write_bytes(b"a figure"))
     nn_training.error_map_network = lambda channels: nn.Sequential(
         nn.Conv2d(channels, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 1)
     )

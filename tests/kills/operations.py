@@ -57,6 +57,8 @@ class FileOperations:
             paths.append(self._absolute(arguments[1], arguments[3] if len(arguments) > 3 else -1))
         if event == "open" and not (isinstance(arguments[2], int) and arguments[2] & WRITES):
             return None
+        if event == "open" and Path(str(paths[0])).is_dir():  # for a file without a name
+            return None
         below = [path[len(self.folder) + 1 :] for path in paths if path and path.startswith(self.folder + os.sep)]
         if not below:
             return None

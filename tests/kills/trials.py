@@ -127,7 +127,7 @@ def kill_everywhere(
     report = Report(len(undisturbed.operations), dict(events), queries=needed)
     seen: set[str] = set()
     for at, operation in enumerate(undisturbed.operations):
-        print(at, operation, len(report.faults), file=sys.stderr)
+        print(at, operation, *report.faults[-1:], file=sys.stderr)
         for moment in MOMENTS:
             if not only(operation) or (moment == "within" and not operation.creates):
                 continue
