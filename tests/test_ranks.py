@@ -110,10 +110,12 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+FOR_EVER = ["logger=none", *SMOKE, "target.max_steps=100000", "target.checkpoint_every=5", TWO]
+
+
 def start_training(secmi: Command) -> tuple[subprocess.Popen[str], int]:
     """A run of two processes that trains for ever, and its second process."""
-    arguments = ["logger=none", *SMOKE, "target.max_steps=100000", "target.checkpoint_every=5", TWO]
-    process = secmi.start(*arguments)
+    process = secmi.start(*FOR_EVER)
     deadline = time.monotonic() + 120
     while not any((secmi.folder / "outputs/store").glob("work/target-*/scratch/checkpoints/*.ckpt")):
         assert process.poll() is None, process.communicate()[1]
@@ -143,9 +145,11 @@ def test_a_rank_that_dies_ends_the_run_in_a_sentence_and_the_run_continues(secmi
     named = f"Rank 1 (process {rank_1} on {socket.gethostname()}) was ended by SIGKILL"
     assert named in sentence
     assert "in the stage train, which" in sentence
-    again, _ = start_training(secmi)
-    again.kill()
-    assert "Continuing target from step=" in again.communicate()[1]
+    again = secmi.start(*FOR_EVER)
+    assert again.stderr
+    assert any("Continuing target from step=" in line for line in again.stderr)
+    os.killpg(again.pid, signal.SIGKILL)
+    again.communicate()
 
 
 @pytest.mark.slow
@@ -154,8 +158,7 @@ def test_a_rank_of_torchrun_that_dies_ends_the_run_in_a_sentence(secmi: Command)
         sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d",
         "--rdzv-endpoint=127.0.0.1:0", "-m", "secmi_exp",
     ]  # fmt: skip
-    arguments = ["logger=none", *SMOKE, "target.max_steps=100000", "target.checkpoint_every=5", TWO]
-    with secmi.running(training, *arguments) as process:
+    with secmi.running(training, *FOR_EVER) as process:
         _, rank_1 = sorted(children(process.pid))
         os.kill(rank_1, signal.SIGKILL)
         _, stderr = process.communicate(timeout=60)
