@@ -18,7 +18,9 @@ from omegaconf.errors import OmegaConfBaseException
 from secmi_exp.arguments import choices, given_arguments, literal_dollars, quoted, refuse_several
 from secmi_exp.errors import UserError, first_line
 
-UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT}
+UNUSABLE = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.ELOOP,
+}  # fmt: skip
 """Why a file can't be used that its owner can mend."""
 
 

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from secmi_exp.regular_files import read_regular
 from secmi_exp.store.key import Key, file_digest
 from secmi_exp.strict_json import Json
 
@@ -52,14 +53,14 @@ def read_manifest(entry: Path) -> Manifest:
         Damaged: where it isn't there, or is no manifest.
     """
     try:
-        content = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))
+        content = json.loads(read_regular(entry / MANIFEST))
         manifest = Manifest(
             _key(content["key"]),
             float(content["seconds"]),
             {name: StoredFile(int(file["bytes"]), str(file["sha256"])) for name, file in content["files"].items()},
             {digest: _key(key) for digest, key in content.get("made_from", {}).items()},
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Damaged(f"{MANIFEST} can't be read, or is none") from error
     for name in manifest.files:
         path = PurePosixPath(name)
