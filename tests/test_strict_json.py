@@ -57,6 +57,12 @@ def test_what_json_cannot_hold_is_no_silent_nan(tmp_path: Path) -> None:
     assert parsed(tmp_path / "results.json") == {"auc": None, "p": [1.0, None], "name": "nan"}
 
 
+def test_names_of_files_that_are_not_unicode_are_escaped(tmp_path: Path) -> None:
+    content = as_strict_json({"path": "\udce9.csv", "\ud83d": ["ü"]}, str)
+    write_json(tmp_path / "results.json", content)
+    assert parsed(tmp_path / "results.json") == {"path": "\\udce9.csv", "\\ud83d": ["ü"]}
+
+
 def test_a_setting_that_is_infinite_leaves_strict_json_in_the_store(tmp_path: Path) -> None:
     found = asked(tmp_path, "+attack=sima", "attack.t=10", "attack.p=inf")
     for path in tmp_path.rglob("*.json"):

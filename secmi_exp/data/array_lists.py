@@ -3,6 +3,7 @@
 import io
 import lzma
 import math
+import sys
 import tokenize
 import zipfile
 import zlib
@@ -98,6 +99,10 @@ def _read(file: IO[bytes], judge: Judge) -> NDArray[np.generic]:
         if not piece:
             raise UnreadableArray(f"it ends after {len(content):,} of the {size:,} bytes that its header describes")
         content += piece
+    if header.dtype.kind == "U":  # numpy makes texts of any numbers, which Python then fails on
+        characters = np.frombuffer(content, np.dtype(np.uint32).newbyteorder(header.dtype.byteorder))
+        if characters.size and characters.max() > sys.maxunicode:
+            raise UnreadableArray(f"it holds the number {characters.max()}, which is no character")
     values: NDArray[np.generic] = np.frombuffer(content, header.dtype, math.prod(header.shape))
     return values.reshape(header.shape, order="F" if header.fortran_order else "C")
 

@@ -6,7 +6,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.class_identity import outside_classes
@@ -41,6 +41,18 @@ def read_image_size(value: object) -> int | tuple[int, int]:
     raise ValueError("a whole number of pixels above 0 is needed, or two as [height,width]")
 
 
+def read_crop(value: object) -> object:
+    """A side, or how the crop is found.
+
+    Raises:
+        ValueError: for anything else, and for a side longer than `LARGEST_SIDE`, which small images would be padded to.
+    """
+    whole = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= LARGEST_SIDE
+    if not whole and value not in ("square", "after_resize", None):
+        raise ValueError(f"square, after_resize, null, or a number of pixels from 1 to {LARGEST_SIDE} is needed")
+    return value
+
+
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Dataset(ABC):
     """Images of equal shape, decoded once into the store."""
@@ -53,7 +65,7 @@ class Dataset(ABC):
     """What images are resized to, in pixels: both sides at once, or height and width."""
     channels: Literal[1, 3]
     """Gray or RGB."""
-    crop: Annotated[int, Field(gt=0, le=LARGEST_SIDE)] | Literal["square", "after_resize"] | None
+    crop: Annotated[int | Literal["square", "after_resize"] | None, BeforeValidator(read_crop)]
     """Centre crop before the resize: its side in pixels, the largest square, or none; or one after it."""
     horizontal_flip: bool
     """Whether a mirrored image is as good as the original, so that targets may be trained with flips."""

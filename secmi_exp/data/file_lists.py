@@ -57,10 +57,9 @@ def laion(folder: Path, choice: CaptionChoice) -> ImageFiles:
 
     try:
         rows = read_array(file, refuse_others)
-        listed_names, texts = rows[:, 0].tolist(), rows[:, 1].tolist()
-    except (UnreadableArray, ValueError) as error:  # a ValueError for what is no character
+    except UnreadableArray as error:
         raise UserError(f"{file} can't be read as an array of text: {first_line(error)}.") from error
-    names = [f"images/{name}.jpg" for name in listed_names]
+    names = [f"images/{name}.jpg" for name in rows[:, 0].tolist()]
     refuse_repeated(names, file)
-    captions = choice.of(texts, names, file)
+    captions = choice.of(rows[:, 1].tolist(), names, file)
     return ImageFiles([f"{folder}/{name}" for name in names], names, captions=captions)

@@ -17,6 +17,8 @@ SPLITS = "dataset_dict.json"
 STATE = "state.json"
 INFO = "dataset_info.json"
 """In the folder of one."""
+MOST_DESCRIBED = 2**24
+"""Bytes of either."""
 
 
 def refuse_splits(folder: Path) -> None:
@@ -46,21 +48,22 @@ def loaded(folder: Path) -> Any:
     from datasets import load_from_disk
 
     try:
-        for file in described_files(folder):
-            refuse_irregular(file)
+        read_regular(folder / INFO, MOST_DESCRIBED)
+        for table in named_tables(folder):
+            refuse_irregular(table)
         return load_from_disk(str(folder))
     except Exception as error:  # of Arrow's, JSON's and the library's own, by version and damage
         raise UserError(f"The dataset {folder} can't be read: {first_line(error)}.") from error
 
 
-def described_files(folder: Path) -> list[Path]:
-    """The library's description of a dataset, and the tables that it names; they may lie elsewhere.
+def named_tables(folder: Path) -> list[Path]:
+    """The tables that the library's description of a dataset names; they may lie elsewhere.
 
     Raises:
         OSError, ValueError, KeyError, TypeError, RecursionError: where the description can't be read.
     """
-    state = json.loads(read_regular(folder / STATE))
-    return [folder / INFO, *(folder / str(each["filename"]) for each in state["_data_files"])]
+    state = json.loads(read_regular(folder / STATE, MOST_DESCRIBED))
+    return [folder / str(each["filename"]) for each in state["_data_files"]]
 
 
 def images_of(dataset: Any, folder: Path) -> str:

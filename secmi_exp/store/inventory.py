@@ -42,7 +42,7 @@ class Stored:
         """When it was last reused or written to, in seconds since the epoch."""
         if (self.path / MANIFEST).is_file():
             return (self.path / MANIFEST).stat().st_mtime
-        return max(file.stat().st_mtime for file in (self.path, *self.path.rglob("*")))
+        return max(file.lstat().st_mtime for file in (self.path, *self.path.rglob("*")))
 
     @property
     def rests_on(self) -> set[str]:

@@ -1,11 +1,13 @@
 """Small valid files of every kind that people give, how each is read, and what can be wrong with any of them."""
 
+import io
 import json
 import os
 import shutil
 import socket
 import struct
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
+from rich.console import Console
 
 from secmi_exp.attacks.scores_file import ScoresFile
 from secmi_exp.data.images import Images
 from secmi_exp.data.split import Indices
+from secmi_exp.errors import UserError
+from secmi_exp.report import write_report
+from secmi_exp.store.__main__ import collect_garbage, list_entries, show_entry, verify_entries
+from secmi_exp.store.inventory import Inventory
 from tests.data.captioned import coco, encoded, image_files, laion, loaded, pictures, table
 from tests.data.test_split import image_set
+from tests.reporting.page_runs import swept
 
 N = 6
 NAMES = [f"{i}.png" for i in range(N)]
@@ -170,6 +178,41 @@ def saved_kind(name: str) -> Kind:
     return Kind(f"saved {name}", make, of_folder)
 
 
+def read_page(root: Path, file: Path) -> None:
+    """The report page of a stranger's run."""
+    write_report([root], root.parent / f"{root.name}.html")
+
+
+def run_kind(name: str) -> Kind:
+    def make(root: Path) -> Path:
+        job = swept(root, 1, each=20).folder / "0"
+        (job / "secmi_exp.log").write_text("10:00:00  Trained.\n")
+        return job / name
+
+    return Kind(f"run {name}", make, read_page)
+
+
+def read_store(root: Path, file: Path) -> None:
+    """All commands of `python -m secmi_exp.store`."""
+    console = Console(file=io.StringIO())
+    list_entries(Inventory.of(root), None, console)
+    verify_entries(Inventory.of(root), console)
+    for entry in Inventory.of(root).entries:
+        with suppress(UserError):
+            show_entry(Inventory.of(root), entry.digest, console)
+    collect_garbage(Inventory.of(root), 0.0, False, console)
+
+
+def store_kind(name: str) -> Kind:
+    def make(root: Path) -> Path:
+        image_files(root.parent / "images", NAMES)
+        loaded(root.parent, path=root.parent / "images")
+        shutil.copytree(root.parent / "store", root, dirs_exist_ok=True)
+        return next(root.glob(f"images/*/{name}"))
+
+    return Kind(f"store {name}", make, read_store)
+
+
 KINDS = [
     *map(image_kind, ("png", "jpg", "gif", "webp", "tiff", "bmp")),
     *map(list_kind, ("csv", "tsv", "jsonl", "parquet")),
@@ -181,6 +224,8 @@ KINDS = [
     Kind("sidecar", make_sidecar, of_folder),
     Kind("parquet", make_parquet, of_folder),
     *map(saved_kind, ("*.arrow", "state.json", "dataset_info.json")),
+    *map(run_kind, ("results.json", "scores.parquet", "config.yaml", "exposed.png", ".hydra/overrides.yaml")),
+    *map(store_kind, ("entry.json", "sizes.npy")),
 ]
 
 Damage = Callable[[Path], None]

@@ -157,6 +157,11 @@ def in_folder(name: str, content: str | bytes) -> Case:
     return case
 
 
+def laion_list(content: bytes, rows: int) -> Case:
+    """The authors' list, of texts of two characters."""
+    return in_folder("captions.npy", bare((rows, 2), f"<U{len(content) // 8 // rows}", content))
+
+
 def scores(name: str, content: str) -> Case:
     def case(root: Path) -> Reading:
         (root / name).write_text(content)
@@ -285,6 +290,8 @@ CASES: dict[str, Case] = {
     ),
     "links that lead back": links_back,
     "folders that link to each other": many_links,
+    "an array of numbers that are no characters": laion_list(b"\xff" * 32, 2),
+    "an array of halves of characters": laion_list(b"\x3d\xd8\0\0" * 8, 1),
     "names in Latin-1": latin_names,
     "captions in Latin-1": latin_captions,
     "a folder's name in Latin-1": latin_folder,

@@ -1,11 +1,12 @@
-"""Weights & Biases never holds a run up."""
+"""Weights & Biases never holds a run up, and is sent nothing that it can't take."""
 
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from secmi_exp.reporting.tracking import RunIdentity, WandbTracker
+from secmi_exp.reporting.tracking import RunIdentity, WandbTracker, unicode_arguments
 
 
 def test_a_server_that_stops_answering_delays_the_end_by_the_timeout_only(
@@ -19,3 +20,11 @@ def test_a_server_that_stops_answering_delays_the_end_by_the_timeout_only(
     tracker.finish(failed=False)
     assert time.monotonic() - started < 5
     assert "wandb sync" in caplog.text
+
+
+def test_a_command_line_with_a_name_in_latin_1_is_escaped_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = ["secmi_exp", "dataset.path=\udce9"]
+    monkeypatch.setattr(sys, "argv", given)
+    with unicode_arguments():
+        assert sys.argv == ["secmi_exp", "dataset.path=\\udce9"]
+    assert sys.argv is given
