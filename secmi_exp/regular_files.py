@@ -59,7 +59,7 @@ def read_regular(path: AnyPath, most: int = MOST_BYTES) -> bytes:
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > most:
-            raise OSError(errno.EFBIG, f"it has {size:,} bytes, and {most:,} at most are read", str(path))
+            raise OSError(errno.EINVAL, f"it has {size:,} bytes, and {most:,} at most are read", str(path))
         return file.read(most)
 
 

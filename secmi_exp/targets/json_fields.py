@@ -43,10 +43,18 @@ OptionalWidthOrWidths = Annotated[
 _Layers = Annotated[int, Field(ge=1, le=64)]
 Layers = Annotated[_Layers, Field(description="a whole number from 1 to 64")]
 LayersOrList = Annotated[
-    _Layers | Annotated[list[_Layers | Annotated[list[_Layers], Field(max_length=64)]], Field(max_length=16)],
+    _Layers | Annotated[list[_Layers], Field(max_length=16)],
     Field(description="a whole number from 1 to 64, or one for each of the blocks"),
 ]
-OptionalLayersOrList = Annotated[LayersOrList | None, Field(description="layers of each of the blocks, or null")]
+_Transformers = Annotated[int, Field(ge=0, le=64)]
+Transformers = Annotated[
+    _Transformers
+    | Annotated[list[_Transformers | Annotated[list[_Transformers], Field(max_length=64)]], Field(max_length=16)],
+    Field(description="a whole number up to 64, or one, or a list of them, for each of the blocks"),
+]
+OptionalTransformers = Annotated[
+    Transformers | None, Field(description="whole numbers up to 64 for each of the blocks, or null")
+]
 StackedLayers = Annotated[int, Field(ge=1, le=256, description="a whole number from 1 to 256")]
 Blocks = Annotated[list[str], Field(min_length=1, max_length=16, description="the names of 1 to 16 blocks")]
 FlagOrFlags = Annotated[

@@ -21,9 +21,9 @@ from secmi_exp.targets.json_fields import (
     LayersOrList,
     Number,
     OptionalFlag,
-    OptionalLayersOrList,
     OptionalNumber,
     OptionalText,
+    OptionalTransformers,
     OptionalWidth,
     OptionalWidthOrWidths,
     Padding,
@@ -34,6 +34,7 @@ from secmi_exp.targets.json_fields import (
     StackedLayers,
     Text,
     Token,
+    Transformers,
     Width,
     WidthOrWidths,
     Widths,
@@ -107,8 +108,8 @@ class UNet2DCondition(Settings):
     norm_num_groups: OptionalWidth = 32
     norm_eps: Epsilon = 1e-5
     cross_attention_dim: WidthOrWidths = 1280
-    transformer_layers_per_block: LayersOrList = 1
-    reverse_transformer_layers_per_block: OptionalLayersOrList = None
+    transformer_layers_per_block: Transformers = 1
+    reverse_transformer_layers_per_block: OptionalTransformers = None
     encoder_hid_dim: OptionalWidth = None
     encoder_hid_dim_type: OptionalText = None
     attention_head_dim: WidthOrWidths = 8
