@@ -90,7 +90,7 @@ def inception(weights: Path) -> NoTrainInceptionV3:
         checked = io.BytesIO()  # torch-fidelity itself would unpickle whatever the file holds
         torch.save(tensors, checked)
         checked.seek(0)
-        network = NoTrainInceptionV3("inception-v3-compat", ["2048"], checked)
+        network = NoTrainInceptionV3("inception-v3-compat", ["2048"], checked)  # type: ignore[arg-type]  # torch.load takes both
     except ModuleNotFoundError as error:
         raise UserError(
             "FID needs torch-fidelity: pip install 'secmi-exp[fid]', or set quality.inception=null."

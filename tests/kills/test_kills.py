@@ -44,7 +44,7 @@ def test_a_command_that_is_killed_anywhere_continues_to_the_undisturbed_result(n
     finished = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert finished.returncode == 0, finished.stderr
     report = json.loads(finished.stdout)
-    assert report["kills"] > report["operations"] > 50
+    assert report["kills"] > report["operations"] > 30
     assert [report[kind] for kind in ("tracebacks", "hangs", "differences", "repeated")] == [[], [], [], []]
 
 
