@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +75,7 @@ def _start(worker: int) -> None:
     end_with_parent()
 
 
-def _as_it_is(batch: DecodedBatch) -> DecodedBatch:
+def _as_it_is(batch: Any) -> Any:
     """Leave a batch in arrays, which come through a pipe: tensors would need shared memory, and files in $TMPDIR."""
     return batch
 

@@ -91,7 +91,7 @@ def inception(weights: Path) -> NoTrainInceptionV3:
         checked = io.BytesIO()  # torch-fidelity itself would unpickle whatever the file holds
         torch.save(tensors, checked)
         checked.seek(0)
-        network = NoTrainInceptionV3("inception-v3-compat", ["2048"], checked)  # type: ignore[arg-type]  # torch.load takes it
+        network = NoTrainInceptionV3("inception-v3-compat", ["2048"], checked)  # type: ignore[arg-type]  # or a file's name
     except UserError:
         raise
     except ModuleNotFoundError as error:

@@ -52,7 +52,7 @@ def main() -> None:
             print(*map(str, ended.operations), ended.output, time.monotonic() - began, sep="\n")
             return
         report = kill_everywhere(
-            run, start, folder, only=lambda operation: bool(re.search(given.only, str(operation))),
+            run, start, folder, only=lambda operation, _: bool(re.search(given.only, str(operation))),
         )  # fmt: skip
     finally:
         shutil.rmtree(folder)

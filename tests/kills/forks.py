@@ -1,6 +1,7 @@
 """Commands in forks of this process, each in a folder of its own, and the queries that they make."""
 
 import atexit
+import gc
 import json
 import mmap
 import os
@@ -74,6 +75,7 @@ def in_fork(
     (folder / "tmp").mkdir(parents=True, exist_ok=True)
     beside = folder.with_name(folder.name + ".told")
     with beside.open("wb") as output, beside.with_suffix(".operations").open("wb") as note:
+        gc.freeze()  # or collections in the fork would copy all memory
         child = os.fork()
         if child == 0:
             os.dup2(output.fileno(), 1)

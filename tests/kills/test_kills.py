@@ -44,7 +44,7 @@ def test_a_command_that_is_killed_anywhere_continues_to_the_undisturbed_result(n
     finished = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert finished.returncode == 0, finished.stderr
     report = json.loads(finished.stdout)
-    assert report["kills"] > report["operations"] > 50
+    assert report["kills"] > report["operations"] > 30
     assert [report[kind] for kind in ("tracebacks", "hangs", "differences", "repeated")] == [[], [], [], []]
 
 
@@ -91,7 +91,7 @@ def prepared(main: Callable[[], None]) -> None:
     main()
 
 
-STAGES = {"images": images, "target": trained, "blind": blind, "t_errors": partial(walked, 20)}
+STAGES = {"images": images, "target": trained, "blind": blind, "t_errors": partial(walked, 10)}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -100,32 +100,34 @@ def imported() -> None:
         importlib.import_module(name)
 
 
-def finishes(operation: Operation) -> bool:
-    """Whether it writes a manifest, or moves it into its place."""
-    return "entry.json" in operation.path and operation.event != "os.remove"
+def is_in_the_making(operation: Operation, moment: str) -> bool:
+    """Whether a manifest is there by halves, or whole but not in its place."""
+    kind = (operation.event, moment)
+    return "entry.json.partial" in operation.path and kind in (("open", "within"), ("os.rename", "before"))
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_kill_while_a_manifest_is_written_costs_nothing(stage: str, tmp_path: Path) -> None:
     report = kill_everywhere(
-        partial(prepared, STAGES[stage]), None, tmp_path, only=finishes, left=left, share_in_flight=0.0
+        partial(prepared, STAGES[stage]), None, tmp_path, only=is_in_the_making, left=left, share_in_flight=0.0
     )
-    assert report.kills >= 4
+    assert report.kills >= 2
     assert report.faults == []
 
 
-def commits(operation: Operation) -> bool:
-    """Whether it puts an entry in its place, or takes one out of it."""
-    return operation.event == "os.rename" and operation.path.count("entry.json") == 0 and "/work/" in operation.path
+def has_committed(operation: Operation, moment: str) -> bool:
+    """Whether an entry has just been put in its place, or taken out of it."""
+    name = operation.path.partition(" → ")[0].rpartition("/")[2]
+    return operation.event == "os.rename" and moment == "after" and "." not in name
 
 
 def test_a_longer_walk_that_is_killed_costs_at_most_the_queries_that_it_lacks(tmp_path: Path) -> None:
     """The state that it starts from goes when all is done, and the one that it ends at comes before the t-errors."""
     assert in_fork(partial(prepared, partial(walked, 20)), tmp_path / "start").status == 0
     report = kill_everywhere(
-        partial(prepared, partial(walked, 40)), tmp_path / "start", tmp_path, only=commits, left=left,
+        partial(prepared, partial(walked, 40)), tmp_path / "start", tmp_path, only=has_committed, left=left,
         share_in_flight=0.0,
     )  # fmt: skip
     assert report.queries == 2 * N
-    assert report.kills >= 10
+    assert report.kills == 5  # the state's entry, those of two t-errors and a map, and the old state's removal
     assert report.faults == []

@@ -101,7 +101,7 @@ def kill_everywhere(
     start: Path | None,
     folder: Path,
     *,
-    only: Callable[[Operation], bool] = lambda operation: True,
+    only: Callable[[Operation, str], bool] = lambda operation, moment: True,
     left: Callable[[Ended, Path], Left] = run_left,
     share_in_flight: float = 0.5,
 ) -> Report:
@@ -111,7 +111,7 @@ def kill_everywhere(
         main: the command.
         start: folder that each trial begins with a copy of; None: an empty one.
         folder: for the trials.
-        only: operations to kill at.
+        only: tells of an operation and a moment whether to kill then.
         left: tells what a run has left.
         share_in_flight: of all queries, those that no journal notes yet: of two batches, and a command makes four.
     """
@@ -129,7 +129,7 @@ def kill_everywhere(
     for at, operation in enumerate(undisturbed.operations):
         print(at, operation, *report.faults[-1:], file=sys.stderr)
         for moment in MOMENTS:
-            if not only(operation) or (moment == "within" and not operation.creates):
+            if not only(operation, moment) or (moment == "within" and not operation.creates):
                 continue
             name = f"{moment} {at} {operation}"
             fresh(start, trial := folder / "trial")
