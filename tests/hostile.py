@@ -5,7 +5,6 @@ sentence; whatever else happens is a fault. `tests/test_hostile_files.py` shows 
 """
 
 import faulthandler
-import gc
 import json
 import os
 import resource
@@ -15,7 +14,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -79,7 +78,6 @@ def run_case(case: Callable[[], object], limits: Limits = Limits()) -> Outcome:
         limits: that it must stay within.
     """
     reading, writing = os.pipe()
-    gc.collect()
     started = time.monotonic()
     child = os.fork()
     if not child:
@@ -98,6 +96,24 @@ def run_case(case: Callable[[], object], limits: Limits = Limits()) -> Outcome:
         late = seconds > limits.seconds
         return Outcome(Ended.HANG if late else Ended.DIED, f"signal {killer}: {told}", seconds)
     return Outcome(Ended(outcome.ended), outcome.told, seconds, outcome.mib)
+
+
+def run_together(cases: Mapping[str, Callable[[], object]], limits: Limits) -> Outcome:
+    """Carry out several cases one after the other in one fork, which is quicker; the first fault ends it.
+
+    Args:
+        cases: by the names that they are told by.
+        limits: of all of them together.
+    """
+
+    def all_of_them() -> int:
+        for name, case in cases.items():
+            ended, told = _outcome(case)
+            if ended not in (Ended.RESULT, Ended.REFUSED):
+                raise AssertionError(f"{name}: {ended}: {told}")
+        return len(cases)
+
+    return run_case(all_of_them, limits)
 
 
 def count(outcomes: Iterable[Outcome]) -> dict[str, int]:
