@@ -5,7 +5,6 @@ sentence; whatever else happens is a fault. `tests/test_hostile_files.py` shows 
 """
 
 import faulthandler
-import gc
 import json
 import os
 import resource
@@ -79,7 +78,6 @@ def run_case(case: Callable[[], object], limits: Limits = Limits()) -> Outcome:
         limits: that it must stay within.
     """
     reading, writing = os.pipe()
-    gc.collect()
     started = time.monotonic()
     child = os.fork()
     if not child:

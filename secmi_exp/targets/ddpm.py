@@ -133,8 +133,9 @@ class DDPM:
 
             self._trained.warn_of_choices()
             refuse_other_images(self._trained.network, members, f"The network in {self._trained.path}")
+            found = _found(self._trained)
             self._trained.refuse_unusable()
-            return _found(self._trained)
+            return found
         key = self.key(members, runtime)
         self.defense.warn_of(len(members))
 

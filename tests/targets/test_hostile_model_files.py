@@ -39,7 +39,7 @@ def model(kind: str, folder: Path) -> Path:
 def outcomes(cases: Iterable[Case], folder: Path) -> Iterator[tuple[Case, Outcome]]:
     """How they end, each in a process of its own."""
     gc.collect()
-    gc.freeze()  # `run_case` collects before each fork
+    gc.freeze()  # so that no fork goes through, and copies, what this process has
     try:
         for case in cases:
             yield case, run_case(try_case(case, folder), LIMITS)

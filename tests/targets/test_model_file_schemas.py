@@ -155,6 +155,14 @@ def test_a_manifest_with_a_number_that_is_none_is_told(tmp_path: Path, place: tu
         prepare(ours(tmp_path / "ours"), tmp_path / "store", 3, 8, 8)
 
 
+def test_weights_that_are_cut_off_are_told_by_the_manifest_first(tmp_path: Path) -> None:
+    save_store_target(tmp_path / "ours")
+    weights = tmp_path / "ours/unet" / WEIGHTS
+    os.truncate(weights, weights.stat().st_size - 1)
+    with pytest.raises(UserError, match=r"ours is damaged \(unet/.* bytes instead of"):
+        prepare(ours(tmp_path / "ours"), tmp_path / "store", 3, 8, 8)
+
+
 def test_what_dp_sgd_has_left_is_validated(tmp_path: Path) -> None:
     save_store_target(tmp_path / "ours")
     (tmp_path / "ours/entry.json").unlink()
