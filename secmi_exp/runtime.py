@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, ConfigDict, PositiveInt
+from pydantic import BeforeValidator, ConfigDict, Field, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from secmi_exp import ranks
@@ -43,8 +43,8 @@ class Runtime:
     """Some devices, of one machine or of several; its fields are those of ``conf/trainer/auto.yaml``."""
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"]
-    devices: PositiveInt
-    nodes: PositiveInt
+    devices: Annotated[int, Field(gt=0, le=64)]
+    nodes: Annotated[int, Field(gt=0, le=10_000)]
     precision: Precision
     query_precision: Precision
     query_batch_size: PositiveInt | Literal["auto"]

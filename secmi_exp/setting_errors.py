@@ -13,6 +13,7 @@ from secmi_exp.arguments import given_arguments, literal_dollars, typed_otherwis
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.shown_text import shown
 
+UNREAD = "nothing reads a setting of this name, leave it out"
 LEFT_OUT = {"missing", "missing_argument", "missing_keyword_only_argument"}
 NO_TEXT = {"string_type", "path_type"}
 """Kinds of pydantic's errors."""
@@ -51,6 +52,9 @@ def _sentence(error: Exception, place: str, given: object) -> str:
     missing = re.fullmatch(r"Missing mandatory value: (\S+)", first_line(cause))
     if missing:
         return f"{missing[1]} has no default: add {missing[1]}=… to the command line."
+    unread = re.search(r"got an unexpected keyword argument '(.+)'", first_line(cause))
+    if unread and isinstance(cause, TypeError):
+        return f"{place}.{unread[1]}={shown(found_in(given, [unread[1]]))} can't be used: {UNREAD}."
     subject = f"The configuration of {place}" if place else "The configuration"
     if isinstance(cause, OmegaConfBaseException):
         key = f" of {cause.full_key}" if cause.full_key and cause.full_key != place else ""
@@ -82,7 +86,7 @@ def refused(error: ValidationError, place: str, given: object = None) -> str:
     if first["type"] in NO_TEXT:
         return f"{typed_otherwise(key, first['input'], given_arguments())}."
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return f"{key}={shown(first['input'])} can't be used: nothing reads a setting of this name, leave it out."
+        return f"{key}={shown(first['input'])} can't be used: {UNREAD}."
     allowed = dict.fromkeys(_words(each) for each in errors if _path(each, given) == path)
     return f"{key}={shown(first['input'])} can't be used: {', or '.join(allowed)}."
 

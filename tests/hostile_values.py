@@ -91,7 +91,7 @@ class Outcome:
 def keys(composition: str) -> list[str]:
     """All keys of its configuration, those of groups and lists too."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", [*COMPOSITIONS[composition]])
+        config = compose("config", [*untracked(COMPOSITIONS[composition])])
     return list(_keys(OmegaConf.to_container(config, resolve=False)))
 
 
@@ -142,16 +142,21 @@ def time_limit() -> Iterator[None]:
         signal.signal(signal.SIGVTALRM, before)
 
 
+def untracked(arguments: Sequence[str]) -> list[str]:
+    """The command line, without W&B unless it says otherwise."""
+    return [*([] if any("logger=" in each for each in arguments) else ["logger=none"]), *arguments]
+
+
 def attempted(arguments: Sequence[str], output: Path) -> Outcome:
     """Go as far as the command does before its first stage."""
-    given = [f"paths.output={output}", *([] if any("logger=" in each for each in arguments) else ["logger=none"])]
+    given = [f"paths.output={output}", *untracked(arguments)]
     try:
         with time_limit():
-            prepare(composed([*given, *arguments]))
+            prepare(composed(given))
     except Hangs:
         return Outcome("hang")
     except Exception as error:
-        sentence = explain(error, [*given, *arguments], CONF)
+        sentence = explain(error, given, CONF)
         return (
             Outcome("refused", sentence)
             if sentence

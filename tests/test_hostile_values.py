@@ -59,7 +59,7 @@ NETWORK = ["experiment=smoke", "trainer=cpu"]
     ("arguments", "parts"),
     [
         # of the issue
-        (["target.network.norm_eps=[]"], ["diffusers refuses target.network.norm_eps=[]", "must be float"]),
+        (["target.network.norm_eps=[]"], ["target.network.norm_eps=[]", "a number is wanted"]),
         (["target.network.freq_shift=null"], ["diffusers refuses target.network.freq_shift=null", "NoneType"]),
         (["target.network.layers_per_block=0"], ["diffusers refuses target.network.layers_per_block=0"]),
         (["target.network.dropout=nan"], ["target.network.dropout=nan", "finite number"]),
@@ -74,6 +74,12 @@ NETWORK = ["experiment=smoke", "trainer=cpu"]
         (["target.network.block_out_channels=[1048576,1048576]"], ["target.network", "GiB of weights"]),
         (["+target.network.bogus=1"], ["target.network.bogus=1", "no setting of this name"]),
         (["target.network.in_channels=3"], ["set dataset.channels"]),
+        (["target.network.add_attention=[]"], ["add_attention=[]", "true or false"]),
+        (["target.network.sample_size="], ["sample_size=''", "a number is wanted"]),
+        (["trainer.devices=100000"], ["trainer.devices=100000", "less than or equal to 64"]),
+        (["logger=wandb", "logger.timeout_s=true"], ["logger.timeout_s=true", "valid number"]),
+        (["logger=wandb", "logger.timeout_s=inf"], ["logger.timeout_s=inf"]),
+        (["+logger.project=x"], ["logger.project='x'", "nothing reads"]),
         (["target.optimizer.lr=null"], ["torch refuses target.optimizer.lr=null"]),
         (["+target.optimizer.betas=[0.9]"], ["torch refuses target.optimizer.betas=[0.9]"]),
         (["target.optimizer._target_=torch.nn.Linear"], ["torch.nn.Linear is no optimizer"]),

@@ -77,23 +77,27 @@ def refuse_unlike_defaults(kind: Callable[..., object], settings: Mapping[str, o
         what = f"{place}.{name}={shown(value)}"
         if name not in parameters and not others:
             raise UserError(f"{what} can't be used: {getattr(kind, '__name__', kind)} has no setting of this name.")
-        default = parameters[name].default if name in parameters else None
-        for _, each in leaves(value):
-            if wanted := _wanted(default, each):
-                raise UserError(f"{what} can't be used: {wanted} is wanted.")
+        if name in parameters:
+            values = value if isinstance(value, list) and value else [value]
+            for each in values:
+                if wanted := _wanted(parameters[name], each):
+                    raise UserError(f"{what} can't be used: {wanted} is wanted.")
 
 
-def _wanted(default: object, value: object) -> str | None:
-    """What is wanted in place of a value; None where it is of its default's kind."""
+def _wanted(parameter: inspect.Parameter, value: object) -> str | None:
+    """What is wanted in place of a value; None where it may be of the parameter's kind."""
+    default, kind = parameter.default, str(parameter.annotation)
     if value is None:
         return None
     if isinstance(default, bool):
         return None if isinstance(value, bool) else "true or false"
     if isinstance(default, int | float):
-        if isinstance(value, bool | str):
+        if not isinstance(value, int | float) or isinstance(value, bool):
             return "a number"
-        if isinstance(value, int | float) and value < 0 <= default:
+        if value < 0 <= default:
             return "a number from 0 on"
+    if isinstance(value, str) and "int" in kind and "str" not in kind:
+        return "a number"
     return None
 
 
