@@ -43,6 +43,7 @@ class QueryTally:
 
     def file(self) -> Path:
         """Where this process's ranks note what they make."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         while not self.held:
             self._hold(io.FileIO(self.folder / f"{self.prefix}{uuid.uuid4().hex[:8]}", "x+"))
         return Path(str(self.held[0].name))

@@ -66,7 +66,7 @@ NETWORK = ["experiment=smoke", "trainer=cpu"]
         (["target.network.downsample_padding=-inf"], ["target.network.downsample_padding=-inf", "finite number"]),
         (["+attack=stat", "attack.scorers.stat.value=nope"], ["attack.scorers.stat.value='nope'", "t_error"]),
         (["seed=18446744073709551616"], ["seed=18446744073709551616"]),
-        (["paths.store=null"], ["paths.store=null", "text is wanted"]),
+        (["paths.store=null"], ["paths.store is empty"]),
         # of the same kinds
         (["target.network.layers_per_block=1000000"], ["layers_per_block=1000000", "at most 100"]),
         (["target.network.layers_per_block=true"], ["layers_per_block=true", "a number is wanted"]),

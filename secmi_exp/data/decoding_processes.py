@@ -102,7 +102,7 @@ def decoded_in_order(
         batch_size=None,
         num_workers=workers,
         worker_init_fn=_start if workers else None,
-        collate_fn=_as_it_is,  # type: ignore[arg-type]  # gets what the dataset gives, as there is no batch_size
+        collate_fn=_as_it_is,
         multiprocessing_context=START_METHOD if workers else None,
     )
     with progress_bar(shown=progress_bar_shown) as bar:

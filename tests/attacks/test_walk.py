@@ -141,7 +141,7 @@ def test_a_killed_walk_continues_with_the_rows_that_are_not_done(
 
 
 def test_a_kill_while_files_are_made_leaves_none_by_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, made = rows.open_memmap, []
+    whole, made = rows.create_array, []
 
     def killed(file: Path, *arguments: object) -> None:
         made.append(file)
@@ -150,10 +150,10 @@ def test_a_kill_while_files_are_made_leaves_none_by_halves(tmp_path: Path, monke
             raise Killed
         whole(file, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(rows, "open_memmap", killed)
+    monkeypatch.setattr(rows, "create_array", killed)
     with pytest.raises(Killed):
         signals(tmp_path, 40, maps=[40])
-    monkeypatch.setattr(rows, "open_memmap", whole)
+    monkeypatch.setattr(rows, "create_array", whole)
     same(signals(tmp_path, 40, maps=[40]), signals(tmp_path / "whole", 40, maps=[40]))
 
 
