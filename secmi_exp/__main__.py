@@ -44,8 +44,14 @@ def task(config: DictConfig) -> float | None:
 
 
 def only_shows(arguments: Sequence[str]) -> bool:
-    """Whether the command line asks for help or the configuration, so that no rank has anything to wait for."""
-    given = read_flags(arguments)
+    """Whether the command line asks for help or the configuration, so that no rank has anything to wait for.
+
+    One that can't be read is such a one, too: its mistake is told.
+    """
+    try:
+        given = read_flags(arguments)
+    except UserError:
+        return True
     return bool(given.help or given.hydra_help or given.cfg or given.info or given.shell_completion)
 
 

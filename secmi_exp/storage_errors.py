@@ -16,6 +16,7 @@ from pathlib import Path
 
 from secmi_exp.byte_sizes import as_size
 from secmi_exp.errors import UserError, first_line
+from secmi_exp.shown_text import LONGEST_VALUE, shortened
 
 try:
     import resource
@@ -117,7 +118,7 @@ def storage_sentence(error: BaseException, place: Place | None = None) -> str | 
     if where is None:
         return None
     said = os.strerror(number) if number else first_line(error)
-    at = f", at {path.name}" if path and path != where.folder else ""
+    at = f", at {shortened(path.name, LONGEST_VALUE)}" if path and path != where.folder else ""
     return f"{where.named} {_what_to_do(number, f'({said}{at})', where, error)}"
 
 

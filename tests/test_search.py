@@ -84,8 +84,16 @@ def test_a_trial_that_fails_costs_no_others_and_is_listed(secmi: Command) -> Non
     ("arguments", "sentence"),
     [
         (["attack.t_sec=choice(25,35)", *STAT], "Optuna has ended the search: No trials are completed yet."),
-        (["attack.t_sec=choice(20,40)", *STAT, "hydra.sweeper.direction=up"], "Optuna has ended the search: "),
-        (["split.members=choice(32,64)"], "A search goes by an attack's AUC, and there is no attack: add +attack=stat"),
+        pytest.param(
+            ["attack.t_sec=choice(20,40)", *STAT, "hydra.sweeper.direction=up"],
+            "Optuna has ended the search: ",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["split.members=choice(32,64)"],
+            "A search goes by an attack's AUC, and there is no attack: add +attack=stat",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_search_that_can_give_nothing_ends_in_a_sentence(secmi: Command, arguments: list[str], sentence: str) -> None:

@@ -66,8 +66,9 @@ def unreadable(path: Path, error: BaseException) -> UserError:
     """The sentence for a file whose reading raised."""
     cause = root(error)
     if isinstance(cause, pickle.UnpicklingError):
+        found = cause.__context__ or cause  # torch puts advice in the place of what it has found
         return UserError(
-            f"{path} is refused, because it is no pickle of weights alone ({reason(cause)}) and any other could "
+            f"{path} is refused, because it is no pickle of weights alone ({reason(found)}) and any other could "
             "execute code: have it saved as a plain state dict or as safetensors."
         )
     return UserError(f"{path} can't be read ({reason(cause)}): is it complete, and of the format that target names?")

@@ -20,6 +20,7 @@ def test_a_server_that_stops_answering_delays_the_end_by_the_timeout_only(
     tracker.finish(failed=False)
     assert time.monotonic() - started < 5
     assert "wandb sync" in caplog.text
+    tracker.run.finish()  # a run that is open would change how W&B reads its credentials in other tests
 
 
 def test_a_command_line_with_a_name_in_latin_1_is_escaped_for_it(monkeypatch: pytest.MonkeyPatch) -> None:

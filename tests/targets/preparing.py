@@ -55,5 +55,6 @@ def naming(folder: Path, path: Path) -> list[Path]:
 
 
 def is_empty(store: Path) -> bool:
-    """Whether a store holds neither entries nor workspaces."""
-    return not [path for path in store.rglob("*") if path.parent.name != "locks" and path.name not in ("work", "locks")]
+    """Whether a store holds neither entries nor workspaces; a count of queries may be there, of none."""
+    besides = [path for path in store.rglob("*") if path.parent.name != "locks" and path.name not in ("work", "locks")]
+    return all(path.name.startswith("queries-") and path.stat().st_size == 0 for path in besides)
