@@ -13,8 +13,8 @@ Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 def as_strict_json(content: Json, stand_in: Callable[[float], Json]) -> Json:
     """The content with something else in the place of each number that is not finite; texts as `unicode_name` has them.
 
-    >>> as_strict_json({"norm": [math.inf, 2.0], "path": "\udce9.npz"}, str)
-    {'norm': ['inf', 2.0], 'path': '\\udce9.npz'}
+    >>> as_strict_json({"norm": [math.inf, 2.0], "path": "\\udce9.npz"}, str)
+    {'norm': ['inf', 2.0], 'path': '\\\\udce9.npz'}
     """
     match content:
         case float() if not math.isfinite(content):

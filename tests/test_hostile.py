@@ -25,14 +25,14 @@ FAULTS: dict[Ended, Callable[[], object]] = {
     Ended.NO_SENTENCE: refuse_without_words,
     Ended.TRACEBACK: lambda: 1 / 0,
     Ended.HANG: lambda: time.sleep(60),
-    Ended.MEMORY: lambda: np.ones(2**25, np.uint8).sum(),
+    Ended.MEMORY: lambda: np.ones(2**27, np.uint8).sum(),
     Ended.DIED: lambda: ctypes.string_at(0),
 }
 
 
 @pytest.mark.parametrize("ended", FAULTS)
 def test_faults_are_told_apart(ended: Ended) -> None:
-    limits = Limits(seconds=1 if ended is Ended.HANG else 20, mib=16)
+    limits = Limits(seconds=1 if ended is Ended.HANG else 20, mib=64)
     outcome = run_case(FAULTS[ended], limits)
     assert outcome.ended is ended, outcome
     assert outcome.good == (ended in (Ended.RESULT, Ended.REFUSED))
