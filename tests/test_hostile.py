@@ -32,7 +32,7 @@ FAULTS: dict[Ended, Callable[[], object]] = {
 
 @pytest.mark.parametrize("ended", FAULTS)
 def test_faults_are_told_apart(ended: Ended) -> None:
-    limits = Limits(seconds=1 if ended is Ended.HANG else 20, mib=16)
+    limits = Limits(seconds=1 if ended is Ended.HANG else 20, mib=64)
     outcome = run_case(FAULTS[ended], limits)
     assert outcome.ended is ended, outcome
     assert outcome.good == (ended in (Ended.RESULT, Ended.REFUSED))
