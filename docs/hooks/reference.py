@@ -54,7 +54,9 @@ class ConfigFile:
     facts: dict[str, str] = field(default_factory=dict)
     """Lines such as ``Access: noise predictions`` of that comment."""
     bases: tuple[str, ...] = ()
-    """Files of the same group that it builds on."""
+    """Choices of the same group that it builds on, as Hydra writes them: `loss`, or `loss@parts.loss`."""
+    chooses: tuple[str, ...] = ()
+    """Choices of other groups that it makes, such as ``target=ddpm_small``."""
     target: str | None = None
     """Dotted name of the class."""
     settings: tuple[Setting, ...] = ()
@@ -81,7 +83,13 @@ def read_config_file(path: Path) -> ConfigFile:
     target = top["_target_"].value if "_target_" in top else None
     defaults = yaml.safe_load("\n".join(lines)).get("defaults", [])
     bases = tuple(each for each in defaults if isinstance(each, str) and each != "_self_" and not each.startswith("/"))
-    return ConfigFile(path, about, facts, bases, target, tuple(_settings(node, lines, "")))
+    chosen = [item for each in defaults if isinstance(each, dict) for item in each.items()] if path.parent != CONF else []
+    chooses = tuple(
+        f"{group.removeprefix('override ').lstrip('/').partition('@')[0]}={choice}"
+        for group, choice in chosen
+        if "/" in group
+    )
+    return ConfigFile(path, about, facts, bases, chooses, target, tuple(_settings(node, lines, "")))
 
 
 def _leading_comments(lines: list[str]) -> Iterator[str]:
@@ -152,15 +160,20 @@ def _choice(file: ConfigFile, group: str) -> Iterator[str]:
     yield f"### {added}{group}={file.name} {{ #{group.replace('/', '-')}-{file.name} }}"
     yield file.about
     if file.bases:
-        yield f"Builds on {', '.join(f'`{base}`' for base in file.bases)}: the settings of that choice, and these."
+        yield f"Has the settings of {', '.join(_base(base, group) for base in file.bases)}, and these:"
+    if file.chooses:
+        yield f"Also chooses {', '.join(f'`{each}`' for each in file.chooses)}."
     if file.target:
         yield f"Class: `{file.target}`"
-    prefix = "" if group in ("experiment", "scale") else f"{group.replace('/', '.')}."
-    if group == "scale":
-        prefix = "scale."
+    prefix = "" if group == "experiment" else f"{group.replace('/', '.')}."
     settings = [Setting(f"{prefix}{each.name}", each.value, each.comment) for each in file.settings]
     if settings:
         yield _table(settings)
+
+
+def _base(base: str, group: str) -> str:
+    choice, _, place = base.partition("@")
+    return f"`{group}={choice}`" + (f" (as `{group}.{place}`)" if place else "")
 
 
 def _table(settings: list[Setting]) -> str:
@@ -220,7 +233,7 @@ def attacks_page() -> str:
         "\n".join(
             ["| `+attack=` | what it does | access | queries an image |", "|---|---|---|---|"]
             + [
-                f"| [`{each.file.name}`](#{each.file.name}) | {_cell(each.file.about.split('. ')[0].rstrip('.'))} "
+                f"| [`{each.file.name}`](#{each.file.name}) | {_cell(_first_sentence(each.file.about))} "
                 f"| {each.file.facts['Access']} | {each.file.facts['Queries an image']} |"
                 for each in read_attacks()
             ]
@@ -231,6 +244,10 @@ def attacks_page() -> str:
     for each in read_attacks():
         text += _attack(each)
     return "\n\n".join(text) + "\n"
+
+
+def _first_sentence(text: str) -> str:
+    return re.split(r"(?<!et al)\.(?: (?=[A-Z])|$)", text)[0]
 
 
 def _attack(attack: AttackFacts) -> Iterator[str]:

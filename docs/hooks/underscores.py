@@ -1,0 +1,16 @@
+"""A Markdown extension that leaves underscores as they are: x̃_0 and x̃_t are names, and emphasis is written with stars."""
+
+from markdown import Extension, Markdown
+
+
+class PlainUnderscores(Extension):
+    """Without emphasis by underscores."""
+
+    def extendMarkdown(self, md: Markdown) -> None:
+        """Take the pattern out."""
+        md.inlinePatterns.deregister("em_strong2")
+
+
+def makeExtension() -> PlainUnderscores:
+    """The name that Markdown looks for."""
+    return PlainUnderscores()
