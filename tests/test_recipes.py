@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import REPOSITORY
 
 BLOCK = re.compile(r'^```\w+ title="(?P<path>[^"]+)"\n(?P<content>.*?)^```$', re.MULTILINE | re.DOTALL)
@@ -13,7 +15,8 @@ FILES = {
     found["path"]: found["content"]
     for found in BLOCK.finditer((REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8"))
 }
-COPIED = ["secmi_exp", "conf", "tests", "docs", "experiments", "pyproject.toml", "CONTRIBUTING.md"]
+VERSIONED = ["tests/test_versions.py::test_every_module_that_computes_stands_behind_a_version"]
+COPIED = ["secmi_exp", "conf", "tests", "pyproject.toml", "CONTRIBUTING.md"]
 
 
 def in_copy(folder: Path, *command: str) -> str:
@@ -23,7 +26,8 @@ def in_copy(folder: Path, *command: str) -> str:
     return finished.stdout
 
 
-def test_the_recipes_files_pass_their_own_tests_and_those_of_the_project(tmp_path: Path) -> None:
+@pytest.mark.parametrize("marked", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+def test_the_recipes_files_pass_their_own_tests(tmp_path: Path, marked: str) -> None:
     for name in COPIED:
         source = REPOSITORY / name
         if source.is_dir():
@@ -38,7 +42,7 @@ def test_the_recipes_files_pass_their_own_tests_and_those_of_the_project(tmp_pat
     in_copy(tmp_path, "ruff", "format", "--check", *modules)
     in_copy(tmp_path, "tests.versions")
     tests = [path for path in modules if path.startswith("tests/")]
-    told = in_copy(tmp_path, "pytest", "-p", "no:cacheprovider", "tests/test_versions.py", *tests)
+    told = in_copy(tmp_path, "pytest", "-p", "no:cacheprovider", "-m", marked, *tests, *VERSIONED)
     assert re.search(r"\d+ passed", told)
 
 

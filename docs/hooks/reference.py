@@ -83,7 +83,9 @@ def read_config_file(path: Path) -> ConfigFile:
     target = top["_target_"].value if "_target_" in top else None
     defaults = yaml.safe_load("\n".join(lines)).get("defaults", [])
     bases = tuple(each for each in defaults if isinstance(each, str) and each != "_self_" and not each.startswith("/"))
-    chosen = [item for each in defaults if isinstance(each, dict) for item in each.items()] if path.parent != CONF else []
+    chosen = (
+        [item for each in defaults if isinstance(each, dict) for item in each.items()] if path.parent != CONF else []
+    )
     chooses = tuple(
         f"{group.removeprefix('override ').lstrip('/').partition('@')[0]}={choice}"
         for group, choice in chosen
@@ -142,8 +144,8 @@ def configuration_page() -> str:
     text = [
         "# Configuration",
         "Generated from the files in `conf/`. A setting is changed on the command line, such as "
-        "`attack.t_sec=50 target.max_steps=800`; `python -m secmi_exp +attack=nn --cfg job` shows the whole configuration "
-        "of a command without running it. `${…}` takes another setting's value, and `???` must be given.",
+        "`attack.t_sec=50 target.max_steps=800`; `python -m secmi_exp +attack=nn --cfg job` shows the whole "
+        "configuration of a command without running it. `${…}` takes another setting's value, and `???` must be given.",
         "## General",
         "The settings of `conf/config.yaml` itself.",
         _table([each for each in read_config_file(CONF / "config.yaml").settings if not each.name.startswith("hydra")]),
@@ -238,8 +240,8 @@ def attacks_page() -> str:
                 for each in read_attacks()
             ]
         ),
-        "[experiments/README.md](../../experiments/README.md#all-attacks-figure-1-table-1) compares them on one target, "
-        "and `python -m secmi_exp experiment=attacks` runs that comparison.",
+        "[experiments/README.md](../../experiments/README.md#all-attacks-figure-1-table-1) compares them on one "
+        "target, and `python -m secmi_exp experiment=attacks` runs that comparison.",
     ]
     for each in read_attacks():
         text += _attack(each)
@@ -273,3 +275,7 @@ def docstrings(name: str) -> tuple[str, str]:
     tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
     (found,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls)
     return ast.get_docstring(tree) or "", ast.get_docstring(found) or ""
+
+
+GENERATED = {"reference/configuration.md": configuration_page, "reference/attacks.md": attacks_page}
+"""Page of the site → what makes it."""

@@ -1,4 +1,4 @@
-"""A Markdown extension that leaves underscores as they are: x̃_0 and x̃_t are names, and emphasis is written with stars."""
+"""A Markdown extension that leaves underscores as they are, as in x̃_0; emphasis is written with stars."""
 
 from markdown import Extension, Markdown
 
