@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from secmi_exp.arguments import checked_arguments
 from secmi_exp.components import component
+from secmi_exp.search import prefer_own_sweeper
 from tests.conftest import CONF, REPOSITORY
 from tests.docs.commands import HELP, PAGES, commands
 
@@ -33,6 +34,7 @@ def composed(overrides: Sequence[str]) -> DictConfig:
         for each in OverridesParser.create().parse_overrides(list(overrides))
         if not each.is_interval_sweep()
     ]
+    prefer_own_sweeper()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", first, return_hydra_config=True)
 
@@ -61,9 +63,9 @@ def test_what_does_not_exist_would_be_found() -> None:
 def test_a_module_that_is_shown_has_the_options(command: tuple[str, ...]) -> None:
     spec = importlib.util.find_spec(command[2])
     assert spec
-    assert spec.origin
-    file = Path(spec.origin)
-    source = (file.with_name("__main__.py") if file.name == "__init__.py" else file).read_text(encoding="utf-8")
+    folders = spec.submodule_search_locations
+    file = Path(folders[0]) / "__main__.py" if folders else Path(str(spec.origin))
+    source = file.read_text(encoding="utf-8")
     for argument in command[3:]:
         if re.match(r"--?[a-z]", argument):
             assert f'"{argument}"' in source

@@ -74,7 +74,7 @@ def test_the_version_is_the_same_everywhere() -> None:
 
 
 def conf_comments() -> list[tuple[Path, str]]:
-    """Each line of a comment below conf/, but of lists of defaults and what Hydra alone reads."""
+    """Each comment on a setting below conf/, and each file's own."""
     found = []
     for file in sorted((REPOSITORY / "conf").rglob("*.yaml")):
         text = file.read_text(encoding="utf-8")
@@ -83,7 +83,11 @@ def conf_comments() -> list[tuple[Path, str]]:
         text = re.sub(r"^defaults:\n(?:  .*\n|\n)*", "", text, flags=re.MULTILINE)
         for line in text.splitlines():
             comment = re.search(r"(?:^|\s)#\s*(.*)$", line)
-            if comment and not comment[1].startswith(("@package", "Access: ", "Queries an image: ")):
+            if (
+                comment
+                and not line.startswith("_")
+                and not comment[1].startswith(("@package", "Access: ", "Queries an image: "))
+            ):
                 found.append((file, comment[1]))
     return found
 
