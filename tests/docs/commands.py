@@ -9,7 +9,7 @@ from tests.conftest import CONF, REPOSITORY
 
 PAGES = sorted(
     page.relative_to(REPOSITORY)
-    for pattern in ("*.md", "docs/**/*.md", "experiments/*.md", ".github/**/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "experiments/*.md", "constraints/*.md", ".github/**/*.md")
     for page in REPOSITORY.glob(pattern)
 )
 HELP = CONF.relative_to(REPOSITORY) / "config.yaml"

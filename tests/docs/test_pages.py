@@ -73,6 +73,16 @@ def test_the_version_is_the_same_everywhere() -> None:
     assert released[:2] == ["Unreleased", secmi_exp.__version__]
 
 
+def test_the_workflow_tests_the_oldest_python_that_is_allowed() -> None:
+    for file in (REPOSITORY / ".github").rglob("*.yml"):
+        assert yaml.safe_load(file.read_text(encoding="utf-8"))
+    workflow = yaml.safe_load((REPOSITORY / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
+    matrix = workflow["jobs"]["test"]["strategy"]["matrix"]
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["requires-python"] == f">={matrix['python'][0]}"
+    assert matrix["include"] == [{"python": matrix["python"][0], "packages": "lowest"}]
+
+
 def conf_comments() -> list[tuple[Path, str]]:
     """Each comment on a setting below conf/, and each file's own."""
     found = []
