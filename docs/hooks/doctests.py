@@ -1,9 +1,11 @@
-"""mkdocstrings' extension that shows the doctests of docstrings as code."""
+"""mkdocstrings' extension that shows the doctests of docstrings as code, and their names as they are."""
 
 import re
 from typing import Any
 
 import griffe
+
+from docs.hooks.escaping import escaped
 
 EXAMPLE = re.compile(r"^>>> .*(?:\n.+)*", re.MULTILINE)
 """From a prompt to the next blank line."""
@@ -29,4 +31,4 @@ class Doctests(griffe.Extension):
     def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Change its docstring."""
         if obj.docstring:
-            obj.docstring.value = fenced(obj.docstring.value)
+            obj.docstring.value = escaped(fenced(obj.docstring.value))

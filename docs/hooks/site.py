@@ -4,6 +4,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+from docs.hooks.escaping import escaped
 from docs.hooks.links import PAGES, site_links
 from docs.hooks.reference import GENERATED, ROOT
 
@@ -20,5 +21,5 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Point links to files of the repository at the site's pages."""
-    return site_links(markdown, page.file.src_uri, config.repo_url)
+    """Point links to files of the repository at the site's pages, and keep names with underscores."""
+    return escaped(site_links(markdown, page.file.src_uri, config.repo_url))

@@ -3,14 +3,15 @@
 import importlib.util
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from secmi_exp.arguments import checked_arguments
 from secmi_exp.components import component
@@ -34,29 +35,54 @@ def composed(overrides: Sequence[str]) -> DictConfig:
         for each in OverridesParser.create().parse_overrides(list(overrides))
         if not each.is_interval_sweep()
     ]
+    return compose("config", first, return_hydra_config=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hydra() -> Iterator[None]:
+    """Started once for all commands."""
     prefer_own_sweeper()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", first, return_hydra_config=True)
+        yield
+
+
+@cache
+def refuse_mistakes(group: str, settings: str) -> None:
+    """Instantiate a group from YAML; the same settings once."""
+    component(OmegaConf.create({group: OmegaConf.create(settings)}), group)
+
+
+def composed_run(arguments: Sequence[str]) -> DictConfig | None:
+    """What a command composes; None for help."""
+    given = get_args_parser().parse_args(checked_arguments(arguments, CONF))
+    return None if given.help or given.hydra_help or given.config_dir else composed(given.overrides)
 
 
 @pytest.mark.parametrize("arguments", RUNS, ids=lambda arguments: " ".join(arguments) or "none")
 def test_a_run_that_is_shown_has_settings_that_exist(arguments: tuple[str, ...]) -> None:
-    given = get_args_parser().parse_args(checked_arguments(arguments, CONF))
-    if given.help or given.hydra_help or given.config_dir:
+    composed_run(arguments)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", RUNS, ids=lambda arguments: " ".join(arguments) or "none")
+def test_a_run_that_is_shown_has_values_that_are_accepted(arguments: tuple[str, ...]) -> None:
+    config = composed_run(arguments)
+    if config is None:
         return
-    config = composed(given.overrides)
     params = config.hydra.sweeper.get("params") or {}
     if params:
-        composed([*given.overrides, *(f"{setting}={values}" for setting, values in params.items())])
+        composed(
+            [*get_args_parser().parse_args(arguments).overrides, *(f"{key}={each}" for key, each in params.items())]
+        )
     for group in GROUPS:
         if config.get(group):
-            component(config, group)
+            refuse_mistakes(group, OmegaConf.to_yaml(config[group], resolve=True))
 
 
 def test_what_does_not_exist_would_be_found() -> None:
     for wrong in (["+attack=stat", "attack.tsec=5"], ["-m", "+attack=stat", "seed=0,1", "dataset=mnist"]):
         with pytest.raises(Exception, match=r"tsec|mnist"):
-            test_a_run_that_is_shown_has_settings_that_exist(tuple(wrong))
+            composed_run(wrong)
 
 
 @pytest.mark.parametrize("command", MODULES, ids=" ".join)
