@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 import secmi_exp
+from docs.hooks.escaping import escaped
 from docs.hooks.links import site_links
 from docs.hooks.reference import GENERATED, attacks_page, configuration_page
 from tests.conftest import REPOSITORY
@@ -49,6 +50,10 @@ def test_links_to_files_that_the_site_lacks_become_their_paths_or_lead_to_the_re
         text, "design.md", "https://host/us/it/"
     )
     assert site_links("[a](../docs/reference/attacks.md)", "experiments.md") == "[a](reference/attacks.md)"
+
+
+def test_names_with_underscores_begin_no_emphasis() -> None:
+    assert escaped("x\u0303_0, `x\u0303_0`, t_sec") == "x\u0303\\_0, `x\u0303_0`, t_sec"
 
 
 def test_every_page_is_in_the_navigation() -> None:
