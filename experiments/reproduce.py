@@ -27,7 +27,7 @@ from secmi_exp.runtime import usable_processors
 
 HERE = Path(__file__).parent
 FIGURES, PROVENANCE = HERE / "figures", RESULTS / "experiments.json"
-PAGES = HERE / "README.md", HERE.parent / "README.md"
+PAGES = HERE / "README.md", HERE.parent / "README.md", HERE.parent / "docs/quickstart.md"
 
 
 @dataclass(frozen=True)

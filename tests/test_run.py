@@ -15,6 +15,7 @@ from diffusers import DDPMPipeline
 from omegaconf import OmegaConf
 from sklearn.metrics import roc_auc_score
 
+import secmi_exp
 from tests.conftest import NN, SMOKE, Command, SmokeRun, run_here
 from tests.reporting.wandb_file import Records, all_records, artifacts, logged_names, summarized_names
 
@@ -44,6 +45,7 @@ def test_results_have_the_fields_that_readers_rely_on(smoke: SmokeRun) -> None:
     assert set(content["threshold"]) == {"oracle", "calibrated"}
     assert {"data", "target", "signal", "scores", "evaluation"} <= set(content["timing_s"])
     assert "torch" in content["versions"]
+    assert content["versions"]["secmi_exp"] == content["provenance"]["code"]["version"] == secmi_exp.__version__
     for judged in (content, content["others"]["stat"]):
         assert set(judged["metrics"]) == set(judged["ci95"])
         low, high = judged["ci95"]["auc"]

@@ -6,6 +6,7 @@
 import ast
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -36,13 +37,17 @@ PLUMBING = {
 """Modules that compute no value: interfaces, and refusals."""
 
 
+def named_in(group: str) -> list[str]:
+    """The package's modules whose classes the files of a configuration group name."""
+    found = set()
+    for file in (ROOT / "conf" / group).glob("*.yaml"):
+        found |= set(re.findall(r"^_target_: (secmi_exp\.\S+)\.\w+$", file.read_text(encoding="utf-8"), re.MULTILINE))
+    return sorted(found - {"secmi_exp.defenses.defense"})
+
+
 NAMED_IN_CONFIGURATIONS = {
-    "secmi_exp.targets.ddpm": [
-        f"secmi_exp.defenses.{name}" for name in ("cutout", "dp_sgd", "hflip", "l2", "randaugment")
-    ],
-    "secmi_exp.data.dataset": [
-        f"secmi_exp.data.{name}" for name in ("digits", "image_folder", "lfw", "tiny_imagenet", "torchvision_readers")
-    ],
+    "secmi_exp.targets.ddpm": named_in("defense"),
+    "secmi_exp.data.dataset": named_in("dataset"),
 }
 """Module of a version → modules that compute its values and that it doesn't import itself."""
 

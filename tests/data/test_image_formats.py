@@ -5,10 +5,12 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import PIL
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
+from packaging.version import Version
 from PIL import Image
 
 from secmi_exp.data.captions import CaptionChoice
@@ -58,6 +60,8 @@ GRAYS = {
 @pytest.mark.parametrize("kind", GRAYS)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_gray_of_every_depth_is_what_it_is_in_8_bits(kind: str, channels: int) -> None:
+    if kind == "TIFF multiplied by its transparency" and Version(PIL.__version__) < Version("13"):
+        pytest.skip("Pillow before 13 can't read it, so that it is refused as other formats are")
     assert (prepared(GRAYS[kind], channels) == np.stack([GRAY] * channels)).all()
 
 

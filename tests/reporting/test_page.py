@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import secmi_exp
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.roc import Roc
 from secmi_exp.report import main, write_report
@@ -63,6 +64,14 @@ def test_quality_and_privacy_stand_beside_the_leak_where_they_were_measured(tmp_
     assert "0.1235[0.1, 0.2]7" in table
     assert "8.250.50" in table
     assert "kernel distance" not in table
+
+
+def test_the_page_names_its_own_version_and_those_of_its_runs(tmp_path: Path) -> None:
+    sweep = swept(tmp_path / "sweep")
+    amend(sweep.folder / "1", versions={"secmi_exp": "0.0.7"})
+    text = read(sweep.folder).text
+    assert "0.0.7" in text["provenance"]
+    assert f"Made by secmi_exp {secmi_exp.__version__}" in " ".join(text.values())
 
 
 def test_a_sweep_is_compared_by_auc_with_intervals_bounds_and_costs(tmp_path: Path) -> None:
