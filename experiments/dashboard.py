@@ -51,7 +51,7 @@ def save(project: str, entity: str | None, group: str | None) -> str:
     built = view(project, entity or "", group)
     import wandb
 
-    from secmi_exp.reporting.wandb_settings import has_credentials
+    from secmi_exp.tracking.wandb_settings import has_credentials
 
     if not has_credentials():
         print(specification(built))

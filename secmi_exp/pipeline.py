@@ -25,12 +25,12 @@ from secmi_exp.home_folders import expand_homes
 from secmi_exp.quality.quality import Measures, Quality
 from secmi_exp.reporting.provenance import code_state
 from secmi_exp.reporting.run_report import present, report
-from secmi_exp.reporting.tracking import RunIdentity, start_tracker
 from secmi_exp.run_warnings import RunWarning, collect_warnings, warn
 from secmi_exp.split_check import check_split, refuse_drawn_membership, refuse_other_membership, trained_rows
 from secmi_exp.stages import Attacked, Run, timed
 from secmi_exp.store import Json, Key, Store
 from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.tracking.tracker import RunIdentity, start_tracker
 
 
 def run(config: DictConfig, folder: Path) -> float | None:

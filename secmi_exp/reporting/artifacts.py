@@ -4,26 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from secmi_exp.store import Json
+from secmi_exp.tracking.tracker import FileSet
 
 if TYPE_CHECKING:
     from secmi_exp.targets.interface import PreparedTarget
-
-
-@dataclass(frozen=True)
-class FileSet:
-    """Files that belong together; W&B makes a new version of them where their content is new."""
-
-    name: str
-    kind: str
-    """W&B's type of artifact."""
-    files: Mapping[str, Path]
-    """Path within the artifact → the file, which stays as it is."""
-    facts: Mapping[str, Json] = field(default_factory=dict)
 
 
 def target_files(header: Mapping[str, Json], target: PreparedTarget) -> FileSet | None:

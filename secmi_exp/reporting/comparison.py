@@ -22,11 +22,11 @@ from secmi_exp.reporting.contests import contests
 from secmi_exp.reporting.jobs import Job
 from secmi_exp.reporting.row_files import Row, column_names, write_csv, write_parquet
 from secmi_exp.reporting.standings import Ranking, rank
-from secmi_exp.reporting.tracking import RunIdentity, start_tracker
+from secmi_exp.tracking.tracker import RunIdentity, start_tracker
 
 log = logging.getLogger(__name__)
 
-WANDB = "secmi_exp.reporting.tracking.wandb_tracker"
+WANDB = "secmi_exp.tracking.tracker.wandb_tracker"
 
 
 def compare_jobs(jobs: Sequence[Job], folder: Path, console: Console) -> bool:

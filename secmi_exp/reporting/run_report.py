@@ -10,7 +10,7 @@ from secmi_exp.data.split import Part
 from secmi_exp.evaluation.judge import Scored
 from secmi_exp.quality.quality import Measures
 from secmi_exp.reporting import figures
-from secmi_exp.reporting.artifacts import FileSet, score_files, split_files, target_files
+from secmi_exp.reporting.artifacts import score_files, split_files, target_files
 from secmi_exp.reporting.drawing import only_shown
 from secmi_exp.reporting.exposed import collection_facts, exposure_columns
 from secmi_exp.reporting.provenance import attack_settings, provenance
@@ -19,6 +19,7 @@ from secmi_exp.reporting.terminal import terminal
 from secmi_exp.stages import Attacked, Run
 from secmi_exp.store import Json
 from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.tracking.tracker import FileSet
 
 
 def report(run: Run, target: PreparedTarget | None, attacked: Attacked | None, measures: Measures | None) -> Outcome:

@@ -1,4 +1,4 @@
-"""Keep failures of a tracker from ending a run: the first one is logged, and the tracker is not called again."""
+"""Failures of a tracker don't end a run: the first one is logged, and the tracker isn't called again."""
 
 import functools
 import inspect
@@ -17,17 +17,17 @@ CLOSING = "finish"
 
 
 class Outage:
-    """Whether tracking has failed in this run; shared by a tracker and the logger that it hands out."""
+    """Whether tracking has failed in this run; shared by a tracker and its Lightning logger."""
 
     def __init__(self) -> None:
         self.happened = False
 
-    def tell(self, call: str, error: Exception) -> None:
-        """Tell the first failure; those that follow from it are not told.
+    def report(self, call: str, error: Exception) -> None:
+        """Log the first failure; later ones follow from it and are not logged.
 
         Args:
-            call: that failed.
-            error: as raised.
+            call: name of the call that failed.
+            error: what it raised.
         """
         if not self.happened:
             reason = f"{type(error).__name__}: {first_line(error)}"
@@ -36,10 +36,10 @@ class Outage:
 
 
 class Guarded:
-    """A class none of whose public methods and properties ever raises an exception, inherited ones included.
+    """Base of classes whose public methods and properties, inherited ones included, raise no `Exception`.
 
-    They give None instead, and after the first failure none of them, `finish` apart, does anything any more. What ends
-    the program (Ctrl+C, a signal) passes through.
+    They return None instead, and after the first failure they do nothing, except `finish`. What ends the program
+    (Ctrl+C, a signal) passes through.
     """
 
     def __init_subclass__(cls, **arguments: Any):
@@ -55,7 +55,7 @@ class Guarded:
 
     @cached_property
     def outage(self) -> Outage:
-        """Of its own, unless it was given another one's."""
+        """The object's own, unless it was set to one that is shared."""
         return Outage()
 
 
@@ -66,8 +66,8 @@ def _guarded(function: Callable[..., Any], name: str) -> Callable[..., Any]:
             return None
         try:
             return function(self, *positional, **named)
-        except Exception as error:  # whatever happens to a tracker, it may not cost the results
-            self.outage.tell(f"{type(self).__name__}.{name}", error)
+        except Exception as error:  # a failing tracker must not cost the results
+            self.outage.report(f"{type(self).__name__}.{name}", error)
             return None
 
     call.guards = function  # type: ignore[attr-defined]

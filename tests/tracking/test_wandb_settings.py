@@ -10,8 +10,9 @@ from hydra import compose, initialize_config_dir
 
 from secmi_exp.components import Components
 from secmi_exp.errors import UserError
-from secmi_exp.reporting.tracking import RunIdentity, WandbTracker
-from secmi_exp.reporting.wandb_settings import resolved_mode
+from secmi_exp.tracking.tracker import RunIdentity
+from secmi_exp.tracking.wandb_settings import resolve_mode
+from secmi_exp.tracking.wandb_tracker import WandbTracker
 from tests.conftest import CONF, SMOKE, Command
 
 
@@ -49,7 +50,7 @@ def test_a_mode_that_there_is_not_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(("given", "meant"), [("dryrun", "offline"), ("run", "online"), ("shared", "shared")])
 def test_other_names_of_modes_are_known(given: str, meant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", given)
-    assert resolved_mode("auto") == meant
+    assert resolve_mode("auto") == meant
 
 
 def test_an_invalid_key_is_told_in_a_line_and_the_run_is_offline(
@@ -57,7 +58,7 @@ def test_an_invalid_key_is_told_in_a_line_and_the_run_is_offline(
 ) -> None:
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setenv("WANDB_API_KEY", "x")
-    assert resolved_mode("auto") == "offline"
+    assert resolve_mode("auto") == "offline"
     (line,) = caplog.messages
     assert "can't use its credentials" in line
     assert "40+ characters" in line

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from secmi_exp.reporting.guarded import Outage
-from secmi_exp.reporting.tracking import CsvTracker, RunIdentity, Tracker, csv_tracker, start_tracker
-from secmi_exp.reporting.trained_metrics import TrainedMetrics, TrainedRows
+from secmi_exp.tracking.guarded import Outage
+from secmi_exp.tracking.lightning_loggers import MetricsFile, WandbMetrics
+from secmi_exp.tracking.tracker import CsvTracker, RunIdentity, Tracker, csv_tracker, start_tracker
 from tests.conftest import run_here
 
 CALLS = [name for name, found in vars(Tracker).items() if isinstance(found, FunctionType) and name[0] != "_"]
@@ -80,7 +80,7 @@ def test_a_tracker_that_cannot_be_made_is_done_without(caplog: pytest.LogCapture
     assert caplog.messages == ["Tracking has failed at its start (Breaking: refused): the run goes on without it."]
 
 
-@pytest.mark.parametrize("logger", [TrainedMetrics, TrainedRows])
+@pytest.mark.parametrize("logger", [WandbMetrics, MetricsFile])
 def test_every_call_of_a_training_logger_is_guarded(logger: type) -> None:
     for name in dir(logger):
         found = inspect.getattr_static(logger, name)
@@ -102,14 +102,14 @@ class DeadRun:
 
 def test_a_service_that_dies_in_training_turns_the_tracker_off_too(caplog: pytest.LogCaptureFixture) -> None:
     outage = Outage()
-    logger = TrainedMetrics(DeadRun(), outage)
+    logger = WandbMetrics(DeadRun(), outage)
     for step in range(3):
         logger.log_metrics({"loss": 1.0}, step)
     logger.log_image("samples", [])
     logger.finalize("success")
     assert outage.happened
     assert caplog.messages == [
-        "Tracking has failed at TrainedMetrics.log_metrics (BrokenPipeError: service): the run goes on without it."
+        "Tracking has failed at WandbMetrics.log_metrics (BrokenPipeError: service): the run goes on without it."
     ]
 
 
@@ -138,7 +138,7 @@ def test_a_full_disk_in_training_costs_the_file_alone(
 
     monkeypatch.setattr("lightning_fabric.loggers.csv_logs._ExperimentWriter.save", full)
     tracker = CsvTracker(identity(tmp_path))
-    monkeypatch.setattr("secmi_exp.reporting.tracking.CsvTracker", lambda run: tracker)
+    monkeypatch.setattr("secmi_exp.tracking.tracker.CsvTracker", lambda run: tracker)
     folder = run_here(tmp_path, "+attack=stat", "logger=csv")
     assert (folder / "results.json").is_file()
     assert tracker.outage.happened
@@ -159,7 +159,7 @@ def test_nothing_is_handed_to_the_tracker_before_the_results_are_written(
                 {"results.json", "scores.parquet", "roc.png"} <= {path.name for path in self.folder.iterdir()}
             )
 
-    monkeypatch.setattr("secmi_exp.reporting.tracking.CsvTracker", Watching)
+    monkeypatch.setattr("secmi_exp.tracking.tracker.CsvTracker", Watching)
     run_here(tmp_path, "+attack=stat", "logger=csv")
     assert written
     assert all(written)

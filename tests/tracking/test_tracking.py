@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from secmi_exp.reporting.tracking import RunIdentity, WandbTracker
+from secmi_exp.tracking.tracker import RunIdentity
+from secmi_exp.tracking.wandb_tracker import WandbTracker
 
 
 def test_a_server_that_stops_answering_delays_the_end_by_the_timeout_only(

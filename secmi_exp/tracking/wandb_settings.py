@@ -1,4 +1,4 @@
-"""What Weights & Biases is certain to refuse, and whether it is used online."""
+"""Settings of Weights & Biases, checked before a run, and whether it is used online."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ MODES = {
     "online": "online", "offline": "offline", "disabled": "disabled", "shared": "shared",
     "run": "online", "dryrun": "offline",
 }  # fmt: skip
-"""Value of WANDB_MODE → the mode that it is another name of."""
+"""Value of WANDB_MODE → the mode that it names."""
 
 
 def _refuse_special_characters(project: str) -> str:
-    if found := sorted(set(project) & set("/\\#?%:")):
-        told = "a project's name at W&B has none of / \\ # ? % :, but this one has {found}"
-        raise PydanticCustomError("project", told, {"found": " and ".join(found)})
+    if forbidden := sorted(set(project) & set("/\\#?%:")):
+        message = "a project's name at W&B has none of / \\ # ? % :, but this one has {found}"
+        raise PydanticCustomError("project", message, {"found": " and ".join(forbidden)})
     return project
 
 
@@ -35,11 +35,11 @@ Tag = Annotated[str, Field(min_length=1, max_length=64)]
 """Tag of a W&B run."""
 
 
-def mode_of_environment() -> str | None:
-    """What WANDB_MODE says; None where it isn't set.
+def mode_from_environment() -> str | None:
+    """The mode that WANDB_MODE names; None if it isn't set.
 
     Raises:
-        UserError: where it is none of W&B's modes.
+        UserError: if it is none of W&B's modes.
     """
     mode = os.environ.get("WANDB_MODE")
     if mode and mode not in MODES:
@@ -50,8 +50,8 @@ def mode_of_environment() -> str | None:
 
 
 def has_credentials() -> bool:
-    """Whether W&B knows an API key here that it can use; never asks for one, nor the server."""
-    import wandb
+    """Whether W&B has a usable API key; asks neither the user nor the server."""
+    import wandb  # takes a second, which a run without it is spared
 
     try:
         if "prompt" in inspect.signature(wandb.login).parameters:
@@ -62,8 +62,8 @@ def has_credentials() -> bool:
         return False
 
 
-def resolved_mode(mode: str) -> Any:
-    """W&B's mode; auto is online where there are credentials, unless the environment says otherwise."""
+def resolve_mode(mode: str) -> Any:
+    """W&B's mode for a setting; auto is WANDB_MODE if set, else online if there are credentials."""
     if mode != "auto":
         return mode
-    return mode_of_environment() or ("online" if has_credentials() else "offline")
+    return mode_from_environment() or ("online" if has_credentials() else "offline")

@@ -1,4 +1,4 @@
-"""What Lightning trainers log to: a Weights & Biases run, with their steps as its axis, or rows of a file."""
+"""Loggers for Lightning trainers: to a Weights & Biases run, with the trainer's step as the axis, or to metrics.csv."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from secmi_exp.reporting.guarded import Guarded, Outage
+from secmi_exp.tracking.guarded import Guarded, Outage
 
 STEP = "trainer/global_step"
 """Lightning's name for the trainer's step, logged beside each metric."""
 
 
-class TrainedMetrics(Guarded, WandbLogger):
-    """Lightning's logger to a run that there is already, for which Lightning itself defines no axes.
+class WandbMetrics(Guarded, WandbLogger):
+    """Logs to a W&B run that exists already, for which Lightning itself defines no axes.
 
-    Several trainers may log to the run one after the other, each from step 0; their metrics have names of their own.
+    Several trainers may log to the run one after the other, each from step 0, under different metric names.
 
     Args:
-        run: of W&B.
-        outage: of the tracker whose run it is.
+        run: W&B's run.
+        outage: shared with the tracker.
     """
 
     def __init__(self, run: Any, outage: Outage):
@@ -34,7 +34,7 @@ class TrainedMetrics(Guarded, WandbLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log them, and before the first time define their axis; of rates the summary has the mean."""
+        """Log metrics, and define the axis of new ones; the summary of a rate is its mean."""
         for name in sorted(metrics.keys() - self.defined - {STEP, "epoch"}):
             summary = "mean" if name.endswith("_per_s") else None
             self.experiment.define_metric(name, step_metric=STEP, summary=summary)
@@ -42,12 +42,12 @@ class TrainedMetrics(Guarded, WandbLogger):
         super().log_metrics(metrics, step)
 
 
-class TrainedRows(Guarded, CSVLogger):
-    """Lightning's logger to metrics.csv.
+class MetricsFile(Guarded, CSVLogger):
+    """Logs to metrics.csv.
 
     Args:
-        folder: that gets it.
-        outage: of the tracker that it belongs to.
+        folder: where the file is written.
+        outage: shared with the tracker.
     """
 
     def __init__(self, folder: Path, outage: Outage):
