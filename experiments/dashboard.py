@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from secmi_exp.__main__ import CONF
 from secmi_exp.errors import UserError, first_line
-from secmi_exp.reporting.results import METRIC_NAMES
+from secmi_exp.reporting.results_file import METRIC_NAMES
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Section, Workspace

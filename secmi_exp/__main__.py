@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from secmi_exp.arguments import checked_arguments
 from secmi_exp.config_errors import explain, refuse_merged_choices, refuse_unread_keys
 from secmi_exp.ranks import dismiss, end, is_first, join
-from secmi_exp.reporting.sweep import close_open_sweep
+from secmi_exp.reporting.sweep_callback import close_open_sweep
 from secmi_exp.search import end_without_attack, prefer_own_sweeper
 from secmi_exp.sigterm import Terminated, raise_on_sigterm, stop_raising
 

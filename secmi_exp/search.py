@@ -18,7 +18,7 @@ def prefer_own_sweeper() -> None:
     ConfigStore.instance().repo.get("hydra", {}).get("sweeper", {}).pop("optuna.yaml", None)
 
 
-def direction(hydra: HydraConf | DictConfig) -> str | None:
+def search_direction(hydra: HydraConf | DictConfig) -> str | None:
     """Of the search that a job belongs to, maximize or minimize; None where there is none."""
     if hydra.mode != RunMode.MULTIRUN or "direction" not in hydra.sweeper:
         return None
@@ -31,5 +31,5 @@ def end_without_attack(config: DictConfig, hydra: HydraConf) -> None:
     Raises:
         SystemExit: since any other exception costs a search the one job, and it would try the next.
     """
-    if direction(hydra) and "attack" not in config:
+    if search_direction(hydra) and "attack" not in config:
         sys.exit("secmi_exp: A search goes by an attack's AUC, and there is no attack: add +attack=stat or another.")

@@ -11,7 +11,7 @@ import wandb
 from omegaconf import OmegaConf
 
 from experiments.dashboard import main, sections
-from secmi_exp.reporting.sweep import close_sweep
+from secmi_exp.reporting.sweep_output import close_sweep
 from secmi_exp.tracking import wandb_settings
 from tests.conftest import CONF, SmokeRun
 from tests.reporting.sweep_folder import SweepFolder

@@ -1,4 +1,4 @@
-"""Standard output, on which names stand as they are."""
+"""What a run prints on standard output, with names as they are."""
 
 import io
 import sys
@@ -7,7 +7,7 @@ from rich.console import Console
 
 
 def terminal() -> Console:
-    """A console that reads neither ``[b]`` nor ``:bug:`` as markup, and escapes what the terminal's encoding lacks."""
+    """Return a console that reads neither ``[b]`` nor ``:bug:`` as markup, and escapes what its encoding lacks."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     return Console(file=sys.stdout, markup=False, emoji=False, highlight=False)

@@ -1,4 +1,4 @@
-"""Labels of points in a figure, each where it meets neither another label nor a point."""
+"""Labels of points in a figure, placed where they overlap neither another label nor a point."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,32 +10,32 @@ from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
-from secmi_exp.reporting.jobs import Estimate
+from secmi_exp.reporting.entries import shortened
+from secmi_exp.reporting.results_file import Estimate
 
 NEAR = 8
-"""The first of a label's places, which show whose it is without a line."""
+"""Number of a label's first places, which are so near its point that no line to it is needed."""
 LONGEST_LABEL = 36
-"""Characters in a figure; the tables have the whole."""
+"""Characters of a label; tables have the whole name."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """A point with its intervals, as it is drawn already."""
+    """A point that is drawn already, with its intervals."""
 
     label: str
     x: float
     y: Estimate
     colour: str
-    ends: tuple[float, float] | None = None
-    """Of its horizontal interval."""
+    x_interval: tuple[float, float] | None = None
 
 
 def label_points(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
-    """Put each label beside its point, or above or below its interval; the figure's layout is settled by that."""
+    """Put each label beside its point, or above or below its interval. The figure's layout can't change afterwards."""
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # what was measured stays where it is
+    figure.set_layout_engine("none")  # so that nothing moves after it was measured
     upright = [_occupied(axes, point) for point in points]
-    taken = upright + [_occupied_across(axes, point, point.ends) for point in points if point.ends]
+    taken = upright + [_occupied_across(axes, point, point.x_interval) for point in points if point.x_interval]
     inside, dpi = axes.get_window_extent(), figure.dpi
     for point, own in zip(points, upright, strict=True):
         _, height = axes.transData.transform((point.x, point.y.value or 0.0))
@@ -55,11 +55,11 @@ def label_points(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
 
 
 def _offsets(above: float, below: float) -> Iterator[tuple[float, float]]:
-    """Of a label from its point, in typographic points, the nearest first; 0 to the right is centred.
+    """Yield places of a label relative to its point, (right, up) in typographic points, the nearest first.
 
     Args:
-        above: how far its interval reaches.
-        below: the same downwards, negative.
+        above: the upper end of the point's interval.
+        below: the lower end, negative.
     """
     for up in (0, 9, -9):
         yield from ((8, up), (-8, up))
@@ -72,11 +72,11 @@ def _offsets(above: float, below: float) -> Iterator[tuple[float, float]]:
 
 
 def _annotate(axes: Axes, point: Point, offset: tuple[float, float], *, led: bool) -> Annotation:
-    """Write a label, with a line to its point where it is led."""
+    """Write a label, centred if it is neither left nor right of its point; ``led``: with a line to it."""
     right, _ = offset
     dark = tuple(0.7 * channel for channel in to_rgb(point.colour))
     label = axes.annotate(
-        shortened(point.label),
+        shortened(point.label, LONGEST_LABEL),
         (point.x, point.y.value or 0.0),
         offset,
         textcoords="offset points",
@@ -92,13 +92,13 @@ def _annotate(axes: Axes, point: Point, offset: tuple[float, float], *, led: boo
 
 
 def _occupied_across(axes: Axes, point: Point, ends: tuple[float, float]) -> Bbox:
-    """The pixels of its horizontal interval."""
+    """Return the pixels of a horizontal interval."""
     (left, y), (right, _) = axes.transData.transform([(end, point.y.value or 0.0) for end in ends])
     return Bbox.from_extents(left - 4, y - 4, right + 4, y + 4)
 
 
 def _occupied(axes: Axes, point: Point) -> Bbox:
-    """The pixels of a point and its vertical interval."""
+    """Return the pixels of a point and its vertical interval."""
     ends = axes.transData.transform([(point.x, end) for end in point.y if end is not None])
     (left, bottom), (right, top) = ends.min(axis=0), ends.max(axis=0)
     return Bbox.from_extents(left - 7, bottom - 4, right + 7, top + 4)
@@ -107,9 +107,3 @@ def _occupied(axes: Axes, point: Point) -> Bbox:
 def _overlap(first: Bbox, second: Bbox) -> float:
     shared = Bbox.intersection(first, second)
     return shared.width * shared.height if shared else 0.0
-
-
-def shortened(label: str) -> str:
-    """The end tells more than the middle."""
-    half = LONGEST_LABEL // 2
-    return label if len(label) <= LONGEST_LABEL else f"{label[:half]}…{label[-half + 1 :]}"

@@ -4,30 +4,30 @@ from pathlib import Path
 
 import pytest
 
-from secmi_exp.reporting.jobs import Job
-from secmi_exp.reporting.search import by_validation, choice
-from secmi_exp.reporting.search_figure import draw_search
-from secmi_exp.reporting.sweep import close_sweep
-from tests.reporting.sweep_folder import SweepFolder
+from secmi_exp.reporting.run_folders import FinishedRun
+from secmi_exp.reporting.sweep_figures import draw_search
+from secmi_exp.reporting.sweep_output import close_sweep
+from secmi_exp.reporting.sweep_tables import choice, rank_by_validation
+from tests.reporting.sweep_folder import SweepFolder, finished_run
 
 
-def job(number: int, validation: float, evaluation: float, **given: str) -> Job:
+def job(number: int, validation: float, evaluation: float, **given: str) -> FinishedRun:
     found = {"n_member": 51, "n_holdout": 50, "metrics": {"auc": validation}, "ci95": {"auc": [0.5, 1.0]}}
-    return Job(Path(str(number)), given, {"metrics": {"auc": evaluation}, "validation": found})
+    return finished_run(str(number), given, metrics={"auc": evaluation}, validation=found)
 
 
-def numbers(jobs: list[Job]) -> list[str]:
-    return [job.name for job in jobs]
+def numbers(jobs: list[FinishedRun]) -> list[str]:
+    return [job.shown for job in jobs]
 
 
 def test_jobs_are_ranked_by_validation_in_the_direction_of_the_search_and_equals_by_number() -> None:
     jobs = [job(0, 0.7, 0.9), job(1, 0.8, 0.6), job(2, 0.7, 0.95), job(3, 0.6, 0.5)]
-    assert numbers(by_validation(jobs, "maximize")) == ["1", "0", "2", "3"]
-    assert numbers(by_validation(jobs, "minimize")) == ["3", "0", "2", "1"]
+    assert numbers(rank_by_validation(jobs, "maximize")) == ["1", "0", "2", "3"]
+    assert numbers(rank_by_validation(jobs, "minimize")) == ["3", "0", "2", "1"]
 
 
 def test_the_choice_is_told_with_what_it_was_made_on_and_its_own_evaluation() -> None:
-    ranked = by_validation([job(0, 0.7, 0.9, t="10", seed="0"), job(1, 0.8, 0.6, t="20", seed="0")], "maximize")
+    ranked = rank_by_validation([job(0, 0.7, 0.9, t="10", seed="0"), job(1, 0.8, 0.6, t="20", seed="0")], "maximize")
     assert choice(ranked) == (
         "Best on attack-train images: job 1 (t=20): validation AUC 0.800 [0.500, 1.000] over 51 members and "
         "50 hold-outs; on the evaluation part AUC 0.600."

@@ -1,7 +1,6 @@
-"""The figures of a run, as PNG."""
+"""The figures of one run."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from itertools import cycle
 from pathlib import Path
 
@@ -14,29 +13,30 @@ from secmi_exp.evaluation.exposure import percentiles
 from secmi_exp.evaluation.judge import Judgement, Scored
 from secmi_exp.evaluation.relative_t_error import RelativeTError
 from secmi_exp.evaluation.roc import Roc
-from secmi_exp.reporting.drawing import figure_with_axes, only_shown, use_log_scale
+from secmi_exp.reporting.drawing import (
+    COLOURS,
+    HOLDOUT,
+    MEMBER,
+    NEUTRAL,
+    draws_or_logs,
+    figure_with_axes,
+    single_axes,
+    use_log_scale,
+)
 
 Floats = NDArray[np.float64]
 
-MEMBER, HOLDOUT, NEUTRAL = "#0072b2", "#d55e00", "#555555"
-"""Okabe and Ito's blue and vermilion: told apart by colour-blind readers and in print."""
-LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
+SHOWN = 8
+"""Images of each kind in the sheet of the most and the least exposed."""
 
 
-@contextmanager
-def _axes(path: Path, title: str, xlabel: str, ylabel: str) -> Iterator[Axes]:
-    with figure_with_axes(path, (5.4, 4.2)) as (_, ((axes,),)):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
-        yield axes
-
-
-@only_shown
+@draws_or_logs
 def draw_roc(path: Path, scored: Mapping[str, Scored], subject: str, *, logarithmic: bool) -> None:
-    """ROC of each scorer; on logarithmic axes from the smallest FPR that the hold-outs resolve."""
-    with _axes(path, f"ROC: {subject}", "false-positive rate", "true-positive rate") as axes:
+    """Draw the ROC of each scorer; on logarithmic axes from the smallest FPR that the hold-outs resolve."""
+    xlabel, ylabel = "false-positive rate", "true-positive rate"
+    with single_axes(path, title=f"ROC: {subject}", xlabel=xlabel, ylabel=ylabel) as (_, axes):
         floor = 1.0
-        for colour, (name, each) in zip(cycle(LINES), scored.items(), strict=False):
+        for colour, (name, each) in zip(cycle(COLOURS), scored.items(), strict=False):
             roc = Roc.of(each.scores, each.is_member)
             low, high = auc_interval(each.scores, each.is_member)
             label = f"AUC {roc.auc:.3f} [{low:.3f}, {high:.3f}]   {name}"
@@ -52,19 +52,19 @@ def draw_roc(path: Path, scored: Mapping[str, Scored], subject: str, *, logarith
         axes.legend(loc="lower right", fontsize="small", frameon=False)
 
 
-@only_shown
+@draws_or_logs
 def draw_t_errors(path: Path, t_errors: Scored, subject: str, t_sec: int) -> None:
-    """T-errors of both sides with the oracle threshold, at or below which an image is called a member.
+    """Draw the t-errors of both sides with the oracle threshold, at or below which an image is called a member.
 
     Args:
-        path: of the figure.
-        t_errors: "scores" are t-errors.
-        subject: what was attacked.
+        path: the PNG.
+        t_errors: the "scores" are t-errors.
+        subject: target and dataset.
         t_sec: the timestep.
     """
     title, xlabel = f"t-errors at t_sec = {t_sec}: {subject}", "t-error (sum of squares, log scale)"
     threshold, _ = Roc.of(-t_errors.scores, t_errors.is_member).best_threshold()
-    with _axes(path, title, xlabel, "images") as axes:
+    with single_axes(path, title=title, xlabel=xlabel, ylabel="images") as (_, axes):
         positive = np.maximum(t_errors.scores, np.finfo(np.float32).tiny)
         bins = np.geomspace(positive.min() * 0.999, positive.max() * 1.001, 41)
         _two_sides(axes, positive, t_errors.is_member, bins)
@@ -73,10 +73,11 @@ def draw_t_errors(path: Path, t_errors: Scored, subject: str, t_sec: int) -> Non
         axes.legend(fontsize="small", frameon=False)
 
 
-@only_shown
+@draws_or_logs
 def draw_scores(path: Path, name: str, scored: Scored, judged: Judgement, subject: str) -> None:
-    """Membership scores of both sides with both thresholds; the middle 99% where tails are long."""
-    with _axes(path, f"{name} scores: {subject}", "membership score", "images") as axes:
+    """Draw the membership scores of both sides with both thresholds; the middle 99%, as tails may be long."""
+    title = f"{name} scores: {subject}"
+    with single_axes(path, title=title, xlabel="membership score", ylabel="images") as (_, axes):
         low, high = np.percentile(scored.scores, [0.5, 99.5])
         margin = max(high - low, 1e-12) * 0.05
         _two_sides(axes, scored.scores, scored.is_member, np.linspace(low - margin, high + margin, 41))
@@ -92,30 +93,26 @@ def _two_sides(axes: Axes, values: Floats, is_member: NDArray[np.bool_], bins: F
         axes.hist(clipped[side], bins=bins.tolist(), color=colour, alpha=0.55, label=label)
 
 
-@only_shown
-def draw_relative_t_error(path: Path, found: RelativeTError, t_sec: int, subject: str) -> None:
-    """The paper's figure 2: t-errors of hold-outs relative to members over timesteps, with t_sec marked."""
+@draws_or_logs
+def draw_relative_t_error(path: Path, relative: RelativeTError, t_sec: int, subject: str) -> None:
+    """Draw the paper's figure 2: t-errors of hold-outs relative to members over timesteps, with t_sec marked."""
     title, ylabel = f"Relative t-error: {subject}", "mean t-error, hold-outs / members"
-    with _axes(path, title, "t_sec", ylabel) as axes:
+    with single_axes(path, title=title, xlabel="t_sec", ylabel=ylabel) as (_, axes):
         axes.axhline(1.0, color=NEUTRAL, linestyle=":", linewidth=1)
-        x, low, high = found.timesteps, found.low, found.high
+        x, low, high = relative.timesteps, relative.low, relative.high
         axes.fill_between(x, low, high, color=HOLDOUT, alpha=0.2, linewidth=0, label="95% interval")
-        axes.plot(x, found.ratio, color=HOLDOUT, marker="o", markersize=4)
+        axes.plot(x, relative.ratio, color=HOLDOUT, marker="o", markersize=4)
         axes.axvline(t_sec, color=NEUTRAL, linestyle="--", linewidth=1, label=f"t_sec = {t_sec}")
         axes.legend(fontsize="small", frameon=False)
-
-
-SHOWN = 8
-"""Images of each kind in the sheet of the most and the least exposed."""
 
 
 def extremes(
     scores: Floats, judged: NDArray[np.bool_], is_member: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], Floats]:
-    """The rows with the highest and the lowest scores of the judged ones, and their percentiles among hold-outs.
+    """Choose the judged rows with the highest and the lowest scores.
 
     Returns:
-        Rows, highest first, and percentiles, both [at most 2 · SHOWN].
+        Rows, highest first, and their percentiles among the hold-outs' scores, both [at most 2 · SHOWN].
     """
     rows = np.flatnonzero(judged)
     rows = rows[np.argsort(-scores[rows], kind="stable")]
@@ -124,18 +121,18 @@ def extremes(
     return shown, percentiles(scores[shown], scores[judged & ~is_member])
 
 
-@only_shown
+@draws_or_logs
 def draw_exposed(
     path: Path, images: NDArray[np.uint8], percentile: Floats, is_member: NDArray[np.bool_], subject: str
 ) -> None:
-    """The images with the highest scores, and those with the lowest; frames tell who is a member.
+    """Draw the images with the highest scores, and those with the lowest, in the colour of their side.
 
     Args:
-        path: of the figure.
+        path: the PNG.
         images: [2k, C, H, W], the most exposed k first.
-        percentile: of each among the hold-outs' scores, [2k].
+        percentile: [2k], among the hold-outs' scores.
         is_member: [2k].
-        subject: what was attacked, and how.
+        subject: scorer, target and dataset.
     """
     columns = max(1, len(images) // 2)
     with figure_with_axes(path, (1.2 * columns + 0.6, 3.6), 2, columns) as (figure, grid):

@@ -6,20 +6,21 @@ import pytest
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from secmi_exp.reporting.jobs import Job
-from secmi_exp.reporting.row_files import Row
-from secmi_exp.reporting.tradeoff import draw_tradeoff, tradeoff_table
+from secmi_exp.reporting.sweep_figures import draw_tradeoff
+from secmi_exp.reporting.sweep_tables import tradeoff_table
+from secmi_exp.reporting.table_files import TableRow
+from tests.reporting.sweep_folder import finished_run
 
 
-def job(defense: str, auc: float | None, loss: float | None, epsilon: float | None = None) -> Row:
+def job(defense: str, auc: float | None, loss: float | None, epsilon: float | None = None) -> TableRow:
     quality = (
         {} if loss is None else {"metrics": {"denoising_loss": loss}, "ci95": {"denoising_loss": [loss, loss + 1]}}
     )
-    results = {
-        "metrics": {} if auc is None else {"auc": auc}, "ci95": {"auc": [0.1, 0.9]}, "timing_s": {}, "quality": quality,
+    results: dict[str, object] = {
+        "metrics": {} if auc is None else {"auc": auc}, "ci95": {"auc": [0.1, 0.9]}, "quality": quality,
         "privacy": {"epsilon": epsilon} if epsilon else None, "epsilon_lower_bound": {"epsilon": 0.5},
     }  # fmt: skip
-    return Job(Path(defense), {"defense": defense}, results).row()
+    return finished_run(defense, {"defense": defense}, **results).row()
 
 
 ROWS = [job("none", 0.9, 0.2), job("dp_sgd", 0.5, 0.7, epsilon=8.0), job("l2", None, 0.3), job("hflip", 0.7, None)]
