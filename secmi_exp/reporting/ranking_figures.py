@@ -101,18 +101,18 @@ def draw_ranking_cost(path: Path, rows: Sequence[TableRow], title: str, ylabel: 
 
 def _places(axes: Axes, queries: Sequence[float]) -> list[float]:
     """Place points on a logarithmic axis: those without queries left of the rest, and equal ones side by side."""
-    asked = [each for each in queries if each > 0]
-    least, most = min(asked, default=1.0), max(asked, default=1.0)
+    positive = [each for each in queries if each > 0]
+    least, most = min(positive, default=1.0), max(positive, default=1.0)
     none = least / 2.5
     axes.set_xscale("log")
     axes.minorticks_off()
-    ticks = _ticks(least, most) if asked else []
+    ticks = _ticks(least, most) if positive else []
     labels = [f"{tick:g}" for tick in ticks]
-    if len(asked) < len(queries):
+    if len(positive) < len(queries):
         ticks, labels = [none, *ticks], ["0", *labels]
         axes.axvline(least / 1.6, color=CHANCE, linestyle=(0, (1, 3)), linewidth=0.8)
     axes.set_xticks(ticks, labels)
-    left = none if len(asked) < len(queries) else least
+    left = none if len(positive) < len(queries) else least
     axes.set_xlim(left / 1.6, most * 1.8)
     times, seen, places = Counter(queries), Counter[float](), []
     width = float(np.log(most * 1.8 / left * 1.6))

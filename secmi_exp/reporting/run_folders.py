@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from secmi_exp.errors import UserError
+from secmi_exp.reporting.failure_file import read_failure
 from secmi_exp.reporting.results_file import Results, read_results
-from secmi_exp.reporting.sweep_callback import FAILURE
 
 DEEPEST = 4
 """Levels below a given directory that are searched for runs: outputs/sweeps/DATE/TIME/JOB."""
@@ -153,8 +153,7 @@ def _read_run(folder: Path, shown: str) -> FinishedRun | FailedRun:
             return FinishedRun(folder, shown, overrides, read_results(folder / "results.json"))
         except UserError as error:
             return FailedRun(shown, overrides, f"Its {error}", last_log_line=_last_log_line(folder), has_results=True)
-    if (folder / FAILURE).is_file():
-        failure = (folder / FAILURE).read_text(encoding="utf-8", errors="replace").strip()
+    if failure := read_failure(folder):
         return FailedRun(shown, overrides, f"It failed: {failure}", failure)
     reason = "It has no results.json: it was stopped, or is still running."
     return FailedRun(shown, overrides, reason, last_log_line=_last_log_line(folder))

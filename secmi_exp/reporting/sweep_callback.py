@@ -7,11 +7,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from secmi_exp.errors import UserError, first_line
+from secmi_exp.reporting.failure_file import write_failure
 from secmi_exp.search import search_direction
-
-FAILURE = "failure.txt"
-"""Written by a job of a sweep that failed: why, in a sentence."""
 
 
 class OpenSweep(NamedTuple):
@@ -36,8 +33,7 @@ class SweepSummary(Callback):
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Write the reason into the directory of a job that has failed, whatever launcher started it."""
         if job_return.status == JobStatus.FAILED and isinstance(error := job_return._return_value, Exception):
-            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
-            (Path(config.hydra.runtime.output_dir) / FAILURE).write_text(reason + "\n", encoding="utf-8")
+            write_failure(Path(config.hydra.runtime.output_dir), error)
 
 
 def close_open_sweep() -> None:

@@ -22,7 +22,7 @@ class Differences:
     """The settings in which configurations differ."""
 
     names: list[str]
-    """Of the runs."""
+    """Names of the runs."""
     shared: list[Difference]
     """Settings that all runs have."""
     partial: list[Difference]
