@@ -86,6 +86,22 @@ def use_log_scale(axes: Axes, *, x: bool = False, y: bool = False) -> None:
         axis.set_minor_formatter(_PlainNumbers())
 
 
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return round values: decades, or where these are fewer than three, some values between them.
+
+    >>> log_ticks(0.004, 1.0), log_ticks(0.2, 1.0)
+    ([0.01, 0.1, 1.0], [0.2, 0.5, 1.0])
+    """
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    ticks: list[float] = []
+    for digits in ((1,), (1, 3), (1, 2, 5)):
+        candidates = (float(f"{digit}e{decade}") for decade in decades for digit in digits)
+        ticks = [tick for tick in candidates if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
+        if len(ticks) >= 3:
+            break
+    return ticks
+
+
 def draws_or_logs(draw: Callable[Concatenate[Path, Arguments], Any]) -> Callable[Concatenate[Path, Arguments], bool]:
     """Decorate a function that draws a figure: log its failure instead of raising, and return whether it has drawn.
 

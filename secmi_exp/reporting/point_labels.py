@@ -1,4 +1,4 @@
-"""Labels of points in a figure, placed where they overlap neither another label nor a point."""
+"""Points with intervals, and their labels, placed where they overlap neither another label nor a point."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,13 +21,24 @@ LONGEST_LABEL = 36
 
 @dataclass(frozen=True)
 class Point:
-    """A point that is drawn already, with its intervals."""
+    """A point with its intervals."""
 
     label: str
     x: float
     y: Estimate
     colour: str
     x_interval: tuple[float, float] | None = None
+
+
+def draw_point(axes: Axes, point: Point, marker: str = "o") -> None:
+    """Draw a point with its intervals."""
+    value, low, high = point.y
+    assert value is not None
+    if point.x_interval:
+        axes.plot(point.x_interval, [value, value], color=point.colour, linewidth=1.2, alpha=0.7)
+    if low is not None and high is not None:
+        axes.plot([point.x, point.x], [low, high], color=point.colour, linewidth=1.4, alpha=0.75)
+    axes.plot([point.x], [value], marker, color=point.colour, markersize=6)
 
 
 def label_points(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:

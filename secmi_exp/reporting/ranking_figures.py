@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +15,12 @@ from secmi_exp.reporting.drawing import (
     RULE,
     STYLES,
     draws_or_logs,
+    log_ticks,
     single_axes,
     use_log_scale,
 )
 from secmi_exp.reporting.entries import shortened
-from secmi_exp.reporting.point_labels import LONGEST_LABEL, Point, label_points
+from secmi_exp.reporting.point_labels import LONGEST_LABEL, Point, draw_point, label_points
 from secmi_exp.reporting.ranking import Ranking, mean_roc
 from secmi_exp.reporting.results_file import Estimate
 from secmi_exp.reporting.table_files import TableRow
@@ -81,12 +81,7 @@ def draw_ranking_cost(path: Path, rows: Sequence[TableRow], title: str, ylabel: 
             for place, (x, row) in enumerate(zip(places, drawn, strict=True))
         ]
         for place, point in enumerate(points):
-            value, low, high = point.y
-            assert value is not None
-            if low is not None and high is not None:
-                x, colour = point.x, point.colour
-                axes.plot([x, x], [low, high], color=colour, linewidth=1.4, alpha=0.75, solid_capstyle="butt")
-            axes.plot([point.x], [value], color=point.colour, marker=MARKERS[place // len(COLOURS)], markersize=6)
+            draw_point(axes, point, MARKERS[place // len(COLOURS)])
         low, high = axes.get_ylim()
         axes.set_ylim(low, high)
         if low < 0.5 < high:
@@ -106,7 +101,7 @@ def _places(axes: Axes, queries: Sequence[float]) -> list[float]:
     none = least / 2.5
     axes.set_xscale("log")
     axes.minorticks_off()
-    ticks = _ticks(least, most) if positive else []
+    ticks = log_ticks(least / 1.5, most * 1.8) if positive else []
     labels = [f"{tick:g}" for tick in ticks]
     if len(positive) < len(queries):
         ticks, labels = [none, *ticks], ["0", *labels]
@@ -121,19 +116,6 @@ def _places(axes: Axes, queries: Sequence[float]) -> list[float]:
         places.append((each or none) * float(np.exp(step * (seen[each] - (times[each] - 1) / 2))))
         seen[each] += 1
     return places
-
-
-def _ticks(least: float, most: float) -> list[float]:
-    """Return 1, 2, 5, 10 …, within the range and one beyond; decades alone for a long range."""
-    steps: tuple[float, ...] = (1, 2, 5) if most / least < 500 else (1,)
-    candidates = (step * 10.0**decade for decade in count(int(np.floor(np.log10(least)))) for step in steps)
-    ticks: list[float] = []
-    for tick in candidates:
-        if tick > most * 1.8:
-            break
-        if tick >= least / 1.5:
-            ticks.append(tick)
-    return ticks
 
 
 def ranking_title(subject: str, ranking: Ranking) -> str:

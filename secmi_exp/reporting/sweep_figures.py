@@ -17,7 +17,7 @@ from secmi_exp.reporting.drawing import (
     single_axes,
     use_log_scale,
 )
-from secmi_exp.reporting.point_labels import Point, label_points
+from secmi_exp.reporting.point_labels import Point, draw_point, label_points
 from secmi_exp.reporting.results_file import UNRESOLVED, Estimate
 from secmi_exp.reporting.run_folders import FinishedRun, swept_settings
 from secmi_exp.reporting.table_files import TableRow
@@ -119,16 +119,22 @@ def draw_tradeoff(path: Path, rows: Sequence[TableRow], swept: Sequence[str]) ->
         return False
     size = 4.6 * len(measures), 4.2
     with figure_with_axes(path, size, columns=len(measures), sharey=True) as (figure, (panels,)):
-        points = [
-            [_draw_point(axes, measure, row, swept, colour) for colour, row in zip(cycle(COLOURS), rows, strict=False)]
-            for axes, measure in zip(panels, measures, strict=True)
-        ]
-        for axes, measure in zip(panels, measures, strict=True):
+        points = {
+            name: [
+                point
+                for colour, row in zip(cycle(COLOURS), rows, strict=False)
+                if (point := _point(name, row, swept, colour))
+            ]
+            for name in measures
+        }
+        for axes, name in zip(panels, measures, strict=True):
             _mark_chance(axes)
-            axes.set_xlabel(QUALITY[measure])
+            axes.set_xlabel(QUALITY[name])
+            for point in points[name]:
+                draw_point(axes, point)
         panels[0].set_ylabel("AUC of the attack [95% interval]")
-        for axes, each in zip(panels, points, strict=True):
-            label_points(figure, axes, [point for point in each if point])
+        for axes, name in zip(panels, measures, strict=True):
+            label_points(figure, axes, points[name])
     return True
 
 
@@ -192,17 +198,12 @@ def _draw_map(path: Path, rows: Sequence[TableRow], swept: Sequence[str]) -> Non
         figure.colorbar(image, ax=axes)
 
 
-def _draw_point(axes: Axes, measure: str, row: TableRow, swept: Sequence[str], colour: str) -> Point | None:
-    """Draw a job with both intervals, unless it lacks the measure."""
+def _point(measure: str, row: TableRow, swept: Sequence[str], colour: str) -> Point | None:
+    """Return a job's point, unless it lacks the measure."""
     x, y = Estimate.from_row(row, measure), Estimate.from_row(row, "auc")
-    if x.value is None or y.value is None:
+    if x.value is None:
         return None
     x_interval = (x.low, x.high) if x.low is not None and x.high is not None else None
-    if x_interval:
-        axes.plot(x_interval, [y.value, y.value], color=colour, linewidth=1.2, alpha=0.7)
-    if y.low is not None and y.high is not None:
-        axes.plot([x.value, x.value], [y.low, y.high], color=colour, linewidth=1.2, alpha=0.7)
-    axes.plot([x.value], [y.value], "o", color=colour)
     return Point(", ".join(str(row.get(name, "")) for name in swept), x.value, y, colour, x_interval)
 
 

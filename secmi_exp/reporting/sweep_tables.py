@@ -1,6 +1,6 @@
 """The tables at the end of a sweep: its jobs, a ranking, a search, and leak against quality."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rich import box
 from rich.cells import cell_len
@@ -28,24 +28,14 @@ REPEATED = (
 """The same over runs."""
 GAP, EDGE = 2, 1
 """Characters before each column, and after the last."""
-COST = ("queries/sample", "made", "seconds")
 LONGEST_WORD = 20
 """Characters of a name that are not broken."""
 
 
 def jobs_table(runs: Sequence[FinishedRun]) -> Table:
     """Return a row for each job, with the settings in which they differ, AUC, ASR and cost."""
-    swept = swept_settings([run.overrides for run in runs])
-    table = Table("job", title=f"{len(runs)} jobs", title_justify="left")
-    for name in swept:
-        table.add_column(Text(name.rpartition(".")[2]))
-    for title in (*METRICS.values(), *COST):
-        table.add_column(title, justify="right", no_wrap=title in METRICS.values())
-    for run in runs:
-        settings = (run.overrides.get(name, "") for name in swept)
-        metrics = (str(run.results.estimate(metric)) for metric in METRICS)
-        table.add_row(*map(Text, (run.shown, *settings, *metrics, *_cost(run))))
-    return table
+    metrics = {heading: [run.results.estimate(metric) for run in runs] for metric, heading in METRICS.items()}
+    return _jobs_table(f"{len(runs)} jobs", runs, metrics, str)
 
 
 def rank_by_validation(runs: Sequence[FinishedRun], direction: str) -> list[FinishedRun]:
@@ -62,16 +52,8 @@ def rank_by_validation(runs: Sequence[FinishedRun], direction: str) -> list[Fini
 
 def search_table(ranked: Sequence[FinishedRun]) -> Table:
     """Return a row for each job with its settings and validation AUC; nothing of the evaluation part."""
-    swept = swept_settings([run.overrides for run in ranked])
-    table = Table("job", title=f"{len(ranked)} jobs by their AUC on attack-train images", title_justify="left")
-    for name in swept:
-        table.add_column(Text(name.rpartition(".")[2]))
-    for title in ("validation AUC", *COST):
-        table.add_column(title, justify="right", no_wrap=title == "validation AUC")
-    for run in ranked:
-        settings = (rounded(run.overrides.get(name, "")) for name in swept)
-        table.add_row(*map(Text, (run.shown, *settings, str(_validation_auc(run)), *_cost(run))))
-    return table
+    metrics = {"validation AUC": [_validation_auc(run) for run in ranked]}
+    return _jobs_table(f"{len(ranked)} jobs by their AUC on attack-train images", ranked, metrics, rounded)
 
 
 def rounded(value: str) -> str:
@@ -194,10 +176,21 @@ def _title(ranking: Ranking) -> str:
     return f"{title}: {ranking.contest.title}" if ranking.contest.title else title
 
 
-def _cost(run: FinishedRun) -> tuple[str, str, str]:
-    results = run.results
-    per_sample = "" if results.queries_per_sample is None else str(results.queries_per_sample)
-    return per_sample, f"{results.queries_spent:,}", f"{results.seconds:.1f}"
+def _jobs_table(
+    title: str, runs: Sequence[FinishedRun], metrics: Mapping[str, list[Estimate]], shown: Callable[[str], str]
+) -> Table:
+    swept = swept_settings([run.overrides for run in runs])
+    table = Table("job", title=title, title_justify="left")
+    for name in swept:
+        table.add_column(Text(name.rpartition(".")[2]))
+    for heading in (*metrics, "queries/sample", "made", "seconds"):
+        table.add_column(heading, justify="right", no_wrap=heading in metrics)
+    for run, *estimates in zip(runs, *metrics.values(), strict=True):
+        results, settings = run.results, [shown(run.overrides.get(name, "")) for name in swept]
+        per_sample = "" if results.queries_per_sample is None else str(results.queries_per_sample)
+        cost = (per_sample, f"{results.queries_spent:,}", f"{results.seconds:.1f}")
+        table.add_row(*map(Text, (run.shown, *settings, *map(str, estimates), *cost)))
+    return table
 
 
 def _validation_auc(run: FinishedRun) -> Estimate:

@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from secmi_exp.evaluation.scored import Bools, Floats
-from secmi_exp.reporting.drawing import CHANCE, COLOURS, HOLDOUT, MEMBER, RULE, STYLES, remove_box
+from secmi_exp.reporting.drawing import CHANCE, COLOURS, HOLDOUT, MEMBER, RULE, STYLES, log_ticks, remove_box
 from secmi_exp.reporting.page.roc_curves import RocLine
 from secmi_exp.reporting.page.svg import draw_chart
 from secmi_exp.reporting.page.timesteps import Series
@@ -124,7 +124,7 @@ def _prepare(axes: Axes, xlabel: str, ylabel: str) -> None:
 def _set_ticks(axis: Axis, low: float, high: float, about: int = 5, *, logarithmic: bool) -> None:
     """Set round ticks within the axis; after its scale, which sets others."""
     axis.set_major_locator(
-        FixedLocator(_log_ticks(low, high)) if logarithmic else MaxNLocator(about, steps=[1, 2, 5, 10])
+        FixedLocator(log_ticks(low, high)) if logarithmic else MaxNLocator(about, steps=[1, 2, 5, 10])
     )
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(_short))
@@ -133,22 +133,6 @@ def _set_ticks(axis: Axis, low: float, high: float, about: int = 5, *, logarithm
 def _short(value: float, place: int | None = None) -> str:
     """Return a tick's label, such as 0.001 and 12k."""
     return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:.12g}"
-
-
-def _log_ticks(low: float, high: float) -> list[float]:
-    """Return round values: decades, or where these are fewer than three, some values between them.
-
-    >>> _log_ticks(0.004, 1.0), _log_ticks(0.2, 1.0)
-    ([0.01, 0.1, 1.0], [0.2, 0.5, 1.0])
-    """
-    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    ticks: list[float] = []
-    for digits in ((1,), (1, 3), (1, 2, 5)):
-        candidates = (float(f"{digit}e{decade}") for decade in decades for digit in digits)
-        ticks = [tick for tick in candidates if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
-        if len(ticks) >= 3:
-            break
-    return ticks
 
 
 def _middle(values: Floats) -> Floats:
