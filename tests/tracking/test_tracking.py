@@ -20,3 +20,4 @@ def test_a_server_that_stops_answering_delays_the_end_by_the_timeout_only(
     tracker.finish(failed=False)
     assert time.monotonic() - started < 5
     assert "wandb sync" in caplog.text
+    tracker.run.finish()  # a run that is open would change how W&B reads its credentials in other tests

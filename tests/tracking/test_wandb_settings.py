@@ -59,7 +59,7 @@ def test_an_invalid_key_is_told_in_a_line_and_the_run_is_offline(
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setenv("WANDB_API_KEY", "x")
     assert resolve_mode("auto") == "offline"
-    (line,) = caplog.messages
+    (line,) = (record.getMessage() for record in caplog.records if record.name.startswith("secmi_exp"))
     assert "can't use its credentials" in line
     assert "40+ characters" in line
 
