@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from experiments.kept import Row, read_rows, read_run, table
+from experiments.kept import Row, read_rows, read_run, relative_t_error, table
 from experiments.tables import heading, line
-from secmi_exp.reporting.jobs import Estimate, read_estimate
+from secmi_exp.reporting.results_file import Estimate
 
 GAN_ERA = ("gan_leaks", "monte_carlo_set", "over_representation", "logan", "tvd")
 NEAR = 0.05
@@ -23,13 +23,13 @@ Claim = tuple[str, str, str]
 
 def larger_t_errors(name: str) -> Claim:
     """Figure 2."""
-    told = read_run(name)
-    relative = told["relative_t_error"]
-    columns = zip(*(relative[each] for each in ("ratio", "low", "high", "timesteps")), strict=True)
+    results = read_run(name)
+    relative = relative_t_error(results)
+    columns = zip(relative.ratio, relative.low, relative.high, relative.timesteps, strict=True)
     ratio, low, high, t = min(columns)
-    against = [str(t) for t, low in zip(relative["timesteps"], relative["low"], strict=True) if low <= 1]
+    against = [str(t) for t, low in zip(relative.timesteps, relative.low, strict=True) if low <= 1]
     verdict = f"not at t_sec = {', '.join(against)}" if against else "yes"
-    where = f"{told['dataset']}: {ratio:.2f} [{low:.2f}, {high:.2f}] times as large at the least, at t_sec = {t}"
+    where = f"{results.dataset}: {ratio:.2f} [{low:.2f}, {high:.2f}] times as large at the least, at t_sec = {t}"
     return "hold-outs have larger t-errors than members at every t (figure 2)", where, verdict
 
 
@@ -37,7 +37,7 @@ def nn_above_stat() -> Iterator[Claim]:
     """The tables of ASR and AUC; DeLong's paired test."""
     rows = read_rows(table("datasets"))
     for contest in dict.fromkeys(row["contest"] for row in rows):
-        aucs = {row["scorer"]: read_estimate(row, "auc") for row in rows if row["contest"] == contest}
+        aucs = {row["scorer"]: Estimate.from_row(row, "auc") for row in rows if row["contest"] == contest}
         (p,) = (float(row["p_value"]) for row in rows if row["contest"] == contest and row["p_value"])
         where = f"{contest}: {aucs['nn']} against {aucs['stat']}, p = {p:.2g}"
         above = float(aucs["nn"].value or 0) > float(aucs["stat"].value or 0)
@@ -58,7 +58,7 @@ def stable_over_timesteps() -> Claim:
 
 def near_chance() -> Claim:
     """Figure 1 and table 1."""
-    aucs = {row["attack"]: read_estimate(row, "auc") for row in read_rows(table("attacks"))}
+    aucs = {row["attack"]: Estimate.from_row(row, "auc") for row in read_rows(table("attacks"))}
     off = [name for name in GAN_ERA if not (aucs[name].low or 0) <= 0.5 <= (aucs[name].high or 0)]
     where = ", ".join(f"{name} {aucs[name]}" for name in GAN_ERA)
     verdict = f"not for {', '.join(off)}" if off else "yes"
@@ -78,7 +78,7 @@ def fewer_members_leak() -> Claim:
 
 def monotone(claim: str, rows: list[Row], setting: str, unit: str, *, rising: bool) -> Claim:
     """AUC at the ends of a setting's range, and whether it goes one way between them."""
-    first, last = (read_estimate(rows[place], "auc") for place in (0, -1))
+    first, last = (Estimate.from_row(rows[place], "auc") for place in (0, -1))
     where = f"{first} at {rows[0][setting]} {unit}, {last} at {rows[-1][setting]}"
     aucs = [value(row) for row in rows]
     ordered = aucs == sorted(aucs, reverse=not rising)
@@ -88,7 +88,7 @@ def monotone(claim: str, rows: list[Row], setting: str, unit: str, *, rising: bo
 
 def averaging_leaks() -> Claim:
     """The paper attacks averaged weights."""
-    averaged, raw = (read_estimate(row, "auc") for row in read_rows(table("averaging")))
+    averaged, raw = (Estimate.from_row(row, "auc") for row in read_rows(table("averaging")))
     verdict = "yes" if _above(averaged, raw) else "intervals overlap"
     return (
         "averaged weights are attacked; do they leak more than the last step's?",
@@ -100,16 +100,16 @@ def averaging_leaks() -> Claim:
 def private_training() -> Claim:
     """Defenses."""
     plain, private = read_rows(table("dp_sgd"))
-    auc = read_estimate(private, "auc")
+    auc = Estimate.from_row(private, "auc")
     leak = "no leak is found" if (auc.low or 0) <= 0.5 <= (auc.high or 0) else "a leak is left"
-    worse = _above(read_estimate(private, "denoising_loss"), read_estimate(plain, "denoising_loss"))
+    worse = _above(Estimate.from_row(private, "denoising_loss"), Estimate.from_row(plain, "denoising_loss"))
     found = f"{_both(private)} at ε = {float(private['epsilon_spent']):.3g}; {_both(plain)} undefended"
     return "DP-SGD keeps the DDPM from converging", found, f"{leak}, {'and' if worse else 'but not'} a worse model"
 
 
 def _both(row: Row) -> str:
     """Leak and quality."""
-    return f"AUC {read_estimate(row, 'auc')}, loss on hold-outs {read_estimate(row, 'denoising_loss')}"
+    return f"AUC {Estimate.from_row(row, 'auc')}, loss on hold-outs {Estimate.from_row(row, 'denoising_loss')}"
 
 
 def value(row: Row) -> float:

@@ -8,7 +8,6 @@ another.
 """
 
 import argparse
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from secmi_exp.errors import UserError
 from secmi_exp.evaluation.exposure import collection_p_value
+from secmi_exp.reporting.results_file import read_results
 
 Floats = NDArray[np.float64]
 
@@ -59,7 +60,10 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=1000)
     arguments = parser.parse_args()
-    name = json.loads((arguments.run / "results.json").read_text(encoding="utf-8"))["attack"]
+    try:
+        name = read_results(arguments.run / "results.json").attack
+    except UserError as error:
+        parser.error(f"{arguments.run}: {error}")
     table = pq.read_table(arguments.run / "scores.parquet").to_pydict()
     judged = np.array(table["part"]) == "evaluation"
     scores, is_member = np.array(table[f"score_{name}"])[judged], np.array(table["is_member"])[judged]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from secmi_exp.__main__ import CONF
 from secmi_exp.errors import UserError, first_line
-from secmi_exp.reporting.results import METRIC_NAMES
+from secmi_exp.reporting.results_file import METRIC_NAMES
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Section, Workspace
@@ -51,7 +51,7 @@ def save(project: str, entity: str | None, group: str | None) -> str:
     built = view(project, entity or "", group)
     import wandb
 
-    from secmi_exp.reporting.wandb_settings import has_credentials
+    from secmi_exp.tracking.wandb_settings import has_credentials
 
     if not has_credentials():
         print(specification(built))

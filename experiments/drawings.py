@@ -3,18 +3,18 @@
 from pathlib import Path
 
 from experiments.kept import read_rows, read_run, read_scores, table
+from experiments.kept import relative_t_error as kept_relative_t_error
 from experiments.tables import swept
-from secmi_exp.evaluation.relative_t_error import RelativeTError
-from secmi_exp.reporting import figures
-from secmi_exp.reporting.axes_figure import draw_axes
-from secmi_exp.reporting.comparison_figures import draw_comparison_cost
-from secmi_exp.reporting.tradeoff import draw_tradeoff
+from secmi_exp.evaluation.scored import Scored
+from secmi_exp.reporting import run_figures
+from secmi_exp.reporting.ranking_figures import draw_ranking_cost
+from secmi_exp.reporting.sweep_figures import draw_sweep, draw_tradeoff
 
 
 def axes(name: str, path: Path) -> None:
     """AUC and ASR over what was swept."""
     rows = read_rows(table(name))
-    draw_axes(path, rows, swept(rows))
+    draw_sweep(path, rows, swept(rows))
 
 
 def tradeoff(name: str, path: Path) -> None:
@@ -25,37 +25,43 @@ def tradeoff(name: str, path: Path) -> None:
 
 def cost(name: str, path: Path) -> None:
     """AUC of attacks against their queries."""
-    draw_comparison_cost(path, read_rows(table(name)), "AUC and its cost: ddpm_small, digits", "AUC [95% interval]")
+    draw_ranking_cost(path, read_rows(table(name)), "AUC and its cost: ddpm_small, digits", "AUC [95% interval]")
 
 
 def relative_t_error(name: str, path: Path) -> None:
     """T-errors of hold-outs relative to members over timesteps."""
-    told = read_run(name)
-    figures.draw_relative_t_error(path, RelativeTError(**told["relative_t_error"]), told["t_sec"], subject(name))
+    run_figures.draw_relative_t_error(path, kept_relative_t_error(read_run(name)), t_sec(name), subject(name))
 
 
 def t_errors(name: str, path: Path) -> None:
     """Their distributions with the threshold."""
-    figures.draw_t_errors(path, read_scores(name)["t_error"], subject(name), read_run(name)["t_sec"])
+    run_figures.draw_t_errors(path, read_scores(name)["t_error"], subject(name), t_sec(name))
 
 
 def roc(name: str, path: Path) -> None:
     """On linear axes."""
-    figures.draw_roc(path, scorers(name), subject(name), logarithmic=False)
+    run_figures.draw_roc(path, scorers(name), subject(name), logarithmic=False)
 
 
 def roc_log(name: str, path: Path) -> None:
     """On logarithmic axes."""
-    figures.draw_roc(path, scorers(name), subject(name), logarithmic=True)
+    run_figures.draw_roc(path, scorers(name), subject(name), logarithmic=True)
 
 
-def scorers(name: str) -> dict[str, figures.Scored]:
+def scorers(name: str) -> dict[str, Scored]:
     """Without the t-errors."""
-    found = read_scores(name).items()
-    return {column.removeprefix("score_"): scored for column, scored in found if column.startswith("score_")}
+    columns = read_scores(name).items()
+    return {column.removeprefix("score_"): scored for column, scored in columns if column.startswith("score_")}
 
 
 def subject(name: str) -> str:
     """What was attacked."""
-    told = read_run(name)
-    return f"{told['target']}, {told['dataset']}"
+    results = read_run(name)
+    return f"{results.target}, {results.dataset}"
+
+
+def t_sec(name: str) -> int:
+    """The timestep of a run."""
+    value = read_run(name).t_sec
+    assert value is not None
+    return value

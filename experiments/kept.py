@@ -3,15 +3,16 @@
 import csv
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
+from secmi_exp.evaluation.relative_t_error import RelativeTError
 from secmi_exp.evaluation.scored import Scored
-from secmi_exp.reporting.row_files import write_csv
+from secmi_exp.reporting.results_file import Results, read_results
+from secmi_exp.reporting.table_files import write_csv
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -67,10 +68,17 @@ def read_rows(file: Path) -> list[Row]:
         return list(csv.DictReader(content))
 
 
-def read_run(name: str) -> Mapping[str, Any]:
+def read_run(name: str) -> Results:
     """What a run found."""
-    told: Mapping[str, Any] = json.loads(facts(name).read_text(encoding="utf-8"))
-    return told
+    return read_results(facts(name))
+
+
+def relative_t_error(results: Results) -> RelativeTError:
+    """Figure 2 of a run of SecMI; NaN where there is no finite value."""
+    fields = results.relative_t_error
+    assert fields is not None
+    columns = [[np.nan if each is None else each for each in fields[name]] for name in ("ratio", "low", "high")]
+    return RelativeTError([int(t or 0) for t in fields["timesteps"]], *columns)
 
 
 def read_scores(name: str) -> dict[str, Scored]:

@@ -23,6 +23,7 @@ from experiments import claims, drawings
 from experiments.benchmarks.measure import cpu_lines
 from experiments.kept import RESULTS, keep_comparison, keep_run, keep_summary
 from experiments.tables import markdown
+from secmi_exp.reporting.results_file import read_results
 from secmi_exp.runtime import usable_processors
 
 HERE = Path(__file__).parent
@@ -103,7 +104,7 @@ def keep(name: str, folder: Path, seconds: float) -> None:
     experiment = EXPERIMENTS[name]
     experiment.keep(folder, name)
     files = [*folder.glob("results.json"), *folder.glob("*/results.json")]
-    jobs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    jobs = [read_results(file) for file in files]
     kept = json.loads(PROVENANCE.read_text(encoding="utf-8")) if PROVENANCE.is_file() else {}
     kept[name] = {
         "command": " ".join(["python -m secmi_exp", *(quoted(each) for each in experiment.arguments)]),
@@ -111,8 +112,8 @@ def keep(name: str, folder: Path, seconds: float) -> None:
         "cores": usable_processors(),
         "date": date.today().isoformat(),
         "seconds": round(seconds),
-        "n_member": span([job["n_member"] for job in jobs]),
-        "n_holdout": span([job["n_holdout"] for job in jobs]),
+        "n_member": span([job.n_member for job in jobs if job.n_member is not None]),
+        "n_holdout": span([job.n_holdout for job in jobs if job.n_holdout is not None]),
     }
     PROVENANCE.write_text(json.dumps(dict(sorted(kept.items())), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

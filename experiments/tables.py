@@ -1,10 +1,8 @@
 """The tables of experiments/README.md, each made of what was kept in results/."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from experiments.kept import Row, facts, read_rows, read_run, table
-from secmi_exp.reporting.jobs import estimate, read_estimate, swept_names
+from secmi_exp.reporting.results_file import Estimate, Results
+from secmi_exp.reporting.run_folders import swept_settings
 
 METRICS = {"auc": "AUC", "asr": "ASR", "accuracy_calibrated": "accuracy, calibrated", "tpr_at_1pct_fpr": "TPR @ 1% FPR"}
 QUALITY = {"denoising_loss": "loss on hold-outs", "kernel_distance": "kernel distance of samples"}
@@ -19,14 +17,12 @@ def markdown(name: str) -> str:
     return attacks(rows) if "p_holm" in rows[0] else settings(rows)
 
 
-def scorers(told: Mapping[str, Any]) -> str:
+def scorers(results: Results) -> str:
     """A row for each scorer of a run, as its name is in the paper."""
     lines = heading(["", *METRICS.values()])
-    found = {**told["others"], told["attack"]: told}
-    for scorer in sorted(found, key=lambda each: each != "stat"):
-        each = dict(found[scorer])
+    for scorer, each in sorted(results.scorers.items(), key=lambda item: item[0] != "stat"):
         name = {"stat": "SecMI_stat", "nn": "SecMI_NN"}[scorer]
-        lines.append(line([name, *(str(estimate(each, metric)) or "not resolved" for metric in METRICS)]))
+        lines.append(line([name, *(str(each.estimate(metric)) or "not resolved" for metric in METRICS)]))
     return "\n".join(lines)
 
 
@@ -58,14 +54,14 @@ def settings(rows: list[Row]) -> str:
 def swept(rows: list[Row]) -> list[str]:
     """What the jobs of a sweep differ in."""
     given = list(rows[0])[1 : list(rows[0]).index("auc")]
-    return swept_names([{name: row[name] for name in given} for row in rows])
+    return swept_settings([{name: row[name] for name in given} for row in rows])
 
 
 def shown(row: Row, name: str) -> str:
     """Such as 0.898 [0.865, 0.923]."""
     if name in PRIVACY:
         return f"{float(row[name]):.3g}" if row[name] else "∞"
-    return str(read_estimate(row, name)) or "not resolved"
+    return str(Estimate.from_row(row, name)) or "not resolved"
 
 
 def heading(titles: list[str]) -> list[str]:

@@ -16,7 +16,7 @@ from secmi_exp.config_errors import explain, refuse_merged_choices, refuse_unrea
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.log_files import keep_log_files_from_failing
 from secmi_exp.ranks import dismiss, end, is_first, join
-from secmi_exp.reporting.sweep import close_open_sweep
+from secmi_exp.reporting.sweep_callback import close_open_sweep
 from secmi_exp.search import end_without_attack, prefer_own_sweeper
 from secmi_exp.setting_errors import naming
 from secmi_exp.sigterm import Terminated, raise_on_sigterm, stop_raising

@@ -18,14 +18,14 @@ from secmi_exp.data.split import SplitRule
 from secmi_exp.defenses.defense import Defense, Undefended
 from secmi_exp.errors import UserError
 from secmi_exp.quality.quality import Quality
-from secmi_exp.reporting.tracking import MakeTracker
-from secmi_exp.reporting.wandb_settings import Tag
 from secmi_exp.runtime import Runtime
 from secmi_exp.setting_errors import naming
 from secmi_exp.setting_values import refuse_converted, refuse_impossible_values
 from secmi_exp.shown_text import shown
 from secmi_exp.store import Verify
 from secmi_exp.targets.interface import Target
+from secmi_exp.tracking.tracker import MakeTracker
+from secmi_exp.tracking.wandb_settings import Tag
 
 KINDS = {
     "dataset": Dataset,

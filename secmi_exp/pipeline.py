@@ -24,8 +24,7 @@ from secmi_exp.evaluation.relative_t_error import relative_t_error
 from secmi_exp.preparation import Preparation, prepare
 from secmi_exp.quality.quality import Measures, Quality
 from secmi_exp.reporting.provenance import code_state
-from secmi_exp.reporting.run_report import present, report
-from secmi_exp.reporting.tracking import RunIdentity, start_tracker
+from secmi_exp.reporting.run_output import print_run, write_run
 from secmi_exp.run_warnings import RunWarning, collect_warnings, warn
 from secmi_exp.shown_text import unicode_name
 from secmi_exp.split_check import check_split, refuse_drawn_membership, refuse_other_membership, trained_rows
@@ -34,6 +33,7 @@ from secmi_exp.storage_errors import explain_storage_errors, output_place
 from secmi_exp.store import Json, Key
 from secmi_exp.strict_json import as_strict_json
 from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.tracking.tracker import RunIdentity, start_tracker
 
 
 def run(config: DictConfig, folder: Path) -> float | None:
@@ -77,11 +77,11 @@ def run_stages(prepared: Preparation, config: DictConfig, folder: Path, warnings
         if parts.quality and not target:
             warn("quality_left_out", "The attack queries no target, so quality is left out.")
         measures = measure_quality(current, parts.quality, target) if parts.quality and target else None
-        outcome = report(current, target, attacked, measures)
+        results = write_run(current, target, attacked, measures)
         failed = False
     finally:
         tracker.finish(failed=failed)
-    present(outcome, folder)
+    print_run(results, folder)
     return attacked.judgements[attacked.attack.name].validation.auc if attacked else None
 
 

@@ -22,6 +22,10 @@ MOST_BYTES = 2**30
 """Of a file that is read whole, such as a list: far more than any list of images has."""
 
 
+END = 2**16
+"""Bytes at the end of a text file that are read."""
+
+
 def open_regular(path: AnyPath) -> BinaryIO:
     """Open a file for reading.
 
@@ -61,6 +65,16 @@ def read_regular(path: AnyPath, most: int = MOST_BYTES) -> bytes:
         if size > most:
             raise OSError(errno.EINVAL, f"it has {size:,} bytes, and {most:,} at most are read", str(path))
         return file.read(most)
+
+
+def read_end(path: AnyPath) -> str:
+    """The end of a text file, such as a log; nothing where it can't be read."""
+    try:
+        with open_regular(path) as file:
+            file.seek(max(os.fstat(file.fileno()).st_size - END, 0))
+            return file.read(END).decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def is_regular(path: AnyPath) -> bool:

@@ -1,4 +1,4 @@
-"""`python -m secmi_exp.report DIR…`: one HTML page about any runs and sweeps, which needs no network."""
+"""`python -m secmi_exp.report DIR…`: write the report page, one HTML file about any runs and sweeps."""
 
 import argparse
 import sys
@@ -10,17 +10,17 @@ from secmi_exp.whole_files import written_whole
 
 
 def write_report(folders: Sequence[Path], output: Path) -> None:
-    """Write the page, whole or not at all.
+    """Write the page, whole or not at all. What UTF-8 can't hold, such as bytes of a file's name, becomes a "?".
 
     Raises:
-        UserError: where there is no run, or the page can't be written.
+        UserError: if there is no run, or the page can't be written.
     """
-    from secmi_exp.reporting.page.document import page
-    from secmi_exp.reporting.page.runs import find
+    from secmi_exp.reporting.page.render import render_page  # matplotlib, which --help needs not
+    from secmi_exp.reporting.run_folders import find_runs
 
     if output.is_dir() or not output.absolute().parent.is_dir():
         raise UserError(f"The page can't be written to {output}: name a file in a directory that exists.")
-    content = page(find(folders)).encode("utf-8")
+    content = render_page(find_runs(folders)).encode("utf-8", "replace")
     try:
         with written_whole(output) as partial:
             partial.write_bytes(content)
@@ -29,7 +29,7 @@ def write_report(folders: Sequence[Path], output: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Build the page; its path is the last line on standard output. A mistake ends with one sentence and status 1."""
+    """Write the page and print its path; a user's mistake ends with one sentence and status 1."""
     parser = argparse.ArgumentParser(
         prog="python -m secmi_exp.report",
         description="Build one self-contained HTML page from any runs and sweeps: comparison, ROC, histograms, "

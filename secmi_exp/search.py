@@ -1,4 +1,4 @@
-"""A search for the settings with the best AUC on attack-train images: hydra/sweeper=optuna."""
+"""Searches for the settings with the best AUC on attack-train images: hydra/sweeper=optuna."""
 
 import sys
 
@@ -10,16 +10,16 @@ from omegaconf import DictConfig
 
 
 def prefer_own_sweeper() -> None:
-    """Let conf/hydra/sweeper/optuna.yaml stand for the plugin's configuration of that name, which minimizes.
+    """Use conf/hydra/sweeper/optuna.yaml instead of the plugin's own configuration, which minimizes.
 
-    Hydra refuses two of one name, and has the plugin's as soon as it knows its plugins.
+    Hydra refuses two configurations of one name, and registers the plugin's when it loads its plugins.
     """
     Plugins.instance()
     ConfigStore.instance().repo.get("hydra", {}).get("sweeper", {}).pop("optuna.yaml", None)
 
 
-def direction(hydra: HydraConf | DictConfig) -> str | None:
-    """Of the search that a job belongs to, maximize or minimize; None where there is none."""
+def search_direction(hydra: HydraConf | DictConfig) -> str | None:
+    """Return what the search of a multirun does with AUC, maximize or minimize; None if it is no search."""
     if hydra.mode != RunMode.MULTIRUN or "direction" not in hydra.sweeper:
         return None
     return str(hydra.sweeper.direction)
@@ -29,7 +29,7 @@ def end_without_attack(config: DictConfig, hydra: HydraConf) -> None:
     """End a search whose jobs have no attack, and so no AUC to search by.
 
     Raises:
-        SystemExit: since any other exception costs a search the one job, and it would try the next.
+        SystemExit: any other exception would end this job only, and the search would try the next.
     """
-    if direction(hydra) and "attack" not in config:
+    if search_direction(hydra) and "attack" not in config:
         sys.exit("secmi_exp: A search goes by an attack's AUC, and there is no attack: add +attack=stat or another.")

@@ -11,8 +11,8 @@ import wandb
 from omegaconf import OmegaConf
 
 from experiments.dashboard import main, sections
-from secmi_exp.reporting import wandb_settings
-from secmi_exp.reporting.sweep import close_sweep
+from secmi_exp.reporting.sweep_output import close_sweep
+from secmi_exp.tracking import wandb_settings
 from tests.conftest import CONF, SmokeRun
 from tests.reporting.sweep_folder import SweepFolder
 from tests.reporting.test_comparison import WANDB

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from secmi_exp.report import write_report
-from secmi_exp.reporting.sweep import close_sweep
+from secmi_exp.reporting.sweep_output import close_sweep
 from secmi_exp.run_warnings import RunWarning, collect_warnings, warn
 from tests.conftest import REPOSITORY, run_here
 

@@ -1,79 +1,49 @@
-"""Which files of a run become artifacts at Weights & Biases, under which names."""
-
-from __future__ import annotations
+"""The files that are logged as artifacts: of targets, splits, scores and comparisons."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from secmi_exp.store import Json
-
-if TYPE_CHECKING:
-    from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.targets.hub import is_fetched
+from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.tracking.tracker import FileSet
 
 
-@dataclass(frozen=True)
-class FileSet:
-    """Files that belong together; W&B makes a new version of them where their content is new."""
-
-    name: str
-    kind: str
-    """W&B's type of artifact."""
-    files: Mapping[str, Path]
-    """Path within the artifact → the file, which stays as it is."""
-    facts: Mapping[str, Json] = field(default_factory=dict)
-
-
-def target_files(header: Mapping[str, Json], target: PreparedTarget) -> FileSet | None:
-    """The target's folder; None for one that was fetched from the hub, where anybody finds it.
-
-    Args:
-        header: the fields of results.json that tell what was run.
-        target: that was attacked or trained.
-    """
-    from secmi_exp.targets.hub import is_fetched
-
+def target_files(target: PreparedTarget, dataset: str, name: str, defense: str) -> FileSet | None:
+    """Return the target's folder; None if it was fetched from the hub, where anybody finds it."""
     if is_fetched(target.folder):
         return None
-    files = sorted(path for path in target.folder.rglob("*") if path.is_file())
-    return FileSet(
-        _name(header["dataset"], header["target"]),
-        "model",
-        {path.relative_to(target.folder).as_posix(): path for path in files},
-        {"digest": target.digest, "trained_on": target.trained_on, "defense": header["defense"]},
-    )
+    paths = sorted(path for path in target.folder.rglob("*") if path.is_file())
+    files = {path.relative_to(target.folder).as_posix(): path for path in paths}
+    facts = {"digest": target.digest, "trained_on": target.trained_on, "defense": defense}
+    return FileSet(_artifact_name(dataset, name), "model", files, facts)
 
 
-def split_files(header: Mapping[str, Json], folder: Path) -> FileSet:
-    """The split that a run's directory holds."""
-    return FileSet(_name(header["dataset"], "split"), "dataset", _named(folder / "split.npz"))
+def split_files(folder: Path, dataset: str) -> FileSet:
+    """Return the split in a run's directory."""
+    return FileSet(_artifact_name(dataset, "split"), "dataset", _by_name(folder / "split.npz"))
 
 
-def score_files(header: Mapping[str, Json], folder: Path) -> FileSet:
-    """Scores and results that an attack has left in the run's directory."""
-    return FileSet(
-        _name(header["dataset"], header["target"], header["attack"]),
-        "scores",
-        _named(folder / "scores.parquet", folder / "results.json"),
-        {name: header[name] for name in ("attack", "dataset", "target", "seed")},
-    )
+def score_files(folder: Path, dataset: str, target: str, attack: str | None, seed: int | None) -> FileSet:
+    """Return scores and results in the directory of a run with an attack."""
+    files = _by_name(folder / "scores.parquet", folder / "results.json")
+    facts = {"attack": attack, "dataset": dataset, "target": target, "seed": seed}
+    return FileSet(_artifact_name(dataset, target, str(attack)), "scores", files, facts)
 
 
 def comparison_files(folder: Path) -> FileSet:
-    """What a sweep's directory holds of the comparison of its jobs."""
-    return FileSet("comparison", "comparison", _named(*sorted(folder.glob("comparison*.*"))), {"sweep": folder.name})
+    """Return the files of the comparison in a sweep's directory."""
+    files = _by_name(*sorted(folder.glob("comparison*.*")))
+    return FileSet("comparison", "comparison", files, {"sweep": folder.name})
 
 
-def _named(*paths: Path) -> dict[str, Path]:
+def _by_name(*paths: Path) -> dict[str, Path]:
     return {path.name: path for path in paths}
 
 
-def _name(*parts: Json) -> str:
-    """Of an artifact, in the characters that W&B allows, and at most as many.
+def _artifact_name(*parts: str) -> str:
+    """Join parts with the characters that W&B allows in a name, and at most as many.
 
-    >>> _name("digits", "my target/2")
+    >>> _artifact_name("digits", "my target/2")
     'digits-my-target-2'
     """
-    return re.sub(r"[^\w.-]", "-", "-".join(map(str, parts)))[:128]
+    return re.sub(r"[^\w.-]", "-", "-".join(parts))[:128]

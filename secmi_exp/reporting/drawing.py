@@ -1,6 +1,6 @@
-"""How figures are drawn: on no display, with names as they are, and never at the cost of what they show.
+"""What all figures share: colours, axes without a display, and a failure that costs the figure alone.
 
-No figure goes through pyplot, which would ask for the backend of whatever this process was started from.
+No figure goes through pyplot, which would load the backend of whatever this process was started from.
 """
 
 import functools
@@ -22,59 +22,98 @@ from secmi_exp.errors import first_line
 
 log = logging.getLogger(__name__)
 
-Drawn = ParamSpec("Drawn")
+Arguments = ParamSpec("Arguments")
+
+COLOURS = ("#0072b2", "#c84e00", "#00795b", "#b0447f", "#7a5f00", "#5146b8", "#1a2027", "#a4260f")
+"""Okabe and Ito's, darkened until each has a contrast of 3:1 to white; the page's stylesheet has them as c0 to c7."""
+MEMBER, HOLDOUT = COLOURS[:2]
+NEUTRAL, RULE, CHANCE = "#555555", "#e5e5e5", "#999999"
+STYLES: tuple[str | tuple[float, tuple[float, ...]], ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)))
+"""Lines of the first eight entries, of the next eight, and so on."""
+MOST_DISTINCT = len(COLOURS) * len(STYLES)
+"""Entries that colour and style tell apart."""
 
 
 @contextmanager
 def figure_with_axes(
     path: Path, size: tuple[float, float], rows: int = 1, columns: int = 1, *, sharey: bool = False
 ) -> Iterator[tuple[Figure, NDArray[np.object_]]]:
-    """A figure that is saved when it has been drawn.
+    """Create a figure, and save it when the context ends.
 
     Args:
-        path: of the PNG.
+        path: the PNG.
         size: width and height in inches.
-        rows: of axes.
-        columns: of axes.
+        rows: number of rows of axes.
+        columns: number of columns of axes.
         sharey: whether all axes have the same y axis.
 
     Returns:
         The figure and its axes, [rows, columns].
     """
-    with rc_context({"text.parse_math": False, "text.usetex": False}):  # what is in a name is no formula
+    with rc_context({"text.parse_math": False, "text.usetex": False}):  # a "$" in a name begins no formula
         figure = Figure(size, layout="constrained")
         FigureCanvasAgg(figure)
         yield figure, figure.subplots(rows, columns, sharey=sharey, squeeze=False)
         figure.savefig(path, dpi=150)
 
 
-class _Plain(LogFormatter):
-    """Labels the ticks that matplotlib would label on such an axis, with a number instead of a formula."""
+@contextmanager
+def single_axes(path: Path, size: tuple[float, float] = (5.4, 4.2), **labels: str) -> Iterator[tuple[Figure, Axes]]:
+    """Create a figure with one pair of axes without a box; ``labels`` are title, xlabel and ylabel."""
+    with figure_with_axes(path, size) as (figure, ((axes,),)):
+        remove_box(axes)
+        axes.set(**labels)
+        yield figure, axes
+
+
+def remove_box(axes: Axes) -> None:
+    """Leave only the left and the bottom line."""
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+class _PlainNumbers(LogFormatter):
+    """Labels the same ticks as matplotlib, by a number instead of a formula."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:
         return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 def use_log_scale(axes: Axes, *, x: bool = False, y: bool = False) -> None:
-    """Make axes logarithmic."""
+    """Make one or both axes logarithmic."""
     for axis in [axes.xaxis] * x + [axes.yaxis] * y:
         (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
-        axis.set_major_formatter(_Plain())
-        axis.set_minor_formatter(_Plain())
+        axis.set_major_formatter(_PlainNumbers())
+        axis.set_minor_formatter(_PlainNumbers())
 
 
-def only_shown(draw: Callable[Concatenate[Path, Drawn], Any]) -> Callable[Concatenate[Path, Drawn], bool]:
-    """Make a function that draws a figure one that returns whether it did; a failure is a line in the log.
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return round values: decades, or where these are fewer than three, some values between them.
+
+    >>> log_ticks(0.004, 1.0), log_ticks(0.2, 1.0)
+    ([0.01, 0.1, 1.0], [0.2, 0.5, 1.0])
+    """
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    ticks: list[float] = []
+    for digits in ((1,), (1, 3), (1, 2, 5)):
+        candidates = (float(f"{digit}e{decade}") for decade in decades for digit in digits)
+        ticks = [tick for tick in candidates if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
+        if len(ticks) >= 3:
+            break
+    return ticks
+
+
+def draws_or_logs(draw: Callable[Concatenate[Path, Arguments], Any]) -> Callable[Concatenate[Path, Arguments], bool]:
+    """Decorate a function that draws a figure: log its failure instead of raising, and return whether it has drawn.
 
     Args:
-        draw: takes the figure's path first; False: there was nothing to draw.
+        draw: takes the figure's path first; returns False if there was nothing to draw.
     """
 
     @functools.wraps(draw)
-    def drawn(path: Path, /, *arguments: Drawn.args, **more: Drawn.kwargs) -> bool:
+    def drawn(path: Path, /, *arguments: Arguments.args, **more: Arguments.kwargs) -> bool:
         try:
             return draw(path, *arguments, **more) is not False
-        except Exception as error:  # whatever matplotlib raises for what can't be drawn, and a full disk
+        except Exception as error:  # matplotlib raises many kinds; and the disk may be full
             log.warning("%s is not drawn (%s: %s); the results stand.", path, type(error).__name__, first_line(error))
             path.unlink(missing_ok=True)
             return False

@@ -1,6 +1,6 @@
 """Where a run's numbers come from: keys of the store, the attack's settings, and the code's revision.
 
-`python -m secmi_exp.store show KEY` tells of any key here what decided it, and the keys that it rests on in turn.
+`python -m secmi_exp.store show KEY` shows what decided a key, and the keys that it was computed from.
 """
 
 import hashlib
@@ -26,32 +26,34 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def provenance(run: Run, target: PreparedTarget | None, attacked: Attacked | None) -> dict[str, Json]:
-    """Of results.json. Keys are given as ``KIND/DIGEST``, contents by their SHA-256."""
+    """Return the field of results.json. Keys are given as ``KIND/DIGEST``, contents by their SHA-256."""
     return {
         "code": run.code,
         "store": str(run.store.root),
         "members": run.images.select(run.split.members).digest,
         "attacked": run.images.select(run.split.attacked).digest,
         "split": split_digest(run.split),
-        "target": place(target.key) if target else None,
-        "measured": place(attacked.measured.key) if attacked else None,
-        "entries": [{"key": place(key), **({"of": key.label} if key.label else {})} for key in run.store.used.values()],
+        "target": key_path(target.key) if target else None,
+        "measured": key_path(attacked.measured.key) if attacked else None,
+        "entries": [
+            {"key": key_path(key), **({"of": key.label} if key.label else {})} for key in run.store.used.values()
+        ],
     }
 
 
-def place(given: Input) -> str:
-    """A key as ``KIND/DIGEST``; where an entry of it lies in the store."""
+def key_path(given: Input) -> str:
+    """Return a key as ``KIND/DIGEST``, which is also its folder in the store."""
     return f"{given.kind}/{given.digest}" if isinstance(given, Key) else given
 
 
 def split_digest(split: Split) -> str:
-    """SHA-256 of which rows are members and hold-outs, which are attacked, and what each of those is used for."""
+    """Return the SHA-256 of the rows of members, hold-outs and attacked images, and of the parts of the latter."""
     rows = {name: getattr(split, name).tolist() for name in ("members", "holdouts", "attacked", "is_member", "part")}
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 
 def attack_settings(config: DictConfig) -> Json:
-    """The attack's own group of a configuration, resolved; what Hydra calls ``_target_`` is its ``class``.
+    """Return the configuration's group attack, resolved; Hydra's ``_target_`` is named ``class``.
 
     >>> attack_settings(OmegaConf.create({"seed": 1, "attack": {"_target_": "my.Attack", "t": "${seed}"}}))
     {'class': 'my.Attack', 't': 1}
@@ -68,17 +70,16 @@ def _plain(node: Any) -> Json:
 
 @cache
 def code_state() -> Mapping[str, Json]:
-    """Version and revision of this package as it was first asked for, and whether it was modified since.
+    """Return version and revision of this package at the first call, and whether it is modified since that revision.
 
-    The revision is that of the git repository that it lies in, or that it was installed from; None for both where
-    nobody knows.
+    The revision is that of the git repository that the package lies in or was installed from; None if unknown.
     """
     revision, modified = _of_work_tree(PACKAGE) or (_of_installation(PACKAGE), None)
     return {"version": __version__, "revision": revision, "modified": modified}
 
 
 def _of_work_tree(package: Path) -> tuple[str, bool | None] | None:
-    """Commit, and whether the package or its configuration differs from it; None where git doesn't track it."""
+    """Return the commit, and whether package or conf differ from it; None if git doesn't track the package."""
     if git(package, "ls-files", "--error-unmatch", "__init__.py") is None:  # such as below another's site-packages
         return None
     revision = git(package, "rev-parse", "HEAD")
@@ -88,7 +89,7 @@ def _of_work_tree(package: Path) -> tuple[str, bool | None] | None:
 
 
 def git(folder: Path, *arguments: str) -> str | None:
-    """What a command of git prints in a folder, without a change to the repository; None where it fails."""
+    """Return what a git command prints in a folder, without changing the repository; None if it fails."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         finished = subprocess.run(
@@ -105,7 +106,7 @@ def git(folder: Path, *arguments: str) -> str | None:
 
 
 def _of_installation(package: Path) -> str | None:
-    """The commit that pip installed the package from, where it did from a repository."""
+    """Return the commit that pip installed the package from; None if not from a repository."""
     try:
         installed = importlib.metadata.distribution("secmi-exp")
         if Path(str(installed.locate_file(package.name))).resolve() != package.resolve():

@@ -1,4 +1,4 @@
-"""Standard output, on which names stand as they are."""
+"""What a run prints on standard output, with names as they are."""
 
 import io
 import os
@@ -34,7 +34,7 @@ class StandardOutput(Console):
 
 
 def terminal() -> Console:
-    """Standard output, where what the terminal's encoding lacks is escaped."""
+    """Return standard output, where what the terminal's encoding lacks is escaped."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     return StandardOutput()

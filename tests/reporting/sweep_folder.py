@@ -11,7 +11,9 @@ from omegaconf import OmegaConf
 
 from secmi_exp.data.split import Part
 from secmi_exp.evaluation.judge import Judgement, Scored, judge
-from secmi_exp.reporting.results import validation_fields
+from secmi_exp.reporting.results_file import Results
+from secmi_exp.reporting.run_folders import FinishedRun
+from secmi_exp.reporting.run_results import validation_fields
 from secmi_exp.store import Json
 
 ROUNDS = 100
@@ -32,6 +34,12 @@ def found(judged: Judgement) -> dict[str, Json]:
 def write_results(folder: Path, content: Mapping[str, Json]) -> None:
     """Write results.json."""
     (folder / "results.json").write_text(json.dumps({"schema": 1, **content}), encoding="utf-8")
+
+
+def finished_run(name: str, overrides: Mapping[str, str], **fields: object) -> FinishedRun:
+    """A run with these fields in its results.json, which is not on disk."""
+    results = Results.model_validate({"attack": "stat", "dataset": "digits", "target": "ddpm", **fields})
+    return FinishedRun(Path(name), name, overrides, results)
 
 
 class SweepFolder:

@@ -20,12 +20,13 @@ from secmi_exp.evaluation.comparison import compare
 from secmi_exp.evaluation.delong import auc_interval, paired_test
 from secmi_exp.evaluation.repeated_runs import repeated_runs
 from secmi_exp.evaluation.roc import Roc
-from secmi_exp.reporting import comparison_figures, sweep
-from secmi_exp.reporting.comparison_table import fitting
-from secmi_exp.reporting.contests import contests
-from secmi_exp.reporting.jobs import ended_jobs
-from secmi_exp.reporting.standings import MOST_PAIRED, rank
-from secmi_exp.reporting.sweep import close_sweep
+from secmi_exp.reporting import ranking_figures, sweep_callback
+from secmi_exp.reporting.contests import Contest, find_contests
+from secmi_exp.reporting.entries import read_entries
+from secmi_exp.reporting.ranking import MOST_PAIRED, rank
+from secmi_exp.reporting.run_folders import read_sweep
+from secmi_exp.reporting.sweep_output import close_sweep
+from secmi_exp.reporting.sweep_tables import ranking_table
 from tests.reporting.sweep_folder import ROUNDS, SweepFolder
 from tests.reporting.wandb_file import all_records, artifacts, logged_names
 
@@ -36,6 +37,10 @@ ATTACKS = {"stat": (1.2, 11), "nn": (2.2, 11), "pia": (1.0, 2), "blind": (0.1, 0
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def contests(folder: Path) -> list[Contest]:
+    return find_contests(read_entries(read_sweep(folder).finished))
 
 
 def evaluation_part(job: Path, scorer: str) -> tuple[np.ndarray, np.ndarray]:
@@ -128,16 +133,16 @@ def test_no_width_cuts_a_name_or_a_number(tmp_path: Path, width: int, seeds: int
             overrides = [f"+attack={name}", "attack.t_sec=100"] + ([f"seed={seed}"] if seeds > 1 else [])
             folder.job(overrides, {name: shift}, queries=queries * 1000, samples=seed)
         folder.job(["+attack=stat", "attack.t_sec=50"] + [f"seed={seed}"] * (seeds > 1), {"stat": 0.6}, samples=seed)
-    ranking = rank(*contests(ended_jobs(tmp_path)))
+    ranking = rank(*contests(tmp_path))
     console = Console(width=width)
     with console.capture() as capture:
-        console.print(fitting(ranking, console))
+        console.print(ranking_table(ranking, console))
     lines = capture.get().splitlines()
     assert max(map(len, lines)) <= width
     words = " ".join(lines).split()
     assert "…" not in " ".join(words)
     for standing in ranking.standings:
-        assert set(standing.label.split()) <= set(words)
+        assert set(standing.name.split()) <= set(words)
         assert f"{standing.auc.value:.3f} [{standing.auc.low:.3f}, {standing.auc.high:.3f}]" in " ".join(words)
     if width >= 80:
         assert {"queries", "11000"} <= set(words)
@@ -161,8 +166,8 @@ def test_settings_are_named_in_full_where_their_last_part_is_ambiguous(tmp_path:
     folder = SweepFolder(tmp_path)
     for noise, (one, other) in enumerate([(1, 1), (1, 2), (2, 1)]):
         folder.job(["+attack=stat", f"attack.k={one}", f"target.k={other}"], {"stat": 1.0}, noise=noise)
-    (contest,) = contests(ended_jobs(tmp_path))
-    assert [each.label for each in contest.contenders] == [
+    (contest,) = contests(tmp_path)
+    assert [each.name for each in contest.contenders] == [
         f"stat attack.k={one} target.k={other}" for one, other in [(1, 1), (1, 2), (2, 1)]
     ]
 
@@ -175,8 +180,8 @@ def test_a_further_scorer_stands_once_and_by_itself_if_no_job_leads_with_it(tmp_
             first, table = (pa.parquet.read_table(each / "scores.parquet") for each in (tmp_path / "0", job))
             place = table.column_names.index("score_stat")
             pa.parquet.write_table(table.set_column(place, "score_stat", first["score_stat"]), job / "scores.parquet")
-    (contest,) = contests(ended_jobs(tmp_path))
-    assert [each.label for each in contest.contenders] == ["nn epochs=5", "nn epochs=10", "stat"]
+    (contest,) = contests(tmp_path)
+    assert [each.name for each in contest.contenders] == ["nn epochs=5", "nn epochs=10", "stat"]
 
 
 def test_runs_that_differ_in_their_seed_are_averaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -242,7 +247,7 @@ def test_a_sweep_over_the_number_of_members_is_not_averaged(tmp_path: Path) -> N
     folder = SweepFolder(tmp_path)
     for samples, members in enumerate((64, 128)):
         folder.job(["+attack=stat", f"split.members={members}"], {"stat": 1.0}, samples=samples)
-    assert contests(ended_jobs(tmp_path)) == []
+    assert contests(tmp_path) == []
 
 
 def test_other_targets_are_compared_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -292,7 +297,7 @@ def test_more_attacks_than_can_be_told_apart_end_with_the_summary(
 def test_roc_legend_is_sorted_and_its_lines_differ(attacks: SweepFolder, saved: list[Figure]) -> None:
     for place in range(12):
         attacks.job([f"+attack=a{place}"], {f"a{place}": place / 10}, queries=place)
-    comparison_figures.draw_comparison_roc(attacks.folder / "roc.png", rank(*contests(ended_jobs(attacks.folder))))
+    ranking_figures.draw_ranking_roc(attacks.folder / "roc.png", rank(*contests(attacks.folder)))
     (axes,) = saved[0].axes
     legend = axes.get_legend()
     assert legend
@@ -308,7 +313,7 @@ def test_labels_of_the_cost_figure_are_apart_and_inside(tmp_path: Path, saved: l
         folder.job(
             [f"+attack=attack_{place}"], {f"attack_{place}": 0.6 + place / 12}, queries=(0, 1, 2, 11, 11)[place % 5]
         )
-    comparison_figures.draw_comparison_cost(tmp_path / "cost.png", rank(*contests(ended_jobs(tmp_path))).rows(), "", "")
+    ranking_figures.draw_ranking_cost(tmp_path / "cost.png", rank(*contests(tmp_path)).rows(), "", "")
     saved[0].canvas.draw()
     (axes,) = saved[0].axes
     assert "0" in [text.get_text() for text in axes.get_xticklabels()]
@@ -322,7 +327,7 @@ def test_labels_of_the_cost_figure_are_apart_and_inside(tmp_path: Path, saved: l
 
 
 WANDB = {
-    "_target_": "secmi_exp.reporting.tracking.wandb_tracker",
+    "_target_": "secmi_exp.tracking.tracker.wandb_tracker",
     "project": "p",
     "entity": None,
     "mode": "offline",
@@ -357,6 +362,6 @@ def test_a_failure_of_wandb_costs_the_upload_alone(
 
 def test_the_command_starts_without_what_only_a_sweeps_end_needs() -> None:
     heavy = ("torch", "scipy", "sklearn", "matplotlib", "pyarrow", "numpy", "wandb")
-    code = f"import sys, {sweep.__name__}; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, {sweep_callback.__name__}; print([name for name in {heavy} if name in sys.modules])"
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert finished.stdout.strip() == "[]"

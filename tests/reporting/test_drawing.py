@@ -6,22 +6,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from rich.console import Console
 
 from secmi_exp.evaluation.judge import Judgement, Validation
-from secmi_exp.reporting import figures
-from secmi_exp.reporting.axes_figure import draw_axes
-from secmi_exp.reporting.jobs import Job
-from secmi_exp.reporting.results import Outcome, print_table
-from secmi_exp.reporting.search_figure import draw_search
-from secmi_exp.reporting.sweep import close_sweep
+from secmi_exp.evaluation.scored import Scored
+from secmi_exp.reporting import run_figures
+from secmi_exp.reporting.run_folders import FinishedRun
+from secmi_exp.reporting.run_output import print_metrics
+from secmi_exp.reporting.run_results import RunResults
+from secmi_exp.reporting.sweep_figures import draw_search, draw_sweep, draw_tradeoff
+from secmi_exp.reporting.sweep_output import close_sweep
 from secmi_exp.reporting.terminal import terminal
-from secmi_exp.reporting.tradeoff import draw_tradeoff
 from tests.conftest import REPOSITORY, run_here
-from tests.reporting.sweep_folder import SweepFolder
+from tests.reporting.sweep_folder import SweepFolder, finished_run
 
 NAME = r"$\frac{a_$ [/b] [red] :bug: 50%"
 """A formula that can't be read, a tag that closes nothing, a colour, and an emoji."""
@@ -60,20 +61,20 @@ def test_figures_that_fail_are_lines_of_the_log_and_the_results_are_there_before
         assert f"{folder / name}.png is not drawn (OSError: [Errno 28] No space left on device)" in caplog.text
 
 
-def job(number: int, auc: float, setting: str) -> Job:
+def job(number: int, auc: float, setting: str) -> FinishedRun:
     quality = {"metrics": {"denoising_loss": 1 - auc}, "ci95": {"denoising_loss": None}}
     found = {"metrics": {"auc": auc, "asr": auc}, "ci95": {"auc": [auc - 0.1, auc + 0.1], "asr": None}}
     samples = {"n_member": 9, "n_holdout": 9}
-    results = {**found, "validation": {**found, **samples}, "quality": quality, "timing_s": {}, "queries_per_sample": 1}
-    return Job(Path(str(number)), {"dataset.name": setting, "$k_{$": str(number)}, results)
+    overrides = {"dataset.name": setting, "$k_{$": str(number)}
+    return finished_run(str(number), overrides, **found, validation={**found, **samples}, quality=quality)
 
 
 def test_settings_of_a_sweep_are_drawn_as_they_are(tmp_path: Path, saved: list[Figure]) -> None:
     jobs = [job(0, 0.6, NAME), job(1, 0.7, "$x$"), job(2, 0.8, "_hidden")]
     rows = [each.row() for each in jobs]
-    assert draw_axes(tmp_path / "a.png", rows, ["dataset.name"])
-    assert draw_axes(tmp_path / "b.png", rows, ["$k_{$"])
-    assert draw_axes(tmp_path / "c.png", rows, ["dataset.name", "$k_{$"])
+    assert draw_sweep(tmp_path / "a.png", rows, ["dataset.name"])
+    assert draw_sweep(tmp_path / "b.png", rows, ["$k_{$"])
+    assert draw_sweep(tmp_path / "c.png", rows, ["dataset.name", "$k_{$"])
     assert draw_search(tmp_path / "d.png", jobs)
     assert draw_tradeoff(tmp_path / "e.png", rows, ["dataset.name"])
     names, axis, both, searched, traded = map(texts, saved)
@@ -99,7 +100,7 @@ def test_a_sweep_over_names_that_are_markup_ends_with_its_table_and_figures(
 
 def test_logarithmic_axes_have_numbers_instead_of_formulas(tmp_path: Path, saved: list[Figure]) -> None:
     rows = [job(number, 0.6, setting).row() for number, setting in enumerate(("1", "30", "1000"))]
-    assert draw_axes(tmp_path / "a.png", rows, ["dataset.name"])
+    assert draw_sweep(tmp_path / "a.png", rows, ["dataset.name"])
     saved[0].canvas.draw()
     labels = {label.get_text() for label in saved[0].axes[0].get_xticklabels()}
     assert labels >= {"1", "10", "100", "1000"}
@@ -109,7 +110,7 @@ def test_logarithmic_axes_have_numbers_instead_of_formulas(tmp_path: Path, saved
 def test_a_table_is_printed_as_it_is_on_any_console(capsys: pytest.CaptureFixture[str]) -> None:
     judged = Judgement(3, 3, {"auc": 0.5}, {"auc": (0.4, 0.6)}, Validation(3, 3, 0.5, (0.4, 0.6)))
     header = {"attack": "[/i]", "target": NAME, "dataset": ":bug:", "queries_per_sample": 1}
-    print_table(Outcome(header, {"[/b]": judged}, {}), Console(width=200, emoji=False))
+    print_metrics(RunResults(header, {"[/b]": judged}, {}), Console(width=200, emoji=False))
     printed = " ".join(capsys.readouterr().out.split())
     assert f"[/i] on {NAME}, :bug:: 3 members" in printed
     assert "0.500 [0.400, 0.600]" in printed
@@ -126,7 +127,7 @@ def test_what_the_terminals_encoding_lacks_is_escaped(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "no_such_backend"])
 def test_the_backend_of_whatever_started_the_process_does_not_matter(backend: str) -> None:
-    modules = ("figures", "axes_figure", "comparison_figures", "search_figure", "tradeoff")
+    modules = ("run_figures", "sweep_figures", "ranking_figures")
     code = f"import sys, {', '.join(f'secmi_exp.reporting.{name}' for name in modules)}\nprint(*sys.modules)"
     environment = {"MPLBACKEND": backend, "PYTHONPATH": str(REPOSITORY)}
     finished = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
@@ -143,6 +144,6 @@ def test_a_kernel_that_imports_the_package_keeps_its_own_backend() -> None:
 
 
 def test_a_name_that_is_no_text_costs_its_figure_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    scored = figures.Scored(figures.np.arange(8.0), figures.np.arange(8) % 2 == 0)
-    assert not figures.draw_roc(tmp_path / "roc.png", {"stat": scored}, "\udcff", logarithmic=False)
+    scored = Scored(np.arange(8.0), np.arange(8) % 2 == 0)
+    assert not run_figures.draw_roc(tmp_path / "roc.png", {"stat": scored}, "\udcff", logarithmic=False)
     assert f"{tmp_path / 'roc.png'} is not drawn" in caplog.text

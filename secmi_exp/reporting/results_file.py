@@ -1,0 +1,186 @@
+"""results.json as it is read again, by sweeps, the report page and experiments: one schema, checked."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from secmi_exp.errors import UserError, first_line
+from secmi_exp.regular_files import read_regular
+from secmi_exp.run_warnings import RunWarning
+
+METRIC_NAMES = {
+    "auc": "AUC",
+    "asr": "ASR (oracle threshold)",
+    "accuracy_calibrated": "accuracy (calibrated threshold)",
+    "precision_calibrated": "precision (calibrated threshold)",
+    "recall_calibrated": "recall (calibrated threshold)",
+    "tpr_at_1pct_fpr": "TPR @ 1% FPR",
+    "tpr_at_0.1pct_fpr": "TPR @ 0.1% FPR",
+    "log_pauc": "log-scale area from 0.1% FPR",
+}
+"""In the order of the terminal's table; other metrics follow under their own name."""
+
+
+class Estimate(NamedTuple):
+    """A number with its 95% interval; None for what is unresolved."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any], name: str) -> "Estimate":
+        """Read a metric from a row of summary.csv or comparison.csv: as written, or as text read from the file."""
+        cells = (row.get(column) for column in cls().columns(name))
+        return cls(*(None if cell in (None, "") else float(cell) for cell in cells))
+
+    def columns(self, name: str) -> dict[str, float | None]:
+        """Return the columns of a table: name, name_low, name_high."""
+        return dict(zip((name, f"{name}_low", f"{name}_high"), self, strict=True))
+
+    def __str__(self) -> str:
+        """Format as 0.898 [0.867, 0.925].
+
+        >>> str(Estimate(0.8981, 0.867, 0.925)), str(Estimate(0.5)), str(Estimate())
+        ('0.898 [0.867, 0.925]', '0.500', '')
+        """
+        if self.value is None:
+            return ""
+        return f"{self.value:.3f}" + ("" if self.low is None else f" [{self.low:.3f}, {self.high:.3f}]")
+
+
+UNRESOLVED = Estimate()
+
+
+class _Fields(BaseModel):
+    """Numbers must be finite; fields that nobody reads are ignored."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+
+class Metrics(_Fields):
+    """Metrics with their intervals."""
+
+    metrics: dict[str, float | None] = {}
+    ci95: dict[str, tuple[float, float] | None] = {}
+
+    def estimate(self, metric: str) -> Estimate:
+        """Return a metric with its interval, unresolved if it is missing."""
+        return Estimate(self.metrics.get(metric), *(self.ci95.get(metric) or ()))
+
+    def estimates(self) -> dict[str, Estimate]:
+        """Return all metrics by name."""
+        return {name: self.estimate(name) for name in self.metrics}
+
+
+class ValidationResults(Metrics):
+    """AUC on attack-train images that nothing was fitted on."""
+
+    n_member: int = 0
+    n_holdout: int = 0
+
+
+class EpsilonBound(_Fields):
+    """The lower bound on the ε of differential privacy that an attack's decisions give."""
+
+    epsilon: float | None = None
+    one_run: float | None = None
+
+
+class ScorerResults(Metrics):
+    """Results of one scorer."""
+
+    threshold: dict[str, float | None] = {}
+    unresolved: dict[str, str] = {}
+    """Metric → why the sample doesn't resolve it."""
+    epsilon_lower_bound: EpsilonBound | None = None
+    validation: ValidationResults | None = None
+
+
+class Privacy(_Fields):
+    """Privacy spent by DP-SGD."""
+
+    epsilon: float | None
+
+
+class SplitFacts(_Fields):
+    """Facts of the split."""
+
+    attacked: int | None = None
+    blind: dict[str, Any] | None = None
+    """The check of the split by classifiers that never see the target; None if it wasn't made."""
+
+
+class Code(_Fields):
+    """Revision of the package that computed the results."""
+
+    revision: str | None = None
+    modified: bool | None = None
+
+
+class Provenance(_Fields):
+    """What the numbers were computed from."""
+
+    code: Code = Code()
+
+
+class Results(ScorerResults):
+    """A run's results.json: the results of the attack's own scorer, those of further scorers, and facts of the run."""
+
+    attack: str | None = None
+    """None for a run that only trained a target."""
+    dataset: str
+    target: str
+    target_folder: str = ""
+    seed: int | None = None
+    split: SplitFacts = SplitFacts()
+    timing_s: dict[str, float] = {}
+    warnings: list[RunWarning] | None = None
+    """None in files of versions that recorded no warnings."""
+    n_member: int | None = None
+    n_holdout: int | None = None
+    queries_per_sample: int | float | None = None
+    queries_spent: int = 0
+    t_sec: int | None = None
+    k: int | None = None
+    trajectory: dict[str, Any] | None = None
+    relative_t_error: dict[str, list[float | None]] | None = None
+    """Fields of `RelativeTError`; null where there is no finite value."""
+    quality: Metrics | None = None
+    privacy: Privacy | None = None
+    others: dict[str, ScorerResults] = {}
+    provenance: Provenance = Provenance()
+    versions: dict[str, str | None] = Field(default_factory=dict)
+
+    @property
+    def scorers(self) -> dict[str, ScorerResults]:
+        """Results by scorer, the attack's own first; empty without an attack."""
+        return {self.attack: self, **self.others} if self.attack and self.metrics else {}
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of all stages."""
+        return float(sum(self.timing_s.values()))
+
+    @property
+    def attack_seconds(self) -> float:
+        """Wall time of measuring and scoring; what the store had took none."""
+        return float(sum(self.timing_s.get(stage, 0.0) for stage in ("signal", "scores")))
+
+
+def read_results(path: Path) -> Results:
+    """Read a results.json.
+
+    Raises:
+        UserError: if it can't be read or has other content, with the field that is wrong.
+    """
+    try:
+        return Results.model_validate_json(read_regular(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise UserError(f"{path.name} can't be read ({place}: {first['msg']}).") from error
+    except OSError as error:
+        raise UserError(f"{path.name} can't be read ({first_line(error)}).") from error

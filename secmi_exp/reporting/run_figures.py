@@ -1,0 +1,151 @@
+"""The figures of one run."""
+
+from collections.abc import Mapping
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from secmi_exp.evaluation.delong import auc_interval
+from secmi_exp.evaluation.exposure import percentiles
+from secmi_exp.evaluation.judge import Judgement, Scored
+from secmi_exp.evaluation.relative_t_error import RelativeTError
+from secmi_exp.evaluation.roc import Roc
+from secmi_exp.reporting.drawing import (
+    COLOURS,
+    HOLDOUT,
+    MEMBER,
+    NEUTRAL,
+    draws_or_logs,
+    figure_with_axes,
+    single_axes,
+    use_log_scale,
+)
+
+Floats = NDArray[np.float64]
+
+SHOWN = 8
+"""Images of each kind in the sheet of the most and the least exposed."""
+
+
+@draws_or_logs
+def draw_roc(path: Path, scored: Mapping[str, Scored], subject: str, *, logarithmic: bool) -> None:
+    """Draw the ROC of each scorer; on logarithmic axes from the smallest FPR that the hold-outs resolve."""
+    xlabel, ylabel = "false-positive rate", "true-positive rate"
+    with single_axes(path, title=f"ROC: {subject}", xlabel=xlabel, ylabel=ylabel) as (_, axes):
+        floor = 1.0
+        for colour, (name, each) in zip(cycle(COLOURS), scored.items(), strict=False):
+            roc = Roc.of(each.scores, each.is_member)
+            low, high = auc_interval(each.scores, each.is_member)
+            label = f"AUC {roc.auc:.3f} [{low:.3f}, {high:.3f}]   {name}"
+            axes.step(roc.fpr, roc.tpr, where="post", color=colour, label=label)
+            floor = min(floor, 1.0 / max(each.is_member.sum(), (~each.is_member).sum()))
+        chance = np.geomspace(floor, 1.0, 50) if logarithmic else np.array([0.0, 1.0])
+        axes.plot(chance, chance, color=NEUTRAL, linestyle=":", linewidth=1, label="chance")
+        if logarithmic:
+            use_log_scale(axes, x=True, y=True)
+            axes.set(xlim=(floor, 1.0), ylim=(floor, 1.05))
+        else:
+            axes.set(xlim=(-0.01, 1.0), ylim=(0.0, 1.01), aspect="equal")
+        axes.legend(loc="lower right", fontsize="small", frameon=False)
+
+
+@draws_or_logs
+def draw_t_errors(path: Path, t_errors: Scored, subject: str, t_sec: int) -> None:
+    """Draw the t-errors of both sides with the oracle threshold, at or below which an image is called a member.
+
+    Args:
+        path: the PNG.
+        t_errors: the "scores" are t-errors.
+        subject: target and dataset.
+        t_sec: the timestep.
+    """
+    title, xlabel = f"t-errors at t_sec = {t_sec}: {subject}", "t-error (sum of squares, log scale)"
+    threshold, _ = Roc.of(-t_errors.scores, t_errors.is_member).best_threshold()
+    with single_axes(path, title=title, xlabel=xlabel, ylabel="images") as (_, axes):
+        positive = np.maximum(t_errors.scores, np.finfo(np.float32).tiny)
+        bins = np.geomspace(positive.min() * 0.999, positive.max() * 1.001, 41)
+        _two_sides(axes, positive, t_errors.is_member, bins)
+        axes.axvline(-threshold, color=NEUTRAL, linestyle="--", linewidth=1, label="oracle threshold")
+        use_log_scale(axes, x=True)
+        axes.legend(fontsize="small", frameon=False)
+
+
+@draws_or_logs
+def draw_scores(path: Path, name: str, scored: Scored, judged: Judgement, subject: str) -> None:
+    """Draw the membership scores of both sides with both thresholds; the middle 99%, as tails may be long."""
+    title = f"{name} scores: {subject}"
+    with single_axes(path, title=title, xlabel="membership score", ylabel="images") as (_, axes):
+        low, high = np.percentile(scored.scores, [0.5, 99.5])
+        margin = max(high - low, 1e-12) * 0.05
+        _two_sides(axes, scored.scores, scored.is_member, np.linspace(low - margin, high + margin, 41))
+        for threshold, style in (("oracle", "--"), ("calibrated", ":")):
+            if np.isfinite(judged.thresholds[threshold]):
+                axes.axvline(judged.thresholds[threshold], color=NEUTRAL, linestyle=style, linewidth=1, label=threshold)
+        axes.legend(fontsize="small", frameon=False)
+
+
+def _two_sides(axes: Axes, values: Floats, is_member: NDArray[np.bool_], bins: Floats) -> None:
+    clipped = np.clip(values, bins[0], bins[-1])
+    for side, colour, label in ((is_member, MEMBER, "members"), (~is_member, HOLDOUT, "hold-outs")):
+        axes.hist(clipped[side], bins=bins.tolist(), color=colour, alpha=0.55, label=label)
+
+
+@draws_or_logs
+def draw_relative_t_error(path: Path, relative: RelativeTError, t_sec: int, subject: str) -> None:
+    """Draw the paper's figure 2: t-errors of hold-outs relative to members over timesteps, with t_sec marked."""
+    title, ylabel = f"Relative t-error: {subject}", "mean t-error, hold-outs / members"
+    with single_axes(path, title=title, xlabel="t_sec", ylabel=ylabel) as (_, axes):
+        axes.axhline(1.0, color=NEUTRAL, linestyle=":", linewidth=1)
+        x, low, high = relative.timesteps, relative.low, relative.high
+        axes.fill_between(x, low, high, color=HOLDOUT, alpha=0.2, linewidth=0, label="95% interval")
+        axes.plot(x, relative.ratio, color=HOLDOUT, marker="o", markersize=4)
+        axes.axvline(t_sec, color=NEUTRAL, linestyle="--", linewidth=1, label=f"t_sec = {t_sec}")
+        axes.legend(fontsize="small", frameon=False)
+
+
+def extremes(
+    scores: Floats, judged: NDArray[np.bool_], is_member: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], Floats]:
+    """Choose the judged rows with the highest and the lowest scores.
+
+    Returns:
+        Rows, highest first, and their percentiles among the hold-outs' scores, both [at most 2 · SHOWN].
+    """
+    rows = np.flatnonzero(judged)
+    rows = rows[np.argsort(-scores[rows], kind="stable")]
+    count = min(SHOWN, len(rows) // 2)
+    shown = np.concatenate([rows[:count], rows[len(rows) - count :]])
+    return shown, percentiles(scores[shown], scores[judged & ~is_member])
+
+
+@draws_or_logs
+def draw_exposed(
+    path: Path, images: NDArray[np.uint8], percentile: Floats, is_member: NDArray[np.bool_], subject: str
+) -> None:
+    """Draw the images with the highest scores, and those with the lowest, in the colour of their side.
+
+    Args:
+        path: the PNG.
+        images: [2k, C, H, W], the most exposed k first.
+        percentile: [2k], among the hold-outs' scores.
+        is_member: [2k].
+        subject: scorer, target and dataset.
+    """
+    columns = max(1, len(images) // 2)
+    with figure_with_axes(path, (1.2 * columns + 0.6, 3.6), 2, columns) as (figure, grid):
+        figure.suptitle(f"Most (above) and least (below) exposed: {subject}", fontsize=10)
+        figure.supxlabel("share of hold-outs that score less", fontsize=8)
+        for axes, image, rank, member in zip(grid.ravel(), images, percentile, is_member, strict=False):
+            pixels = image.transpose(1, 2, 0) if len(image) == 3 else image[0]
+            axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+            colour = MEMBER if member else HOLDOUT
+            axes.set_title("member" if member else "hold-out", fontsize=8, color=colour)
+            axes.set_xlabel(f"above {rank:.0f}%", fontsize=8)
+            axes.set(xticks=[], yticks=[])
+            for spine in axes.spines.values():
+                spine.set(color=colour, linewidth=2)
+        for axes in grid.ravel()[len(images) :]:
+            axes.axis("off")

@@ -1,0 +1,164 @@
+"""What a run leaves when it ends: results, scores, figures, what its tracker gets, and a table on the terminal."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from secmi_exp.data.split import Part
+from secmi_exp.evaluation.judge import Judgement, Scored
+from secmi_exp.quality.quality import Measures
+from secmi_exp.reporting import run_figures
+from secmi_exp.reporting.artifacts import score_files, split_files, target_files
+from secmi_exp.reporting.drawing import draws_or_logs
+from secmi_exp.reporting.results_file import METRIC_NAMES, Estimate
+from secmi_exp.reporting.run_results import RunResults, describe_run, write_results, write_scores
+from secmi_exp.reporting.terminal import terminal
+from secmi_exp.run_warnings import RunWarning
+from secmi_exp.stages import Attacked, Run
+from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.tracking.tracker import FileSet
+
+
+def write_run(
+    run: Run, target: PreparedTarget | None, attacked: Attacked | None, measures: Measures | None
+) -> RunResults:
+    """Write results, scores and figures into the run's directory, and then log them to the tracker."""
+    header = describe_run(run, target, attacked)
+    if attacked:
+        write_scores(run, attacked)
+    judgements, bounds = (attacked.judgements, attacked.bounds) if attacked else ({}, {})
+    results = RunResults(header, judgements, bounds, quality=measures, warnings=run.warnings)
+    write_results(run.folder, results)
+    run.store.forget_queries()
+    figures = _copy_samples(run, target) if target else []
+    figures += _draw(run, attacked) if attacked else []
+    _track(run, attacked, measures, figures)
+    if run.tracker.artifacts:
+        _track_artifacts(run, target, attacked)
+    return results
+
+
+def print_run(results: RunResults, folder: Path) -> None:
+    """Print the metrics, the quality and the warnings of a run, and its directory as the last line."""
+    console = terminal()
+    if results.judgements:
+        print_metrics(results, console)
+    else:
+        console.print(
+            f"The target is trained and kept in {results.header['target_folder']}.\n"
+            "Attack it by the same command with +attack=stat or +attack=nn; it will not be trained again.",
+            soft_wrap=True,
+        )
+    if results.quality:
+        _print_quality(results.quality, console)
+    _print_warnings(results.warnings, console)
+    console.print(str(folder), soft_wrap=True)
+
+
+def print_metrics(results: RunResults, console: Console) -> None:
+    """Print metrics with their intervals, a column for each scorer."""
+    own = next(iter(results.judgements.values()))
+    header = results.header
+    title = (
+        f"{header['attack']} on {header['target']}, {header['dataset']}: {own.n_member} members, "
+        f"{own.n_holdout} hold-outs, {header['queries_per_sample']} queries a sample"
+    )
+    table = Table(title=Text(title, style="table.title"), title_justify="left")
+    table.add_column("metric [95% interval]")
+    for name in results.judgements:
+        table.add_column(Text(name), justify="right")
+    for metric in sorted(own.metrics, key=[*METRIC_NAMES, *own.metrics].index):
+        label = METRIC_NAMES.get(metric, metric)
+        table.add_row(*map(Text, (label, *(_cell(judged, metric) for judged in results.judgements.values()))))
+    console.print(table)
+    for reason in dict.fromkeys(own.unresolved.values()):
+        console.print(Text(f"Not resolved: {reason}."))
+
+
+def _cell(judged: Judgement, metric: str) -> str:
+    value, interval = judged.metrics[metric], judged.ci95[metric]
+    return "not resolved" if value is None or interval is None else str(Estimate(value, *interval))
+
+
+def _print_quality(quality: Measures, console: Console) -> None:
+    estimates = {name: Estimate(value, *(quality.ci95[name] or ())) for name, value in quality.metrics.items()}
+    listed = ", ".join(f"{name.replace('_', ' ')} {estimate}" for name, estimate in estimates.items())
+    console.print(Text(f"The target's quality: {listed}."), soft_wrap=True)
+
+
+def _print_warnings(warnings: Sequence[RunWarning], console: Console) -> None:
+    """Print one line a warning, the grave ones first."""
+    for warning in sorted(warnings, key=lambda warning: not warning.grave):
+        kind = Text("Figures are no measure of a leak: " if warning.grave else "Warning: ", style="bold")
+        console.print(kind + Text(warning.sentence), soft_wrap=True)
+
+
+def _copy_samples(run: Run, target: PreparedTarget) -> list[Path]:
+    """Copy the sheet of samples from the target's training, if there is one."""
+    path = run.folder / "samples.png"
+    return [path] if target.samples and _copy_figure(path, target.samples) else []
+
+
+@draws_or_logs
+def _copy_figure(path: Path, source: Path) -> None:
+    shutil.copyfile(source, path)
+
+
+def _draw(run: Run, attacked: Attacked) -> list[Path]:
+    """Draw the figures of an attack on the evaluation part; return those that could be drawn."""
+    subject, own, split = f"{run.target_name}, {run.parts.dataset.name}", attacked.attack.name, run.split
+    paths = [run.folder / f"{name}.png" for name in ("roc", "roc_log", "scores", "exposed")]
+    run_figures.draw_roc(paths[0], attacked.evaluated, subject, logarithmic=False)
+    run_figures.draw_roc(paths[1], attacked.evaluated, subject, logarithmic=True)
+    run_figures.draw_scores(paths[2], own, attacked.evaluated[own], attacked.judgements[own], subject)
+    judged = split.of_part(Part.EVALUATION)
+    rows, percentile = run_figures.extremes(attacked.scores[own], judged, split.is_member)
+    images = run.images.select(split.attacked[rows])[slice(None)]
+    run_figures.draw_exposed(paths[3], images, percentile, split.is_member[rows], f"{own}: {subject}")
+    if (t_errors := _judged_t_errors(run, attacked)) and (relative := attacked.relative_t_error):
+        t_sec = _t_sec(attacked)
+        paths += [run.folder / "t_errors.png", run.folder / "relative_t_error.png"]
+        run_figures.draw_t_errors(paths[-2], t_errors, subject, t_sec)
+        run_figures.draw_relative_t_error(paths[-1], relative, t_sec, subject)
+    return [path for path in paths if path.is_file()]
+
+
+def _judged_t_errors(run: Run, attacked: Attacked) -> Scored | None:
+    """Return the t-errors of the evaluation part at t_sec; None for an attack that measures no trajectory."""
+    if attacked.measured.trajectory is None:
+        return None
+    judged = run.split.of_part(Part.EVALUATION)
+    t_errors = attacked.measured.trajectory.t_error(_t_sec(attacked))
+    return Scored(t_errors[judged].astype(np.float64), run.split.is_member[judged])
+
+
+def _t_sec(attacked: Attacked) -> int:
+    return int(str(attacked.measured.facts["t_sec"]))
+
+
+def _track(run: Run, attacked: Attacked | None, measures: Measures | None, figures: list[Path]) -> None:
+    if measures:
+        run.tracker.log_summary({f"quality/{name}": value for name, value in measures.metrics.items()})
+    run.tracker.log_summary({"warnings": len(run.warnings)})
+    if attacked:
+        run.tracker.log_attack(attacked.judgements, attacked.evaluated)
+        if (t_errors := _judged_t_errors(run, attacked)) and attacked.relative_t_error:
+            run.tracker.log_t_errors(attacked.relative_t_error, t_errors)
+    run.tracker.log_figures(figures)
+
+
+def _track_artifacts(run: Run, target: PreparedTarget | None, attacked: Attacked | None) -> None:
+    """Log split, target and scores; a target that was stored before is an input of the run."""
+    dataset, seed = run.parts.dataset.name, run.parts.general.seed
+    used = [split_files(run.folder, dataset)]
+    made: list[FileSet] = []
+    if target and (model := target_files(target, dataset, run.target_name, run.parts.defense.name)):
+        (made if target.trained_now else used).append(model)
+    if attacked:
+        made.append(score_files(run.folder, dataset, run.target_name, attacked.attack.name, seed))
+    run.tracker.log_artifacts(used, made)

@@ -1,0 +1,178 @@
+"""What a run found, in results.json and scores.parquet; `results_file` reads the former again."""
+
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from secmi_exp import __version__
+from secmi_exp.data.split import Part, Split
+from secmi_exp.evaluation.exposure import collection_p_value, conformal_p_values, leave_one_out_p_values, percentiles
+from secmi_exp.evaluation.judge import Judgement, Validation
+from secmi_exp.evaluation.multiple_testing import benjamini_hochberg
+from secmi_exp.evaluation.privacy_bound import PrivacyBound
+from secmi_exp.evaluation.scored import Floats, Scored
+from secmi_exp.quality.quality import Measures
+from secmi_exp.reporting.provenance import attack_settings, provenance
+from secmi_exp.run_warnings import RunWarning
+from secmi_exp.stages import Attacked, Run
+from secmi_exp.storage_errors import explain_storage_errors, output_place
+from secmi_exp.store import Json, write_json
+from secmi_exp.strict_json import as_strict_json
+from secmi_exp.targets.interface import PreparedTarget
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """What a run found."""
+
+    header: dict[str, Json]
+    """The fields of results.json that are there with and without an attack."""
+    judgements: Mapping[str, Judgement]
+    """Scorer → judgement, the attack's own first; empty without an attack."""
+    bounds: Mapping[str, PrivacyBound]
+    """Scorer → lower bound on ε."""
+    quality: Measures | None = None
+    """Quality of the target, if it was measured."""
+    warnings: Sequence[RunWarning] = ()
+
+
+def write_results(folder: Path, results: RunResults) -> None:
+    """Write results.json: the attack's own scorer at the top level, further ones below ``others``.
+
+    Numbers that are not finite become null: a threshold above all scores, a ratio to a t-error of 0.
+
+    Raises:
+        UserError: where it can't be written.
+    """
+    content: dict[str, Json] = {"schema": SCHEMA, **results.header}
+    if results.quality:
+        content["quality"] = results.quality.facts()
+    if results.judgements:
+        fields = {name: _scorer_fields(each, results.bounds[name]) for name, each in results.judgements.items()}
+        own, *others = fields
+        content |= {**fields[own], "others": {name: fields[name] for name in others}}
+    content["versions"] = _versions()
+    with explain_storage_errors(output_place(folder)):
+        write_json(folder / "results.json", as_strict_json(content, lambda number: None))
+
+
+def write_scores(run: Run, attacked: Attacked) -> None:
+    """Write scores.parquet, a row for each attacked sample; what a sample doesn't have is null, never NaN.
+
+    Raises:
+        UserError: where it can't be written.
+    """
+    split = run.split
+    columns: dict[str, NDArray[np.generic] | list[str]] = {
+        "id": [run.images.ids[row] for row in split.attacked],
+        "row": split.attacked,
+        "is_member": split.is_member,
+        "part": split.part.tolist(),
+        **attacked.measured.numbers,
+        **{f"score_{name}": values for name, values in attacked.scores.items()},
+        **_exposure_columns(split, attacked.scores[attacked.attack.name]),
+    }
+    arrays = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
+    with explain_storage_errors(output_place(run.folder)):
+        pa.parquet.write_table(pa.table(arrays), run.folder / "scores.parquet")
+
+
+def describe_run(run: Run, target: PreparedTarget | None, attacked: Attacked | None) -> dict[str, Json]:
+    """Return the fields of results.json that describe the run."""
+    header: dict[str, Json] = {
+        "attack": attacked.attack.name if attacked else None,
+        "dataset": run.parts.dataset.name,
+        "dataset_facts": run.parts.dataset.facts(run.images),
+        "target": run.target_name,
+        "target_folder": str(target.folder) if target else "",
+        "defense": run.parts.defense.name,
+        **(target.facts if target else {}),
+        "split": run.split_facts,
+        "seed": run.parts.general.seed,
+        "timing_s": run.seconds,
+        "warnings": [warning.as_json() for warning in run.warnings],
+    }
+    if attacked:
+        measured, own = attacked.measured, attacked.attack.name
+        header |= {
+            "n_member": attacked.judgements[own].n_member,
+            "n_holdout": attacked.judgements[own].n_holdout,
+            "queries_per_sample": measured.queries_per_sample,
+            "queries_spent": measured.queries_spent,
+            **measured.facts,
+            "collection": _collection_fields(attacked.evaluated[own]),
+            "attack_settings": attack_settings(run.config),
+        }
+        if attacked.relative_t_error:
+            header["relative_t_error"] = asdict(attacked.relative_t_error)
+    header["provenance"] = provenance(run, target, attacked)
+    return header
+
+
+def validation_fields(validation: Validation) -> dict[str, Json]:
+    """Return the validation AUC in the form of the metrics."""
+    sizes: dict[str, Json] = {"n_member": validation.n_member, "n_holdout": validation.n_holdout}
+    return {**sizes, "metrics": {"auc": validation.auc}, "ci95": {"auc": list(validation.ci95)}}
+
+
+def _scorer_fields(judged: Judgement, bound: PrivacyBound) -> dict[str, Json]:
+    return {
+        "metrics": dict(judged.metrics),
+        "ci95": {name: list(interval) if interval else None for name, interval in judged.ci95.items()},
+        "validation": validation_fields(judged.validation),
+        "threshold": dict(judged.thresholds),
+        "unresolved": dict(judged.unresolved),
+        "operating_points": {name: asdict(point) for name, point in judged.operating_points.items()},
+        "epsilon_lower_bound": {
+            "epsilon": bound.epsilon, "one_run": bound.one_run, "delta": bound.delta, "confidence": bound.confidence,
+            "threshold": bound.threshold,
+        },
+    }  # fmt: skip
+
+
+def _collection_fields(evaluated: Scored) -> dict[str, Json]:
+    """Return p-values of "the members together score no higher than hold-outs"."""
+    members, holdouts = evaluated.scores[evaluated.is_member], evaluated.scores[~evaluated.is_member]
+    varied = min(len(members), len(holdouts)) > 1 and np.ptp(evaluated.scores) > 0
+    return {
+        "n": len(members),
+        "n_reference": len(holdouts),
+        "p_mann_whitney": collection_p_value(members, holdouts),
+        "p_welch": collection_p_value(members, holdouts, test="welch") if varied else None,
+    }
+
+
+def _exposure_columns(split: Split, scores: Floats) -> dict[str, Floats]:
+    """Compare each image of the evaluation part with its hold-outs: percentile, p-value and, of members, q-value."""
+    judged = split.of_part(Part.EVALUATION)
+    members, holdouts = (np.flatnonzero(judged & side) for side in (split.is_member, ~split.is_member))
+    reference = scores[holdouts]
+    columns = {name: np.full(len(scores), np.nan) for name in ("percentile", "p_value", "q_value")}
+    columns["percentile"][judged] = percentiles(scores[judged], reference)
+    columns["p_value"][holdouts] = leave_one_out_p_values(reference)
+    columns["p_value"][members] = conformal_p_values(scores[members], reference)
+    columns["q_value"][members] = benjamini_hochberg(columns["p_value"][members])
+    return columns
+
+
+def _versions() -> dict[str, Json]:
+    """Return the versions of what computed the results."""
+    packages = ("torch", "pytorch-lightning", "diffusers", "scikit-learn", "numpy")
+    torch = sys.modules.get("torch")  # not imported if nothing was computed
+    return {
+        "secmi_exp": __version__,
+        "python": platform.python_version(),
+        **{package: importlib.metadata.version(package) for package in packages},
+        "machine": platform.machine(),
+        "gpu": torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None,
+    }
