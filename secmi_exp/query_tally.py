@@ -72,7 +72,7 @@ class QueryTally:
             if all(str(file.name) != str(path) for file in self.held):
                 try:
                     self._hold(io.FileIO(path, "r+"))
-                except FileNotFoundError:  # forgotten just now
+                except OSError:  # forgotten just now, or another user's
                     continue
 
     def _hold(self, file: io.FileIO) -> None:
