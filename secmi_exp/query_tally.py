@@ -71,7 +71,7 @@ class QueryTally:
         """Take the files of processes that have ended."""
         for path in sorted(self.folder.glob(f"{self.prefix}*")):
             if all(str(file.name) != str(path) for file in self.held):
-                with suppress(FileNotFoundError, PermissionError):  # forgotten just now; another user's
+                with suppress(OSError):  # forgotten just now; another user's, or on a disk that is read-only
                     self._hold(io.FileIO(path, "r+"))
 
     def _hold(self, file: io.FileIO) -> None:

@@ -117,6 +117,11 @@ def total(value: int) -> int:
     return int(tensor)
 
 
+def wait_for_all() -> None:
+    """Return once every rank has come to this call."""
+    total(0)
+
+
 def launched_from_outside(environment: Mapping[str, str] = os.environ) -> Place | None:
     """The place that torchrun or srun gave this process; None where it was started on its own, in an allocation too."""
     if "TORCHELASTIC_RUN_ID" in environment:

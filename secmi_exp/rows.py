@@ -77,7 +77,7 @@ def fill_rows(
     trainer = runtime.trainer(callbacks=[recorder, *callbacks])
     trainer.predict(module, datamodule=GivenBatches(arrays, mine), return_predictions=False)
     recorder.finish()
-    ranks.agreed(None)  # as every rank has
+    ranks.wait_for_all()
 
 
 def create_files(files: Mapping[Path, Row], n: int, workspaces: Sequence[Path]) -> None:

@@ -34,7 +34,7 @@ def ask(
     arrays = (inputs.x_0, *inputs.condition.values())
     with noting_queries(predictor, counts):
         fill_rows(module, arrays, files, [workspace], runtime, runtime.query_batch_size, compiled)
-    ranks.agreed(None)  # as every rank has noted its queries
+    ranks.wait_for_all()  # to note their queries
     if ranks.current().rank == 0:
         (queries,) = {batch.queries for batch in noted(workspace)}
         write_json(workspace / "values.json", {"columns": columns, "queries_per_sample": queries})

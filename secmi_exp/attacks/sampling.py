@@ -37,7 +37,7 @@ def draw_samples(
     compiled = CompileWhenItRepays(runtime.compile, predictor.network)
     with noting_queries(predictor, counts):
         fill_rows(module, [noise], files, [workspace], runtime, runtime.query_batch_size, [compiled])
-    ranks.agreed(None)  # as every rank has noted its queries
+    ranks.wait_for_all()  # to note their queries
     if ranks.current().rank == 0:
         write_json(workspace / "queries.json", {"queries": int(queries_of_rows(workspace, len(noise)).sum())})
 

@@ -43,7 +43,7 @@ def walk_images(
             runtime.query_batch_size,
             [CompileWhenItRepays(runtime.compile, module.predictor.network)],
         )
-    ranks.agreed(None)  # as every rank has noted its queries
+    ranks.wait_for_all()  # to note their queries
     if ranks.current().rank == 0:
         note_queries(plan)
 
