@@ -29,6 +29,8 @@ GROUPS = {
     "experiment": "Presets: several settings under one name.",
     "hydra/launcher": "Where the jobs of a sweep run (`-m`).",
     "hydra/sweeper": "How a sweep chooses its jobs.",
+    "hydra/job_logging": "Where the log of a run goes.",
+    "hydra/hydra_logging": "Where Hydra's own messages go.",
 }
 """Groups of conf/ in the order of the page, and what each is for."""
 
