@@ -11,12 +11,12 @@ class UserError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """What another exception says, to be quoted in such a sentence: without a full stop."""
+    """What another exception says, to be quoted in such a sentence: without the stop at its end."""
     try:
         lines = str(error).strip().splitlines()
     except Exception:  # an exception that holds what the user gave may fail at showing it
         lines = []
-    return cut(lines[0].rstrip("."), LONGEST_LINE) if lines else type(error).__name__
+    return cut(lines[0].rstrip(".:"), LONGEST_LINE) if lines else type(error).__name__
 
 
 def shown(value: object) -> str:
