@@ -23,4 +23,4 @@ def first_line(error: BaseException) -> str:
         lines = str(error).strip().splitlines()
     except Exception:  # an exception that holds what the user gave may fail at showing it
         lines = []
-    return shortened(lines[0].rstrip("."), LONGEST_LINE) if lines else type(error).__name__
+    return shortened(lines[0].rstrip(".:"), LONGEST_LINE) if lines else type(error).__name__

@@ -36,6 +36,7 @@ def judged_names(run: Path) -> set[str]:
     return {f"{scorer}/{metric}" for scorer in (*scorers, "attack") for metric in metrics}
 
 
+@pytest.mark.slow
 def test_every_panel_shows_what_runs_log(smoke: SmokeRun, tmp_path: Path) -> None:
     sweep = SweepFolder(tmp_path / "sweep", logger=WANDB)
     for name in ("stat", "nn"):

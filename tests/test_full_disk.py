@@ -12,7 +12,7 @@ import pytest
 
 from secmi_exp.__main__ import close_failed_sweep
 from secmi_exp.errors import UserError
-from secmi_exp.reporting import sweep
+from secmi_exp.reporting import sweep_callback, sweep_output
 from tests.conftest import NN, SmokeRun, run_here
 from tests.private_mounts import run_mounted, small
 from tests.test_storage_errors import largest_file
@@ -50,9 +50,9 @@ def test_a_sweep_that_cant_be_closed_is_told_in_a_sentence_and_hides_no_job_s(
     (tmp_path / "0/.hydra").mkdir(parents=True)
     (tmp_path / "0/.hydra/overrides.yaml").write_text("[seed=1]")
     (tmp_path / "0/failure.txt").write_text("A job's own sentence.")
-    monkeypatch.setattr(sweep, writer, fail)
-    for close in (sweep.close_open_sweep, close_failed_sweep):
-        monkeypatch.setattr(sweep, "_open", sweep.OpenSweep(tmp_path, None))
+    monkeypatch.setattr(sweep_output, writer, fail)
+    for close in (sweep_callback.close_open_sweep, close_failed_sweep):
+        monkeypatch.setattr(sweep_callback, "_open", sweep_callback.OpenSweep(tmp_path, None))
         if close is close_failed_sweep:
             close()
         else:

@@ -76,6 +76,7 @@ NETWORK = ["experiment=smoke", "trainer=cpu"]
         (["target.network.in_channels=3"], ["set dataset.channels"]),
         (["target.network.add_attention=[]"], ["add_attention=[]", "true or false"]),
         (["target.network.sample_size="], ["sample_size=''", "a number is wanted"]),
+        (["target.network.freq_shift=0.5"], ["freq_shift=0.5", "a whole number"]),
         (["trainer.devices=100000"], ["trainer.devices=100000", "less than or equal to 64"]),
         (["logger=wandb", "logger.timeout_s=true"], ["logger.timeout_s=true", "valid number"]),
         (["logger=wandb", "logger.timeout_s=inf"], ["logger.timeout_s=inf"]),

@@ -83,7 +83,11 @@ def test_a_trial_that_fails_costs_no_others_and_is_listed(secmi: Command) -> Non
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["attack.t_sec=choice(25,35)", *STAT], "Optuna has ended the search: No trials are completed yet."),
+        pytest.param(
+            ["attack.t_sec=choice(25,35)", *STAT],
+            "Optuna has ended the search: No trials are completed yet.",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             ["attack.t_sec=choice(20,40)", *STAT, "hydra.sweeper.direction=up"],
             "Optuna has ended the search: ",

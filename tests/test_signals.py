@@ -63,6 +63,7 @@ def test_sigterm_in_a_finalizer_is_not_lost_and_a_second_one_interrupts_no_clean
     assert (finished.returncode, finished.stdout) == (143, "cleaned up\n")
 
 
+@pytest.mark.slow
 def test_sigterm_in_training_ends_a_sweep_with_its_first_job(secmi: Command) -> None:
     with secmi.running(training, "-m", "seed=0,1", *FOR_EVER) as process:
         process.terminate()

@@ -142,7 +142,7 @@ class Optimization(pl.LightningModule, ABC):
                 [weights for weights in self.parameters() if weights.requires_grad], **settings
             )
         except Exception as error:  # whatever the optimizer raises for its arguments
-            raise UserError(f"torch refuses {self.setting}: {first_line(error).rstrip(':')}.") from error
+            raise UserError(f"torch refuses {self.setting}: {first_line(error)}.") from error
         return optimizer
 
     def configure_optimizers(self) -> Any:

@@ -42,9 +42,11 @@ def attempt(library: str, place: str, settings: Settings, make: Callable[[Settin
 
 
 def _at_fault(place: str, settings: Settings, make: Callable[[Settings], object]) -> str | None:
-    """The setting whose default would do, among those of the command line where it has any."""
+    """The only one on the command line; else one whose default would do, of the command line's where it has any."""
     given = {argument.lstrip("+").partition("=")[0] for argument in given_arguments()}
     changed = [name for name in settings if f"{place}.{name}" in given]
+    if len(changed) == 1:
+        return changed[0]
     for name in changed or settings:
         if name == "_target_":
             continue
@@ -98,6 +100,8 @@ def _wanted(parameter: inspect.Parameter, value: object) -> str | None:
             return "a number from 0 on"
     if isinstance(value, str) and "int" in kind and "str" not in kind:
         return "a number"
+    if isinstance(value, float) and "int" in kind and "float" not in kind and not value.is_integer():
+        return "a whole number"
     return None
 
 

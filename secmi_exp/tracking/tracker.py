@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import PositiveFloat, validate_call
+from pydantic import Field, Strict, validate_call
 
 from secmi_exp.evaluation.judge import Judgement, Scored
 from secmi_exp.evaluation.relative_t_error import RelativeTError
@@ -106,7 +106,7 @@ def wandb_tracker(
     project: Project,
     entity: str | None,
     mode: Literal["auto", "online", "offline", "disabled"],
-    timeout_s: PositiveFloat,
+    timeout_s: Annotated[float, Strict(), Field(gt=0, le=1e6)],
     artifacts: bool,
 ) -> MakeTracker:
     """Track to Weights & Biases.

@@ -93,6 +93,7 @@ def test_nn_sees_the_maps_of_several_timesteps_as_channels(tmp_path: Path) -> No
         ran("attack.stacked=[15]")
 
 
+@pytest.mark.slow
 def test_nn_learns_a_planted_difference_and_scores_what_it_was_not_fitted_on(tmp_path: Path) -> None:
     measured, is_member = planted()
     rows = np.arange(60)
