@@ -69,9 +69,24 @@ def count_queries() -> None:
 
 
 def in_fork(
-    main: Main, folder: Path, *, at: int | None = None, moment: str = "before", seconds: float = TIME_LIMIT_S
+    main: Main,
+    folder: Path,
+    *,
+    at: int | None = None,
+    moment: str = "before",
+    state: Callable[[Path], str] | None = None,
+    seconds: float = TIME_LIMIT_S,
 ) -> Ended:
-    """Run in a fork, in a folder of its own, with a $TMPDIR of its own; killed at an operation where one is given."""
+    """Run in a fork, in a folder of its own, with a $TMPDIR of its own.
+
+    Args:
+        main: what is run.
+        folder: for it.
+        at: operation to be killed at; None: none.
+        moment: of it.
+        state: gives a digest of the folder, which is noted with each operation.
+        seconds: after which it is ended.
+    """
     (folder / "tmp").mkdir(parents=True, exist_ok=True)
     beside = folder.with_name(folder.name + ".told")
     with beside.open("wb") as output, beside.with_suffix(".operations").open("wb") as note:
@@ -83,7 +98,7 @@ def in_fork(
             os.environ["TMPDIR"] = str(folder / "tmp")
             tempfile.tempdir = None
             os.chdir(folder)
-            sys.addaudithook(FileOperations(folder, note.fileno(), at, moment))
+            sys.addaudithook(FileOperations(folder, note.fileno(), at, moment, state))
             os._exit(_status_of(main))
     deadline = time.monotonic() + seconds
     while (ended := os.waitpid(child, os.WNOHANG))[0] == 0:

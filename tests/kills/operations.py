@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,6 @@ from typing import Any
 EVENTS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.link", "os.symlink")
 """Of Python's audit; os.replace and os.unlink raise the events of os.rename and os.remove."""
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-MOMENTS = ("before", "within", "after")
-"""Within: a file that is opened anew holds the first bytes of something; only where a file is created or emptied."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,8 @@ class Operation:
     """Relative to the folder; of a rename both, with an arrow."""
     creates: bool
     """Whether it opens a file that is then empty."""
+    state: str = ""
+    """A digest of all that lies in the folder before it."""
 
     def __str__(self) -> str:
         return f"{self.event} {self.path}"
@@ -33,8 +34,9 @@ class Operation:
 class FileOperations:
     """An audit hook that notes the operations below a folder, and kills the process at one of them."""
 
-    def __init__(self, folder: Path, note: int, at: int | None, moment: str):
+    def __init__(self, folder: Path, note: int, at: int | None, moment: str, state: Callable[[Path], str] | None):
         self.folder, self.note, self.at, self.moment = os.path.realpath(folder), note, at, moment
+        self.state = state
         self.count, self.at_work, self.process = 0, False, os.getpid()  # what it forks is not killed
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -64,7 +66,8 @@ class FileOperations:
             return None
         flags = arguments[2] if event == "open" else 0
         creates = bool(flags & os.O_TRUNC) or (bool(flags & os.O_CREAT) and not os.path.exists(str(paths[0])))
-        return Operation(event, " → ".join(below), creates and flags & os.O_TMPFILE != os.O_TMPFILE)
+        state = self.state(Path(self.folder)) if self.state else ""
+        return Operation(event, " → ".join(below), creates and flags & os.O_TMPFILE != os.O_TMPFILE, state)
 
     def _folder_of(self, event: str, arguments: tuple[Any, ...]) -> int:
         place = {"os.rename": 2, "os.remove": 1, "os.rmdir": 1, "os.mkdir": 2, "os.link": 2}.get(event)

@@ -8,13 +8,13 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.kills.forks import HUNG, QUERIES, Ended, Main, in_fork
-from tests.kills.operations import MOMENTS, Operation
+from tests.kills.operations import Operation
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ class Report:
     operations: int = 0
     by_event: dict[str, int] = field(default_factory=dict)
     kills: int = 0
+    """At moments that differ in what lies in the folder from the one before."""
     states: int = 0
     """Different ones that the kills have left, each of which was continued."""
     tracebacks: list[str] = field(default_factory=list)
@@ -118,7 +119,7 @@ def kill_everywhere(
     began = time.monotonic()
     fresh(start, folder / "undisturbed")
     QUERIES.clear()
-    undisturbed = in_fork(main, folder / "undisturbed")
+    undisturbed = in_fork(main, folder / "undisturbed", state=state_of)
     assert undisturbed.status == 0, undisturbed.output
     expected, needed = left(undisturbed, folder / "undisturbed"), QUERIES.value
     assert expected.queries_spent == needed, (expected.queries_spent, needed)
@@ -128,8 +129,8 @@ def kill_everywhere(
     seen: set[str] = set()
     for at, operation in enumerate(undisturbed.operations):
         print(at, operation, *report.faults[-1:], file=sys.stderr)
-        for moment in MOMENTS:
-            if not only(operation, moment) or (moment == "within" and not operation.creates):
+        for moment in moments(undisturbed.operations, at):
+            if not only(operation, moment):
                 continue
             name = f"{moment} {at} {operation}"
             fresh(start, trial := folder / "trial")
@@ -151,6 +152,14 @@ def kill_everywhere(
             report.most_queries = max(report.most_queries, QUERIES.value)
     report.seconds = round(time.monotonic() - began, 1)
     return report
+
+
+def moments(operations: Sequence[Operation], at: int) -> list[str]:
+    """Those of an operation at which something else lies in the folder than the moment before."""
+    before, this, after = operations[at - 1 : at] or None, operations[at], operations[at + 1 : at + 2] or None
+    changed = before is None or before[0].state != this.state
+    changes = after is None or after[0].state != this.state
+    return ["before"] * changed + ["within"] * this.creates + ["after"] * (changes or this.creates)
 
 
 def compare(
