@@ -26,7 +26,8 @@ def in_copy(folder: Path, *command: str) -> str:
     return finished.stdout
 
 
-@pytest.mark.parametrize("marked", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("marked", ["not slow", "slow"])
 def test_the_recipes_files_pass_their_own_tests(tmp_path: Path, marked: str) -> None:
     for name in COPIED:
         source = REPOSITORY / name

@@ -50,7 +50,8 @@ def test_eight_jobs_side_by_side_give_the_table_of_a_serial_sweep(tmp_path: Path
         assert "The sweep made 1,408 queries" in sweep.stdout
 
 
-@pytest.mark.parametrize("launcher", ["basic", pytest.param("workstation", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["basic", "workstation"])
 def test_a_failing_job_leaves_the_others_and_its_reason(secmi: Command, launcher: str) -> None:
     arguments = [argument.replace("range(10,81,10)", "20,25,30") for argument in ARGUMENTS]
     sweep = secmi(*arguments, f"hydra/launcher={launcher}")
