@@ -15,8 +15,12 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from hydra import compose, initialize_config_dir
+from hypothesis import settings
 
 from secmi_exp.store import Store
+
+settings.register_profile("any machine", deadline=None)  # a slow moment of a shared machine is no fault
+settings.load_profile("any machine")
 
 REPOSITORY = Path(__file__).parents[1]
 CONF = REPOSITORY / "conf"
