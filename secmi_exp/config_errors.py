@@ -3,6 +3,7 @@
 import difflib
 import re
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -42,19 +43,21 @@ def explain(error: Exception, arguments: list[str], conf: Path) -> str | None:
     Returns:
         None for an exception of a job's own stages that is no `UserError`: a fault of the program.
     """
-    try:
+    sentence = None
+    with suppress(Exception):  # whatever the same hostile text does to those who look at it
         sentence = _explained(error, arguments, conf)
-    except Exception:  # whatever the same hostile text does to those who look at it
-        sentence = None
     if sentence is None and not raised_by_a_job(error):
-        sentence = f"The run could not be started: {_unforeseen(error, arguments, conf)}."
+        reason = unforeseen(error)
+        with suppress(Exception):
+            reason = _unforeseen(error, arguments, conf)
+        sentence = f"The run could not be started: {reason}."
     return sentence and one_sentence(sentence)
 
 
 def raised_by_a_job(error: BaseException) -> bool:
     """Whether a job has raised an exception, in any process: Hydra raises it again from what the job returned."""
     places = [
-        (frame.f_globals["__name__"], frame.f_code.co_name) for frame, _ in traceback.walk_tb(error.__traceback__)
+        (frame.f_globals.get("__name__"), frame.f_code.co_name) for frame, _ in traceback.walk_tb(error.__traceback__)
     ]
     return (JobReturn.__module__, "return_value") in places
 
