@@ -13,14 +13,14 @@ from omegaconf import DictConfig
 
 from secmi_exp.arguments import checked_arguments, read_flags
 from secmi_exp.config_errors import explain, refuse_merged_choices, refuse_unread_keys
+from secmi_exp.engine.launch import end_process, end_rank_group, join_launched_ranks, runs_the_job
+from secmi_exp.engine.sigterm import Terminated, raise_on_sigterm, stop_raising
+from secmi_exp.engine.worker_processes import end_with_parent
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.log_files import keep_log_files_from_failing
-from secmi_exp.ranks import dismiss, end, is_first, join
 from secmi_exp.reporting.sweep_callback import close_open_sweep
 from secmi_exp.search import end_without_attack, prefer_own_sweeper
 from secmi_exp.setting_errors import naming
-from secmi_exp.sigterm import Terminated, raise_on_sigterm, stop_raising
-from secmi_exp.worker_processes import end_with_parent
 
 PACKAGE = Path(__file__).parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
@@ -31,7 +31,7 @@ CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "co
 def task(config: DictConfig) -> float | None:
     """One job; returns what a search goes by."""
     end_with_parent()  # where Hydra's launcher has handed it to a worker of joblib's
-    if not join():  # a task of SLURM's that Hydra's launcher has started
+    if not join_launched_ranks():  # a task of SLURM's that Hydra's launcher has started
         return None
     with naming(""):
         refuse_unread_keys(config, CONF)
@@ -76,8 +76,8 @@ def main() -> None:
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra hand exceptions on instead of printing them
     try:
-        if not (is_first() if only_shows(sys.argv[1:]) else join()):
-            end(0)
+        if not (runs_the_job() if only_shows(sys.argv[1:]) else join_launched_ranks()):
+            end_process(0)
         raise_on_sigterm()  # not in other ranks: those wait where no handler is called
         sys.argv[1:] = checked_arguments(sys.argv[1:], CONF)
         prefer_own_sweeper()
@@ -87,7 +87,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Terminated as terminated:
-        dismiss(failed=True)
+        end_rank_group(failed=True)
         told = told_before(terminated) or "ended by SIGTERM; the same command continues where it was."
         sys.stderr.write(f"secmi_exp: {told}\n")
         sys.exit(terminated.code)
@@ -107,7 +107,7 @@ def main() -> None:
         sys.exit(1)
     finally:
         stop_raising()
-        dismiss()
+        end_rank_group()
 
 
 if __name__ == "__main__":

@@ -14,8 +14,10 @@ from secmi_exp.errors import UserError
 VERSIONED = frozenset(
     f"secmi_exp.{folder}.{module}"
     for folder, modules in {
-        "attacks": "asked attack blind cdi column comparing feature_classifier gan_leaks generated gsa logan loss "
-        "map_distance monte_carlo_set nn over_representation pfami pia quantile scorer scores_file secmi sima tvd",
+        "attacks": "attack blind cdi gan_leaks gsa logan loss monte_carlo_set over_representation pfami pia "
+        "scores_file secmi sima tvd",
+        "attacks.scorers": "column feature_classifier map_distance nn quantile scorer",
+        "attacks.signals": "query_attack sample_comparison samples",
         "data": "dataset digits image_cells image_folder lfw parquet_images samples saved_dataset tiny_imagenet "
         "torchvision_readers",
         "defenses": "cutout defense dp_sgd hflip l2 randaugment",
@@ -72,7 +74,7 @@ def _source_digest(cls: type) -> str:
 def outside_classes(**instances: object) -> dict[str, str]:
     """The identities of those objects whose classes are not versioned, for a key's configuration.
 
-    >>> from secmi_exp.attacks.column import Column
+    >>> from secmi_exp.attacks.scorers.column import Column
     >>> outside_classes(scorer=Column("t_error", "less"))
     {}
     """

@@ -10,15 +10,15 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, Field, NonNegativeInt, TypeAdapter
 
-from secmi_exp import ranks
 from secmi_exp.attacks.attack import Attack
 from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.split import SplitRule
 from secmi_exp.defenses.defense import Defense, Undefended
+from secmi_exp.engine.launch import refuse_other_number
+from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.quality.quality import Quality
-from secmi_exp.runtime import Runtime
 from secmi_exp.setting_errors import naming
 from secmi_exp.setting_values import refuse_converted, refuse_impossible_values
 from secmi_exp.shown_text import shown
@@ -173,7 +173,7 @@ class Components:
             outside_classes(dataset=self.dataset, defense=self.defense, target=self.target)
             if self.attack:  # now, as files may be edited while a target is being trained
                 outside_classes(attack=self.attack, **self.attack.scorers)
-        ranks.refuse_other_number(self.runtime.devices, self.runtime.nodes)
+        refuse_other_number(self.runtime.devices, self.runtime.nodes)
         if not isinstance(self.defense, Undefended) and not hasattr(self.target, "defense"):
             raise UserError(
                 f"defense={self.defense.name} acts on the training of a DDPM, and target={self.target.name} has none "

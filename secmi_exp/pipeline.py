@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from secmi_exp.attacks.attack import Attack, TargetFree
 from secmi_exp.attacks.finite_values import refuse_non_finite_scores, refuse_non_finite_values
-from secmi_exp.attacks.measured import Measured
-from secmi_exp.attacks.scorer import Fitting, LearnedScorer, Scorer, Scores
+from secmi_exp.attacks.measurements import Measurements
+from secmi_exp.attacks.scorers.scorer import Fitting, LearnedScorer, Scorer, Scores
 from secmi_exp.caption_check import caption_facts, check_captions
 from secmi_exp.class_identity import class_identity, outside_classes
 from secmi_exp.components import General
@@ -133,7 +133,7 @@ def attack_images(run: Run, attack: Attack, target: PreparedTarget | None) -> At
     return Attacked(attack, measured, scores, judgements, evaluated, bounds, relative)
 
 
-def score(run: Run, attack: Attack, measured: Measured) -> dict[str, Scores]:
+def score(run: Run, attack: Attack, measured: Measurements) -> dict[str, Scores]:
     """The membership scores of all attacked images by each scorer, the attack's own first."""
     split, runtime = run.split, run.parts.runtime
     fit_rows = np.flatnonzero(split.of_part(Part.FIT))
@@ -158,7 +158,7 @@ def score(run: Run, attack: Attack, measured: Measured) -> dict[str, Scores]:
             fitting = Fitting(fit_rows, is_member, workspace, runtime, run.tracker.lightning)
             np.save(workspace / "scores.npy", scorer.fit_and_score(measured, fitting))
 
-        scores[name] = np.load(run.store.obtain(key, fit).path / "scores.npy")
+        scores[name] = np.load(run.store.get_or_build(key, fit).path / "scores.npy")
     return scores
 
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from secmi_exp import rank_failures
+from secmi_exp.engine import rank_failures
+from secmi_exp.engine.rank_failures import Failure, Member, introduce, introduced, reason, report_failure
 from secmi_exp.errors import UserError
-from secmi_exp.rank_failures import Failure, Member, introduce, introduced, reason, report_failure
 
 LOST = RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by peer [10.0.0.2]:49900. This is typical.")
 

@@ -17,10 +17,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from secmi_exp import ranks
 from secmi_exp.__main__ import only_shows
+from secmi_exp.engine import rank_group
+from secmi_exp.engine.launch import RankInfo, launched_rank
+from secmi_exp.engine.rank_group import RankGroup
+from secmi_exp.engine.trainers import make_trainer
 from secmi_exp.errors import UserError
-from secmi_exp.ranks import Place, Team, launched_from_outside
 from tests import failing_stages
 from tests.conftest import NN, REPOSITORY, SMOKE, Command, SmokeRun, run_here, training
 from tests.targets.preparing import cpu
@@ -189,9 +191,9 @@ def test_more_machines_than_one_need_a_launcher(secmi: Command) -> None:
     ],
 )
 def test_what_happens_to_another_rank_is_told_by_the_first(how: str, kind: type[Exception], told: str) -> None:
-    team = Team(Place(world_size=2), start=True)
+    team = RankGroup(RankInfo(world_size=2), start=True)
     with pytest.raises(kind, match=told):
-        team.everywhere(failing_stages.fails, how, devices=2, logger=None)
+        team.run_on_all_ranks(failing_stages.fails, how, devices=2, rank_0_keywords={})
     assert team.closed
     assert all(child.returncode is not None for child in team.children.values())
 
@@ -199,8 +201,8 @@ def test_what_happens_to_another_rank_is_told_by_the_first(how: str, kind: type[
 @pytest.mark.slow
 def test_a_first_rank_that_would_wait_for_ever_is_ended_with_the_sentence() -> None:
     program = (
-        "from secmi_exp.ranks import Place, Team; from tests.failing_stages import waits\n"
-        "Team(Place(world_size=2), start=True).everywhere(waits, devices=2, logger=None)"
+        "from secmi_exp.engine.rank_group import RankGroup, RankInfo; from tests.failing_stages import waits\n"
+        "RankGroup(RankInfo(world_size=2), start=True).run_on_all_ranks(waits, devices=2, rank_0_keywords={})"
     )
     ended = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=100)
     assert ended.returncode == 1
@@ -211,7 +213,7 @@ ALLOCATION = {"SLURM_JOB_ID": "70", "SLURM_JOB_NAME": "mysession", "SLURM_NTASKS
 """What `salloc -J mysession -n 4` gives to all that runs inside of it."""
 TASK = {"SLURM_PROCID": "2", "SLURM_LOCALID": "1", "SLURM_NODEID": "1"}
 STEP = {"SLURM_STEP_ID": "3", "SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NODELIST": "node[2-3]"}
-TASK_3 = Place(2, 4, 1, 1, "node2", 15000 + 70 + 3 * 997)
+TASK_3 = RankInfo(2, 4, 1, 1, "node2", 15000 + 70 + 3 * 997)
 SHELL = {"SLURM_PTY_PORT": "34889", "SLURM_TASK_PID": "0"}
 
 
@@ -233,18 +235,18 @@ SHELL = {"SLURM_PTY_PORT": "34889", "SLURM_TASK_PID": "0"}
                 "TORCHELASTIC_RUN_ID": "x", "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "GROUP_RANK": "1",
                 "MASTER_ADDR": "node0", "MASTER_PORT": "29500",
             },
-            Place(3, 4, 1, 1, "node0", 29500),
+            RankInfo(3, 4, 1, 1, "node0", 29500),
         ),
     ],
 )  # fmt: skip
-def test_where_a_launcher_put_this_process(environment: dict[str, str], place: Place | None) -> None:
-    assert launched_from_outside(environment) == place
+def test_where_a_launcher_put_this_process(environment: dict[str, str], place: RankInfo | None) -> None:
+    assert launched_rank(environment) == place
 
 
 def test_a_step_in_the_shell_of_another_inherits_its_terminal_and_has_none() -> None:
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as script:  # which srun would have started
         environment = ALLOCATION | TASK | STEP | SHELL | {"SLURM_TASK_PID": str(script.pid)}
-        assert launched_from_outside(environment) == TASK_3
+        assert launched_rank(environment) == TASK_3
         script.kill()
 
 
@@ -270,17 +272,17 @@ def test_help_answers_where_other_ranks_never_come(secmi: Command) -> None:
 def test_a_rank_says_for_whom_it_waits_and_gives_up_in_a_sentence(
     rank: int, awaited: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(ranks, "UNTOLD_S", 0.1)
-    monkeypatch.setattr(ranks, "ARRIVAL", timedelta(seconds=1.2))
+    monkeypatch.setattr(rank_group, "ANNOUNCE_AFTER_S", 0.1)
+    monkeypatch.setattr(rank_group, "ARRIVAL", timedelta(seconds=1.2))
     with pytest.raises(UserError, match=f"Rank {rank} of 3 waits for {awaited} at .* in vain"):
-        ranks._meet(Place(rank, 3, port=ranks._free_port()))
+        rank_group._meet(RankInfo(rank, 3, port=rank_group._free_port()))
     assert f"Rank {rank} of 3 waits for {awaited} at 127.0.0.1:" in caplog.text
 
 
 def test_ranks_meet_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
-    port = ranks._free_port()
+    port = rank_group._free_port()
     with ThreadPoolExecutor() as pool:
-        stores = list(pool.map(ranks._meet, [Place(rank, 3, port=port) for rank in (2, 0, 1)]))
+        stores = list(pool.map(rank_group._meet, [RankInfo(rank, 3, port=port) for rank in (2, 0, 1)]))
     assert len(stores) == 3
     assert caplog.text == ""
 
@@ -298,4 +300,4 @@ def test_another_number_of_processes_than_devices_is_told_before_anything_is_rea
 def test_one_device_in_an_allocation_of_several_tasks_is_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in ALLOCATION.items():  # of which Lightning by itself would make four, and refuse them
         monkeypatch.setenv(name, value)
-    assert cpu().trainer().world_size == 1
+    assert make_trainer(cpu()).world_size == 1

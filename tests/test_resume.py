@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from secmi_exp import rows, training
-from secmi_exp.attacks.signal import Signals
+from secmi_exp.attacks.signals.trajectories import Trajectories
 from secmi_exp.data import decoding, decoding_processes
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.samples import Array
-from secmi_exp.row_journal import Noted, append, keep_verified, noted, queries_of_rows
+from secmi_exp.engine import rows, training
+from secmi_exp.engine.row_journal import WrittenBatch, append_batches, queries_of_rows, read_journal, verify_journal
 from tests.attacks.test_walk import MADE_IN_12, Killed, N, same, signals
 from tests.damaging import DAMAGES, flip, truncate, zero
 from tests.data.test_decoding import decoded
@@ -35,7 +35,7 @@ def noted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Signals:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Trajectories:
     return signals(tmp_path_factory.mktemp("whole"), 40, maps=[40])
 
 
@@ -52,7 +52,7 @@ def killed_walk(root: Path) -> None:
     "error_maps-*/scratch/rows-0.txt",
 )
 def test_rows_that_changed_after_a_kill_are_computed_again(
-    tmp_path: Path, name: str, damage: Damage, undisturbed: Signals, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, name: str, damage: Damage, undisturbed: Trajectories, caplog: pytest.LogCaptureFixture
 ) -> None:
     killed_walk(tmp_path)
     for file in tmp_path.glob(f"work/{name}"):
@@ -60,11 +60,11 @@ def test_rows_that_changed_after_a_kill_are_computed_again(
     continued = signals(tmp_path, 40, maps=[40])
     same(continued, undisturbed)
     assert continued.queries_spent == MADE_IN_12 + 5 * N
-    assert "batches are not as they were written: computing them again." in caplog.text
+    assert "are not as they were written; computing them again." in caplog.text
 
 
 @pytest.mark.parametrize("damage", [zero, truncate, Path.unlink], ids=lambda damage: damage.__name__)
-def test_without_the_journal_nothing_counts_as_done(tmp_path: Path, damage: Damage, undisturbed: Signals) -> None:
+def test_without_the_journal_nothing_counts_as_done(tmp_path: Path, damage: Damage, undisturbed: Trajectories) -> None:
     killed_walk(tmp_path)
     for journal in tmp_path.glob("work/t_errors-*/scratch/rows-0.txt"):
         damage(journal)
@@ -81,18 +81,18 @@ def test_what_was_not_damaged_is_not_computed_again(tmp_path: Path, caplog: pyte
 
 def test_a_line_of_the_journal_that_a_kill_has_cut_takes_no_later_one_with_it(tmp_path: Path) -> None:
     (tmp_path / "scratch").mkdir()
-    batches = [Noted(slice(0, 4), 5, {}), Noted(slice(4, 8), 5, {})]
-    append(tmp_path, 0, batches[:1])
+    batches = [WrittenBatch(slice(0, 4), 5, {}), WrittenBatch(slice(4, 8), 5, {})]
+    append_batches(tmp_path, 0, batches[:1])
     with (tmp_path / "scratch/rows-0.txt").open("ab") as journal:
         journal.write(batches[1].line[:-9])
-    assert keep_verified(tmp_path, {}, 8).tolist() == [True] * 4 + [False] * 4
-    append(tmp_path, 0, batches[1:])
-    assert noted(tmp_path) == batches
+    assert verify_journal(tmp_path, {}, 8).tolist() == [True] * 4 + [False] * 4
+    append_batches(tmp_path, 0, batches[1:])
+    assert read_journal(tmp_path) == batches
 
 
 def test_samples_that_two_batch_sizes_have_drawn_are_counted_once(tmp_path: Path) -> None:
     (tmp_path / "scratch").mkdir()
-    append(tmp_path, 0, [Noted(slice(0, 4), 5, {}), Noted(slice(0, 6), 5, {})])
+    append_batches(tmp_path, 0, [WrittenBatch(slice(0, 4), 5, {}), WrittenBatch(slice(0, 6), 5, {})])
     assert queries_of_rows(tmp_path, 6).sum() == 30
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from secmi_exp.attacks.image_features import coarse_view, low_level
+from secmi_exp.attacks.signals.image_features import coarse_view, low_level
 from secmi_exp.blind_views import Sizes
 from secmi_exp.data.digits import digit_pixels
 from secmi_exp.data.images import Images, ImageSet, Rows

@@ -35,8 +35,9 @@ def benchmark(device: torch.device, numbers: tuple[int, ...] = NUMBERS) -> list[
 def main(accelerator: str, n: int) -> None:
     """Print the peak in GiB, and images/s."""
     from experiments.benchmarks.subjects import free_target, runtime
-    from secmi_exp.attacks.signal import trajectory_signals
+    from secmi_exp.attacks.signals.trajectories import compute_trajectories
     from secmi_exp.data.images import Images, pixel_digests
+    from secmi_exp.engine.trainers import make_trainer
     from secmi_exp.evaluation.judge import Scored, judge
     from secmi_exp.store import Store
 
@@ -50,13 +51,13 @@ def main(accelerator: str, n: int) -> None:
     pixels.flush()
     del pixels
     settings = runtime(accelerator=accelerator)
-    settings.trainer()  # imports the rest
+    make_trainer(settings)  # imports the rest
     before = Path("/proc/self/clear_refs")
     before.write_text("5")  # the peak so far is forgotten
     baseline = status("VmRSS")
     images = Images(np.load(root / "pixels.npy", mmap_mode="r"), np.concatenate(digests), np.arange(n))
     started = time.perf_counter()
-    signals = trajectory_signals(
+    signals = compute_trajectories(
         free_target(), images, k=K, t_max=T_MAX, maps=[], store=Store(root / "store"), runtime=settings
     )
     seconds = time.perf_counter() - started

@@ -7,24 +7,21 @@ their source searched for: inputs, weights, predictions.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from secmi_exp.attacks.measured import Measured
-from secmi_exp.attacks.stacked_maps import StackedMaps
+from secmi_exp.attacks.measurements import Measurements
+from secmi_exp.attacks.scorers.scorer import Scores
+from secmi_exp.attacks.signals.stacked_maps import StackedMaps
 from secmi_exp.data.images import Images
+from secmi_exp.data.row_arrays import RowArray
 from secmi_exp.data.slices import slices
+from secmi_exp.engine.runtime import Precision, Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import warn
-from secmi_exp.runtime import Precision, Runtime
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import Pixels, PreparedTarget
-
-if TYPE_CHECKING:
-    from secmi_exp.attacks.scorer import Scores
-    from secmi_exp.data.batches import Array
 
 LOOKED_AT_ONCE = 2**22
 """Numbers of a batch of rows."""
@@ -33,7 +30,7 @@ NAMED = 3
 LOW_PRECISION: Mapping[Precision, str] = {"16": "float16", "bf16": "bfloat16"}
 
 
-def rows_not_finite(values: Array) -> NDArray[np.bool_]:
+def rows_not_finite(values: RowArray) -> NDArray[np.bool_]:
     """Rows of [n, …] that hold NaN or an infinity, [n].
 
     >>> rows_not_finite(np.array([[1.0, 2.0], [np.inf, 0.0]])).tolist()
@@ -47,7 +44,7 @@ def rows_not_finite(values: Array) -> NDArray[np.bool_]:
 
 
 def refuse_non_finite_values(
-    asked_by: str, measured: Measured, images: Images, target: PreparedTarget | None, store: Store, runtime: Runtime
+    asked_by: str, measured: Measurements, images: Images, target: PreparedTarget | None, store: Store, runtime: Runtime
 ) -> None:
     """Refuse values that are not finite; warn where t-errors are not, but at later timesteps than the attack's own.
 
@@ -142,19 +139,19 @@ def refuse_non_finite_scores(scores: Mapping[str, Scores]) -> None:
             )
 
 
-def _computed(values: Array) -> bool:
+def _computed(values: RowArray) -> bool:
     """Whether they are numbers that an attack has computed, rather than the images themselves."""
     return isinstance(values, StackedMaps) or (isinstance(values, np.ndarray) and values.dtype.kind == "f")
 
 
-def _when(measured: Measured) -> str:
+def _when(measured: Measurements) -> str:
     if measured.trajectory:
         bad = ~np.isfinite(measured.trajectory.t_errors).all(axis=0)
         return f", from timestep {measured.trajectory.timesteps[int(bad.argmax())]} on" if bad.any() else ""
     return f", asked up to timestep {measured.last_timestep}" if measured.last_timestep is not None else ""
 
 
-def _warn_of_later_timesteps(measured: Measured) -> None:
+def _warn_of_later_timesteps(measured: Measurements) -> None:
     if not (signals := measured.trajectory):
         return
     bad = ~np.isfinite(signals.t_errors)

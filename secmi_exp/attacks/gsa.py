@@ -5,30 +5,26 @@ of all timesteps are averaged before one backward pass. As in the authors' code,
 on their own, and norms are not squared.
 """
 
-from __future__ import annotations
+from typing import ClassVar
 
-from typing import TYPE_CHECKING, ClassVar
-
+import torch
 from pydantic import ConfigDict, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
+from torch import Tensor
 
-from secmi_exp.attacks.asked import AskingAttack
+from secmi_exp.attacks.signals.query_attack import QueryAttack
+from secmi_exp.attacks.signals.query_batch import QueryBatch
+from secmi_exp.diffusion.noise_predictor import NoisePredictor
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from secmi_exp.attacks.question import Question
-    from secmi_exp.targets.noise_predictor import NoisePredictor
-
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class GSA(AskingAttack):
+class GSA(QueryAttack):
     """Its ``features`` are a norm for each parameter tensor, [n, F]. As many queries as timesteps."""
 
     version: ClassVar[int] = 1
-    white_box: ClassVar[bool] = True
+    gradients: ClassVar[bool] = True
 
     timesteps: PositiveInt
     """How many, equally far apart from 0 on."""
@@ -36,8 +32,12 @@ class GSA(AskingAttack):
     """Of the noises."""
 
     @property
-    def asked_timesteps(self) -> dict[str, int]:
-        """They follow from the schedule."""
+    def measured_names(self) -> None:
+        """None: the target has them."""
+
+    @property
+    def queried_timesteps(self) -> dict[str, int]:
+        """None: they follow from the schedule."""
         return {}
 
     def check(self, timesteps: Timesteps) -> None:
@@ -49,25 +49,24 @@ class GSA(AskingAttack):
             )
         super().check(timesteps)
 
-    def columns(self, predictor: NoisePredictor) -> list[str]:
+    def value_names(self, predictor: NoisePredictor) -> list[str]:
         """Names of the network's parameters."""
         return [name for name, _ in predictor.network.named_parameters()]
 
-    def values(self, question: Question) -> Tensor:
-        """‖∇_w mean_t L_t(x)‖_2 for each parameter tensor w and image x. [B, F].
+    def query(self, batch: QueryBatch) -> dict[str, Tensor]:
+        """‖∇_w mean_t L_t(x)‖_2 for each parameter tensor w and image x. [B].
 
         Image by image: gradients of a batch's images side by side take a copy of the network each.
         """
-        import torch
-
-        network = question.predictor.network
+        network = batch.predictor.network
         weights = [each.requires_grad_() for each in network.parameters()]
-        spacing = len(question.predictor.alphas_cumprod) // self.timesteps
+        spacing = len(batch.predictor.alphas_cumprod) // self.timesteps
         rows = []
-        for i in range(len(question.x_0)):
-            about = question.row(i)
-            loss = torch.stack([about.loss(j * spacing, self.seed, j) for j in range(self.timesteps)]).mean()
+        for i in range(len(batch.x_0)):
+            image = batch.row(i)
+            loss = torch.stack([image.loss(j * spacing, self.seed, j) for j in range(self.timesteps)]).mean()
             gradients = torch.autograd.grad(loss, weights, allow_unused=True)
             nothing = loss.new_zeros(())
             rows.append(torch.stack([nothing if each is None else each.norm().to(loss) for each in gradients]))
-        return torch.stack(rows).detach()
+        norms = torch.stack(rows).detach()
+        return dict(zip(self.value_names(batch.predictor), norms.T, strict=True))

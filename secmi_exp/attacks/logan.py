@@ -6,8 +6,6 @@ discriminator then is surer of members. The white-box attack has no counterpart 
 discriminator.
 """
 
-from __future__ import annotations
-
 import logging
 from dataclasses import fields
 from pathlib import Path
@@ -18,14 +16,18 @@ from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.finite_values import rows_not_finite
-from secmi_exp.attacks.generated import Generated, SampledAttack, measured_on
-from secmi_exp.attacks.measured import Measured
+from secmi_exp.attacks.measurements import Measurements
+from secmi_exp.attacks.signals.samples import SampledAttack, Samples, measurements_on
 from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
+from secmi_exp.deferred import Deferred
+from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.runtime import Runtime
 from secmi_exp.store import Input, Json, Key, Store
 from secmi_exp.targets.interface import PreparedTarget
+
+discriminator_outputs = Deferred("secmi_exp.attacks.logan_training:discriminator_outputs")
+train_on_all_ranks = Deferred("secmi_exp.attacks.logan_training:train_on_all_ranks")
 
 log = logging.getLogger(__name__)
 
@@ -54,39 +56,35 @@ class LOGAN(SampledAttack):
         """See `Attack.measured_names`."""
         return frozenset({"discriminator", "pixels"})
 
-    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
-        """Draw samples, train on them, look at the images; or have any of it from the store.
+    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measurements:
+        """Draw samples, train a GAN on them, and judge the images; whatever the store has is reused.
 
         Raises:
             UserError: where the training has diverged.
         """
-        generated = self.sampling.generated(target, images, store, runtime)
-        trained = self._key(generated, runtime)
+        samples = self.sampling.draw(target, images, store, runtime)
+        trained = self._key(samples, runtime)
         inputs: dict[str, Input] = {"discriminator": trained, "images": images.digest}
         key = Key("discriminator_outputs", VERSION, outside_classes(attack=self), inputs, files=("outputs.npy",))
 
+        def train(workspace: Path) -> None:
+            log.info("Training a GAN on %d samples for %d steps.", self.samples, self.training_steps)
+            train_on_all_ranks(self, samples.pixels, workspace / WEIGHTS, runtime)
+
         def build(workspace: Path) -> None:
-            from secmi_exp.attacks.local_gan import outputs
+            weights = store.get_or_build(trained, train).path / WEIGHTS
+            np.save(workspace / "outputs.npy", discriminator_outputs(weights, self, images, runtime))
 
-            weights = store.obtain(trained, lambda inner: self._train(generated, inner, runtime)).path
-            np.save(workspace / "outputs.npy", outputs(weights, self, images, runtime))
-
-        outputs = np.load(store.obtain(key, build).path / "outputs.npy")
+        outputs = np.load(store.get_or_build(key, build).path / "outputs.npy")
         if count := int(rows_not_finite(outputs).sum()):
             raise UserError(
                 f"The discriminator of the local GAN gives {count} of {len(images)} images an output that is not "
                 f"finite: its training has diverged, so lower attack.lr={self.lr:g}."
             )
-        return measured_on(generated, {"discriminator": outputs}, images, key, self.facts())
+        return measurements_on(samples, {"discriminator": outputs}, images, key, self.facts())
 
-    def _train(self, generated: Generated, workspace: Path, runtime: Runtime) -> None:
-        from secmi_exp.attacks.local_gan import save, train
-
-        log.info("Training a GAN on %d samples for %d steps.", self.samples, self.training_steps)
-        save(runtime.everywhere(train, self, generated.pixels, workspace, runtime), workspace)
-
-    def _key(self, generated: Generated, runtime: Runtime) -> Key:
-        """What decides the discriminator's weights."""
+    def _key(self, samples: Samples, runtime: Runtime) -> Key:
+        """Return the key of the discriminator's weights."""
         sampling = {each.name for each in fields(SampledAttack)} - {"seed"}
         config: dict[str, Json] = {
             each.name: getattr(self, each.name)
@@ -94,4 +92,4 @@ class LOGAN(SampledAttack):
             if each.name not in sampling and each.name != "checkpoint_every"
         }
         config |= {"precision": runtime.precision, **outside_classes(attack=self)}
-        return Key("discriminator", VERSION, config, {"samples": generated.key}, files=(WEIGHTS,))
+        return Key("discriminator", VERSION, config, {"samples": samples.key}, files=(WEIGHTS,))

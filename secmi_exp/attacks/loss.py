@@ -4,24 +4,19 @@ Source: Matsumoto et al., "Membership Inference Attacks against Diffusion Models
 "Extracting Training Data from Diffusion Models" (USENIX Security 2023), there with shadow models.
 """
 
-from __future__ import annotations
+from typing import ClassVar
 
-from typing import TYPE_CHECKING, ClassVar
-
+import torch
 from pydantic import ConfigDict, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
+from torch import Tensor
 
-from secmi_exp.attacks.asked import AskingAttack
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from secmi_exp.attacks.question import Question
-    from secmi_exp.targets.noise_predictor import NoisePredictor
+from secmi_exp.attacks.signals.query_attack import QueryAttack
+from secmi_exp.attacks.signals.query_batch import QueryBatch
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class Loss(AskingAttack):
+class Loss(QueryAttack):
     """Its value is ``loss``, the mean over timesteps; members have less. Where there are several, ``loss_T`` too."""
 
     version: ClassVar[int] = 1
@@ -32,37 +27,19 @@ class Loss(AskingAttack):
     """Of the noises."""
 
     @property
-    def asked_timesteps(self) -> dict[str, int]:
-        """The last."""
+    def queried_timesteps(self) -> dict[str, int]:
+        """See `QueryAttack.queried_timesteps`."""
         return {"t": max(self._timesteps)}
 
     @property
     def _timesteps(self) -> list[int]:
         return self.t if isinstance(self.t, list) else [self.t]
 
-    @property
-    def _names(self) -> list[str]:
-        return ["loss", *([f"loss_{t}" for t in self._timesteps] if len(self._timesteps) > 1 else [])]
-
-    @property
-    def measured_names(self) -> frozenset[str]:
-        """See `Attack.measured_names`."""
-        return frozenset({*self._names, "features", "pixels"})
-
-    def columns(self, predictor: NoisePredictor) -> list[str]:
-        """The mean, and the parts that it has."""
-        return self._names
-
-    def values(self, question: Question) -> Tensor:
-        """Mean over the noises of ‖ε_θ(√ᾱ_t x_0 + √(1−ᾱ_t) ε, t) − ε‖² / d. [B, F]."""
-        import torch
-
-        parts = torch.stack(
-            [
-                torch.stack([question.loss(t, self.seed, j) for j in range(self.noises)]).mean(dim=0)
-                for t in self._timesteps
-            ],
-            dim=1,
-        )
-        mean = parts.mean(dim=1, keepdim=True)
-        return torch.cat([mean, parts], dim=1) if parts.shape[1] > 1 else mean
+    def query(self, batch: QueryBatch) -> dict[str, Tensor]:
+        """Mean over the noises of ‖ε_θ(√ᾱ_t x_0 + √(1−ᾱ_t) ε, t) − ε‖² / d. [B]."""
+        losses = {
+            f"loss_{t}": torch.stack([batch.loss(t, self.seed, j) for j in range(self.noises)]).mean(dim=0)
+            for t in self._timesteps
+        }
+        mean = torch.stack(list(losses.values()), dim=1).mean(dim=1)
+        return {"loss": mean, **(losses if len(losses) > 1 else {})}

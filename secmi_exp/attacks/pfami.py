@@ -4,30 +4,29 @@ Source: Fu et al., "A Probabilistic Fluctuation based Membership Inference Attac
 statistic of the authors' code without a reference model.
 """
 
-from __future__ import annotations
+from typing import Annotated, ClassVar
 
-from typing import TYPE_CHECKING, Annotated, ClassVar
-
+import torch
 from pydantic import ConfigDict, Field, NonNegativeInt
 from pydantic.dataclasses import dataclass
+from torch import Tensor
 
-from secmi_exp.attacks.asked import AskingAttack
-from secmi_exp.attacks.measured import Measured
+from secmi_exp.attacks.measurements import Measurements
+from secmi_exp.attacks.signals.query_attack import QueryAttack
+from secmi_exp.attacks.signals.query_batch import QueryBatch
 from secmi_exp.data.images import Images
+from secmi_exp.deferred import Deferred
+from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.runtime import Runtime
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import Pixels, PreparedTarget
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from secmi_exp.attacks.question import Question
-    from secmi_exp.targets.noise_predictor import NoisePredictor
+center_crop = Deferred("torchvision.transforms.functional:center_crop")
+resize = Deferred("torchvision.transforms.functional:resize")
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class PFAMI(AskingAttack):
+class PFAMI(QueryAttack):
     """Its value is ``fluctuation``; members have more. Two queries a timestep."""
 
     version: ClassVar[int] = 1
@@ -39,20 +38,16 @@ class PFAMI(AskingAttack):
     """Of the noises."""
 
     @property
-    def asked_timesteps(self) -> dict[str, int]:
-        """The last."""
-        return {"timesteps": max(self.timesteps)}
-
-    @property
     def measured_names(self) -> frozenset[str]:
-        """See `Attack.measured_names`."""
+        """See `Attack.measured_names`; known without torchvision, which crops."""
         return frozenset({"fluctuation", "features", "pixels"})
 
-    def columns(self, predictor: NoisePredictor) -> list[str]:
-        """One."""
-        return ["fluctuation"]
+    @property
+    def queried_timesteps(self) -> dict[str, int]:
+        """See `QueryAttack.queried_timesteps`."""
+        return {"timesteps": max(self.timesteps)}
 
-    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
+    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measurements:
         """See `Attack.measure`.
 
         Raises:
@@ -62,22 +57,18 @@ class PFAMI(AskingAttack):
             raise UserError("attack=pfami crops images in pixels, and is for targets in pixel space: choose another.")
         return super().measure(target, images, store, runtime)
 
-    def values(self, question: Question) -> Tensor:
-        """Mean over timesteps of (L_t(crop) − L_t(image)) / L_t(image), both with the same noise. [B, 1]."""
-        from torch import stack
-
-        cropped = centre_crop(question.x_0, self.crop)
+    def query(self, batch: QueryBatch) -> dict[str, Tensor]:
+        """Mean over timesteps of (L_t(crop) − L_t(image)) / L_t(image), both with the same noise. [B]."""
+        cropped = centre_crop(batch.x_0, self.crop)
         fluctuations = []
         for j, t in enumerate(self.timesteps):
-            loss = question.loss(t, self.seed, j)
-            fluctuations.append((question.loss(t, self.seed, j, cropped) - loss) / loss)
-        return stack(fluctuations).mean(dim=0)[:, None]
+            loss = batch.loss(t, self.seed, j)
+            fluctuations.append((batch.loss(t, self.seed, j, cropped) - loss) / loss)
+        return {"fluctuation": torch.stack(fluctuations).mean(dim=0)}
 
 
 def centre_crop(images: Tensor, share: float) -> Tensor:
     """The middle of images [B, C, H, W], resized to all of it, bilinear with antialiasing."""
-    from torchvision.transforms.functional import center_crop, resize
-
     size = list(images.shape[-2:])
     side = [max(1, int(length * share)) for length in size]
     cropped: Tensor = resize(center_crop(images, side), size, antialias=True)

@@ -4,25 +4,20 @@ Source: Kong et al., "An Efficient Membership Inference Attack for the Diffusion
 2024), equations 9 and 10.
 """
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+import torch
 from pydantic import ConfigDict, NonNegativeInt, PositiveFloat
 from pydantic.dataclasses import dataclass
+from torch import Tensor
 
-from secmi_exp.attacks.asked import AskingAttack
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from secmi_exp.attacks.question import Question
-    from secmi_exp.targets.noise_predictor import NoisePredictor
+from secmi_exp.attacks.signals.query_attack import QueryAttack
+from secmi_exp.attacks.signals.query_batch import QueryBatch, norm
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class PIA(AskingAttack):
+class PIA(QueryAttack):
     """Its value is ``proximal_error``; members have less. Two queries."""
 
     version: ClassVar[int] = 1
@@ -34,27 +29,16 @@ class PIA(AskingAttack):
     """Whether the prediction is scaled to the mean absolute value of standard normal noise: PIAN."""
 
     @property
-    def asked_timesteps(self) -> dict[str, int]:
-        """One."""
+    def queried_timesteps(self) -> dict[str, int]:
+        """See `QueryAttack.queried_timesteps`."""
         return {"t": self.t}
 
-    @property
-    def measured_names(self) -> frozenset[str]:
-        """See `Attack.measured_names`."""
-        return frozenset({"proximal_error", "features", "pixels"})
-
-    def columns(self, predictor: NoisePredictor) -> list[str]:
-        """One."""
-        return ["proximal_error"]
-
-    def values(self, question: Question) -> Tensor:
-        """‖ε_θ(√ᾱ_t x_0 + √(1−ᾱ_t) ε_0, t) − ε_0‖_p with ε_0 = ε_θ(x_0, 0), normalised for PIAN. [B, 1]."""
-        from secmi_exp.attacks.question import norm
-
-        eps = question.predict(question.x_0, 0)
+    def query(self, batch: QueryBatch) -> dict[str, Tensor]:
+        """‖ε_θ(√ᾱ_t x_0 + √(1−ᾱ_t) ε_0, t) − ε_0‖_p with ε_0 = ε_θ(x_0, 0), normalised for PIAN. [B]."""
+        eps = batch.predict_noise(batch.x_0, 0)
         if self.normalize:
             eps = normalized(eps)
-        return norm(question.predict(question.state(eps, self.t), self.t) - eps, self.p)[:, None]
+        return {"proximal_error": norm(batch.predict_noise(batch.add_noise(eps, self.t), self.t) - eps, self.p)}
 
 
 def normalized(eps: Tensor) -> Tensor:
@@ -68,7 +52,5 @@ def normalized(eps: Tensor) -> Tensor:
     >>> round(normalized(torch.tensor([[3.0, -1.0]])).abs().mean().item() ** 2, 4)
     0.6366
     """
-    from torch import finfo
-
     mean = eps.flatten(1).abs().mean(dim=1).reshape(-1, *[1] * (eps.dim() - 1))
-    return eps * (math.sqrt(2.0 / math.pi) / mean.clamp_min(finfo(mean.dtype).tiny))
+    return eps * (math.sqrt(2.0 / math.pi) / mean.clamp_min(torch.finfo(mean.dtype).tiny))

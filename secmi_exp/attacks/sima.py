@@ -3,24 +3,19 @@
 Source: Rao, Qu, Moyer, "Score-based Membership Inference on Diffusion Models" (2025).
 """
 
-from __future__ import annotations
+from typing import ClassVar
 
-from typing import TYPE_CHECKING, ClassVar
-
+import torch
 from pydantic import ConfigDict, NonNegativeInt, PositiveFloat
 from pydantic.dataclasses import dataclass
+from torch import Tensor
 
-from secmi_exp.attacks.asked import AskingAttack
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from secmi_exp.attacks.question import Question
-    from secmi_exp.targets.noise_predictor import NoisePredictor
+from secmi_exp.attacks.signals.query_attack import QueryAttack
+from secmi_exp.attacks.signals.query_batch import QueryBatch, norm
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class SimA(AskingAttack):
+class SimA(QueryAttack):
     """Its value is ``prediction_norm``; members have less. One query, or one a noise."""
 
     version: ClassVar[int] = 1
@@ -34,26 +29,14 @@ class SimA(AskingAttack):
     """Of the noises."""
 
     @property
-    def asked_timesteps(self) -> dict[str, int]:
-        """One."""
+    def queried_timesteps(self) -> dict[str, int]:
+        """See `QueryAttack.queried_timesteps`."""
         return {"t": self.t}
 
-    @property
-    def measured_names(self) -> frozenset[str]:
-        """See `Attack.measured_names`."""
-        return frozenset({"prediction_norm", "features", "pixels"})
-
-    def columns(self, predictor: NoisePredictor) -> list[str]:
-        """One."""
-        return ["prediction_norm"]
-
-    def values(self, question: Question) -> Tensor:
-        """‖ε_θ(x_0, t)‖_p, or the mean over noises of ‖ε_θ(√ᾱ_t x_0 + √(1−ᾱ_t) ε, t)‖_p. [B, 1]."""
-        import torch
-
-        from secmi_exp.attacks.question import norm
-
+    def query(self, batch: QueryBatch) -> dict[str, Tensor]:
+        """‖ε_θ(x_0, t)‖_p, or the mean over noises of ‖ε_θ(√ᾱ_t x_0 + √(1−ᾱ_t) ε, t)‖_p. [B]."""
         if not self.noises:
-            return norm(question.predict(question.x_0, self.t), self.p)[:, None]
-        states = (question.state(question.noise(self.seed, j), self.t) for j in range(self.noises))
-        return torch.stack([norm(question.predict(x_t, self.t), self.p) for x_t in states]).mean(dim=0)[:, None]
+            return {"prediction_norm": norm(batch.predict_noise(batch.x_0, self.t), self.p)}
+        states = (batch.add_noise(batch.noise(self.seed, j), self.t) for j in range(self.noises))
+        norms = [norm(batch.predict_noise(x_t, self.t), self.p) for x_t in states]
+        return {"prediction_norm": torch.stack(norms).mean(dim=0)}

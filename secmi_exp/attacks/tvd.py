@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
+from scipy.special import expit
 
-from secmi_exp.attacks.measured import Measured
-from secmi_exp.attacks.scorer import Fitting, LearnedScorer, Scores
+from secmi_exp.attacks.measurements import Measurements
+from secmi_exp.attacks.scorers.scorer import Fitting, LearnedScorer, Scores
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +37,8 @@ class HistogramRatio(LearnedScorer):
     pseudo_count: PositiveFloat
     """Images that are added to each bin of either histogram, so that empty ones have a ratio."""
 
-    def fit_and_score(self, measured: Measured, fitting: Fitting) -> Scores:
+    def fit_and_score(self, measured: Measurements, fitting: Fitting) -> Scores:
         """Count the outputs of the fitted rows, score all."""
-        from scipy.special import expit
-
         probabilities = expit(np.asarray(measured.values[self.value], dtype=np.float64))
         places = np.minimum((probabilities * self.bins).astype(np.int64), self.bins - 1)
         members, holdouts = (

@@ -15,15 +15,16 @@ from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.finite_values import refuse_non_finite_values
-from secmi_exp.attacks.generated import Sampling
 from secmi_exp.attacks.loss import Loss
+from secmi_exp.attacks.signals.samples import Sampling
 from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
+from secmi_exp.engine.runtime import Runtime
+from secmi_exp.engine.trainers import first_device
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.distributions import mean_interval
 from secmi_exp.evaluation.scored import Interval
-from secmi_exp.runtime import Runtime
 from secmi_exp.store import Input, Json, Key, Store, file_digest, write_json
 from secmi_exp.strict_json import as_strict_json
 from secmi_exp.targets.interface import PreparedTarget
@@ -135,7 +136,7 @@ class Quality:
         self, target: PreparedTarget, images: Images, is_member: NDArray[np.bool_], store: Store, runtime: Runtime
     ) -> Measures:
         assert self.sampling
-        generated = self.sampling.generated(target, images, store, runtime)
+        generated = self.sampling.draw(target, images, store, runtime)
         config: dict[str, Json] = {
             "blocks": self.blocks, "seed": self.seed, "is_member": np.packbits(is_member).tolist(),
             "inception": file_digest(self.inception) if self.inception else None, **outside_classes(quality=self),
@@ -150,7 +151,7 @@ class Quality:
             facts = self._compare(compared, holdouts, runtime).facts()
             write_json(workspace / "quality.json", as_strict_json(facts, lambda number: None))
 
-        told = json.loads((store.obtain(key, build).path / "quality.json").read_text(encoding="utf-8"))
+        told = json.loads((store.get_or_build(key, build).path / "quality.json").read_text(encoding="utf-8"))
         for name, value in told["metrics"].items():
             if value is None or not math.isfinite(value):
                 raise UserError(
@@ -174,5 +175,5 @@ class Quality:
             network = inception(self.inception)
             for end, images in compared.items():
                 name = f"fid{end}"
-                metrics[name], ci95[name] = inception_distance(images, holdouts, network, runtime.first_device), None
+                metrics[name], ci95[name] = inception_distance(images, holdouts, network, first_device(runtime)), None
         return Measures(metrics, ci95)

@@ -34,7 +34,7 @@ def write_run(
     judgements, bounds = (attacked.judgements, attacked.bounds) if attacked else ({}, {})
     results = RunResults(header, judgements, bounds, quality=measures, warnings=run.warnings)
     write_results(run.folder, results)
-    run.store.forget_queries()
+    run.store.delete_tallies()
     figures = _copy_samples(run, target) if target else []
     figures += _draw(run, attacked) if attacked else []
     _track(run, attacked, measures, figures)

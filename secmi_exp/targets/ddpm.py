@@ -18,10 +18,10 @@ from secmi_exp.data.images import Images
 from secmi_exp.defenses.defense import Defense, Undefended, made
 from secmi_exp.defenses.dp_sgd import DPSGD, PRIVACY
 from secmi_exp.diffusion.timesteps import Timesteps
+from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.regular_files import is_folder
 from secmi_exp.run_warnings import warn
-from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import MANIFEST, Damaged, Json, Key, Store, check, digest_of, note_use
 from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget
 from secmi_exp.targets.json_fields import checked
@@ -144,7 +144,7 @@ class DDPM:
 
             train_into(workspace, self.defended, members, runtime, make_logger())
 
-        entry = store.obtain(key, train)
+        entry = store.get_or_build(key, train)
         return PreparedTarget(
             entry.path,
             key,

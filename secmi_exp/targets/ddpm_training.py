@@ -16,18 +16,18 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
-from secmi_exp.compiling import CompileWhenItRepays
-from secmi_exp.data.batches import PoissonBatchesAndNoise, TrainingBatchesAndNoise
 from secmi_exp.data.images import Images
 from secmi_exp.defenses.dp_sgd import DPSGD, PRIVACY
 from secmi_exp.defenses.private_steps import PrivacyLog, PrivateSteps
+from secmi_exp.engine.batches import PoissonBatchesAndNoise, TrainingBatchesAndNoise
+from secmi_exp.engine.compiling import CompileWhenItRepays
+from secmi_exp.engine.runtime import Runtime
+from secmi_exp.engine.training import MovingAverage, fit
 from secmi_exp.errors import UserError
-from secmi_exp.runtime import Runtime
 from secmi_exp.store import write_json
 from secmi_exp.targets.ddpm import DDPM, PICTURE
 from secmi_exp.targets.optimization import Draws, Optimization
 from secmi_exp.targets.pipeline_folder import blank_network, refuse_other_images
-from secmi_exp.training import MovingAverage, fit
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def train_into(workspace: Path, recipe: DDPM, members: Images, runtime: Runtime,
         "Training %s (%.2f M parameters) on %d members for %d steps.",
         recipe.name, network.num_parameters() / 1e6, len(members), recipe.max_steps,
     )  # fmt: skip
-    module = runtime.everywhere(train, recipe, members, workspace, runtime, logger=logger)
+    module = runtime.run_on_all_ranks(train, recipe, members, workspace, runtime, logger=logger)
     save_image(module.sample(initial_noise(recipe, members)), workspace / PICTURE, nrow=4)
     if isinstance(module, PrivateDDPMTraining):
         write_json(workspace / PRIVACY, module.spent())

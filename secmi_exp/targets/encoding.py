@@ -6,20 +6,21 @@ queries do, whatever the precision of the queries: they run once, and some overf
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from secmi_exp import ranks
 from secmi_exp.data.images import Images, to_model_range
+from secmi_exp.engine.collectives import rank_info
+from secmi_exp.engine.rows import Prediction, Row, fill_rows
+from secmi_exp.engine.runtime import Runtime
+from secmi_exp.engine.trainers import encoder_dtype
 from secmi_exp.errors import UserError
-from secmi_exp.rows import Computed, Row, fill_rows
-from secmi_exp.runtime import Runtime
 from secmi_exp.targets.text_to_image_folder import TextToImageFolder
 from secmi_exp.targets.weights import reason, root
 
@@ -31,68 +32,56 @@ for name in ("stable_diffusion.pipeline_stable_diffusion", "stable_diffusion_xl.
     logging.getLogger(f"diffusers.pipelines.{name}").setLevel(logging.ERROR)
 
 
-class ImageEncoder(pl.LightningModule):
-    """Uint8 images to mean and standard deviation of the autoencoder's posterior."""
-
-    def __init__(self, vae: Any, workspace: Path):
-        super().__init__()
-        self.vae, self.workspace = vae, workspace
-
-    def predict_step(self, batch: tuple[Tensor], batch_idx: int) -> Computed:
-        """One batch."""
-        posterior = self.vae.encode(to_model_range(batch[0]).to(self.vae.dtype)).latent_dist
-        return Computed({self.workspace / "mean.npy": posterior.mean, self.workspace / "std.npy": posterior.std})
+def encode_batch(vae: Any, workspace: Path, images: Tensor) -> Iterator[tuple[Path, Tensor]]:
+    """Encode uint8 images to mean and standard deviation of the autoencoder's posterior."""
+    posterior = vae.encode(to_model_range(images).to(vae.dtype)).latent_dist
+    yield workspace / "mean.npy", posterior.mean
+    yield workspace / "std.npy", posterior.std
 
 
-def encode_images(
-    workspace: Path, folder: TextToImageFolder, images: Images, runtime: Runtime, *, logger: None
-) -> None:
+def encode_images(workspace: Path, folder: TextToImageFolder, images: Images, runtime: Runtime) -> None:
     """Fill mean.npy and std.npy, both [n, C, h, w]; runs on every rank."""
-    vae = folder.vae().to(runtime.encoder_dtype)
+    vae = folder.vae().to(encoder_dtype(runtime))
     _, height, width = images.shape
     unit = folder.pixels_a_latent
     row: Row = ((vae.config.latent_channels, height // unit, width // unit), np.dtype(runtime.encoder_precision))
     files = {workspace / "mean.npy": row, workspace / "std.npy": row}
-    fill_rows(ImageEncoder(vae, workspace), (images,), files, [workspace], runtime, "auto")
+    encoding = Prediction(partial(encode_batch, vae, workspace), vae)
+    fill_rows(encoding, (images,), files, [workspace], runtime, "auto")
 
 
-class PromptEncoder(pl.LightningModule):
-    """Numbers of prompts to what the U-Net takes of them."""
-
-    def __init__(self, pipeline: Any, prompts: Sequence[str], workspace: Path):
-        super().__init__()
-        self.pipeline, self.prompts, self.workspace = pipeline, prompts, workspace
-        self.encoders = torch.nn.ModuleDict(
-            {name: part for name, part in pipeline.components.items() if isinstance(part, torch.nn.Module)}
-        )
-
-    def predict_step(self, batch: tuple[Tensor], batch_idx: int) -> Computed:
-        """One batch."""
-        embeddings = self.embed([self.prompts[number] for number in batch[0].tolist()])
-        return Computed({self.workspace / f"{name}.npy": rows for name, rows in embeddings.items()})
-
-    def embed(self, prompts: list[str], *, negative: bool = False) -> dict[str, Tensor]:
-        """``text`` [B, L, D], and for SDXL ``pooled`` [B, D₂]; with those of the empty prompt too, as ``negative_``."""
-        encoded = self.pipeline.encode_prompt(
-            prompts, device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=negative
-        )
-        named = zip(("text", "negative_text", "pooled", "negative_pooled"), encoded, strict=False)
-        return {name: embedding for name, embedding in named if embedding is not None}
+def embed(
+    pipeline: Any, prompts: list[str], device: torch.device | str = "cpu", *, negative: bool = False
+) -> dict[str, Tensor]:
+    """Encode prompts to ``text`` [B, L, D], and for SDXL ``pooled`` [B, D₂]; the empty prompt to ``negative_`` both."""
+    encoded = pipeline.encode_prompt(
+        prompts, device=device, num_images_per_prompt=1, do_classifier_free_guidance=negative
+    )
+    named = zip(("text", "negative_text", "pooled", "negative_pooled"), encoded, strict=False)
+    return {name: embedding for name, embedding in named if embedding is not None}
 
 
-def encode_prompts(
-    workspace: Path, folder: TextToImageFolder, prompts: Sequence[str], runtime: Runtime, *, logger: None
-) -> None:
+def embed_batch(
+    pipeline: Any, prompts: Sequence[str], workspace: Path, numbers: Tensor
+) -> Iterator[tuple[Path, Tensor]]:
+    """Encode the prompts of these numbers to what the U-Net takes."""
+    embeddings = embed(pipeline, [prompts[number] for number in numbers.tolist()], numbers.device)
+    for name, rows in embeddings.items():
+        yield workspace / f"{name}.npy", rows
+
+
+def encode_prompts(workspace: Path, folder: TextToImageFolder, prompts: Sequence[str], runtime: Runtime) -> None:
     """Fill text.npy [P, L, D] and, for SDXL, pooled.npy [P, D₂]; runs on every rank.
 
     Beside them lie negative_text.npy [1, L, D] and negative_pooled.npy [1, D₂], which guidance leads away from: by the
     pipeline's own rules the empty prompt, or zeros.
     """
-    module = PromptEncoder(folder.pipeline(), prompts, workspace)
-    module.encoders.to(runtime.encoder_dtype)
+    pipeline = folder.pipeline()
+    parts = {name: part for name, part in pipeline.components.items() if isinstance(part, torch.nn.Module)}
+    encoders = torch.nn.ModuleDict(parts).to(encoder_dtype(runtime))
     with torch.inference_mode():
         try:
-            one = module.embed([""], negative=True)
+            one = embed(pipeline, [""], negative=True)
         except Exception as error:  # whatever tokenizers and text encoders raise that don't fit together
             raise UserError(
                 f"The text encoders in {folder.path} can't encode a prompt: {reason(root(error))}."
@@ -102,9 +91,10 @@ def encode_prompts(
     for name, rows in one.items():
         if not name.startswith("negative"):
             files[workspace / f"{name}.npy"] = tuple(rows.shape[1:]), dtype
-        elif ranks.current().rank == 0:
+        elif rank_info().rank == 0:
             np.save(workspace / f"{name}.npy", rows.numpy())
-    fill_rows(module, (np.arange(len(prompts)),), files, [workspace], runtime, PROMPTS)
+    embedding = Prediction(partial(embed_batch, pipeline, prompts, workspace), encoders)
+    fill_rows(embedding, (np.arange(len(prompts)),), files, [workspace], runtime, PROMPTS)
 
 
 def note_truncated(workspace: Path, folder: TextToImageFolder, prompts: Sequence[str]) -> None:

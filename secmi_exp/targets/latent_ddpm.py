@@ -15,8 +15,8 @@ from pydantic.dataclasses import dataclass
 from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
+from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import Json, Key, Store
 from secmi_exp.targets.recipe import Settings, optimizer_class
 from secmi_exp.targets.schedule import NoiseSchedule, Prediction
@@ -115,4 +115,4 @@ class LatentDDPM(TrainedTextToImage):
         config |= outside_classes(target=self) | optimizer_class(self.autoencoder_training.optimizer)
         files = kept_files("StableDiffusionPipeline")
         key = Key("base_pipeline", VERSION, config, {"members": members.digest}, files)
-        return TextToImageFolder.of(store.obtain(key, build).path)
+        return TextToImageFolder.of(store.get_or_build(key, build).path)

@@ -15,8 +15,8 @@ from torch import nn
 
 from secmi_exp.data.images import Images
 from secmi_exp.defenses.dp_sgd import DPSGD
+from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.runtime import Runtime
 from secmi_exp.targets.ddpm import DDPM
 from secmi_exp.targets.ddpm_training import refuse_lost_signal
 from secmi_exp.targets.optimizer_trial import try_optimizer

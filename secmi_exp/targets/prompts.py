@@ -15,9 +15,9 @@ import numpy as np
 
 from secmi_exp.data.images import Images
 from secmi_exp.data.stored_rows import StoredRows
+from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import warn
-from secmi_exp.runtime import Runtime
 from secmi_exp.store import Json, Key, Store
 from secmi_exp.targets.file_kind import refuse_strange_files
 from secmi_exp.targets.hub import found
@@ -120,9 +120,9 @@ class Captioner:
             from secmi_exp.targets.captioning import caption_images
 
             log.info("Captioning %d images with %s.", len(images), self.path)
-            runtime.everywhere(caption_images, workspace, self._model, images, runtime)
+            runtime.run_on_all_ranks(caption_images, workspace, self._model, images, runtime)
 
-        entry = store.obtain(self.key(images), make).path
+        entry = store.get_or_build(self.key(images), make).path
         return Prompts("blip", json.loads((entry / "captions.json").read_text(encoding="utf-8")), 0)
 
 
@@ -189,6 +189,6 @@ class EncodedPrompts:
 
             log.info("Encoding %d prompts.", len(self.prompts.distinct))
             note_truncated(workspace, self.folder, self.prompts.distinct)
-            self.runtime.everywhere(encode_prompts, workspace, self.folder, self.prompts.distinct, self.runtime)
+            self.runtime.run_on_all_ranks(encode_prompts, workspace, self.folder, self.prompts.distinct, self.runtime)
 
-        return store.obtain(self.key, encode).path
+        return store.get_or_build(self.key, encode).path

@@ -17,13 +17,15 @@ from pytorch_lightning.loggers import Logger
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
-from secmi_exp.compiling import CompileWhenItRepays
-from secmi_exp.data.batches import TrainingBatches
 from secmi_exp.data.stored_rows import StoredRows
 from secmi_exp.diffusion.timesteps import Timesteps
+from secmi_exp.engine.batches import TrainingBatches
+from secmi_exp.engine.compiling import CompileWhenItRepays
+from secmi_exp.engine.runtime import Runtime
+from secmi_exp.engine.trainers import make_trainer
+from secmi_exp.engine.training import MovingAverage, fit
 from secmi_exp.errors import UserError
 from secmi_exp.regular_files import is_regular
-from secmi_exp.runtime import Runtime
 from secmi_exp.targets.latents import Latents
 from secmi_exp.targets.model_folder import CONFIG, without_origin
 from secmi_exp.targets.optimization import Draws, Optimization
@@ -34,7 +36,6 @@ from secmi_exp.targets.text_to_image_parts import KINDS, WEIGHTED
 from secmi_exp.targets.text_to_image_recipe import LoRA, TrainedTextToImage
 from secmi_exp.targets.training_folder import PIPELINE_CONFIG
 from secmi_exp.targets.weights import read_json, reason
-from secmi_exp.training import MovingAverage, fit
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def train_into(
     """
     training = recipe.training
     log.info("Training %s on %d members for %d steps.", recipe.name, len(latents), training.max_steps)
-    module = runtime.everywhere(train, recipe, base, latents, dict(condition), workspace, runtime, logger=logger)
+    module = runtime.run_on_all_ranks(train, recipe, base, latents, dict(condition), workspace, runtime, logger=logger)
     network = module.network
     if training.lora:
         save_adapter(network, workspace / "lora")
@@ -79,7 +80,7 @@ def train_into(
     (workspace / "unet" / CONFIG).write_bytes(without_origin(workspace / "unet" / CONFIG))
     if training.samples:
         texts = [prompts.distinct[number % len(prompts.distinct)] for number in range(training.samples)]
-        device = runtime.trainer().strategy.root_device
+        device = make_trainer(runtime).strategy.root_device
         images = sample(TextToImageFolder.of(workspace), texts, recipe, device, latents.shape[-2:])
         save_image(make_grid(images, nrow=min(4, len(images))), workspace / "samples.png")
 

@@ -12,21 +12,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from secmi_exp.attacks import local_gan
-from secmi_exp.attacks.column import Column
 from secmi_exp.attacks.finite_values import (
     refuse_non_finite_scores,
     refuse_non_finite_values,
     rows_not_finite,
 )
-from secmi_exp.attacks.generated import Sampling
-from secmi_exp.attacks.image_features import coarse_view, low_level
-from secmi_exp.attacks.measured import Measured
-from secmi_exp.attacks.nn import ErrorMapClassifier
+from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.attacks.pia import normalized
-from secmi_exp.attacks.scorer import Fitting
+from secmi_exp.attacks.scorers.column import Column
+from secmi_exp.attacks.scorers.nn import ErrorMapClassifier
+from secmi_exp.attacks.scorers.scorer import Fitting
 from secmi_exp.attacks.scores_file import ScoresFile
-from secmi_exp.attacks.signal import Signals
+from secmi_exp.attacks.signals.image_features import coarse_view, low_level
+from secmi_exp.attacks.signals.samples import Sampling
+from secmi_exp.attacks.signals.trajectories import Trajectories
 from secmi_exp.attacks.tvd import HistogramRatio
 from secmi_exp.data.images import Images
 from secmi_exp.errors import UserError
@@ -60,7 +59,7 @@ def overflowing(after: int) -> PreparedTarget:
     return PreparedTarget(Path(), f"overflowing {after}", partial(Overflowing, after))
 
 
-def measure(root: Path, after: int, *overrides: str, precision: str = "32") -> Measured:
+def measure(root: Path, after: int, *overrides: str, precision: str = "32") -> Measurements:
     """As a run does it."""
     asking, store, runtime = attack(*overrides), Store(root), cpu(query_precision=precision)
     measured = asking.measure(overflowing(after), IMAGES, store, runtime)
@@ -113,8 +112,8 @@ def test_later_timesteps_than_the_attacks_own_are_a_warning(tmp_path: Path) -> N
 def test_error_maps_beyond_float16_are_told_as_such() -> None:
     maps = np.ones((N, 1, 2, 2), np.float16)
     maps[3] = INF
-    signals = Signals([10], np.ones((N, 1), np.float32), {}, [2], 0, "", {})
-    measured = Measured({"t_error": np.ones(N), "error_map": maps}, 2, 0, "", trajectory=signals)
+    signals = Trajectories([10], np.ones((N, 1), np.float32), {}, [2], 0, "", {})
+    measured = Measurements({"t_error": np.ones(N), "error_map": maps}, 2, 0, "", trajectory=signals)
     with pytest.raises(UserError, match=rf"values error_map of attack=nn .* for 1 of {N} images: they exceed float16"):
         refuse_non_finite_values("attack=nn", measured, IMAGES, None, None, cpu())  # type: ignore[arg-type]
 
@@ -135,7 +134,7 @@ def test_latents_that_are_not_finite_are_the_encoders(tmp_path: Path) -> None:
         return Latents()
 
     latent = PreparedTarget(Path(), "latent", Small, inputs=inputs)
-    measured = Measured({"loss": np.full(N, NAN)}, 1, 0, "")
+    measured = Measurements({"loss": np.full(N, NAN)}, 1, 0, "")
     with pytest.raises(UserError, match=rf"encoders make .* is not finite: latents of 1 of {N} images"):
         refuse_non_finite_values("attack=loss", measured, IMAGES, latent, Store(tmp_path), cpu())
 
@@ -143,7 +142,7 @@ def test_latents_that_are_not_finite_are_the_encoders(tmp_path: Path) -> None:
 def test_samples_that_are_not_finite_are_refused_with_the_step(tmp_path: Path) -> None:
     for precision, blamed in (("32", "weights are finite"), ("bf16", "overflow in bfloat16")):
         with pytest.raises(UserError, match=rf"samples are not finite for \d+ of .* at timestep 149 on: .*{blamed}"):
-            Sampling(5, 4, 0, "attack").generated(
+            Sampling(5, 4, 0, "attack").draw(
                 sampled(), IMAGES, Store(tmp_path), cpu(query_precision=precision, query_batch_size=5)
             )
 
@@ -185,7 +184,7 @@ def test_weights_explain_values_that_lay_in_the_store(tmp_path: Path) -> None:
     folder = pipeline(tmp_path / "theirs")
     change_weights(folder, lambda weights: weights["conv_in.bias"].fill_(NAN))
     prepared = prepare(target(folder), tmp_path / "store", 3, 8, 8)
-    measured = Measured({"loss": np.full(2, NAN)}, 1, 0, "")
+    measured = Measurements({"loss": np.full(2, NAN)}, 1, 0, "")
     images = Images.of(np.zeros((2, 3, 8, 8), np.uint8))
     with pytest.raises(UserError, match="holds 8 weights that are NaN or infinite"):
         refuse_non_finite_values("attack=loss", measured, images, prepared, Store(tmp_path / "store"), cpu())
@@ -242,14 +241,14 @@ def test_a_classifier_of_maps_that_diverges_is_told(tmp_path: Path) -> None:
     rows = np.arange(8)
     with pytest.raises(UserError, match=r"training diverged by step \d of 3.* lower the learning rate"):
         recipe.fit_and_score(
-            Measured({"error_map": maps}, 0, 0, ""), Fitting(rows, rows % 2 == 0, tmp_path, cpu(), lambda: None)
+            Measurements({"error_map": maps}, 0, 0, ""), Fitting(rows, rows % 2 == 0, tmp_path, cpu(), lambda: None)
         )
 
 
 def test_a_local_gan_that_has_diverged_is_told_from_the_store_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_gan, "outputs", lambda *_: np.full(N, NAN))
+    monkeypatch.setattr("secmi_exp.attacks.logan.discriminator_outputs", lambda *_: np.full(N, NAN))
     logan = attack("+attack=logan", "attack.samples=5", "attack.steps=2", "attack.training_steps=1")
     for _ in range(2):
         with pytest.raises(UserError, match=rf"local GAN gives {N} of {N} images .*lower attack.lr"):
@@ -264,7 +263,7 @@ def test_a_scorer_that_has_not_converged_is_named() -> None:
 
 
 def test_a_histogram_with_endless_pseudo_counts_is_told(tmp_path: Path) -> None:
-    measured = Measured({"discriminator": np.linspace(-1, 1, 8)}, 0, 0, "")
+    measured = Measurements({"discriminator": np.linspace(-1, 1, 8)}, 0, 0, "")
     rows = np.arange(8)
     fitting = Fitting(rows, rows % 2 == 0, tmp_path, cpu(), lambda: None)
     with np.errstate(invalid="ignore"):

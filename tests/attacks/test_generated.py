@@ -9,13 +9,12 @@ import torch
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 from hydra import compose, initialize_config_dir
 
-from secmi_exp import rows
 from secmi_exp.attacks.attack import Attack
-from secmi_exp.attacks.generated import Generated, InitialNoise, SampledAttack
-from secmi_exp.attacks.sampling import sample, to_pixels
+from secmi_exp.attacks.signals.samples import InitialNoise, SampledAttack, Samples, sample, to_pixels
 from secmi_exp.components import component
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
+from secmi_exp.engine import rows
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import Inputs, PreparedTarget
@@ -34,11 +33,11 @@ def attack(*overrides: str) -> Any:
     return made
 
 
-def drawn(root: Path, fails_after: int | None = None, size: int = 4, count: int = 11) -> Generated:
+def drawn(root: Path, fails_after: int | None = None, size: int = 4, count: int = 11) -> Samples:
     sampled: SampledAttack = attack("+attack=gan_leaks", f"attack.samples={count}", f"attack.steps={STEPS}")
     runtime = cpu(query_batch_size=size)
     with one_run(root) as store:
-        return sampled.sampling.generated(memorizing(IMAGES, fails_after=fails_after), IMAGES, store, runtime)
+        return sampled.sampling.draw(memorizing(IMAGES, fails_after=fails_after), IMAGES, store, runtime)
 
 
 @pytest.mark.parametrize("input_range", [(-1.0, 1.0), (0.0, 1.0)])
@@ -81,7 +80,7 @@ def test_a_sample_depends_on_its_number_and_the_seed_alone() -> None:
 def test_samples_are_the_same_in_every_batch_size(tmp_path: Path) -> None:
     whole, parts = drawn(tmp_path / "whole", size=11), drawn(tmp_path / "parts", size=3)
     assert whole.key == parts.key
-    assert whole.queries == parts.queries == parts.spent == 11 * STEPS
+    assert whole.queries == parts.queries == parts.queries_spent == 11 * STEPS
     assert np.abs(whole.pixels[:].astype(int) - parts.pixels[:]).max() <= 1
     assert len(np.unique(whole.pixels[:], axis=0)) > 1
 
@@ -116,7 +115,7 @@ def test_a_killed_sampling_continues(tmp_path: Path, monkeypatch: pytest.MonkeyP
         drawn(tmp_path, fails_after=2 * STEPS + 2)  # within the third batch; the second was still on its way
     continued = drawn(tmp_path)
     killed = 2 * 4 * STEPS + 3 * 3  # as it was about to make the third of the last batch
-    assert continued.spent == killed + (11 - 4) * STEPS
+    assert continued.queries_spent == killed + (11 - 4) * STEPS
     assert continued.queries == 11 * STEPS
     assert np.array_equal(continued.pixels[:], drawn(tmp_path / "whole").pixels[:])
 

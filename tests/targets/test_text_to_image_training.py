@@ -14,10 +14,10 @@ from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 from torch import Tensor
 
-from secmi_exp import ranks
 from secmi_exp.components import component
-from secmi_exp.data.batches import Piece
 from secmi_exp.data.images import Images
+from secmi_exp.engine.batches import Piece
+from secmi_exp.engine.launch import end_rank_group
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import collect_warnings
 from secmi_exp.store import Store
@@ -251,7 +251,7 @@ def test_members_without_captions_cannot_be_trained_on(pipelines: dict[str, Path
 @pytest.fixture
 def _two_ranks() -> Any:
     yield
-    ranks.dismiss()
+    end_rank_group()
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""What turns measurements into membership scores."""

@@ -1,0 +1,1 @@
+"""What attacks measure of each image: trajectories, answers to queries, and distances to the target's samples."""

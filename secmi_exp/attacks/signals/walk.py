@@ -1,0 +1,131 @@
+"""Walking the trajectories of many images, as rows that are filled batch by batch."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from secmi_exp.diffusion.noise_predictor import NoisePredictor
+from secmi_exp.diffusion.trajectory import State, begin, walk
+from secmi_exp.engine.queries import query_rows
+from secmi_exp.engine.rows import Row
+from secmi_exp.engine.runtime import Runtime
+from secmi_exp.engine.trainers import query_dtype
+from secmi_exp.targets.interface import InputArrays
+
+
+@dataclass(frozen=True)
+class WalkPlan:
+    """What a walk starts from and leaves behind; each rank gets it whole."""
+
+    k: int
+    start: int
+    """Timestep of the state that it starts from; 0: the images themselves."""
+    start_state: Path | None
+    """Folder of that state."""
+    queries_before: int
+    """Queries a sample that the way to that state took."""
+    last: int
+    """Timestep that it ends at."""
+    t_errors: Mapping[int, Path]
+    """t_sec → workspace, of those that are missing."""
+    maps: Mapping[int, Path]
+    """t_sec → workspace, of those that are missing."""
+    last_state: Path | None
+    """Workspace for the state at the end; None where it isn't wanted, or there already."""
+
+    @property
+    def workspaces(self) -> list[Path]:
+        """All folders of entries that are being built."""
+        return [*self.t_errors.values(), *self.maps.values(), *([self.last_state] if self.last_state else [])]
+
+
+def walk_images(
+    runtime: Runtime, plan: WalkPlan, load: Callable[[], NoisePredictor], inputs: InputArrays, query_file: Path
+) -> dict[Path, int]:
+    """Fill the plan's workspaces on all devices.
+
+    Args:
+        runtime: the machine.
+        plan: what to fill.
+        load: reads the target.
+        inputs: the images as the target takes them.
+        query_file: in which queries are counted.
+
+    Returns:
+        Workspace → queries a sample until its content was complete.
+    """
+    return runtime.run_on_all_ranks(walk_rows, plan, load, inputs, query_file, runtime)
+
+
+def walk_rows(
+    plan: WalkPlan, load: Callable[[], NoisePredictor], inputs: InputArrays, query_file: Path, runtime: Runtime
+) -> dict[Path, int]:
+    """Fill the rows of the plan's files; see `walk_images`. Called on every rank; the result is rank 0's."""
+    predictor = load().to(query_dtype(runtime))
+    with torch.inference_mode():
+        shape = tuple(predictor.encode(torch.from_numpy(np.array(inputs.x_0[:1]))).shape[1:])
+    if plan.start_state:
+        start = [np.load(plan.start_state / f"{name}.npy", mmap_mode="r") for name in ("x", "eps")]
+    else:
+        start = [inputs.x_0]
+    queries = query_rows(
+        predictor,
+        partial(walk_batch, predictor, plan, tuple(inputs.condition)),
+        (*start, *inputs.condition.values()),
+        plan_files(plan, shape, np.dtype(np.float64 if runtime.query_precision == "64" else np.float32)),
+        plan.workspaces,
+        query_file,
+        runtime,
+    )
+    return {workspace: plan.queries_before + int(of_rows[0]) for workspace, of_rows in queries.items()}
+
+
+def walk_batch(
+    predictor: NoisePredictor, plan: WalkPlan, condition_names: Sequence[str], *batch: Tensor
+) -> Iterator[tuple[Path, Tensor]]:
+    """Walk up with one batch; only the current state is kept.
+
+    Args:
+        predictor: the target.
+        plan: what is kept of the way.
+        condition_names: what the last tensors of the batch are.
+        batch: the images [B, …], or the states x and ε̂ that the plan starts from; then the conditions.
+    """
+    start = batch[: len(batch) - len(condition_names)]
+    condition = dict(zip(condition_names, batch[len(start) :], strict=True))
+    predict = partial(predictor.predict_noise, condition=condition)
+    predict_image = partial(predictor.predict_image, condition=condition)
+    if plan.start_state:
+        state = State(plan.start, *map(in_layout, start))
+    else:
+        state = begin(predict, in_layout(predictor.encode(start[0])))
+    for step in walk(predict, state, predictor.alphas_cumprod, plan.k, plan.last, predict_image):
+        if folder := plan.t_errors.get(step.t_sec):
+            yield folder / "t_errors.npy", step.t_error().float()
+        if folder := plan.maps.get(step.t_sec):
+            yield folder / "maps.npy", step.error_map().half()
+        state = step.state
+    if plan.last_state:
+        yield plan.last_state / "x.npy", state.x
+        yield plan.last_state / "eps.npy", state.eps
+
+
+def in_layout(x: Tensor) -> Tensor:
+    """Lay images out as CUDA's convolutions are fastest; on the CPU it would cost digits in GroupNorm."""
+    return x.contiguous(memory_format=torch.channels_last) if x.is_cuda and x.dim() == 4 else x
+
+
+def plan_files(plan: WalkPlan, shape: tuple[int, ...], state_dtype: np.dtype[np.floating]) -> dict[Path, Row]:
+    """Return the files that the plan leaves, for states of this shape."""
+    wanted: dict[Path, Row] = {
+        **{folder / "t_errors.npy": ((), np.dtype(np.float32)) for folder in plan.t_errors.values()},
+        **{folder / "maps.npy": (shape, np.dtype(np.float16)) for folder in plan.maps.values()},
+    }
+    if plan.last_state:
+        wanted |= {plan.last_state / f"{name}.npy": (shape, state_dtype) for name in ("x", "eps")}
+    return wanted

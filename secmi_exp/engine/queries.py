@@ -1,0 +1,71 @@
+"""Rows that are computed by querying a target: precision, memory layout, compilation and counting, for all attacks."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from secmi_exp.data.row_arrays import RowArray
+from secmi_exp.diffusion.noise_predictor import NoisePredictor
+from secmi_exp.engine.collectives import rank_info
+from secmi_exp.engine.compiling import CompileWhenItRepays
+from secmi_exp.engine.rows import Predict, Prediction, Row, fill_rows
+from secmi_exp.engine.runtime import Runtime
+from secmi_exp.engine.trainers import first_device
+from secmi_exp.store.query_tally import COUNT, count_bytes, read_count
+
+
+def query_rows(
+    predictor: NoisePredictor,
+    predict: Predict,
+    arrays: Sequence[RowArray],
+    files: Mapping[Path, Row],
+    workspaces: Sequence[Path],
+    query_file: Path,
+    runtime: Runtime,
+    *,
+    gradients: bool = False,
+) -> dict[Path, NDArray[np.int64]]:
+    """Fill files by querying a target about each row of the arrays; called on every rank.
+
+    Args:
+        predictor: the target, in the type that it is queried in.
+        predict: queries it about a batch; see `fill_rows`.
+        arrays: see `fill_rows`.
+        files: see `fill_rows`.
+        workspaces: see `fill_rows`.
+        query_file: of a `QueryTally`, in which each rank counts its queries.
+        runtime: the machine.
+        gradients: whether ``predict`` computes gradients, which compiled networks are not tried with.
+
+    Returns:
+        On rank 0 workspace → queries that each row took, [n].
+    """
+    if first_device(runtime).type == "cuda":  # the layout that its convolutions are fastest in
+        predictor.to(memory_format=torch.channels_last)
+    prediction = Prediction(predict, predictor, lambda: predictor.queries, gradients=gradients)
+    compiled = [] if gradients else [CompileWhenItRepays(runtime.compile, predictor.network)]
+    with counting_queries(predictor, query_file):
+        return fill_rows(prediction, arrays, files, workspaces, runtime, runtime.query_batch_size, compiled)
+
+
+@contextmanager
+def counting_queries(predictor: NoisePredictor, file: Path) -> Iterator[None]:
+    """Let a predictor record the queries of this rank in a tally's file, each before it is made."""
+    place = COUNT.size * rank_info().rank
+    counts = os.open(file, os.O_RDWR)
+    before = read_count(os.pread(counts, COUNT.size, place))
+
+    def record(queries: int) -> None:
+        os.pwrite(counts, count_bytes(before + queries), place)
+
+    predictor.note_queries = record
+    try:
+        yield
+    finally:
+        predictor.note_queries = None
+        os.close(counts)

@@ -1,0 +1,121 @@
+"""The journal in which ranks record the rows that they have written, so that a killed stage can be continued.
+
+A line of the journal holds a batch's rows, the queries that each took, and a checksum of what was written into each
+file; it begins with a checksum of itself. A stage that is continued trusts only rows that lie in the files as recorded.
+"""
+
+import json
+import logging
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secmi_exp.array_files import checksum
+from secmi_exp.data.images import release
+from secmi_exp.store import SCRATCH
+from secmi_exp.whole_files import written_whole
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WrittenBatch:
+    """A batch of rows that was written, as the journal records it."""
+
+    rows: slice
+    queries: int
+    """Queries of the target that each row took."""
+    checksums: Mapping[str, int]
+    """File, relative to the workspace → `checksum` of the rows in it."""
+
+    @property
+    def line(self) -> bytes:
+        """Its line of the journal, which begins with a checksum of the rest."""
+        content = json.dumps([self.rows.start, self.rows.stop, self.queries, self.checksums]).encode()
+        return b"%08x %s\n" % (zlib.crc32(content), content)
+
+    @classmethod
+    def from_line(cls, line: bytes) -> "WrittenBatch | None":
+        """Read a line, given without its end; None where its checksum doesn't match."""
+        line_checksum, _, content = line.partition(b" ")
+        if line_checksum != b"%08x" % zlib.crc32(content):
+            return None
+        start, stop, queries, checksums = json.loads(content)
+        return cls(slice(start, stop), queries, checksums)
+
+    def is_intact_in(self, files: Mapping[str, Path]) -> bool:
+        """Whether the files still hold what was written."""
+        return all(checksum(read_rows(file, self.rows)) == self.checksums[name] for name, file in files.items())
+
+
+def read_rows(file: Path, rows: slice) -> NDArray[np.generic]:
+    """Copy some rows out of an .npy file."""
+    array = np.load(file, mmap_mode="r")
+    copy: NDArray[np.generic] = np.array(array[rows])
+    release(array)
+    return copy
+
+
+def append_batches(workspace: Path, rank: int, batches: Sequence[WrittenBatch]) -> None:
+    """Append what a rank has written to its journal."""
+    with (workspace / SCRATCH / f"rows-{rank}.txt").open("ab") as journal:
+        journal.write(b"".join(batch.line for batch in batches))
+
+
+def journal_files(workspace: Path) -> list[Path]:
+    """Return the journals of all ranks."""
+    return sorted((workspace / SCRATCH).glob("rows-*.txt"))
+
+
+def read_journal(workspace: Path) -> list[WrittenBatch]:
+    """Read all batches that were written; damaged lines are left out."""
+    lines = (line for journal in journal_files(workspace) for line in journal.read_bytes().splitlines())
+    return [batch for line in lines if (batch := WrittenBatch.from_line(line))]
+
+
+def queries_of_rows(workspace: Path, n: int) -> NDArray[np.int64]:
+    """Read the queries that each row took, [n].
+
+    Batches overlap where a killed stage was continued with batches of another size; the latest count holds.
+    """
+    queries = np.zeros(n, np.int64)
+    for batch in read_journal(workspace):
+        queries[batch.rows] = batch.queries
+    return queries
+
+
+def verify_journal(workspace: Path, files: Mapping[str, Path], n: int) -> NDArray[np.bool_]:
+    """Drop from the journals the batches that the files don't hold; return which rows are done, [n].
+
+    Args:
+        workspace: that may hold what a killed stage left.
+        files: name, relative to the workspace → file, with room for n rows.
+        n: rows.
+    """
+    done = np.zeros(n, dtype=bool)
+    damaged = 0
+    for journal in journal_files(workspace):
+        content, kept = journal.read_bytes(), []
+        *lines, _ = content.split(b"\n")  # the last is empty, or one that a kill has cut
+        for line in lines:
+            batch = WrittenBatch.from_line(line)
+            if batch and not files.keys() <= batch.checksums.keys():
+                continue  # written for other files than these
+            if batch and batch.is_intact_in(files):
+                kept.append(batch)
+                done[batch.rows] = True
+            else:
+                damaged += 1
+        if (whole := b"".join(batch.line for batch in kept)) != content:
+            with written_whole(journal) as partial:
+                partial.write_bytes(whole)
+    if damaged:
+        log.warning(
+            "%s: %d batches that a stopped run has left are not as they were written; computing them again.",
+            workspace.name.rpartition("-")[0], damaged,
+        )  # fmt: skip
+    return done
