@@ -21,8 +21,8 @@ from secmi_exp.attacks.scorer import Scores
 from secmi_exp.data.batches import Array, GivenBatches, TrainingBatches
 from secmi_exp.data.images import Images, to_model_range
 from secmi_exp.data.slices import slices
+from secmi_exp.engine.optimization import Draws, Optimization
 from secmi_exp.runtime import Runtime
-from secmi_exp.targets.optimization import Draws, Optimization
 from secmi_exp.training import fit
 
 SMALLEST, HALVINGS = 4, 2

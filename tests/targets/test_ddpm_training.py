@@ -15,8 +15,8 @@ from secmi_exp.compiling import CompileWhenItRepays
 from secmi_exp.components import component
 from secmi_exp.data.images import Images
 from secmi_exp.errors import UserError
-from secmi_exp.targets import ddpm_training
-from secmi_exp.targets.ddpm import DDPM
+from secmi_exp.targets.pixel import ddpm_training
+from secmi_exp.targets.pixel.ddpm import DDPM
 from secmi_exp.training import MovingAverage
 from tests.conftest import CONF
 from tests.targets.preparing import cpu
