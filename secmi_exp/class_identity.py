@@ -22,8 +22,8 @@ VERSIONED = frozenset(
         "torchvision_readers",
         "defenses": "cutout defense dp_sgd hflip l2 randaugment",
         "quality": "quality",
-        "targets": "ddpm diffusers_folder latent_base latent_ddpm secmi_checkpoint stable_diffusion text_to_image "
-        "text_to_image_recipe",
+        "targets.pixel": "ddpm diffusers_folder secmi_checkpoint",
+        "targets.text_to_image": "fine_tuning latent_ddpm latent_ddpm_training stable_diffusion target",
     }.items()
     for module in modules.split()
 )

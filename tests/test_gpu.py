@@ -16,9 +16,9 @@ from secmi_exp.components import component
 from secmi_exp.data.images import Images
 from secmi_exp.engine import batches
 from secmi_exp.store import Store
-from secmi_exp.targets.authors_format import Flags
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.targets.unconditional import Unconditional
+from secmi_exp.targets.pixel.authors_format import Flags
+from secmi_exp.targets.pixel.unconditional import Unconditional
 from tests.conftest import CONF
 from tests.targets.preparing import cpu, no_logger
 from tests.targets.test_text_to_image import configured

@@ -23,8 +23,8 @@ NOT_STORED = {
     "secmi_exp.data.copies",
     "secmi_exp.data.index_files",
     "secmi_exp.data.split",
-    "secmi_exp.targets.diffusers_folder",
-    "secmi_exp.targets.stable_diffusion",
+    "secmi_exp.targets.pixel.diffusers_folder",
+    "secmi_exp.targets.text_to_image.stable_diffusion",
 }
 """Modules behind no version: what they give is computed by every run, or decided by keys of others."""
 

@@ -38,7 +38,7 @@ def save_pipeline(folder: Path) -> None:
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-    from secmi_exp.targets.byte_tokenizer import save_byte_tokenizer
+    from secmi_exp.targets.text_to_image.byte_tokenizer import save_byte_tokenizer
 
     vocabulary = save_byte_tokenizer(folder / "tokenizer", 77)
     text = CLIPTextConfig(

@@ -32,7 +32,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import collect_warnings
 from secmi_exp.store import Key, Store
 from secmi_exp.targets.interface import InputArrays, Inputs, PreparedTarget
-from secmi_exp.targets.secmi_checkpoint import SecMICheckpoint
+from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint
 from tests.attacks.test_asked import IMAGES, N, Small, attack
 from tests.targets.authors_network import random_weights, save_checkpoint
 from tests.targets.preparing import cpu, is_empty, prepare

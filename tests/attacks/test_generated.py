@@ -18,7 +18,7 @@ from secmi_exp.engine import rows
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import Inputs, PreparedTarget
-from secmi_exp.targets.unconditional import Unconditional
+from secmi_exp.targets.pixel.unconditional import Unconditional
 from tests.attacks.memorizing import ALPHAS, Killed, Memorizing, memorizing
 from tests.conftest import CONF, one_run
 from tests.targets.preparing import cpu

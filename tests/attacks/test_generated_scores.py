@@ -20,12 +20,11 @@ from secmi_exp.attacks.signals.sample_distances import nearest
 from secmi_exp.attacks.signals.sample_features import FeatureRows, Features
 from secmi_exp.attacks.tvd import HistogramRatio
 from secmi_exp.data.images import Images
-from secmi_exp.engine.batches import Piece
+from secmi_exp.engine.optimization import Draws
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.delong import auc_interval
 from secmi_exp.evaluation.roc import Roc
 from secmi_exp.store import Store
-from secmi_exp.targets.optimization import Draws
 from tests.attacks.memorizing import memorizing
 from tests.attacks.test_generated import attack
 from tests.targets.preparing import cpu, no_logger

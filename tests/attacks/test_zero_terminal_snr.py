@@ -13,8 +13,8 @@ from secmi_exp.attacks.signals.samples import InitialNoise, sample
 from secmi_exp.components import component
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
-from secmi_exp.targets.text_to_image_training import prepare_sampling
-from secmi_exp.targets.unconditional import Unconditional
+from secmi_exp.targets.pixel.unconditional import Unconditional
+from secmi_exp.targets.text_to_image.unet_training import prepare_sampling
 from tests.attacks.zero_snr import zero_snr
 from tests.conftest import CONF
 from tests.test_foreign_targets import audit, sides

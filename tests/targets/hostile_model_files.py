@@ -26,11 +26,11 @@ from secmi_exp.attacks.secmi import SecMI
 from secmi_exp.data.images import Images
 from secmi_exp.defenses.defense import Undefended
 from secmi_exp.store import Key, Store, write_json
-from secmi_exp.targets.authors_format import Flags
-from secmi_exp.targets.ddpm import DDPM
 from secmi_exp.targets.interface import Target
+from secmi_exp.targets.pixel.authors_format import Flags
+from secmi_exp.targets.pixel.ddpm import DDPM
+from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint
 from secmi_exp.targets.schedule import NoiseSchedule
-from secmi_exp.targets.secmi_checkpoint import SecMICheckpoint
 from tests.targets.authors_network import random_weights, save_checkpoint
 from tests.targets.preparing import POINTER, Opens, cpu, no_logger
 from tests.targets.preparing import images as pictures

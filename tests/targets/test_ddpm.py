@@ -15,9 +15,9 @@ from secmi_exp.data.digits import Digits
 from secmi_exp.engine.batches import Piece
 from secmi_exp.errors import UserError
 from secmi_exp.store import Key, Store, write_json
-from secmi_exp.targets.ddpm import DDPM
-from secmi_exp.targets.ddpm_training import DDPMTraining
 from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES
+from secmi_exp.targets.pixel.ddpm import DDPM
+from secmi_exp.targets.pixel.ddpm_training import DDPMTraining
 from tests.conftest import CONF, run_here
 from tests.targets.preparing import cpu, images, is_empty, prepare
 

@@ -17,8 +17,9 @@ from secmi_exp.engine.compiling import CompileWhenItRepays
 from secmi_exp.engine.launch import RankInfo
 from secmi_exp.engine.training import MovingAverage
 from secmi_exp.errors import UserError
-from secmi_exp.targets import ddpm_training
-from secmi_exp.targets.ddpm import DDPM
+from secmi_exp.targets.pixel import ddpm_training
+from secmi_exp.targets.pixel.ddpm import DDPM
+from secmi_exp.training import MovingAverage
 from tests.conftest import CONF
 from tests.targets.preparing import cpu
 

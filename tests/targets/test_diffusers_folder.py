@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from secmi_exp.attacks.signals.trajectories import compute_trajectories
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
-from secmi_exp.targets.diffusers_folder import DiffusersFolder
+from secmi_exp.targets.loading.training_folder import WeightsChoice
+from secmi_exp.targets.pixel.diffusers_folder import DiffusersFolder
 from secmi_exp.targets.schedule import NoiseSchedule
-from secmi_exp.targets.training_folder import WeightsChoice
 from tests.targets.preparing import Opens, cpu, images, is_empty, prepare
 
 SAFETENSORS, BIN = "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"

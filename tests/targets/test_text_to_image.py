@@ -27,7 +27,7 @@ from secmi_exp.data.images import Images, to_model_range
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.targets.stable_diffusion import StableDiffusion
+from secmi_exp.targets.text_to_image.stable_diffusion import StableDiffusion
 from tests.conftest import CONF
 from tests.targets.preparing import cpu, no_logger
 from tests.targets.tiny_pipelines import (

@@ -1,0 +1,1 @@
+"""Networks and optimizers tried before any stage runs, without memory for them."""

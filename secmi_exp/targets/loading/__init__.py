@@ -1,0 +1,1 @@
+"""Reading model files made elsewhere: hub, folders, weights, descriptions."""

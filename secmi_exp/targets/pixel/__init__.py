@@ -1,0 +1,1 @@
+"""Pixel-space targets: DDPMs trained here or elsewhere."""

@@ -1,0 +1,1 @@
+"""Text-to-image targets: latent diffusion models with prompts."""
