@@ -19,9 +19,11 @@ from secmi_exp.attacks.scorers.scorer import Scores
 from secmi_exp.data.images import Images, to_model_range
 from secmi_exp.data.row_arrays import RowArray
 from secmi_exp.data.slices import slices
+from secmi_exp.engine.batches import GivenBatches, TrainingBatches
 from secmi_exp.engine.optimization import Draws, Optimization
-from secmi_exp.runtime import Runtime
-from secmi_exp.training import fit
+from secmi_exp.engine.runtime import Runtime
+from secmi_exp.engine.trainers import make_trainer
+from secmi_exp.engine.training import fit
 
 SMALLEST, HALVINGS = 4, 2
 """Images are halved down to so many pixels a side, and so many times at least."""

@@ -16,7 +16,6 @@ from secmi_exp.engine.batches import Piece
 from secmi_exp.engine.training import seed_step
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.targets.library_settings import Settings
-from secmi_exp.training import seed_step
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from secmi_exp.attacks.signals.sample_distances import nearest
 from secmi_exp.attacks.signals.sample_features import FeatureRows, Features
 from secmi_exp.attacks.tvd import HistogramRatio
 from secmi_exp.data.images import Images
+from secmi_exp.engine.batches import Piece
 from secmi_exp.engine.optimization import Draws
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.delong import auc_interval

@@ -19,7 +19,6 @@ from secmi_exp.engine.training import MovingAverage
 from secmi_exp.errors import UserError
 from secmi_exp.targets.pixel import ddpm_training
 from secmi_exp.targets.pixel.ddpm import DDPM
-from secmi_exp.training import MovingAverage
 from tests.conftest import CONF
 from tests.targets.preparing import cpu
 

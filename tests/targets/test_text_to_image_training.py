@@ -16,6 +16,8 @@ from torch import Tensor
 
 from secmi_exp.components import component
 from secmi_exp.data.images import Images
+from secmi_exp.engine.batches import Piece
+from secmi_exp.engine.launch import end_rank_group
 from secmi_exp.engine.optimization import Draws
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import collect_warnings

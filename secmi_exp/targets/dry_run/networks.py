@@ -17,7 +17,6 @@ from secmi_exp.data.images import Images
 from secmi_exp.defenses.dp_sgd import DPSGD
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.runtime import Runtime
 from secmi_exp.targets.dry_run.optimizers import try_optimizer
 from secmi_exp.targets.dry_run.settings import attempt, refuse_huge_networks, refuse_unlike_defaults
 from secmi_exp.targets.library_settings import Settings

@@ -19,12 +19,15 @@ from torchvision.utils import make_grid, save_image
 from secmi_exp.data.images import Images
 from secmi_exp.defenses.dp_sgd import DPSGD, PRIVACY
 from secmi_exp.defenses.private_steps import PrivacyLog, PrivateSteps
+from secmi_exp.engine.batches import PoissonBatchesAndNoise, TrainingBatchesAndNoise
+from secmi_exp.engine.compiling import CompileWhenItRepays
 from secmi_exp.engine.optimization import Draws, Optimization
+from secmi_exp.engine.runtime import Runtime
+from secmi_exp.engine.training import MovingAverage, fit
 from secmi_exp.errors import UserError
 from secmi_exp.store import write_json
 from secmi_exp.targets.pixel.ddpm import DDPM, PICTURE
 from secmi_exp.targets.pixel.pipeline_folder import blank_network, refuse_other_images
-from secmi_exp.training import MovingAverage, fit
 
 log = logging.getLogger(__name__)
 

@@ -21,8 +21,6 @@ from secmi_exp.engine.rows import Prediction, Row, fill_rows
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.engine.trainers import encoder_dtype
 from secmi_exp.errors import UserError
-from secmi_exp.rows import Computed, Row, fill_rows
-from secmi_exp.runtime import Runtime
 from secmi_exp.targets.loading.weights import reason, root
 from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
 

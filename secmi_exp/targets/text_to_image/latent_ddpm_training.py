@@ -18,15 +18,16 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from secmi_exp.data.images import Images, to_model_range
 from secmi_exp.data.slices import slices
+from secmi_exp.engine.batches import TrainingBatches
 from secmi_exp.engine.optimization import Draws, Optimization
+from secmi_exp.engine.runtime import Runtime
+from secmi_exp.engine.training import fit
 from secmi_exp.errors import UserError
-from secmi_exp.runtime import Runtime
 from secmi_exp.targets.library_settings import Settings
 from secmi_exp.targets.loading.model_folder import quiet_transformers
 from secmi_exp.targets.loading.weights import reason, root
 from secmi_exp.targets.text_to_image.byte_tokenizer import save_byte_tokenizer
 from secmi_exp.targets.text_to_image.latent_ddpm import LatentDDPM
-from secmi_exp.training import fit
 
 log = logging.getLogger(__name__)
 

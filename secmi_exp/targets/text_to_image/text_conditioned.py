@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from secmi_exp.targets.noise_predictor import Condition, NoisePredictor
+from secmi_exp.diffusion.noise_predictor import Condition, NoisePredictor
 from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
 
 

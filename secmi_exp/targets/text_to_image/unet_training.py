@@ -19,10 +19,14 @@ from torchvision.utils import make_grid, save_image
 
 from secmi_exp.data.stored_rows import StoredRows
 from secmi_exp.diffusion.timesteps import Timesteps
+from secmi_exp.engine.batches import TrainingBatches
+from secmi_exp.engine.compiling import CompileWhenItRepays
 from secmi_exp.engine.optimization import Draws, Optimization
+from secmi_exp.engine.runtime import Runtime
+from secmi_exp.engine.trainers import make_trainer
+from secmi_exp.engine.training import MovingAverage, fit
 from secmi_exp.errors import UserError
 from secmi_exp.regular_files import is_regular
-from secmi_exp.runtime import Runtime
 from secmi_exp.targets.loading.model_folder import CONFIG, without_origin
 from secmi_exp.targets.loading.training_folder import PIPELINE_CONFIG
 from secmi_exp.targets.loading.weights import read_json, reason
@@ -32,7 +36,6 @@ from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
 from secmi_exp.targets.text_to_image.pipeline_parts import KINDS, WEIGHTED
 from secmi_exp.targets.text_to_image.prompts import Prompts
 from secmi_exp.targets.text_to_image.text_conditioned import time_ids
-from secmi_exp.training import MovingAverage, fit
 
 log = logging.getLogger(__name__)
 
