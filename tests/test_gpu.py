@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 
 from secmi_exp.attacks.attack import Attack
 from secmi_exp.attacks.signals.trajectories import Trajectories, compute_trajectories
-from secmi_exp.components import component
+from secmi_exp.configuration.components import component
 from secmi_exp.data.images import Images
 from secmi_exp.engine import batches
 from secmi_exp.store import Store

@@ -18,12 +18,12 @@ from pydantic.dataclasses import dataclass
 from secmi_exp.attacks.finite_values import rows_not_finite
 from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.attacks.signals.samples import SampledAttack, Samples, measurements_on
-from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.store import Input, Json, Key, Store
+from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget
 
 discriminator_outputs = Deferred("secmi_exp.attacks.logan_training:discriminator_outputs")

@@ -16,8 +16,8 @@ from secmi_exp.data.samples import Samples
 from secmi_exp.engine.runtime import usable_processors
 from secmi_exp.engine.worker_processes import end_with_parent
 from secmi_exp.errors import first_line
+from secmi_exp.formatting import printable
 from secmi_exp.progress import progress_bar
-from secmi_exp.shown_text import printable
 
 BATCH = 256
 """Images that a process decodes at a time …"""

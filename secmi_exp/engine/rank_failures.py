@@ -17,7 +17,7 @@ from pathlib import Path
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from secmi_exp.errors import UserError, first_line
-from secmi_exp.storage_errors import AGAIN, error_number, failing_path
+from secmi_exp.files.storage_errors import AGAIN, error_number, failing_path
 
 SETTLE_S = 3.0
 """How long rank 0 waits to know why another rank's connection has broken."""

@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from secmi_exp.array_files import RowFile, create_array, holds_array
 from secmi_exp.data.row_arrays import RowArray
 from secmi_exp.data.slices import slices
 from secmi_exp.engine.batch_size import largest_batch
@@ -27,6 +26,7 @@ from secmi_exp.engine.collectives import barrier, broadcast, is_rank_0, rank_inf
 from secmi_exp.engine.row_journal import WrittenBatch, append_batches, queries_of_rows, verify_journal
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.engine.trainers import make_trainer
+from secmi_exp.files.arrays import RowFile, create_array, holds_array
 from secmi_exp.store import SCRATCH
 
 SAVE_EVERY_S = 5.0

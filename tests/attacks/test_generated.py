@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 
 from secmi_exp.attacks.attack import Attack
 from secmi_exp.attacks.signals.samples import InitialNoise, SampledAttack, Samples, sample, to_pixels
-from secmi_exp.components import component
+from secmi_exp.configuration.components import component
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine import rows

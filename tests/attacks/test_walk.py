@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from secmi_exp.array_files import RowFile
 from secmi_exp.attacks.signals.trajectories import Trajectories, compute_trajectories
 from secmi_exp.data.images import Images, to_model_range
 from secmi_exp.data.slices import slices
@@ -19,6 +18,7 @@ from secmi_exp.diffusion.trajectory import begin
 from secmi_exp.diffusion.trajectory import walk as walk_states
 from secmi_exp.engine import batch_size, rows
 from secmi_exp.engine.row_journal import read_journal
+from secmi_exp.files.arrays import RowFile
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
 from tests.conftest import one_run

@@ -10,7 +10,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import nn
 
-from secmi_exp.components import component
+from secmi_exp.configuration.components import component
 from secmi_exp.data.images import Images
 from secmi_exp.engine import collectives, compiling
 from secmi_exp.engine.compiling import CompileWhenItRepays

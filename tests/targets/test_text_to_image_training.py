@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 from torch import Tensor
 
-from secmi_exp.components import component
+from secmi_exp.configuration.components import component
 from secmi_exp.data.images import Images
 from secmi_exp.engine.batches import Piece
 from secmi_exp.engine.launch import end_rank_group

@@ -18,13 +18,13 @@ from torch import Tensor
 from secmi_exp.attacks.attack import Attack, refuse_beyond
 from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.attacks.signals.query_batch import QueryBatch, TrialBatch
-from secmi_exp.class_identity import class_identity
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.noise_predictor import NoisePredictor
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.store import Json, Key, Store, write_json
+from secmi_exp.store.class_identity import class_identity
 from secmi_exp.targets.interface import InputArrays, PreparedTarget
 
 query_dtype = Deferred("secmi_exp.engine.trainers:query_dtype")

@@ -26,7 +26,7 @@ from secmi_exp.engine.runtime import Runtime
 from secmi_exp.engine.trainers import make_trainer
 from secmi_exp.engine.training import MovingAverage, fit
 from secmi_exp.errors import UserError
-from secmi_exp.regular_files import is_regular
+from secmi_exp.files.regular import is_regular
 from secmi_exp.targets.loading.model_folder import CONFIG, without_origin
 from secmi_exp.targets.loading.training_folder import PIPELINE_CONFIG
 from secmi_exp.targets.loading.weights import read_json, reason
