@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from secmi_exp.whole_files import written_whole
+from secmi_exp.files.atomic import written_whole
 
 
 class CheckpointFiles(TorchCheckpointIO):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from secmi_exp.errors import UserError, first_line
-from secmi_exp.storage_errors import AGAIN, error_number, failing_path
+from secmi_exp.files.storage_errors import AGAIN, error_number, failing_path
 
 if TYPE_CHECKING:
     from torch.distributed import TCPStore  # type: ignore[attr-defined]

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from secmi_exp.array_files import checksum
 from secmi_exp.data.images import release
+from secmi_exp.files.arrays import checksum
+from secmi_exp.files.atomic import written_whole
 from secmi_exp.store import SCRATCH
-from secmi_exp.whole_files import written_whole
 
 log = logging.getLogger(__name__)
 

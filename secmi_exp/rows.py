@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from secmi_exp import ranks
-from secmi_exp.array_files import RowFile, create_array, holds_array
 from secmi_exp.batch_size import largest_batch
 from secmi_exp.data.batches import Array, GivenBatches
 from secmi_exp.data.slices import slices
+from secmi_exp.files.arrays import RowFile, create_array, holds_array
 from secmi_exp.row_journal import Noted, append, keep_verified
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import SCRATCH

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from secmi_exp.attacks.attack import Attack, TargetFree
 from secmi_exp.attacks.measured import Measured
 from secmi_exp.attacks.scorer import Scores
-from secmi_exp.components import Components
+from secmi_exp.configuration.components import Components
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.split import Split
 from secmi_exp.evaluation.judge import Judgement, Scored

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 
 from secmi_exp.attacks.attack import Attack
 from secmi_exp.attacks.signal import Signals, trajectory_signals
-from secmi_exp.components import component
+from secmi_exp.configuration.components import component
 from secmi_exp.data import batches
 from secmi_exp.data.images import Images
 from secmi_exp.store import Store

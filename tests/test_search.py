@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from sklearn.metrics import roc_auc_score
 
-from secmi_exp.components import Components
+from secmi_exp.configuration.components import Components
 from secmi_exp.data.split import Part
 from secmi_exp.pipeline import evaluate, identity
 from secmi_exp.stages import Run

@@ -20,9 +20,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf.errors import OmegaConfBaseException
 from safetensors.torch import save_file
 
-from secmi_exp.config_errors import explain
+from secmi_exp.configuration.command_errors import explain
+from secmi_exp.configuration.paths import refuse_empty
 from secmi_exp.errors import UserError
-from secmi_exp.home_folders import refuse_empty
 from secmi_exp.store import MANIFEST, Store, check
 from tests.conftest import CONF, NN, REPOSITORY, SMOKE, SmokeRun
 from tests.private_mounts import read_only, run_mounted

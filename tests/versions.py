@@ -16,13 +16,14 @@ ROOT = Path(__file__).parents[1]
 RECORD = Path(__file__).with_name("versions.json")
 
 COMPUTING = ("attacks", "data", "defenses", "diffusion", "quality", "targets")
-"""Subpackages whose modules count, with the single ones below."""
-ALONE = ("blind_views",)
+"""Subpackages whose modules count."""
 PLUMBING = {
     "secmi_exp.attacks.attack",
     "secmi_exp.attacks.finite_values",
     "secmi_exp.attacks.measured",
     "secmi_exp.attacks.scorer",
+    "secmi_exp.data.checks.caption_check",
+    "secmi_exp.data.checks.split_check",
     "secmi_exp.data.membership",
     "secmi_exp.targets.file_kind",
     "secmi_exp.targets.hub",
@@ -81,7 +82,6 @@ def computing_modules() -> list[str]:
     """Names of all that may stand behind a version."""
     package = ROOT / "secmi_exp"
     files = [file for part in COMPUTING for file in (package / part).rglob("*.py") if file.stem != "__init__"]
-    files += [package / f"{name}.py" for name in ALONE]
     names = {".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files}
     return sorted(names - PLUMBING)
 

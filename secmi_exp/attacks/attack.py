@@ -14,8 +14,8 @@ from secmi_exp.attacks.scorer import LearnedScorer, Scorer
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
+from secmi_exp.formatting import shown
 from secmi_exp.runtime import Runtime
-from secmi_exp.shown_text import shown
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
 

@@ -14,11 +14,11 @@ from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.attack import ARRAYS, Attack
 from secmi_exp.attacks.measured import Measured
-from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import Json, Key, Store
+from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget
 
 VERSION = 1

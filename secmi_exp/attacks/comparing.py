@@ -12,9 +12,9 @@ from pydantic.dataclasses import dataclass
 from secmi_exp.attacks.generated import Generated, SampledAttack
 from secmi_exp.attacks.sample_distances import Distances, nearest
 from secmi_exp.attacks.sample_features import FeatureKind, FeatureRows, Features
-from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.store import Input, Json, Key, Store
+from secmi_exp.store.class_identity import outside_classes
 
 log = logging.getLogger(__name__)
 

@@ -20,11 +20,11 @@ from pydantic.dataclasses import dataclass
 from secmi_exp.attacks.finite_values import rows_not_finite
 from secmi_exp.attacks.generated import Generated, SampledAttack, measured_on
 from secmi_exp.attacks.measured import Measured
-from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import Input, Json, Key, Store
+from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget
 
 log = logging.getLogger(__name__)

@@ -20,10 +20,10 @@ from secmi_exp.attacks.generated import measured_on
 from secmi_exp.attacks.measured import Measured
 from secmi_exp.attacks.sample_distances import Distances, blocks
 from secmi_exp.attacks.sample_features import FeatureRows
-from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import Key, Store, write_json
+from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget
 
 VERSION = 1

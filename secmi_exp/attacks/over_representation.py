@@ -20,12 +20,12 @@ from secmi_exp.attacks.generated import measured_on
 from secmi_exp.attacks.measured import Measured
 from secmi_exp.attacks.sample_features import FeatureRows
 from secmi_exp.attacks.scorer import Fitting, LearnedScorer, Scores
-from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.data.slices import slices
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import Key, Store
+from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget
 
 VERSION = 1

@@ -10,12 +10,12 @@ from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.attack import TargetFree
 from secmi_exp.attacks.measured import Measured
-from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.file_lists import refuse_repeated
 from secmi_exp.data.images import Images
 from secmi_exp.data.tables import Table, read_table
 from secmi_exp.errors import UserError
 from secmi_exp.store import Input, Key, file_digest
+from secmi_exp.store.class_identity import outside_classes
 
 VERSION = 1
 """Of the reading; raised when the same file would give other scores."""

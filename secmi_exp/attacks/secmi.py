@@ -9,12 +9,12 @@ from secmi_exp.attacks.attack import Attack, refuse_beyond
 from secmi_exp.attacks.measured import Measured
 from secmi_exp.attacks.signal import trajectory_signals
 from secmi_exp.attacks.stacked_maps import StackedMaps
-from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps, timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import Runtime
 from secmi_exp.store import Key, Store
+from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget
 
 VERSION = 1

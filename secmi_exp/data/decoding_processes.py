@@ -1,6 +1,7 @@
 """The processes that decode images side by side."""
 
 import math
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -14,9 +15,8 @@ from secmi_exp.data.images import pixel_digests
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.data.samples import Samples
 from secmi_exp.errors import first_line
+from secmi_exp.formatting import printable
 from secmi_exp.progress import progress_bar
-from secmi_exp.runtime import usable_processors
-from secmi_exp.shown_text import printable
 from secmi_exp.worker_processes import end_with_parent
 
 BATCH = 256
@@ -110,3 +110,8 @@ def decoded_in_order(
         for batch in batches:
             yield batch
             bar.advance(task, len(batch.pixels))
+
+
+def usable_processors() -> int:
+    """Processors that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -22,9 +22,10 @@ from typing import Literal, Protocol
 from filelock import FileLock, Timeout
 
 from secmi_exp.errors import UserError
+from secmi_exp.files.storage_errors import Place as StoragePlace
+from secmi_exp.files.storage_errors import broken_link, explain_storage_errors
+from secmi_exp.files.strict_json import Json
 from secmi_exp.query_tally import QueryTally
-from secmi_exp.storage_errors import Place as StoragePlace
-from secmi_exp.storage_errors import broken_link, explain_storage_errors
 from secmi_exp.store.key import Input, Key, digest_of, file_digest
 from secmi_exp.store.manifest import (
     MANIFEST,
@@ -38,7 +39,6 @@ from secmi_exp.store.manifest import (
     write_json,
     write_manifest,
 )
-from secmi_exp.strict_json import Json
 
 __all__ = [
     "MANIFEST",

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import BeforeValidator, ConfigDict, Field, InstanceOf, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.defenses.defense import Defense, Undefended, made
 from secmi_exp.defenses.dp_sgd import DPSGD, PRIVACY
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
-from secmi_exp.regular_files import is_folder
+from secmi_exp.files.regular import is_folder
 from secmi_exp.run_warnings import warn
 from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import MANIFEST, Damaged, Json, Key, Store, check, digest_of, note_use
+from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget
 from secmi_exp.targets.json_fields import checked
 from secmi_exp.targets.model_file_schemas import RunResults, Spent

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from secmi_exp.errors import UserError
-from secmi_exp.storage_errors import Place, explain_storage_errors
+from secmi_exp.files.storage_errors import Place, explain_storage_errors
 from secmi_exp.targets.file_kind import SUFFIXES, refuse_file
 from secmi_exp.targets.weights import reason
 

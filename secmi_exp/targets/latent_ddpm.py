@@ -12,12 +12,12 @@ from pathlib import Path
 from pydantic import ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import Json, Key, Store
+from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.recipe import Settings, optimizer_class
 from secmi_exp.targets.schedule import NoiseSchedule, Prediction
 from secmi_exp.targets.text_to_image_folder import TextToImageFolder

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from secmi_exp.errors import UserError
-from secmi_exp.git_lfs import refuse_pointer
+from secmi_exp.files.git_lfs import refuse_pointer
 from secmi_exp.run_warnings import warn
 from secmi_exp.store import file_digest
 from secmi_exp.targets.blank_networks import network_without_memory, refuse_other_weights, stored_shapes, try_network

@@ -10,13 +10,13 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import warn
 from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import Json, Key, Store, file_digest
+from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.authors_format import FLAG_FILE, Flags, from_authors, read_flags
 from secmi_exp.targets.file_kind import foreign_kind
 from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget

@@ -4,10 +4,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from secmi_exp.arguments import given_arguments
+from secmi_exp.configuration.arguments import given_arguments
+from secmi_exp.configuration.setting_values import leaves
 from secmi_exp.errors import UserError
-from secmi_exp.setting_values import leaves
-from secmi_exp.shown_text import shown
+from secmi_exp.formatting import shown
 from secmi_exp.targets.recipe import Settings
 from secmi_exp.targets.weights import reason, root
 

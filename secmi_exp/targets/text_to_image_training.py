@@ -22,7 +22,7 @@ from secmi_exp.data.batches import TrainingBatches
 from secmi_exp.data.stored_rows import StoredRows
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
-from secmi_exp.regular_files import is_regular
+from secmi_exp.files.regular import is_regular
 from secmi_exp.runtime import Runtime
 from secmi_exp.targets.latents import Latents
 from secmi_exp.targets.model_folder import CONFIG, without_origin

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from secmi_exp.errors import UserError
-from secmi_exp.foreign_json import read_foreign_json
-from secmi_exp.git_lfs import refuse_pointer
-from secmi_exp.regular_files import refuse_irregular
+from secmi_exp.files.git_lfs import refuse_pointer
+from secmi_exp.files.regular import refuse_irregular
+from secmi_exp.files.strict_json import read_foreign_json
 
 if TYPE_CHECKING:
     from torch import Tensor

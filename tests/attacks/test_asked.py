@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from secmi_exp.attacks.attack import Attack
 from secmi_exp.attacks.measured import Measured
 from secmi_exp.attacks.pia import normalized
-from secmi_exp.components import component
+from secmi_exp.configuration.components import component
 from secmi_exp.data.images import Images, to_model_range
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError

@@ -13,7 +13,7 @@ from secmi_exp import rows
 from secmi_exp.attacks.attack import Attack
 from secmi_exp.attacks.generated import Generated, InitialNoise, SampledAttack
 from secmi_exp.attacks.sampling import sample, to_pixels
-from secmi_exp.components import component
+from secmi_exp.configuration.components import component
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from secmi_exp import batch_size, ranks, rows
-from secmi_exp.array_files import RowFile
 from secmi_exp.attacks.signal import Signals, trajectory_signals
 from secmi_exp.data.images import Images, to_model_range
 from secmi_exp.data.slices import slices
 from secmi_exp.diffusion.trajectory import begin
 from secmi_exp.diffusion.trajectory import walk as walk_states
+from secmi_exp.files.arrays import RowFile
 from secmi_exp.row_journal import noted
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget

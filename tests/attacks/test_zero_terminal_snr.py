@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from secmi_exp.attacks.attack import Attack
 from secmi_exp.attacks.generated import InitialNoise
 from secmi_exp.attacks.sampling import sample
-from secmi_exp.components import component
+from secmi_exp.configuration.components import component
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.targets.text_to_image_training import prepare_sampling

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 
-from secmi_exp.components import component
+from secmi_exp.configuration.components import component
 from secmi_exp.data.batches import Piece
 from secmi_exp.data.images import Images
 from secmi_exp.targets import ddpm_training

@@ -16,8 +16,8 @@ import torch
 from secmi_exp import rows
 from secmi_exp.attacks.signal import trajectory_signals
 from secmi_exp.data import decoding
+from secmi_exp.data.checks.split_check import check_split
 from secmi_exp.data.samples import Array
-from secmi_exp.split_check import check_split
 from secmi_exp.store import Key, Store
 from tests.attacks.test_walk import IMAGES, N, target
 from tests.conftest import one_run

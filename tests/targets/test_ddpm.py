@@ -10,7 +10,7 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from hydra import compose, initialize_config_dir
 
-from secmi_exp.components import component
+from secmi_exp.configuration.components import component
 from secmi_exp.data.batches import Piece
 from secmi_exp.data.digits import Digits
 from secmi_exp.errors import UserError

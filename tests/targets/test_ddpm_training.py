@@ -12,7 +12,7 @@ from torch import nn
 
 from secmi_exp import compiling, ranks
 from secmi_exp.compiling import CompileWhenItRepays
-from secmi_exp.components import component
+from secmi_exp.configuration.components import component
 from secmi_exp.data.images import Images
 from secmi_exp.errors import UserError
 from secmi_exp.targets import ddpm_training

@@ -6,8 +6,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from secmi_exp.configuration.preparation import prepare
 from secmi_exp.errors import UserError
-from secmi_exp.preparation import prepare
 from secmi_exp.store import Key, Store
 from secmi_exp.targets import network_trial
 from tests.conftest import CONF

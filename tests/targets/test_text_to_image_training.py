@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from secmi_exp import ranks
-from secmi_exp.components import component
+from secmi_exp.configuration.components import component
 from secmi_exp.data.batches import Piece
 from secmi_exp.data.images import Images
 from secmi_exp.errors import UserError

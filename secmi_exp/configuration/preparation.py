@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from omegaconf import DictConfig, OmegaConf
 
 from secmi_exp.attacks.attack import TargetFree
-from secmi_exp.components import Components
+from secmi_exp.configuration.components import Components
+from secmi_exp.configuration.paths import expand_homes, refuse_empty
+from secmi_exp.configuration.setting_errors import naming
 from secmi_exp.data.preprocessing import Preprocessing
-from secmi_exp.home_folders import expand_homes, refuse_empty
-from secmi_exp.setting_errors import naming
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import TrainedHere
 

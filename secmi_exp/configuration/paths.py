@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from secmi_exp.errors import UserError
-from secmi_exp.shown_text import shown
+from secmi_exp.formatting import shown
 
 PATHS = frozenset({"path", "members", "holdout", "holdouts", "root", "inception", "blip"})
 """Settings of any group that hold paths; beside them all of ``paths``."""

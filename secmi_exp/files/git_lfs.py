@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from secmi_exp.errors import UserError
-from secmi_exp.regular_files import open_regular
+from secmi_exp.files.regular import open_regular
 
 FIRST_LINE = b"version https://git-lfs.github.com/spec/v1"
 """Source: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md."""

@@ -14,9 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from secmi_exp.byte_sizes import as_size
 from secmi_exp.errors import UserError, first_line
-from secmi_exp.shown_text import LONGEST_VALUE, shortened
+from secmi_exp.formatting import LONGEST_VALUE, as_size, shortened
 
 try:
     import resource

@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from secmi_exp.errors import UserError
-from secmi_exp.shown_text import LONGEST_VALUE, shortened, shown
+from secmi_exp.formatting import LONGEST_VALUE, shortened, shown
 
 MERGEABLE = {"experiment"}
 """Groups whose choices set values all over the configuration, so that several of them may apply one after the other."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from secmi_exp.storage_errors import NO_ROOM, LackingRoom
+from secmi_exp.files.storage_errors import NO_ROOM, LackingRoom
 
 WITHOUT_RESERVING = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
 """What file systems say that can't reserve room."""

@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from secmi_exp.configuration.setting_errors import found_in
 from secmi_exp.errors import UserError
-from secmi_exp.setting_errors import found_in
-from secmi_exp.shown_text import shown
+from secmi_exp.formatting import shown
 
 GREATEST = 10**9
 """No setting counts further."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from secmi_exp.regular_files import read_regular
+from secmi_exp.files.regular import read_regular
 
 MOST_BYTES = 4 * 2**20
 """Of a file, which takes some ten seconds a megabyte to read."""

@@ -9,9 +9,9 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from secmi_exp.arguments import given_arguments, literal_dollars, typed_otherwise
+from secmi_exp.configuration.arguments import given_arguments, literal_dollars, typed_otherwise
 from secmi_exp.errors import UserError, first_line
-from secmi_exp.shown_text import shown
+from secmi_exp.formatting import shown
 
 UNREAD = "nothing reads a setting of this name, leave it out"
 LEFT_OUT = {"missing", "missing_argument", "missing_keyword_only_argument"}

@@ -11,7 +11,7 @@ from secmi_exp.data.image_folder import ImageFolder
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.split import Split
 from secmi_exp.errors import UserError
-from secmi_exp.regular_files import is_folder
+from secmi_exp.files.regular import is_folder
 from secmi_exp.run_warnings import Side, warn
 from secmi_exp.store import Json
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secmi_exp.attacks.attack import TargetFree
-from secmi_exp.blind_views import Sizes, View, views
+from secmi_exp.data.checks.blind_views import Sizes, View, views
 from secmi_exp.data.images import Images, ImageSet, Rows
 from secmi_exp.data.membership import Statement, refuse_contradiction
 from secmi_exp.data.split import Split

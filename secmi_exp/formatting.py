@@ -81,3 +81,18 @@ def shown(value: object) -> str:
         return shortened(repr(value) if isinstance(value, str) else _briefly.repr(value), LONGEST_VALUE)
     except Exception:  # such as of an integer with more digits than Python writes out, or of too deep a nesting
         return f"<{type(value).__name__}>"
+
+
+def as_size(size: float) -> str:
+    """Bytes for a person.
+
+    >>> as_size(999), as_size(1_234_567)
+    ('999 B', '1.2 MB')
+    """
+    if size < 1000:
+        return f"{size:.0f} B"
+    for unit in ("kB", "MB", "GB", "TB"):
+        size /= 1000
+        if size < 1000 or unit == "TB":
+            break
+    return f"{size:.1f} {unit}"

@@ -16,11 +16,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from secmi_exp.arguments import choices, given_arguments, literal_dollars, quoted, refuse_several
+from secmi_exp.configuration.arguments import choices, given_arguments, literal_dollars, quoted, refuse_several
+from secmi_exp.configuration.setting_errors import unforeseen
 from secmi_exp.errors import UserError, first_line
-from secmi_exp.setting_errors import unforeseen
-from secmi_exp.shown_text import LONGEST_LINE, LONGEST_VALUE, one_sentence, shortened, shown
-from secmi_exp.storage_errors import Place, output_place, storage_sentence
+from secmi_exp.files.storage_errors import Place, output_place, storage_sentence
+from secmi_exp.formatting import LONGEST_LINE, LONGEST_VALUE, one_sentence, shortened, shown
 
 RESOLVING = "UserError raised while resolving interpolation: "
 """What OmegaConf puts before the sentence of a resolver of ours."""

@@ -1,17 +1,39 @@
-"""JSON that somebody else wrote: whatever lies under its name is read with limits, or is refused."""
+"""JSON as its standard has it, without NaN, infinity and what isn't Unicode; Python's own writes them all the same."""
 
 from __future__ import annotations
 
 import json
+import math
 import reprlib
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from secmi_exp.regular_files import read_regular
-from secmi_exp.strict_json import Json
+from secmi_exp.files.regular import read_regular
+from secmi_exp.formatting import unicode_name
+
+Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
 MOST_BYTES = 8 * 2**20
 """Of a file of settings; the largest that are known, indices of weights in thousands of parts, have less than one."""
+
+
+def as_strict_json(content: Json, stand_in: Callable[[float], Json]) -> Json:
+    """The content with something else in the place of each number that is not finite; texts as `unicode_name` has them.
+
+    >>> as_strict_json({"norm": [math.inf, 2.0], "path": "\\udce9.npz"}, str)
+    {'norm': ['inf', 2.0], 'path': '\\\\udce9.npz'}
+    """
+    match content:
+        case float() if not math.isfinite(content):
+            return stand_in(content)
+        case Mapping():
+            return {unicode_name(name): as_strict_json(each, stand_in) for name, each in content.items()}
+        case str():
+            return unicode_name(content)
+        case Sequence():
+            return [as_strict_json(each, stand_in) for each in content]
+    return content
 
 
 def read_foreign_json(path: Path, most_bytes: int = MOST_BYTES) -> Json:

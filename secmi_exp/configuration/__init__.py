@@ -1,0 +1,1 @@
+"""From the command line to the objects that a run is made of, with mistakes explained."""

@@ -1,0 +1,1 @@
+"""Reading files that others made, and writing files that survive a crash."""
