@@ -33,12 +33,13 @@ from secmi_exp.formatting import unicode_name
 from secmi_exp.quality.quality import Measures, Quality
 from secmi_exp.reporting.provenance import code_state
 from secmi_exp.reporting.run_output import print_run, write_run
+from secmi_exp.run_state import Attacked, Run, timed
 from secmi_exp.run_warnings import RunWarning, collect_warnings, warn
-from secmi_exp.stages import Attacked, Run, timed
 from secmi_exp.store import Json, Key
 from secmi_exp.store.class_identity import class_identity, outside_classes
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.tracking.tracker import RunIdentity, start_tracker
+from secmi_exp.tracking.interface import RunIdentity
+from secmi_exp.tracking.tracker import start_tracker
 
 
 def run(config: DictConfig, folder: Path) -> float | None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from secmi_exp.attacks import feature_classifier, pia
+from secmi_exp.attacks import pia
 from secmi_exp.attacks.pia import PIA
+from secmi_exp.attacks.scorers import feature_classifier
 from secmi_exp.defenses import cutout
 from secmi_exp.defenses.cutout import Cutout
 from secmi_exp.errors import UserError
@@ -22,7 +23,7 @@ from tests.conftest import run_here
 from tests.defenses.defended import MEMBERS, recipe
 from tests.targets.preparing import cpu
 
-FORMULA = "self.t), self.t) - eps, self.p)[:, None]"
+FORMULA = "self.t), self.t) - eps, self.p)}"
 
 
 def copy_of(module: object, folder: Path, name: str, *change: str) -> Path:
@@ -143,5 +144,5 @@ def test_a_package_whose_name_begins_like_this_one_is_another() -> None:
 
 
 def test_a_class_that_no_file_defines_is_refused() -> None:
-    with pytest.raises(UserError, match=r"No file defines the class nowhere\.PIA, .* put it into a module\."):
+    with pytest.raises(UserError, match=r"No file defines nowhere\.PIA, .* put it into a module\."):
         class_identity(type("PIA", (PIA,), {"__module__": "nowhere"}))

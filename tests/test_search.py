@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from secmi_exp.configuration.components import Components
 from secmi_exp.data.split import Part
 from secmi_exp.pipeline import evaluate, identity
-from secmi_exp.stages import Run
+from secmi_exp.run_state import Run
 from secmi_exp.store import Store
 from tests.conftest import CONF, SMOKE, Command, Finished
 

@@ -17,13 +17,16 @@ RECORD = Path(__file__).with_name("versions.json")
 
 COMPUTING = ("attacks", "data", "defenses", "diffusion", "quality", "targets")
 """Subpackages whose modules count, with the single ones below."""
-ALONE = ("blind_views", "engine/optimization")
+ALONE = ("engine/optimization",)
 PLUMBING = {
     "secmi_exp.attacks.attack",
     "secmi_exp.attacks.finite_values",
     "secmi_exp.attacks.measurements",
     "secmi_exp.attacks.scorers.scorer",
+    "secmi_exp.data.checks.caption_check",
+    "secmi_exp.data.checks.split_check",
     "secmi_exp.data.membership",
+    "secmi_exp.data.row_arrays",
     "secmi_exp.targets.loading.file_kind",
     "secmi_exp.targets.loading.hub",
     "secmi_exp.targets.interface",
@@ -83,7 +86,13 @@ def computing_modules() -> list[str]:
     files = [file for part in COMPUTING for file in (package / part).rglob("*.py") if file.stem != "__init__"]
     files += [package / f"{name}.py" for name in ALONE]
     names = {".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files}
-    return sorted(names - PLUMBING)
+    return sorted(names - PLUMBING - functions_as_attacks())
+
+
+def functions_as_attacks() -> set[str]:
+    """Modules of functions that `FunctionAttack` calls: their source itself stands in the keys."""
+    files = [file.read_text(encoding="utf-8") for file in (ROOT / "conf/attack").glob("*.yaml")]
+    return {found for text in files for found in re.findall(r"^function: (secmi_exp\.\S+)\.\w+$", text, re.MULTILINE)}
 
 
 def versions() -> list[Version]:
@@ -123,7 +132,7 @@ def behind(module: str) -> list[str]:
 
 @cache
 def imported(module: str) -> frozenset[str]:
-    """Modules of this package that a module imports, in functions too, but not for type checking alone."""
+    """Modules of this package that a module imports, at once or by `Deferred`."""
     visitor = _Imports()
     visitor.visit(tree_of(module))
     return frozenset(visitor.names)
@@ -136,6 +145,11 @@ class _Imports(ast.NodeVisitor):
     def visit_If(self, node: ast.If) -> None:
         if not (isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
             self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        if isinstance(node.func, ast.Name) and node.func.id == "Deferred" and isinstance(node.args[0], ast.Constant):
+            self.names.add(str(node.args[0].value).partition(":")[0])
+        self.generic_visit(node)
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         self.names |= {str(node.module), *(f"{node.module}.{each.name}" for each in node.names)}

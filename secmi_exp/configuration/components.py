@@ -24,7 +24,7 @@ from secmi_exp.quality.quality import Quality
 from secmi_exp.store import Verify
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import Target
-from secmi_exp.tracking.tracker import MakeTracker
+from secmi_exp.tracking.interface import MakeTracker
 from secmi_exp.tracking.wandb_settings import Tag
 
 KINDS = {

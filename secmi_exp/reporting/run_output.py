@@ -18,10 +18,10 @@ from secmi_exp.reporting.drawing import draws_or_logs
 from secmi_exp.reporting.results_file import METRIC_NAMES, Estimate
 from secmi_exp.reporting.run_results import RunResults, describe_run, write_results, write_scores
 from secmi_exp.reporting.terminal import terminal
+from secmi_exp.run_state import Attacked, Run
 from secmi_exp.run_warnings import RunWarning
-from secmi_exp.stages import Attacked, Run
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.tracking.tracker import FileSet
+from secmi_exp.tracking.interface import FileSet
 
 
 def write_run(

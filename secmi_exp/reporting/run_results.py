@@ -23,8 +23,8 @@ from secmi_exp.files.storage_errors import explain_storage_errors, output_place
 from secmi_exp.files.strict_json import as_strict_json
 from secmi_exp.quality.quality import Measures
 from secmi_exp.reporting.provenance import attack_settings, provenance
+from secmi_exp.run_state import Attacked, Run
 from secmi_exp.run_warnings import RunWarning
-from secmi_exp.stages import Attacked, Run
 from secmi_exp.store import Json, write_json
 from secmi_exp.targets.interface import PreparedTarget
 

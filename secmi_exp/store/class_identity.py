@@ -7,6 +7,7 @@ one whose file somebody has put into this package.
 
 import hashlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from secmi_exp.errors import UserError
@@ -52,14 +53,25 @@ def class_identity(cls: type) -> str:
     >>> class_identity(type)
     Traceback (most recent call last):
         ...
-    secmi_exp.errors.UserError: No file defines the class builtins.type, so that results of its versions can't be told \
-apart: put it into a module.
+    secmi_exp.errors.UserError: No file defines builtins.type, so that results of its versions can't be told apart: \
+put it into a module.
     """
     if is_versioned(cls):
         return cls.__qualname__
     if cls not in KNOWN:
         KNOWN[cls] = f"{cls.__module__}.{cls.__qualname__} {_source_digest(cls)}"
     return KNOWN[cls]
+
+
+def function_identity(function: Callable[..., object]) -> str:
+    """What stands for a function in keys: module, qualified name, and the SHA-256 of its file.
+
+    Raises:
+        UserError: for a function that no file defines.
+    """
+    source = _source(function)
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    return f"{function.__module__}.{function.__qualname__} {digest}"
 
 
 def _source_digest(cls: type) -> str:
@@ -85,12 +97,12 @@ def _of_standard_library(cls: type) -> bool:
     return cls.__module__.partition(".")[0] in sys.stdlib_module_names
 
 
-def _source(cls: type) -> Path:
-    """The file of the module that defines a class."""
-    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+def _source(defined: type | Callable[..., object]) -> Path:
+    """Return the file of the module that defines a class or function."""
+    file = getattr(sys.modules.get(defined.__module__), "__file__", None)
     if file is None or not Path(file).is_file():
         raise UserError(
-            f"No file defines the class {cls.__module__}.{cls.__qualname__}, so that results of its versions can't be "
+            f"No file defines {defined.__module__}.{defined.__qualname__}, so that results of its versions can't be "
             "told apart: put it into a module."
         )
     return Path(file)

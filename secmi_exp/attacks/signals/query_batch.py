@@ -5,14 +5,20 @@ don't depend on batches, ranks, or which other images there are.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
+from pydantic import NonNegativeInt
 from torch import Tensor
 
 from secmi_exp.diffusion.ddim import noised
 from secmi_exp.diffusion.noise_predictor import Condition, NoisePredictor
+
+TIMESTEP = "timestep"
+
+Timestep = Annotated[NonNegativeInt, TIMESTEP]
+"""Setting of an attack that queries the target at this timestep; the target must have it."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,10 @@ class QueryBatch:
     def predict_noise(self, x_t: Tensor, t: int) -> Tensor:
         """ε_θ(x_t, t) for states [B, …]; costs a query an image."""
         return self.predictor.predict_noise(x_t, t, self.condition)
+
+    def predict_image(self, x_t: Tensor, t: int) -> Tensor:
+        """x̂_0 in states [B, …]; costs a query an image, like the noise."""
+        return self.predictor.predict_image(x_t, t, self.condition)
 
     def row(self, i: int) -> Self:
         """Return a batch of one of the images."""
