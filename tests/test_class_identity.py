@@ -23,7 +23,7 @@ from tests.conftest import run_here
 from tests.defenses.defended import MEMBERS, recipe
 from tests.targets.preparing import cpu
 
-FORMULA = "self.t), self.t) - eps, self.p)}"
+FORMULA = "self.t), self.t) - eps, self.p)"
 
 
 def copy_of(module: object, folder: Path, name: str, *change: str) -> Path:

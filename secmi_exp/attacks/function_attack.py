@@ -61,7 +61,7 @@ class FunctionAttack(QueryAttack):
         for name, parameter in inspect.signature(self.function, eval_str=True).parameters.items():
             if TIMESTEP in get_args(parameter.annotation):
                 timesteps[f"settings.{name}"] = self.settings[name]
-            elif any(TIMESTEP in get_args(each) for each in get_args(parameter.annotation)):
+            elif self.settings.get(name) and any(TIMESTEP in get_args(each) for each in get_args(parameter.annotation)):
                 timesteps[f"settings.{name}"] = max(self.settings[name])
         return timesteps
 
