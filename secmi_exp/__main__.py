@@ -46,7 +46,7 @@ def task(config: DictConfig) -> float | None:
 def only_shows(arguments: Sequence[str]) -> bool:
     """Whether the command line asks for help or the configuration, so that no rank has anything to wait for.
 
-    One that can't be read is such a one, too: its mistake is told.
+    So does one that can't be read, whose mistake is reported.
     """
     try:
         given = read_flags(arguments)
@@ -56,15 +56,15 @@ def only_shows(arguments: Sequence[str]) -> bool:
 
 
 def close_failed_sweep() -> None:
-    """Close a sweep that a job's failure has ended; that failure is what is told, whatever happens here."""
+    """Close a sweep that a job's failure has ended; that failure is reported, whatever happens here."""
     try:
         close_open_sweep()
     except Exception as error:
         logging.getLogger("secmi_exp").warning("The sweep's tables are not written: %s.", first_line(error))
 
 
-def told_before(terminated: Terminated) -> str | None:
-    """The user's mistake that was about to be told when SIGTERM came: torchrun sends it once another rank has ended."""
+def mistake_before(terminated: Terminated) -> str | None:
+    """Return the user's mistake that was about to be reported when SIGTERM came, which torchrun sends to all ranks."""
     error = terminated.__context__
     while error and not isinstance(error, UserError):
         error = error.__context__
@@ -88,8 +88,8 @@ def main() -> None:
         sys.exit(1)
     except Terminated as terminated:
         end_rank_group(failed=True)
-        told = told_before(terminated) or "ended by SIGTERM; the same command continues where it was."
-        sys.stderr.write(f"secmi_exp: {told}\n")
+        message = mistake_before(terminated) or "ended by SIGTERM; the same command continues where it was."
+        sys.stderr.write(f"secmi_exp: {message}\n")
         sys.exit(terminated.code)
     except (KeyboardInterrupt, SystemExit) as error:
         if isinstance(error, SystemExit) and not isinstance(error.__context__, KeyboardInterrupt):

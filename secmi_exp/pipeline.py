@@ -33,7 +33,7 @@ from secmi_exp.formatting import unicode_name
 from secmi_exp.quality.quality import Measures, Quality
 from secmi_exp.reporting.provenance import code_state
 from secmi_exp.reporting.run_output import print_run, write_run
-from secmi_exp.run_state import Attacked, Run, timed
+from secmi_exp.run_state import AttackOutcome, Run, timed
 from secmi_exp.run_warnings import RunWarning, collect_warnings, warn
 from secmi_exp.store import Json, Key
 from secmi_exp.store.class_identity import class_identity, outside_classes
@@ -92,7 +92,7 @@ def run_stages(prepared: Preparation, config: DictConfig, folder: Path, warnings
 
 
 def prepare_target(run: Run) -> PreparedTarget:
-    """Train it on the members, or have it as it is.
+    """Train the target on the members, or load one that was trained before or elsewhere.
 
     Raises:
         UserError: before anything is trained, for captions that one side has lost and that it would be queried with.
@@ -117,13 +117,13 @@ def check_sides(run: Run, target: PreparedTarget | None) -> Mapping[str, Json]:
         return check_split(images, run.split.is_member, run.parts.general.seed, run.store, texts, sizes)
 
 
-def attack_images(run: Run, attack: Attack, target: PreparedTarget | None) -> Attacked:
-    """Signal, scores, evaluation; the target is None for attacks that ask none."""
+def attack_images(run: Run, attack: Attack, target: PreparedTarget | None) -> AttackOutcome:
+    """Measure, score and evaluate; the target is None for attacks that query none."""
     images = run.images.select(run.split.attacked)
     with timed(run.seconds, "signal"):
         if isinstance(attack, TargetFree):
             refuse_other_membership(attack, images, run.split)
-            measured = attack.look(images)
+            measured = attack.measure_images(images)
         else:
             assert target is not None
             measured = attack.measure(target, images, run.store, run.parts.runtime)
@@ -136,7 +136,7 @@ def attack_images(run: Run, attack: Attack, target: PreparedTarget | None) -> At
         judged, signals = run.split.of_part(Part.EVALUATION), measured.trajectory
         is_member = run.split.is_member[judged]
         relative = relative_t_error(signals.timesteps, signals.t_errors[judged], is_member) if signals else None
-    return Attacked(attack, measured, scores, judgements, evaluated, bounds, relative)
+    return AttackOutcome(attack, measured, scores, judgements, evaluated, bounds, relative)
 
 
 def score(run: Run, attack: Attack, measured: Measurements) -> dict[str, Scores]:
@@ -192,14 +192,14 @@ def evaluate(
 
 
 def measure_quality(run: Run, quality: Quality, target: PreparedTarget) -> Measures:
-    """How good the target is, on all images that an attack gets."""
+    """Measure the target's quality on the images that an attack gets."""
     images, timesteps = run.images.select(run.split.attacked), run.parts.target.timesteps.count
     with timed(run.seconds, "quality"):
         return quality.measure(target, timesteps, images, run.split.is_member, run.store, run.parts.runtime)
 
 
 def identity(config: DictConfig, general: General, folder: Path) -> RunIdentity:
-    """What a tracker shows of this run; the jobs of a sweep share a group."""
+    """Make the identity that a tracker shows; the jobs of a sweep share a group."""
     resolved: Any = OmegaConf.to_container(config, resolve=True)
     shown: Any = as_strict_json(resolved, lambda number: number)
     attack = config.attack.name if "attack" in config else "target"

@@ -1,4 +1,4 @@
-"""What the stages of one run share and hand on."""
+"""What the parts of one run share: its settings and data, and what an attack gave."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ from secmi_exp.tracking.interface import Tracker
 
 @dataclass(frozen=True)
 class Run:
-    """What the stages of one run share."""
+    """Settings, data and outputs of one run."""
 
     config: DictConfig
     folder: Path
@@ -33,24 +33,24 @@ class Run:
     images: ImageSet
     split: Split
     split_facts: dict[str, Json]
-    """What results.json tells of the split."""
+    """Facts about the split, for results.json."""
     tracker: Tracker
     seconds: dict[str, Json]
     """Wall time by stage, filled as the run goes on."""
     warnings: list[RunWarning]
-    """What a reader of the results has to know, collected as the run goes on."""
+    """Warnings about the results, collected as the run goes on."""
     code: Mapping[str, Json]
     """Version and revision, as the run began."""
 
     @property
     def target_name(self) -> str:
-        """As tables and figures call what was attacked."""
+        """Name of the attacked target in tables and figures."""
         return "none" if isinstance(self.parts.attack, TargetFree) else self.parts.target.name
 
 
 @dataclass(frozen=True)
-class Attacked:
-    """What an attack gave."""
+class AttackOutcome:
+    """Measurements, scores and evaluation of an attack."""
 
     attack: Attack
     measured: Measurements
@@ -62,7 +62,7 @@ class Attacked:
     bounds: dict[str, PrivacyBound]
     """Scorer → the ε that its decisions refute."""
     relative_t_error: RelativeTError | None
-    """Of SecMI."""
+    """The relative t-error over timesteps, where the attack is SecMI."""
 
 
 @contextmanager

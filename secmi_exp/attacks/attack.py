@@ -1,4 +1,4 @@
-"""What a file in ``conf/attack`` names: what is measured of each image, and the scorers that read it."""
+"""The interface of attacks, which files in ``conf/attack`` name: measurements of each image, and scorers."""
 
 from abc import ABC, abstractmethod
 from dataclasses import field
@@ -35,8 +35,8 @@ class Attack(ABC):
         """Compare with the timesteps of the target.
 
         Raises:
-            UserError: for a timestep that the target doesn't have or tells nothing at, and for scorers that the name is
-                none of.
+            UserError: for a timestep that the target doesn't have or can't be queried at, and for a name that no scorer
+                has.
         """
         if self.name not in self.scorers:
             raise UserError(f"attack.name={self.name} is none of the attack's scorers: {', '.join(self.scorers)}.")
@@ -67,7 +67,7 @@ class Attack(ABC):
 
     @abstractmethod
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measurements:
-        """Query the target, or find in the store what it said.
+        """Query the target, or find the values in the store.
 
         Args:
             target: to be queried.
@@ -86,42 +86,42 @@ class Attack(ABC):
 
 
 class TargetFree(Attack):
-    """An attack that asks no target, so that a run needs none."""
+    """An attack that queries no target, so that a run needs none."""
 
     @abstractmethod
-    def look(self, images: Images) -> Measurements:
-        """Measure n images by themselves, or by what is known of them."""
+    def measure_images(self, images: Images) -> Measurements:
+        """Measure n images by themselves, or by what is known about them."""
 
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measurements:
-        """The same, beside others that do ask."""
-        return self.look(images)
+        """Measure without the target."""
+        return self.measure_images(images)
 
     def stated_membership(self, images: Images) -> NDArray[np.bool_] | None:
-        """What the attack's own source says of the images' membership, [n]; None where it says nothing."""
+        """Return the membership that the attack's own source states, [n]; None where it states none."""
         return None
 
 
-def refuse_beyond(name: str, t: int, timesteps: Timesteps, tells: Literal["noise", "image"], k: int = 1) -> None:
-    """Refuse a timestep after the last at which the target tells what is asked of it.
+def refuse_beyond(name: str, t: int, timesteps: Timesteps, predicts: Literal["noise", "image"], k: int = 1) -> None:
+    """Refuse a timestep after the last at which the target can be queried.
 
     Args:
         name: of the setting.
         t: its value.
         timesteps: of the target.
-        tells: what is asked: ε̂, or x̂_0 for a DDIM step from there.
+        predicts: what is needed there: ε̂, or x̂_0 for a DDIM step from there.
         k: what the setting is a multiple of.
 
     Raises:
         UserError: naming the setting, the timestep, and the largest value that would do.
     """
-    last = timesteps.last_noise if tells == "noise" else timesteps.last_image
+    last = timesteps.last_noise if predicts == "noise" else timesteps.last_image
     if t <= last:
         return
     remedy = f"choose at most {last // k * k}" if last >= k else f"with k={k} none is left, so lower attack.k too"
     if t >= timesteps.count:
         raise UserError(f"attack.{name}={t} exceeds the last timestep of the target's schedule: {remedy}.")
-    left_open = "tells no image" if tells == "image" else "is no noise but the state itself"
+    left_open = "gives no image" if predicts == "image" else "is no noise but the state itself"
     raise UserError(
-        f"attack.{name}={t} can't be asked for: from timestep {last + 1} on the target's ᾱ is 0 (zero terminal SNR), "
+        f"attack.{name}={t} can't be queried: from timestep {last + 1} on the target's ᾱ is 0 (zero terminal SNR), "
         f"and its prediction {left_open}: {remedy}."
     )

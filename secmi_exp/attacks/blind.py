@@ -15,7 +15,7 @@ from secmi_exp.store import Key
 from secmi_exp.store.class_identity import outside_classes
 
 VERSION = 1
-"""Of the features and the classifier; raised when the same images would get other scores."""
+"""Version of features and classifier; raised when the same images would get other scores."""
 
 C = 0.01
 """Inverse strength of the penalty: there are often more features than images."""
@@ -25,7 +25,7 @@ C = 0.01
 class Blind(TargetFree):
     """Its ``features`` [n, F] are the images' own: see `low_level`. No query.
 
-    It asks no target, so that it can't know of prompts; every run's check of its split sees them, and more: see
+    It queries no target, so that it doesn't see prompts; every run's check of its split does, and more: see
     `secmi_exp.data.checks.blind_views`.
     """
 
@@ -34,7 +34,7 @@ class Blind(TargetFree):
         """See `Attack.measured_names`."""
         return frozenset({"features"})
 
-    def look(self, images: Images) -> Measurements:
-        """At their pixels."""
+    def measure_images(self, images: Images) -> Measurements:
+        """See `TargetFree.measure_images`."""
         key = Key("blind", VERSION, outside_classes(attack=self), {"images": images.digest})
         return Measurements({"features": low_level(images)}, queries_per_sample=0, queries_spent=0, key=key)

@@ -22,7 +22,7 @@ from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget
 
 VERSION = 1
-"""Of the features; raised when the same parts would give others."""
+"""Version of the features; raised when the same parts would give others."""
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -48,7 +48,7 @@ class CDI(Attack):
         return frozenset(names)
 
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measurements:
-        """Each part by itself; what a part has measured before, it finds in the store."""
+        """Measure with each part by itself; whatever the store has is reused."""
         measured = {name: part.measure(target, images, store, runtime) for name, part in self.parts.items()}
         values = {
             f"{name}/{value}": numbers for name, part in measured.items() for value, numbers in part.numbers.items()
@@ -69,6 +69,6 @@ class CDI(Attack):
 
 
 def in_common(facts: Sequence[Mapping[str, Json]]) -> dict[str, Json]:
-    """What all parts tell alike, such as the prompts of their queries."""
+    """Return the facts that all parts share, such as the prompts of their queries."""
     first, *others = facts
     return {name: fact for name, fact in first.items() if all(other.get(name) == fact for other in others)}

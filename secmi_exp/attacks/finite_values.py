@@ -23,10 +23,10 @@ from secmi_exp.run_warnings import warn
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import Pixels, PreparedTarget
 
-LOOKED_AT_ONCE = 2**22
-"""Numbers of a batch of rows."""
+CHECKED_AT_ONCE = 2**22
+"""Numbers that are checked at a time."""
 NAMED = 3
-"""Values of an attack that are named one by one."""
+"""At most so many values are named one by one."""
 LOW_PRECISION: Mapping[Precision, str] = {"16": "float16", "bf16": "bfloat16"}
 
 
@@ -37,7 +37,7 @@ def rows_not_finite(values: RowArray) -> NDArray[np.bool_]:
     [False, True]
     """
     found = np.zeros(len(values), dtype=bool)
-    for rows in slices(len(values), max(1, LOOKED_AT_ONCE // int(np.prod(values.shape[1:])))):
+    for rows in slices(len(values), max(1, CHECKED_AT_ONCE // int(np.prod(values.shape[1:])))):
         batch = np.asarray(values[rows])
         found[rows] = ~np.isfinite(batch.reshape(len(batch), -1)).all(axis=1)
     return found
@@ -52,9 +52,9 @@ def refuse_non_finite_values(
         asked_by: what has measured them, such as ``attack=stat``.
         measured: of n images.
         images: the same.
-        target: that was asked; None where none was.
+        target: that was queried; None where none was.
         store: where its inputs are kept.
-        runtime: that it was asked with.
+        runtime: of the queries.
 
     Raises:
         UserError: naming the values, how many images, the timestep, and the source.
@@ -99,7 +99,7 @@ def refuse_non_finite_inputs(target: PreparedTarget, images: Images, store: Stor
         if count := int(rows_not_finite(values).sum()):
             raise UserError(
                 f"What the target's encoders make of the images and prompts is not finite: {name} of {count} of "
-                f"{len(images)} images; look at the weights of its autoencoder and text encoders."
+                f"{len(images)} images; check the weights of its autoencoder and text encoders."
             )
 
 
@@ -148,7 +148,7 @@ def _when(measured: Measurements) -> str:
     if measured.trajectory:
         bad = ~np.isfinite(measured.trajectory.t_errors).all(axis=0)
         return f", from timestep {measured.trajectory.timesteps[int(bad.argmax())]} on" if bad.any() else ""
-    return f", asked up to timestep {measured.last_timestep}" if measured.last_timestep is not None else ""
+    return f", queried up to timestep {measured.last_timestep}" if measured.last_timestep is not None else ""
 
 
 def _warn_of_later_timesteps(measured: Measurements) -> None:

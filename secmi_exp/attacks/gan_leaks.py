@@ -28,7 +28,7 @@ class GANLeaks(SampleComparisonAttack):
         return frozenset({"distance", "pixels"})
 
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measurements:
-        """Draw samples, find the nearest; or have either from the store."""
+        """Draw samples and find the nearest; whatever the store has is reused."""
         samples = self.sampling.draw(target, images, store, runtime)
         distances, key = self.nearest(samples, images, store)
         return measurements_on(samples, {"distance": distances}, images, key, self.facts())

@@ -29,7 +29,7 @@ class GSA(QueryAttack):
     timesteps: PositiveInt
     """How many, equally far apart from 0 on."""
     seed: NonNegativeInt
-    """Of the noises."""
+    """Seed of the noises."""
 
     @property
     def measured_names(self) -> None:

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 WEIGHTS = "discriminator.safetensors"
 
 VERSION = 1
-"""Of networks, training and outputs; raised when the same samples would give others."""
+"""Version of networks, training and outputs; raised when the same samples would give others."""
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))

@@ -24,7 +24,7 @@ class Loss(QueryAttack):
     t: NonNegativeInt | list[NonNegativeInt]
     noises: PositiveInt
     seed: NonNegativeInt
-    """Of the noises."""
+    """Seed of the noises."""
 
     @property
     def queried_timesteps(self) -> dict[str, int]:

@@ -19,7 +19,7 @@ class Measurements:
     values: Mapping[str, RowArray]
     """Name → [n, …]."""
     queries_per_sample: int
-    """Of the target, counted at the noise predictor; 0 where it was not queried."""
+    """Queries of the target, counted at the noise predictor; 0 where it was not queried."""
     queries_spent: int
     """Queries made for it that no results include yet, over all samples; see `QueryTally`."""
     key: Input

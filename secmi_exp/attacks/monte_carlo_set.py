@@ -27,7 +27,7 @@ from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget
 
 VERSION = 1
-"""Of the values; raised when the same distances would give others."""
+"""Version of the values; raised when the same distances would give others."""
 PAIRS = 2**24
 """That a percentile is found from, at most: those of every so many images with all samples."""
 SMALLEST = 1e-6
@@ -53,7 +53,7 @@ class MonteCarloSet(SampleComparisonAttack):
         return frozenset({"concentration", "distance", "pixels"})
 
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measurements:
-        """Draw samples, find the radius, count; or have it from the store."""
+        """Draw samples, choose the radius and count; whatever the store has is reused."""
         samples = self.sampling.draw(target, images, store, runtime)
         distances, nearest_key = self.nearest(samples, images, store)
         key = Key(

@@ -29,7 +29,7 @@ from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget
 
 VERSION = 1
-"""Of what is measured; raised when the same features would give other scores."""
+"""Version of the measurements; raised when the same features would give other scores."""
 SCORED_AT_ONCE = 4096
 """Images a batch."""
 
@@ -52,7 +52,7 @@ class OverRepresentation(SampleComparisonAttack):
         return frozenset({"features", "pixels"})
 
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measurements:
-        """Draw samples, or have them from the store."""
+        """Draw samples, or find them in the store."""
         samples = self.sampling.draw(target, images, store, runtime)
         features = self.features_of(samples)
         config = {**features.settings, **outside_classes(attack=self)}

@@ -35,7 +35,7 @@ class PFAMI(QueryAttack):
     crop: Annotated[float, Field(gt=0, lt=1)]
     """Side of the centre crop, which is resized to the image's own, as a share of it."""
     seed: NonNegativeInt
-    """Of the noises."""
+    """Seed of the noises."""
 
     @property
     def measured_names(self) -> frozenset[str]:

@@ -24,7 +24,7 @@ class PIA(QueryAttack):
 
     t: NonNegativeInt
     p: PositiveFloat
-    """Of the norm."""
+    """Order of the norm."""
     normalize: bool
     """Whether the prediction is scaled to the mean absolute value of standard normal noise: PIAN."""
 

@@ -18,7 +18,7 @@ from secmi_exp.store import Input, Key, file_digest
 from secmi_exp.store.class_identity import outside_classes
 
 VERSION = 1
-"""Of the reading; raised when the same file would give other scores."""
+"""Version of the reading; raised when the same file would give other scores."""
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -29,14 +29,14 @@ class ScoresFile(TargetFree):
     id_column: str
     score_column: str
     member_column: str
-    """Of who is a member, which is compared with the split's, where there is one."""
+    """Column that says who is a member; compared with the split, where the table has it."""
 
     @property
     def measured_names(self) -> frozenset[str]:
         """See `Attack.measured_names`."""
         return frozenset({"score"})
 
-    def look(self, images: Images) -> Measurements:
+    def measure_images(self, images: Images) -> Measurements:
         """Read it.
 
         Raises:
@@ -58,7 +58,7 @@ class ScoresFile(TargetFree):
         return Measurements({"score": scores}, queries_per_sample=0, queries_spent=0, key=key)
 
     def stated_membership(self, images: Images) -> NDArray[np.bool_] | None:
-        """What the file says of the images' membership, [n]."""
+        """Return the membership that the file states, [n]; None where it has no such column."""
         if self.member_column not in self._table.names:
             return None
         return self._table.truths(self.member_column)[self._rows(images)]

@@ -18,7 +18,7 @@ from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget
 
 VERSION = 1
-"""Of the values below; raised when the same trajectory would give others."""
+"""Version of the values below; raised when the same trajectory would give others."""
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -60,9 +60,9 @@ class SecMI(Attack):
 
     def check(self, timesteps: Timesteps) -> None:
         """See `Attack.check`; timesteps must lie on the trajectory, too."""
-        asked = [("stacked", t) for t in self.stacked]
-        asked += [("maps", t) for t in (self.maps if self.maps != "all" else [])]
-        for name, t in [("t_sec", self.t_sec), *asked]:
+        further = [("stacked", t) for t in self.stacked]
+        further += [("maps", t) for t in (self.maps if self.maps != "all" else [])]
+        for name, t in [("t_sec", self.t_sec), *further]:
             refuse_beyond(name, t, timesteps, "image", self.k)
             if t % self.k:
                 near = (t // self.k * self.k, (t // self.k + 1) * self.k)
@@ -80,7 +80,7 @@ class SecMI(Attack):
         super().check(timesteps)
 
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measurements:
-        """Walk every image's trajectory as far as it hasn't been walked before."""
+        """Walk every image's trajectory, from as far as the store has it."""
         signals = compute_trajectories(
             target, images, k=self.k, t_max=self.last, maps=self.kept_maps, store=store, runtime=runtime
         )

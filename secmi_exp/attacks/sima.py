@@ -22,11 +22,11 @@ class SimA(QueryAttack):
 
     t: NonNegativeInt
     p: PositiveFloat
-    """Of the norm."""
+    """Order of the norm."""
     noises: NonNegativeInt
     """0: the image itself, neither noised nor scaled; else the Monte-Carlo form with so many noises."""
     seed: NonNegativeInt
-    """Of the noises."""
+    """Seed of the noises."""
 
     @property
     def queried_timesteps(self) -> dict[str, int]:

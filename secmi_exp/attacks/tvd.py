@@ -33,7 +33,7 @@ class HistogramRatio(LearnedScorer):
     value: str
     """Its name; log-odds, of which the probabilities are counted."""
     bins: PositiveInt
-    """Of equal width in [0, 1]."""
+    """Number of bins of equal width in [0, 1]."""
     pseudo_count: PositiveFloat
     """Images that are added to each bin of either histogram, so that empty ones have a ratio."""
 

@@ -22,7 +22,7 @@ Rows = NDArray[np.int64] | slice
 
 
 RESIDENT_SHARE = 0.25
-"""Of the device's free memory, what arrays may take to live there."""
+"""Share of the device's free memory that arrays may take to be kept there."""
 
 
 class Piece(NamedTuple):
@@ -66,8 +66,8 @@ class ResidentRows(ArrayRows):
         return tuple(tensor[index] for tensor in self.tensors)
 
 
-def placed(arrays: Sequence[RowArray], device: torch.device) -> ArrayRows:
-    """The arrays where batches of them are had fastest."""
+def place_arrays(arrays: Sequence[RowArray], device: torch.device) -> ArrayRows:
+    """Put the arrays where their batches can be read fastest: on the device, if they fit."""
     if device.type == "cuda":
         n = len(arrays[0])
         size = sum(n * array[:1].nbytes for array in arrays)
@@ -153,7 +153,7 @@ class Batches(pl.LightningDataModule):
         """Batches in an order, of rows or of rows and their `Piece`; from where the device has them without waiting."""
         assert self.trainer is not None
         device = self.trainer.strategy.root_device
-        rows = placed(self.arrays, device)
+        rows = place_arrays(self.arrays, device)
         pinned = device.type == "cuda" and not isinstance(rows, ResidentRows)
         dataset: Dataset[Any] = PieceOfBatch(rows) if pieces else rows
         return DataLoader(dataset, sampler=order, batch_size=None, pin_memory=pinned)
@@ -175,7 +175,7 @@ class TrainingBatches(Batches):
 
 
 class TrainingBatchesAndNoise(TrainingBatches):
-    """Validation is a look at samples, so its one batch is the noise that they are drawn from.
+    """Training batches, and for validation, which draws samples, one batch of the noise that they are drawn from.
 
     Args:
         images: training images, [N, C, H, W].

@@ -36,9 +36,9 @@ class CompileWhenItRepays(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look how long the training will take."""
+        """Estimate the rest of the training."""
         remaining = (trainer.max_steps - trainer.global_step) * trainer.accumulate_grad_batches
-        self._look(pl_module.device, remaining)
+        self._decide(pl_module.device, remaining)
 
     def on_predict_batch_end(
         self,
@@ -49,9 +49,9 @@ class CompileWhenItRepays(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Look how long the queries will take."""
+        """Estimate the rest of the queries."""
         self.batch_size = self.batch_size or len(batch[0])
-        self._look(pl_module.device, int(sum(trainer.num_predict_batches)) - batch_idx - 1)
+        self._decide(pl_module.device, int(sum(trainer.num_predict_batches)) - batch_idx - 1)
 
     def on_predict_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -62,11 +62,11 @@ class CompileWhenItRepays(pl.Callback):
             torch.compiler.set_stance("force_eager" if other else "default")
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave things as they were."""
+        """Reset the compiler's stance."""
         if self.compiled:
             torch.compiler.set_stance("default")
 
-    def _look(self, device: torch.device, remaining: int) -> None:
+    def _decide(self, device: torch.device, remaining: int) -> None:
         """Decide once; waits for the device twice in all."""
         self.passes += 1
         if self.when != "auto" or device.type != "cuda" or self.passes not in (WARM_UP, WARM_UP + TIMED):

@@ -1,4 +1,4 @@
-"""Why another rank has failed or ended, so that rank 0 can tell it in a sentence.
+"""Why another rank has failed or ended, so that rank 0 can report it in a sentence.
 
 A rank that fails by itself reports the reason to rank 0 before it ends; one that ends without a report was killed.
 """
@@ -23,26 +23,26 @@ SETTLE_S = 3.0
 """How long rank 0 waits to know why another rank's connection has broken."""
 
 LOST = re.compile(r"gloo|nccl|connection|remote (worker|process)|socket", re.IGNORECASE)
-"""What the backends say of a rank that has gone."""
+"""Words in the backends' errors about a lost connection."""
 
 
 @dataclass(frozen=True)
 class Failure:
     """Why a rank has failed, as it reports it."""
 
-    said: str
+    message: str
     mistake: bool
-    """Whether that is a sentence for the user."""
+    """Whether the message is a `UserError`'s sentence."""
     lost: bool
-    """Whether it has only lost another rank."""
+    """Whether it has failed only because another rank has gone."""
     number: int | None = None
-    """Of an error of the file system's."""
+    """Error number of the file system, where it has failed."""
     path: str | None = None
-    """The file that it names."""
+    """The file that could not be used."""
 
     @classmethod
-    def of(cls, error: Exception) -> "Failure":
-        """What to report of an exception."""
+    def from_exception(cls, error: Exception) -> "Failure":
+        """Describe an exception."""
         number, path = error_number(error), failing_path(error)
         lost = number is None and isinstance(error, RuntimeError) and bool(LOST.search(str(error)))
         return cls(
@@ -55,18 +55,18 @@ class Failure:
 
     @property
     def reported_by_rank_0(self) -> bool:
-        """Whether rank 0 ends with a sentence about it; what else there is are faults, which end in a traceback."""
+        """Whether rank 0 reports it in a sentence; anything else is a fault of the program and ends in a traceback."""
         return self.mistake or self.lost or self.number is not None
 
     def as_error(self, member: "Member") -> Exception:
-        """What rank 0 raises in its place."""
+        """Return the exception that rank 0 raises."""
         if self.mistake:
-            return UserError(self.said)
+            return UserError(self.message)
         if self.number:
             return OSError(self.number, os.strerror(self.number), self.path)
         if self.number == 0:
-            return RuntimeError(self.said)  # by its words
-        return RuntimeError(f"{member} has failed ({self.said}): see what it wrote above.")
+            return RuntimeError(self.message)  # whose message is recognised
+        return RuntimeError(f"{member} has failed ({self.message}): see its output above.")
 
 
 @dataclass(frozen=True)
@@ -84,18 +84,18 @@ class Member:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it is known to have; what happens on another machine can't be seen."""
+        """Whether it is known to have ended, which can't be seen of another machine."""
         if self.child:
             return self.child.poll() is not None
         return self.host == socket.gethostname() and not _is_running(self.pid)
 
     def killed(self, stage: str) -> UserError:
-        """What to say of one that has ended without a report."""
+        """Return the error for a rank that has ended without a report."""
         status = self.child.returncode if self.child else None
         if status is None:
-            how = "has ended without a word, as a process does that is killed (see what its launcher says)"
+            how = "has ended without a report, as a killed process does (see its launcher's output)"
         elif status >= 0:
-            how = f"has ended with status {status} (see what it wrote above)"
+            how = f"has ended with status {status} (see its output above)"
         else:
             how = f"was ended by {signal.Signals(-status).name}"
             if -status == signal.SIGKILL:
@@ -104,18 +104,18 @@ class Member:
 
 
 def introduce(store: TCPStore, rank: int) -> None:
-    """Tell rank 0 that this rank has come, and who it is."""
+    """Tell rank 0 that this rank has joined, with its process and host."""
     store.set(f"rank {rank}", json.dumps([os.getpid(), socket.gethostname()]))
 
 
-def introduced(store: TCPStore, rank: int) -> Member:
-    """A rank that has come."""
+def read_introduction(store: TCPStore, rank: int) -> Member:
+    """Read the process and host of a rank that has joined."""
     pid, host = json.loads(store.get(f"rank {rank}"))
     return Member(rank, pid, host)
 
 
 def report_failure(store: TCPStore, rank: int, failure: Failure) -> None:
-    """Leave for rank 0 why this rank has failed; whether that is there to read it is another question."""
+    """Leave in the shared store, for rank 0, why this rank has failed."""
     try:
         store.set(f"failure of rank {rank}", json.dumps(asdict(failure)))
     except RuntimeError:  # rank 0 has gone, and the store with it
@@ -123,13 +123,13 @@ def report_failure(store: TCPStore, rank: int, failure: Failure) -> None:
 
 
 def reported_failure(store: TCPStore, member: Member) -> Failure | None:
-    """What a rank has left."""
+    """Read a rank's report; None where there is none."""
     name = f"failure of rank {member.rank}"
     return Failure(**json.loads(store.get(name))) if store.check([name]) else None
 
 
-def reason(store: TCPStore, members: Sequence[Member], stage: str, error: Exception) -> Exception | None:
-    """Why a stage has failed on rank 0, where that is another rank's doing.
+def find_reason(store: TCPStore, members: Sequence[Member], stage: str, error: Exception) -> Exception | None:
+    """Find out why a stage has failed on rank 0, where another rank is the cause.
 
     Args:
         store: where the ranks have met.
@@ -140,7 +140,7 @@ def reason(store: TCPStore, members: Sequence[Member], stage: str, error: Except
     Returns:
         What is to be raised instead; None where it is rank 0's own error.
     """
-    deadline = time.monotonic() + SETTLE_S  # the connection may break before the system has told of the end
+    deadline = time.monotonic() + SETTLE_S  # the connection may break before the system knows of the end
     while True:
         ended = [member for member in members if member.has_ended]  # before the reports, which come before the end
         reports = {member: reported_failure(store, member) for member in members}
@@ -153,12 +153,12 @@ def reason(store: TCPStore, members: Sequence[Member], stage: str, error: Except
         if time.monotonic() > deadline:
             break
         time.sleep(0.05)
-    if not Failure.of(error).lost:
+    if not Failure.from_exception(error).lost:
         return None
     others = ", ".join(f"{member.rank} on {member.host}" for member in members)
     return UserError(
-        f"Rank 0 has lost another rank in the stage {stage} ({first_line(error)}), one of {others}: see what their "
-        f"launcher says; {AGAIN}."
+        f"Rank 0 has lost another rank in the stage {stage} ({first_line(error)}), one of {others}: see their "
+        f"launcher's output; {AGAIN}."
     )
 
 

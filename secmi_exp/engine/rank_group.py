@@ -28,7 +28,14 @@ from torch.distributed import DistError, TCPStore  # type: ignore[attr-defined]
 
 from secmi_exp.engine.collectives import acting_as
 from secmi_exp.engine.launch import RankInfo, end_process
-from secmi_exp.engine.rank_failures import Failure, introduce, introduced, reason, report_failure, reported_failure
+from secmi_exp.engine.rank_failures import (
+    Failure,
+    find_reason,
+    introduce,
+    read_introduction,
+    report_failure,
+    reported_failure,
+)
 from secmi_exp.engine.sigterm import Terminated
 from secmi_exp.errors import UserError, first_line
 
@@ -138,7 +145,7 @@ def serve_rank_0(info: RankInfo) -> None:
             with acting_as(info, stage.local_world_size):
                 stage.function(*stage.arguments, **dict.fromkeys(stage.rank_0_keywords))
     except Exception as error:
-        failure = Failure.of(error)
+        failure = Failure.from_exception(error)
         report_failure(store, info.rank, failure)
         if failure.reported_by_rank_0:
             end_process(1)
@@ -163,7 +170,7 @@ class RankGroup:
         self.lost: UserError | None = None
         """The error about a rank that has ended in it."""
         self.store = _connect(self.info)
-        others = [introduced(self.store, rank) for rank in range(1, info.world_size)]
+        others = [read_introduction(self.store, rank) for rank in range(1, info.world_size)]
         self.members = [replace(member, child=self.children.get(member.rank)) for member in others]
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -196,7 +203,7 @@ class RankGroup:
                 raise self.lost from terminated
             raise
         except Exception as error:
-            if found := reason(self.store, self.members, self.stage, error):
+            if found := find_reason(self.store, self.members, self.stage, error):
                 raise found from error
             raise
         finally:
@@ -237,7 +244,7 @@ class RankGroup:
             stage, ended = self.stage, [member for member in self.members if member.has_ended]
             if stage and ended:
                 failure = reported_failure(self.store, ended[0])
-                self.lost = UserError(failure.said) if failure else ended[0].killed(stage)
+                self.lost = UserError(failure.message) if failure else ended[0].killed(stage)
                 threading.Event().wait(GRACE_S)
                 if not self.closed and self.stage == stage:
                     sys.stderr.write(f"secmi_exp: {self.lost}\n")

@@ -30,7 +30,7 @@ def raise_on_sigterm() -> None:
 
 
 def stop_raising() -> None:
-    """The end has been told: nothing is raised any more."""
+    """Stop raising: the end has been reported."""
     if sys.platform != "win32":
         signal.setitimer(signal.ITIMER_REAL, 0)
 

@@ -43,7 +43,7 @@ def _may_have_a_terminal(pid: str) -> bool:
 
 
 def address_of_first_node(environment: Mapping[str, str]) -> str:
-    """Of the step, which may have fewer machines than its allocation: where its rank 0 is.
+    """Return the first host of the step, which may have fewer than its allocation: where its rank 0 is.
 
     >>> address_of_first_node({"SLURM_STEP_NODELIST": "gpu[07-09,12],login1"})
     'gpu07'

@@ -11,7 +11,7 @@ from secmi_exp.progress import progress_bar
 class StepProgressBar(pl.callbacks.ProgressBar):
     """Optimizer steps of a training, or batches of a prediction.
 
-    Lightning's own bars ask the device for the metrics and redraw at every batch; this one shows what `show` was told.
+    Lightning's own bars ask the device for the metrics and redraw at every batch; this one shows what `show` was given.
     """
 
     def __init__(self) -> None:
@@ -20,7 +20,7 @@ class StepProgressBar(pl.callbacks.ProgressBar):
         self.bar = progress_bar()
 
     def disable(self) -> None:
-        """Ranks but the first show none."""
+        """Show no bar; Lightning calls it on all ranks but the first."""
         self.shown = False
 
     def enable(self) -> None:
@@ -42,7 +42,7 @@ class StepProgressBar(pl.callbacks.ProgressBar):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Follow the optimizer."""
+        """Advance to the optimizer's step."""
         self._advance(trainer.global_step)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -50,7 +50,7 @@ class StepProgressBar(pl.callbacks.ProgressBar):
         self._stop()
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start at nothing."""
+        """Start at the first batch."""
         self._start("Predicting", sum(trainer.num_predict_batches), 0)
 
     def on_predict_batch_end(
@@ -62,7 +62,7 @@ class StepProgressBar(pl.callbacks.ProgressBar):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """One batch more."""
+        """Advance by one batch."""
         self._advance(batch_idx + 1)
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -70,7 +70,7 @@ class StepProgressBar(pl.callbacks.ProgressBar):
         self._stop()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Free the terminal for what is told of it."""
+        """Stop the bar before the error is printed."""
         self._stop()
 
     def _start(self, what: str, total: float, done: int) -> None:

@@ -105,7 +105,7 @@ class MovingAverage(WeightAveraging):
     """The exponential moving average of the weights, which takes the weights' place when the training has ended.
 
     It starts from the initial weights, as the authors' does, and moves all tensors in one operation, where Lightning's
-    own would ask the device in each step whether it is the first.
+    own would wait for the device in each step to see whether it is the first.
 
     Args:
         decay: how much of the average stays in each step.
@@ -129,7 +129,7 @@ class MovingAverage(WeightAveraging):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Follow the weights, once an optimizer step."""
+        """Move the average, once an optimizer step."""
         if trainer.global_step > self._latest_update_step:
             self.move(self.averaged, self.current, None)
             self._latest_update_step = trainer.global_step

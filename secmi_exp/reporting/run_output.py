@@ -18,14 +18,14 @@ from secmi_exp.reporting.drawing import draws_or_logs
 from secmi_exp.reporting.results_file import METRIC_NAMES, Estimate
 from secmi_exp.reporting.run_results import RunResults, describe_run, write_results, write_scores
 from secmi_exp.reporting.terminal import terminal
-from secmi_exp.run_state import Attacked, Run
+from secmi_exp.run_state import AttackOutcome, Run
 from secmi_exp.run_warnings import RunWarning
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.tracking.interface import FileSet
 
 
 def write_run(
-    run: Run, target: PreparedTarget | None, attacked: Attacked | None, measures: Measures | None
+    run: Run, target: PreparedTarget | None, attacked: AttackOutcome | None, measures: Measures | None
 ) -> RunResults:
     """Write results, scores and figures into the run's directory, and then log them to the tracker."""
     header = describe_run(run, target, attacked)
@@ -109,7 +109,7 @@ def _copy_figure(path: Path, source: Path) -> None:
     shutil.copyfile(source, path)
 
 
-def _draw(run: Run, attacked: Attacked) -> list[Path]:
+def _draw(run: Run, attacked: AttackOutcome) -> list[Path]:
     """Draw the figures of an attack on the evaluation part; return those that could be drawn."""
     subject, own, split = f"{run.target_name}, {run.parts.dataset.name}", attacked.attack.name, run.split
     paths = [run.folder / f"{name}.png" for name in ("roc", "roc_log", "scores", "exposed")]
@@ -128,7 +128,7 @@ def _draw(run: Run, attacked: Attacked) -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
-def _judged_t_errors(run: Run, attacked: Attacked) -> Scored | None:
+def _judged_t_errors(run: Run, attacked: AttackOutcome) -> Scored | None:
     """Return the t-errors of the evaluation part at t_sec; None for an attack that measures no trajectory."""
     if attacked.measured.trajectory is None:
         return None
@@ -137,11 +137,11 @@ def _judged_t_errors(run: Run, attacked: Attacked) -> Scored | None:
     return Scored(t_errors[judged].astype(np.float64), run.split.is_member[judged])
 
 
-def _t_sec(attacked: Attacked) -> int:
+def _t_sec(attacked: AttackOutcome) -> int:
     return int(str(attacked.measured.facts["t_sec"]))
 
 
-def _track(run: Run, attacked: Attacked | None, measures: Measures | None, figures: list[Path]) -> None:
+def _track(run: Run, attacked: AttackOutcome | None, measures: Measures | None, figures: list[Path]) -> None:
     if measures:
         run.tracker.log_summary({f"quality/{name}": value for name, value in measures.metrics.items()})
     run.tracker.log_summary({"warnings": len(run.warnings)})
@@ -152,7 +152,7 @@ def _track(run: Run, attacked: Attacked | None, measures: Measures | None, figur
     run.tracker.log_figures(figures)
 
 
-def _track_artifacts(run: Run, target: PreparedTarget | None, attacked: Attacked | None) -> None:
+def _track_artifacts(run: Run, target: PreparedTarget | None, attacked: AttackOutcome | None) -> None:
     """Log split, target and scores; a target that was stored before is an input of the run."""
     dataset, seed = run.parts.dataset.name, run.parts.general.seed
     used = [split_files(run.folder, dataset)]

@@ -23,7 +23,7 @@ from secmi_exp.files.storage_errors import explain_storage_errors, output_place
 from secmi_exp.files.strict_json import as_strict_json
 from secmi_exp.quality.quality import Measures
 from secmi_exp.reporting.provenance import attack_settings, provenance
-from secmi_exp.run_state import Attacked, Run
+from secmi_exp.run_state import AttackOutcome, Run
 from secmi_exp.run_warnings import RunWarning
 from secmi_exp.store import Json, write_json
 from secmi_exp.targets.interface import PreparedTarget
@@ -66,7 +66,7 @@ def write_results(folder: Path, results: RunResults) -> None:
         write_json(folder / "results.json", as_strict_json(content, lambda number: None))
 
 
-def write_scores(run: Run, attacked: Attacked) -> None:
+def write_scores(run: Run, attacked: AttackOutcome) -> None:
     """Write scores.parquet, a row for each attacked sample; what a sample doesn't have is null, never NaN.
 
     Raises:
@@ -87,7 +87,7 @@ def write_scores(run: Run, attacked: Attacked) -> None:
         pa.parquet.write_table(pa.table(arrays), run.folder / "scores.parquet")
 
 
-def describe_run(run: Run, target: PreparedTarget | None, attacked: Attacked | None) -> dict[str, Json]:
+def describe_run(run: Run, target: PreparedTarget | None, attacked: AttackOutcome | None) -> dict[str, Json]:
     """Return the fields of results.json that describe the run."""
     header: dict[str, Json] = {
         "attack": attacked.attack.name if attacked else None,

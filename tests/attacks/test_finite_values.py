@@ -203,18 +203,18 @@ def test_scores_from_a_file_are_finite_for_every_attacked_image(tmp_path: Path, 
     path = tmp_path / "scores.parquet"
     pa.parquet.write_table(pa.table({"id": ["a", "b", "c", "d"], "score": [*cells, NAN]}), path)
     with pytest.raises(UserError, match=f"scores.parquet has no finite score {told}"):
-        scores_file(path).look(images)
+        scores_file(path).measure_images(images)
 
 
 def test_an_empty_score_is_told_with_its_row(tmp_path: Path) -> None:
     pa.parquet.write_table(pa.table({"id": ["a", "b"], "score": [0.5, None]}), tmp_path / "scores.parquet")
     with pytest.raises(UserError, match=r"The column score is empty in row 1 of .*scores.parquet"):
-        scores_file(tmp_path / "scores.parquet").look(named("a", "b"))
+        scores_file(tmp_path / "scores.parquet").measure_images(named("a", "b"))
 
 
 def test_scores_of_images_that_are_not_attacked_may_be_anything(tmp_path: Path) -> None:
     pa.csv.write_csv(pa.table({"id": ["a", "b", "c"], "score": [0.5, 1.0, NAN]}), tmp_path / "scores.csv")
-    assert scores_file(tmp_path / "scores.csv").look(named("a", "b")).numbers["score"].tolist() == [0.5, 1.0]
+    assert scores_file(tmp_path / "scores.csv").measure_images(named("a", "b")).numbers["score"].tolist() == [0.5, 1.0]
 
 
 def named(*ids: str) -> Any:
@@ -294,7 +294,7 @@ def test_features_of_the_smallest_images_are_finite(features: Callable[[Any], An
 
 
 def test_rows_are_looked_at_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("secmi_exp.attacks.finite_values.LOOKED_AT_ONCE", 6)
+    monkeypatch.setattr("secmi_exp.attacks.finite_values.CHECKED_AT_ONCE", 6)
     values = np.zeros((7, 2, 2))
     values[4, 1, 0] = -INF
     assert rows_not_finite(values).tolist() == [row == 4 for row in range(7)]

@@ -19,12 +19,12 @@ from tests.attacks.test_asked import EPS, IMAGES, TARGET, X_0, N
 from tests.conftest import one_run
 from tests.targets.preparing import cpu
 
-ELSEWHERE = '''
+ELSEWHERE = """
 from secmi_exp.attacks.signals.query_batch import norm
 
 def twice(batch, *, t: int):
     return {"size": 2 * norm(batch.predict_noise(batch.x_0, t), 2)}
-'''
+"""
 
 
 def sizes(batch: QueryBatch, *, t: Timestep, later: list[Timestep], p: PositiveInt = 2) -> dict[str, Tensor]:

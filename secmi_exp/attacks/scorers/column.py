@@ -15,11 +15,11 @@ class Column(Scorer):
     """One of the attack's values, turned so that higher means member."""
 
     value: str
-    """Its name."""
+    """Name of the value."""
     members_have: Literal["less", "more"]
-    """Of it, than hold-outs."""
+    """Whether members have less or more of it than hold-outs."""
 
     def score(self, measured: Measurements) -> Scores:
-        """The value or its negative, [n]."""
+        """Return the value or its negative, [n]."""
         values = np.asarray(measured.values[self.value], dtype=np.float64)
         return values if self.members_have == "more" else -values

@@ -21,7 +21,7 @@ class MapDistance(Scorer):
     reads: ClassVar[tuple[str, ...]] = ("error_map",)
 
     p: PositiveFloat
-    """Of the norm; 2 ranks as SecMI_stat does, but for the maps' rounding."""
+    """Order of the norm; 2 ranks as SecMI_stat does, but for the maps' rounding."""
 
     def score(self, measured: Measurements) -> Scores:
         """Members come back closer, [n]."""

@@ -21,7 +21,7 @@ from secmi_exp.deferred import Deferred
 HistGradientBoostingRegressor = Deferred("sklearn.ensemble:HistGradientBoostingRegressor")
 
 TREES = 50
-"""Of a regressor."""
+"""Trees of a regressor."""
 SMALLEST_LEAF, LEAVES = 20, 8
 """Images in a leaf: scikit-learn's own number, but so few that a small public set has so many leaves."""
 

@@ -27,15 +27,15 @@ class Scorer(ABC):
 
     @abstractmethod
     def score(self, measured: Measurements) -> Scores:
-        """One score an image, [n]."""
+        """Return one score an image, [n]."""
 
 
 @plain_dataclass(frozen=True)
 class Fitting:
-    """What a scorer learns from, and where."""
+    """The labelled rows that a scorer is fitted on, and where it computes."""
 
     rows: NDArray[np.int64]
-    """Of the images to fit on."""
+    """Numbers of the images to fit on."""
     is_member: NDArray[np.bool_]
     """The labels of these rows, and of no others."""
     workspace: Path
@@ -43,7 +43,7 @@ class Fitting:
     runtime: Runtime
     """The machine."""
     make_logger: MakeLogger
-    """Gives the place where metrics go."""
+    """Returns the logger of metrics."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -51,12 +51,12 @@ class LearnedScorer(ABC):
     """A scorer that is fitted on the attack-train part before it scores."""
 
     version: ClassVar[int]
-    """Of its code; raised when the same configuration would give other scores."""
+    """Raised when the same configuration would give other scores."""
     reads: ClassVar[tuple[str, ...]] = ()
     """Names of the values that it needs, such as ``error_map``; a field ``value`` may name another, a number."""
 
     def settings(self) -> dict[str, Json]:
-        """What decides the scores, besides what was measured and labels."""
+        """Return all that decides the scores, besides measurements and labels."""
         return asdict(self)
 
     @abstractmethod

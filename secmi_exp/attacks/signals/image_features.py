@@ -17,7 +17,7 @@ BATCH_BYTES = 2**26
 COARSE = 8
 """Pixels a side of the coarse view."""
 RINGS = 16
-"""Of the power spectrum."""
+"""Bands of the power spectrum."""
 
 
 def batches(images: RowArray) -> Iterator[NDArray[Any]]:

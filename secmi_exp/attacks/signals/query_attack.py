@@ -153,7 +153,7 @@ def query_batch(
     """Query the target about one batch.
 
     Args:
-        attack: what is asked of it.
+        attack: queries it.
         predictor: the target.
         condition_names: of the conditions.
         names: of the values, in the order of the file's columns.

@@ -19,7 +19,7 @@ from secmi_exp.store.class_identity import outside_classes
 log = logging.getLogger(__name__)
 
 VERSION = 1
-"""Of the distances; raised when the same features would give others."""
+"""Version of the distances; raised when the same features would give others."""
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -32,11 +32,11 @@ class SampleComparisonAttack(SampledAttack):
     histogram_bins: PositiveInt
 
     def features_of(self, samples: Samples) -> Features:
-        """By which images are compared with these samples."""
+        """Return the features by which images are compared with these samples."""
         return Features(self.features, self.pca_components, self.hog_cell, self.histogram_bins, samples=samples.pixels)
 
     def nearest(self, samples: Samples, images: Images, store: Store) -> tuple[Distances, Key]:
-        """Each image's distance to the sample nearest to it, [n], from the store or computed; and its key."""
+        """Return each image's distance to its nearest sample, [n], and the key of these distances."""
         features = self.features_of(samples)
         inputs: dict[str, Input] = {"samples": samples.key, "images": images.digest}
         config = {**features.settings, **outside_classes(attack=self)}
@@ -50,5 +50,5 @@ class SampleComparisonAttack(SampledAttack):
         return np.load(store.get_or_build(key, build).path / "distances.npy"), key
 
     def facts(self) -> dict[str, Json]:
-        """Of the samples, and what they are compared by."""
+        """See `SampledAttack.facts`; with the kind of features."""
         return super().facts() | {"features": self.features}

@@ -14,7 +14,7 @@ from secmi_exp.data.slices import slices
 Distances = NDArray[np.float64]
 
 BLOCK_BYTES = 2**25
-"""Of each array that a block takes: features of images, features of samples, and distances."""
+"""Largest size of each array of a block: features of images, features of samples, and distances."""
 MOST_ROWS = 8192
 ROUNDING = 1e-10
 """Squared distances below are the rounding's, and count as none."""

@@ -22,11 +22,11 @@ FeatureKind = Literal["pixels", "pca", "hog", "color_histogram"]
 Floats = NDArray[np.float32]
 
 VERSION = 1
-"""Of the features; raised when the same images would get others."""
+"""Version of the features; raised when the same images would get others."""
 FITTED_ON = 5000
 """Samples that the principal components are found from, at most: the first ones."""
 ORIENTATIONS = 9
-"""Of gradients (Dalal and Triggs 2005)."""
+"""Orientations of gradients (Dalal and Triggs 2005)."""
 BLOCK = 2
 """Cells a side that gradients are normalised over, where there are so many (Dalal and Triggs 2005)."""
 
@@ -43,7 +43,7 @@ class Features:
     hog_cell: int
     """Pixels a side."""
     histogram_bins: int
-    """Of each channel."""
+    """Bins of each channel."""
     samples: RowArray
     """Uint8, what the target generated, [M, C, H, W]."""
 
@@ -67,7 +67,7 @@ class Features:
         return len(self.of(np.zeros((1, *image), np.uint8))[0])
 
     def of(self, batch: NDArray[np.uint8]) -> Floats:
-        """Of a batch [B, C, H, W], [B, F].
+        """Return the features of a batch [B, C, H, W], [B, F].
 
         Raises:
             UserError: for images smaller than a cell of gradients.

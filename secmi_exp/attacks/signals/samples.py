@@ -43,7 +43,7 @@ query_rows = Deferred("secmi_exp.engine.queries:query_rows")
 log = logging.getLogger(__name__)
 
 VERSION = 1
-"""Of the sampling; raised when the same configuration would give other images."""
+"""Version of the sampling; raised when the same configuration would give other images."""
 
 
 @plain_dataclass(frozen=True)
@@ -92,9 +92,9 @@ class Sampling:
     samples: int
     """M."""
     steps: int
-    """Of DDIM for each of them, one query each."""
+    """Steps of DDIM for each of them, one query each."""
     seed: int
-    """Of x_T."""
+    """Seed of x_T."""
     group: str
     """Config group of the settings, for messages."""
 
@@ -118,7 +118,7 @@ class Sampling:
             )
 
     def draw(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Samples:
-        """Samples of the target, from the store or by sampling.
+        """Draw samples of the target, or find them in the store.
 
         Args:
             target: to be sampled.
@@ -167,9 +167,9 @@ class SampledAttack(Attack):
     samples: PositiveInt
     """M, images that the target generates."""
     steps: PositiveInt
-    """Of DDIM for each of them, one query each."""
+    """Steps of DDIM for each of them, one query each."""
     seed: NonNegativeInt
-    """Of x_T, and of what is fitted to the samples."""
+    """Seed of x_T, and of what is fitted to the samples."""
 
     @property
     def sampling(self) -> Sampling:

@@ -26,7 +26,7 @@ walk_images = Deferred("secmi_exp.attacks.signals.walk:walk_images")
 log = logging.getLogger(__name__)
 
 VERSION = 2
-"""Of the computation; raised when the same configuration would give other numbers."""
+"""Version of the computation; raised when the same configuration would give other numbers."""
 
 ARRAYS = {"t_errors": ("t_errors.npy",), "error_maps": ("maps.npy",), "states": ("x.npy", "eps.npy")}
 """Kind of entry → its arrays, with a row for each image."""

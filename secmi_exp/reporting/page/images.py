@@ -17,9 +17,9 @@ BUDGET = 5_000_000
 WIDEST = 1200
 """Pixels; a figure of a run has 810 or 1,530."""
 MOST_PIXELS = 2**25
-"""Of an image, before it is made smaller; a figure of a run has some millions."""
+"""Most pixels of an image, before it is made smaller; a figure of a run has some millions."""
 MOST_BYTES = 2**26
-"""Of its file."""
+"""Most bytes of its file."""
 MOST = 40
 """Images of one kind."""
 
