@@ -60,7 +60,7 @@ class ConfigFile:
     chooses: tuple[str, ...] = ()
     """Choices of other groups that it makes, such as ``target=ddpm_small``."""
     target: str | None = None
-    """Dotted name of the class."""
+    """Dotted name of the class, or of the function that an attack is."""
     settings: tuple[Setting, ...] = ()
 
     @property
@@ -82,7 +82,8 @@ def read_config_file(path: Path) -> ConfigFile:
     if not isinstance(node, yaml.MappingNode):
         return ConfigFile(path, about, facts)
     top = {key.value: value for key, value in node.value}
-    target = top["_target_"].value if "_target_" in top else None
+    named = top.get("function", top.get("_target_"))  # an attack that is a function is described by that
+    target = named.value if named else None
     defaults = yaml.safe_load("\n".join(lines)).get("defaults", [])
     bases = tuple(each for each in defaults if isinstance(each, str) and each != "_self_" and not each.startswith("/"))
     chosen = (
@@ -271,11 +272,11 @@ def docstrings(name: str) -> tuple[str, str]:
     """The docstrings of a class's module and of the class, each as it stands in the source.
 
     Args:
-        name: of the class, with dots.
+        name: of the class or function, with dots.
     """
     module, _, cls = name.rpartition(".")
     tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
-    (found,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls)
+    (found,) = (node for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == cls)
     return ast.get_docstring(tree) or "", ast.get_docstring(found) or ""
 
 

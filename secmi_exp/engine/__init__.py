@@ -1,1 +1,1 @@
-"""x"""
+"""All that computes rows or trains on devices; docs/engine.md says how a stage is carried out, killed and continued."""

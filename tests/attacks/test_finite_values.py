@@ -33,7 +33,7 @@ from secmi_exp.run_warnings import collect_warnings
 from secmi_exp.store import Key, Store
 from secmi_exp.targets.interface import InputArrays, Inputs, PreparedTarget
 from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint
-from tests.attacks.test_asked import IMAGES, N, Small, attack
+from tests.attacks.test_query_attacks import IMAGES, N, Small, attack
 from tests.targets.authors_network import random_weights, save_checkpoint
 from tests.targets.preparing import cpu, is_empty, prepare
 from tests.targets.test_diffusers_folder import change_weights, pipeline, refusal, target
@@ -75,9 +75,9 @@ CDI = ["+attack=cdi", "attack.parts.losses.t=[0,100,200]", "attack.parts.secmi.t
     ("overrides", "after", "values", "when"),
     [
         (STAT, 20, "t_error", "from timestep 20 on"),
-        (["+attack=loss", "attack.t=[10,200]", "attack.noises=1"], 100, "loss, loss_200", "asked up to timestep 200"),
-        (["+attack=pia"], 100, "proximal_error", "asked up to timestep 200"),
-        (CDI, 100, "losses/loss, losses/loss_100, losses/loss_200 and 2 more", "asked up to timestep 200"),
+        (["+attack=loss", "attack.t=[10,200]", "attack.noises=1"], 100, "loss, loss_200", "queried up to timestep 200"),
+        (["+attack=pia"], 100, "proximal_error", "queried up to timestep 200"),
+        (CDI, 100, "losses/loss, losses/loss_100, losses/loss_200 and 2 more", "queried up to timestep 200"),
     ],
 )
 def test_predictions_that_overflow_are_told_with_images_and_timestep(

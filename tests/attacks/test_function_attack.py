@@ -15,7 +15,7 @@ from secmi_exp.attacks.signals.query_batch import QueryBatch, Timestep, norm
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
-from tests.attacks.test_asked import EPS, IMAGES, TARGET, X_0, N
+from tests.attacks.test_query_attacks import EPS, IMAGES, TARGET, X_0, N
 from tests.conftest import one_run
 from tests.targets.preparing import cpu
 

@@ -147,6 +147,14 @@ def test_pfami_is_the_relative_growth_of_the_loss_under_a_crop(tmp_path: Path) -
     assert np.array_equal(scorer.score(found), found.numbers["fluctuation"])  # type: ignore[union-attr]
 
 
+def test_gradients_are_computed_in_the_layout_of_cuda_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights that are laid out anew while gradients are off could never require any."""
+    plain = measured(tmp_path / "plain", "+attack=gsa", "attack.timesteps=3")
+    monkeypatch.setattr("secmi_exp.engine.queries.first_device", lambda runtime: torch.device("cuda"))
+    laid_out = measured(tmp_path / "laid_out", "+attack=gsa", "attack.timesteps=3")
+    np.testing.assert_allclose(laid_out.values["features"][:], plain.values["features"][:], rtol=1e-9)
+
+
 def test_gsa_is_the_gradients_norm_in_each_parameter(tmp_path: Path) -> None:
     found = measured(tmp_path, "+attack=gsa", "attack.timesteps=3")
     parameters = list(EPS.parameters())
