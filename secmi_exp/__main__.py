@@ -15,12 +15,15 @@ from secmi_exp.configuration.arguments import checked_arguments, read_flags
 from secmi_exp.configuration.command_errors import explain, refuse_merged_choices, refuse_unread_keys
 from secmi_exp.configuration.search import end_without_attack, prefer_own_sweeper
 from secmi_exp.configuration.setting_errors import naming
+from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.files.log_files import keep_log_files_from_failing
 from secmi_exp.ranks import dismiss, end, is_first, join
 from secmi_exp.reporting.sweep_callback import close_open_sweep
 from secmi_exp.sigterm import Terminated, raise_on_sigterm, stop_raising
 from secmi_exp.worker_processes import end_with_parent
+
+run = Deferred("secmi_exp.pipeline:run")
 
 PACKAGE = Path(__file__).parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
@@ -38,9 +41,8 @@ def task(config: DictConfig) -> float | None:
         refuse_merged_choices(config, CONF)
         end_without_attack(config, HydraConfig.get())
     keep_log_files_from_failing()
-    from secmi_exp.pipeline import run
-
-    return run(config, Path(HydraConfig.get().runtime.output_dir))
+    objective: float | None = run(config, Path(HydraConfig.get().runtime.output_dir))
+    return objective
 
 
 def only_shows(arguments: Sequence[str]) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from secmi_exp.data.batches import Array
+from secmi_exp.data.stored_rows import RowArray
 from secmi_exp.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ GAIN = 1.03
 """A doubled batch has to be faster by this, an image, to be worth its memory."""
 
 
-def largest_batch(module: pl.LightningModule, arrays: Sequence[Array], runtime: Runtime) -> int:
+def largest_batch(module: pl.LightningModule, arrays: Sequence[RowArray], runtime: Runtime) -> int:
     """Double the batch while it fits and an image gets faster; on the CPU it is a fixed number of pixels.
 
     Args:
@@ -39,7 +39,7 @@ def largest_batch(module: pl.LightningModule, arrays: Sequence[Array], runtime: 
     return try_batches(module.to(device), arrays, device)
 
 
-def try_batches(module: Any, arrays: Sequence[Array], device: torch.device) -> int:
+def try_batches(module: Any, arrays: Sequence[RowArray], device: torch.device) -> int:
     """The largest batch, a power of two, that fits `device` and is faster an image than half of it."""
     n, size = len(arrays[0]), FIRST
     best, fastest = size, 0.0
@@ -64,7 +64,7 @@ def try_batches(module: Any, arrays: Sequence[Array], device: torch.device) -> i
     return best
 
 
-def _seconds(module: Any, arrays: Sequence[Array], size: int, device: torch.device) -> float:
+def _seconds(module: Any, arrays: Sequence[RowArray], size: int, device: torch.device) -> float:
     """Of one batch, after one to warm up."""
     batch = tuple(torch.from_numpy(np.array(array[slice(0, size)])).to(device) for array in arrays)
     with torch.inference_mode():

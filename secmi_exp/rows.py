@@ -19,8 +19,9 @@ from torch import Tensor
 
 from secmi_exp import ranks
 from secmi_exp.batch_size import largest_batch
-from secmi_exp.data.batches import Array, GivenBatches
+from secmi_exp.data.batches import GivenBatches
 from secmi_exp.data.slices import slices
+from secmi_exp.data.stored_rows import RowArray
 from secmi_exp.files.arrays import RowFile, create_array, holds_array
 from secmi_exp.row_journal import Noted, append, keep_verified
 from secmi_exp.runtime import Runtime
@@ -45,7 +46,7 @@ class Computed:
 
 def fill_rows(
     module: pl.LightningModule,
-    arrays: Sequence[Array],
+    arrays: Sequence[RowArray],
     files: Mapping[Path, Row],
     workspaces: Sequence[Path],
     runtime: Runtime,

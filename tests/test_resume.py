@@ -11,7 +11,7 @@ from secmi_exp import rows, training
 from secmi_exp.attacks.signal import Signals
 from secmi_exp.data import decoding, decoding_processes
 from secmi_exp.data.images import ImageSet
-from secmi_exp.data.samples import Array
+from secmi_exp.data.samples import ArraySamples
 from secmi_exp.row_journal import Noted, append, keep_verified, noted, queries_of_rows
 from tests.attacks.test_walk import MADE_IN_12, Killed, N, same, signals
 from tests.damaging import DAMAGES, flip, truncate, zero
@@ -110,7 +110,7 @@ def decode_until(workspace: Path, batches: float, monkeypatch: pytest.MonkeyPatc
                 raise StoppedWhileDecoding
             yield batch
 
-    class OneBroken(Array):
+    class OneBroken(ArraySamples):
         def open(self, row: int) -> Any:
             if row == 10:
                 raise ValueError("broken")

@@ -123,7 +123,7 @@ def behind(module: str) -> list[str]:
 
 @cache
 def imported(module: str) -> frozenset[str]:
-    """Modules of this package that a module imports, in functions too, but not for type checking alone."""
+    """Modules of this package that a module imports, in functions and by `Deferred` too, but not for types alone."""
     visitor = _Imports()
     visitor.visit(tree_of(module))
     return frozenset(visitor.names)
@@ -139,6 +139,11 @@ class _Imports(ast.NodeVisitor):
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         self.names |= {str(node.module), *(f"{node.module}.{each.name}" for each in node.names)}
+
+    def visit_Call(self, node: ast.Call) -> None:
+        if isinstance(node.func, ast.Name) and node.func.id == "Deferred" and isinstance(node.args[0], ast.Constant):
+            self.names.add(str(node.args[0].value).partition(":")[0])
+        self.generic_visit(node)
 
 
 def code_digest(source: str) -> str:

@@ -24,7 +24,7 @@ from secmi_exp.targets.interface import Pixels, PreparedTarget
 
 if TYPE_CHECKING:
     from secmi_exp.attacks.scorer import Scores
-    from secmi_exp.data.batches import Array
+    from secmi_exp.data.stored_rows import RowArray
 
 LOOKED_AT_ONCE = 2**22
 """Numbers of a batch of rows."""
@@ -33,7 +33,7 @@ NAMED = 3
 LOW_PRECISION: Mapping[Precision, str] = {"16": "float16", "bf16": "bfloat16"}
 
 
-def rows_not_finite(values: Array) -> NDArray[np.bool_]:
+def rows_not_finite(values: RowArray) -> NDArray[np.bool_]:
     """Rows of [n, …] that hold NaN or an infinity, [n].
 
     >>> rows_not_finite(np.array([[1.0, 2.0], [np.inf, 0.0]])).tolist()
@@ -142,7 +142,7 @@ def refuse_non_finite_scores(scores: Mapping[str, Scores]) -> None:
             )
 
 
-def _computed(values: Array) -> bool:
+def _computed(values: RowArray) -> bool:
     """Whether they are numbers that an attack has computed, rather than the images themselves."""
     return isinstance(values, StackedMaps) or (isinstance(values, np.ndarray) and values.dtype.kind == "f")
 

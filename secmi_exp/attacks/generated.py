@@ -29,7 +29,7 @@ from secmi_exp.store import Json, Key, Store
 from secmi_exp.targets.interface import Pixels, PreparedTarget
 
 if TYPE_CHECKING:
-    from secmi_exp.data.batches import Array
+    from secmi_exp.data.stored_rows import RowArray
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ class SampledAttack(Attack):
 
 
 def measured_on(
-    generated: Generated, values: Mapping[str, Array], images: Images, key: Key, facts: dict[str, Json]
+    generated: Generated, values: Mapping[str, RowArray], images: Images, key: Key, facts: dict[str, Json]
 ) -> Measured:
     """What an attack has measured with these samples, n images at a cost that they share."""
     return Measured(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from secmi_exp.data.slices import slices
 
 if TYPE_CHECKING:
-    from secmi_exp.data.batches import Array
+    from secmi_exp.data.stored_rows import RowArray
 
 Features = NDArray[np.float32]
 
@@ -22,13 +22,13 @@ RINGS = 16
 """Of the power spectrum."""
 
 
-def batches(images: Array) -> Iterator[NDArray[Any]]:
+def batches(images: RowArray) -> Iterator[NDArray[Any]]:
     """Uint8 images [B, C, H, W], a few at a time."""
     size = max(1, BATCH_BYTES // int(np.prod(images.shape[-3:]) * 8))
     return (images[rows] for rows in slices(len(images), size))
 
 
-def coarse_view(images: Array) -> Features:
+def coarse_view(images: RowArray) -> Features:
     """Each image in 8×8 means a channel, and the mean size of its gradients, in [0, 1]. [n, F]."""
     return np.concatenate([_coarse((batch / 255).astype(np.float32)) for batch in batches(images)])
 
@@ -45,7 +45,7 @@ def _coarse(pixels: Features) -> Features:
     return np.concatenate([(sums / areas).reshape(n, -1), np.stack(edges, axis=1)], axis=1)
 
 
-def low_level(images: Array) -> Features:
+def low_level(images: RowArray) -> Features:
     """What tells sources of images apart: shares of each of the 256 values, moments, and the power spectrum. [n, F]."""
     return np.concatenate([_low_level(batch) for batch in batches(images)])
 

@@ -18,9 +18,11 @@ from torch.nn.functional import softplus
 
 from secmi_exp.attacks.logan import LOGAN, WEIGHTS
 from secmi_exp.attacks.scorer import Scores
-from secmi_exp.data.batches import Array, GivenBatches, TrainingBatches
-from secmi_exp.data.images import Images, to_model_range
+from secmi_exp.data.batches import GivenBatches, TrainingBatches
+from secmi_exp.data.images import Images
+from secmi_exp.data.model_range import to_model_range
 from secmi_exp.data.slices import slices
+from secmi_exp.data.stored_rows import RowArray
 from secmi_exp.runtime import Runtime
 from secmi_exp.targets.optimization import Draws, Optimization
 from secmi_exp.training import fit
@@ -114,7 +116,9 @@ class LocalGAN(Optimization):
         return output
 
 
-def train(recipe: LOGAN, samples: Array, workspace: Path, runtime: Runtime, *, logger: Logger | None) -> Discriminator:
+def train(
+    recipe: LOGAN, samples: RowArray, workspace: Path, runtime: Runtime, *, logger: Logger | None
+) -> Discriminator:
     """Train on samples of the target [M, C, H, W], on every rank."""
     torch.manual_seed(recipe.seed)
     module = LocalGAN(recipe, samples.shape[1:], fused=runtime.precision != "16")

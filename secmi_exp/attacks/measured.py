@@ -13,14 +13,14 @@ from secmi_exp.store import Input, Json
 
 if TYPE_CHECKING:
     from secmi_exp.attacks.signal import Signals
-    from secmi_exp.data.batches import Array
+    from secmi_exp.data.stored_rows import RowArray
 
 
 @dataclass(frozen=True)
 class Measured:
     """Numbers, maps, or the images themselves, n of each."""
 
-    values: Mapping[str, Array]
+    values: Mapping[str, RowArray]
     """Name → [n, …]."""
     queries_per_sample: int
     """Of the target, counted at the noise predictor; 0 where it was not asked."""

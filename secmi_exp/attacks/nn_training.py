@@ -10,8 +10,9 @@ from torchvision.models import resnet18
 
 from secmi_exp.attacks.nn import ErrorMapClassifier
 from secmi_exp.attacks.scorer import Fitting, Scores
-from secmi_exp.data.batches import Array, GivenBatches, Piece, TrainingBatches
+from secmi_exp.data.batches import GivenBatches, Piece, TrainingBatches
 from secmi_exp.data.slices import slices
+from secmi_exp.data.stored_rows import RowArray
 from secmi_exp.training import fit, seed_step
 
 SCORED_AT_ONCE = 512
@@ -26,7 +27,7 @@ def error_map_network(channels: int) -> nn.Module:
     return network
 
 
-def train_and_score(recipe: ErrorMapClassifier, maps: Array, fitting: Fitting) -> Scores:
+def train_and_score(recipe: ErrorMapClassifier, maps: RowArray, fitting: Fitting) -> Scores:
     """Train on the maps of the fitted rows with their labels, score all maps [n, C, H, W]. [n]."""
     train = np.array(maps[fitting.rows])
     scale = float(train.astype(np.float32).std()) or 1.0

@@ -14,7 +14,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.store import Json
 
 if TYPE_CHECKING:
-    from secmi_exp.data.batches import Array
+    from secmi_exp.data.stored_rows import RowArray
 
 FeatureKind = Literal["pixels", "pca", "hog", "color_histogram"]
 Floats = NDArray[np.float32]
@@ -42,7 +42,7 @@ class Features:
     """Pixels a side."""
     histogram_bins: int
     """Of each channel."""
-    samples: Array
+    samples: RowArray
     """Uint8, what the target generated, [M, C, H, W]."""
 
     @property
@@ -92,7 +92,7 @@ class FeatureRows:
     """Features of n images, computed when a batch is asked for."""
 
     features: Features
-    images: Array
+    images: RowArray
     """Uint8, [n, C, H, W]."""
 
     def __len__(self) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 from secmi_exp import ranks
 from secmi_exp.attacks.signal import Plan, queries_per_sample
 from secmi_exp.compiling import CompileWhenItRepays
-from secmi_exp.data.batches import Array
+from secmi_exp.data.stored_rows import RowArray
 from secmi_exp.diffusion.trajectory import State, begin, walk
 from secmi_exp.query_tally import noting_queries
 from secmi_exp.row_journal import noted
@@ -28,7 +28,7 @@ def walk_images(
 ) -> None:
     """Fill the plan's folders; runs on every rank, each of which notes its queries in the file `counts`."""
     module = TrajectoryWalk(load().to(runtime.query_dtype), plan, tuple(inputs.condition))
-    start: tuple[Array, ...] = (inputs.x_0,)
+    start: tuple[RowArray, ...] = (inputs.x_0,)
     if plan.start_state:
         start = tuple(np.load(plan.start_state / f"{name}.npy", mmap_mode="r") for name in ("x", "eps"))
     with torch.inference_mode():

@@ -6,7 +6,7 @@ pinned memory while the device computes.
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
@@ -16,21 +16,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from secmi_exp import ranks
+from secmi_exp.data.stored_rows import RowArray
 
-Rows = NDArray[np.int64] | slice
-
-
-class Array(Protocol):
-    """Anything with rows that are copied out when a batch is asked for: arrays, memory maps, `Images`, `StoredRows`."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of a row at its end: […, H, W]."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, rows: Any, /) -> NDArray[Any]: ...
-
+RowIndices = NDArray[np.int64] | slice
 
 RESIDENT_SHARE = 0.25
 """Of the device's free memory, what arrays may take to live there."""
@@ -45,30 +33,30 @@ class Piece(NamedTuple):
     """Samples in the whole batch."""
 
 
-class ArrayRows(Dataset[tuple[Tensor, ...]]):
+class BatchDataset(Dataset[tuple[Tensor, ...]]):
     """Rows of arrays, a whole batch at a time: an index array or a slice gives a tuple of tensors."""
 
-    def __init__(self, *arrays: Array):
+    def __init__(self, *arrays: RowArray):
         self.arrays = arrays
 
     def __len__(self) -> int:
         return len(self.arrays[0])
 
-    def __getitem__(self, rows: Rows) -> tuple[Tensor, ...]:
+    def __getitem__(self, rows: RowIndices) -> tuple[Tensor, ...]:
         """The batch of these rows, copied out of the arrays (which may be memory maps)."""
         return tuple(torch.from_numpy(np.array(array[rows])) for array in self.arrays)
 
 
-class ResidentRows(ArrayRows):
+class ResidentBatchDataset(BatchDataset):
     """The same on a device, to which rows are sent as numbers."""
 
-    def __init__(self, *arrays: Array, device: torch.device):
+    def __init__(self, *arrays: RowArray, device: torch.device):
         super().__init__(*arrays)
         everything = slice(0, len(self))
         self.tensors = tuple(tensor.to(device) for tensor in super().__getitem__(everything))
         self.device = device
 
-    def __getitem__(self, rows: Rows) -> tuple[Tensor, ...]:
+    def __getitem__(self, rows: RowIndices) -> tuple[Tensor, ...]:
         """The batch of these rows, gathered on the device."""
         if isinstance(rows, slice):
             return tuple(tensor[rows] for tensor in self.tensors)
@@ -77,20 +65,20 @@ class ResidentRows(ArrayRows):
         return tuple(tensor[index] for tensor in self.tensors)
 
 
-def placed(arrays: Sequence[Array], device: torch.device) -> ArrayRows:
+def placed(arrays: Sequence[RowArray], device: torch.device) -> BatchDataset:
     """The arrays where batches of them are had fastest."""
     if device.type == "cuda":
         n = len(arrays[0])
         size = sum(n * array[:1].nbytes for array in arrays)
         if size <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
-            return ResidentRows(*arrays, device=device)
-    return ArrayRows(*arrays)
+            return ResidentBatchDataset(*arrays, device=device)
+    return BatchDataset(*arrays)
 
 
 class PieceOfBatch(Dataset[tuple[Tensor | Piece, ...]]):
     """Rows, and which part of its batch they are."""
 
-    def __init__(self, rows: ArrayRows):
+    def __init__(self, rows: BatchDataset):
         self.rows = rows
 
     def __getitem__(self, piece: tuple[NDArray[np.int64], Piece]) -> tuple[Tensor | Piece, ...]:
@@ -156,7 +144,7 @@ class PoissonOrder(Sampler[NDArray[np.int64]]):
 class Batches(pl.LightningDataModule):
     """Batches of arrays, for the device that the trainer computes on."""
 
-    def __init__(self, *arrays: Array):
+    def __init__(self, *arrays: RowArray):
         super().__init__()
         self.arrays = arrays
 
@@ -165,7 +153,7 @@ class Batches(pl.LightningDataModule):
         assert self.trainer is not None
         device = self.trainer.strategy.root_device
         rows = placed(self.arrays, device)
-        pinned = device.type == "cuda" and not isinstance(rows, ResidentRows)
+        pinned = device.type == "cuda" and not isinstance(rows, ResidentBatchDataset)
         dataset: Dataset[Any] = PieceOfBatch(rows) if pieces else rows
         return DataLoader(dataset, sampler=order, batch_size=None, pin_memory=pinned)
 
@@ -173,7 +161,7 @@ class Batches(pl.LightningDataModule):
 class TrainingBatches(Batches):
     """Shuffled training batches that continue at the step where the trainer stands; see `ShuffledOrder`."""
 
-    def __init__(self, *arrays: Array, batch_size: int, seed: int):
+    def __init__(self, *arrays: RowArray, batch_size: int, seed: int):
         super().__init__(*arrays)
         self.batch_size, self.seed = batch_size, seed
 
@@ -195,13 +183,13 @@ class TrainingBatchesAndNoise(TrainingBatches):
         seed: of the order.
     """
 
-    def __init__(self, images: Array, noise: Array, *, batch_size: int, seed: int):
+    def __init__(self, images: RowArray, noise: RowArray, *, batch_size: int, seed: int):
         super().__init__(images, batch_size=batch_size, seed=seed)
         self.noise = noise
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """All the noise in one batch."""
-        return DataLoader(ArrayRows(self.noise), sampler=[slice(0, len(self.noise))], batch_size=None)
+        return DataLoader(BatchDataset(self.noise), sampler=[slice(0, len(self.noise))], batch_size=None)
 
 
 class PoissonBatchesAndNoise(TrainingBatchesAndNoise):
@@ -217,7 +205,7 @@ class PoissonBatchesAndNoise(TrainingBatchesAndNoise):
 class GivenBatches(Batches):
     """Prediction on batches that are given as slices of rows."""
 
-    def __init__(self, arrays: Sequence[Array], batches: Sequence[slice]):
+    def __init__(self, arrays: Sequence[RowArray], batches: Sequence[slice]):
         super().__init__(*arrays)
         self.batches = batches
         self.allow_zero_length_dataloader_with_multiple_devices = True  # there may be fewer batches than ranks

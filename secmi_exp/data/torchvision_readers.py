@@ -11,7 +11,7 @@ from torchvision.datasets.utils import check_integrity
 
 from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.images import Pixels
-from secmi_exp.data.samples import Array, ImageFiles
+from secmi_exp.data.samples import ArraySamples, ImageFiles
 from secmi_exp.errors import UserError
 from secmi_exp.files.storage_errors import Place, explain_storage_errors
 
@@ -63,13 +63,13 @@ class ArrayFiles(Published):
 
     reader_class: Literal["CIFAR10", "CIFAR100", "STL10", "SVHN"]
 
-    def samples(self) -> Array:
+    def samples(self) -> ArraySamples:
         """Known by their row, which the authors' split files count too."""
         checksums = [getattr(getattr(torchvision.datasets, self.reader_class), name, None) for name in CHECKSUMS]
         fingerprint = hashlib.sha256(
             repr((self.reader_class, PARTS[self.reader_class], checksums)).encode()
         ).hexdigest()
-        return Array(self.reader_class.lower(), fingerprint, self._pixels)
+        return ArraySamples(self.reader_class.lower(), fingerprint, self._pixels)
 
     def _pixels(self) -> Pixels:
         pixels: Pixels = self.reader(self.reader_class).data

@@ -32,7 +32,7 @@ from secmi_exp.tracking.tracker import RunIdentity, start_tracker
 
 log = logging.getLogger(__name__)
 
-WANDB = "secmi_exp.tracking.tracker.wandb_tracker"
+WANDB = "secmi_exp.tracking.logger.wandb_tracker"
 
 
 def close_sweep(folder: Path, search: str | None = None) -> None:

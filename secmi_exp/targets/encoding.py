@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from secmi_exp import ranks
-from secmi_exp.data.images import Images, to_model_range
+from secmi_exp.data.images import Images
+from secmi_exp.data.model_range import to_model_range
 from secmi_exp.errors import UserError
 from secmi_exp.rows import Computed, Row, fill_rows
 from secmi_exp.runtime import Runtime

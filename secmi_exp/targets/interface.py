@@ -13,7 +13,7 @@ from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import Input, Json, Store, digest_of
 
 if TYPE_CHECKING:
-    from secmi_exp.data.batches import Array
+    from secmi_exp.data.stored_rows import RowArray
     from secmi_exp.targets.noise_predictor import NoisePredictor
 
 PIXEL_PIPELINE_FILES = (
@@ -29,9 +29,9 @@ PIXEL_PIPELINE_FILES = (
 class InputArrays:
     """What a target is given for each of n images; can be pickled."""
 
-    x_0: Array
+    x_0: RowArray
     """What `NoisePredictor.encode` takes, [n, …]."""
-    condition: Mapping[str, Array] = field(default_factory=dict)
+    condition: Mapping[str, RowArray] = field(default_factory=dict)
     """What a prediction depends on besides, name → [n, …]."""
 
 

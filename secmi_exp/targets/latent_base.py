@@ -17,7 +17,8 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from secmi_exp.data.batches import TrainingBatches
-from secmi_exp.data.images import Images, to_model_range
+from secmi_exp.data.images import Images
+from secmi_exp.data.model_range import to_model_range
 from secmi_exp.data.slices import slices
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import Runtime

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secmi_exp.data.images import to_model_range
+from secmi_exp.data.model_range import to_model_range
 from secmi_exp.targets.noise_predictor import Condition, NoisePredictor
 from secmi_exp.targets.pipeline_folder import PipelineFolder
 from secmi_exp.targets.training_folder import WeightsChoice

@@ -11,21 +11,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import wandb
 
+from secmi_exp.deferred import Deferred
 from secmi_exp.evaluation.judge import Judgement, Scored
 from secmi_exp.evaluation.relative_t_error import RelativeTError
 from secmi_exp.formatting import unicode_name
 from secmi_exp.tracking.tracker import FileSet, RunIdentity, Tracker, flat_metrics
 from secmi_exp.tracking.wandb_settings import resolve_mode
 
-if TYPE_CHECKING:
-    from pytorch_lightning.loggers import Logger
-
-    from secmi_exp.tracking.lightning_loggers import WandbMetrics
+WandbMetrics = Deferred("secmi_exp.tracking.lightning_loggers:WandbMetrics")
 
 log = logging.getLogger(__name__)
 
@@ -52,15 +50,13 @@ class WandbTracker(Tracker):
         if self.stages_here:  # by default tables would wait for their upload in the user's home
             os.environ[STAGING] = str(run.folder / "wandb")
 
-    def lightning(self) -> Logger:
-        """The logger of the same W&B run."""
+    def lightning(self) -> Any:
+        """The `WandbMetrics` of the same W&B run."""
         return self.trained_metrics
 
     @cached_property
-    def trained_metrics(self) -> WandbMetrics:
-        """The logger for Lightning trainers; one for the whole run, since it records which metrics have an axis."""
-        from secmi_exp.tracking.lightning_loggers import WandbMetrics  # imports torch, which a stored run needs not
-
+    def trained_metrics(self) -> Any:
+        """The `WandbMetrics`: one for the whole run, since it records which metrics have an axis."""
         return WandbMetrics(self.run, self.outage)
 
     def _start(self, arguments: dict[str, Any]) -> Any:

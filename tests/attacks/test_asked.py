@@ -14,7 +14,8 @@ from secmi_exp.attacks.attack import Attack
 from secmi_exp.attacks.measured import Measured
 from secmi_exp.attacks.pia import normalized
 from secmi_exp.configuration.components import component
-from secmi_exp.data.images import Images, to_model_range
+from secmi_exp.data.images import Images
+from secmi_exp.data.model_range import to_model_range
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store

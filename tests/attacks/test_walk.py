@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from secmi_exp import batch_size, ranks, rows
 from secmi_exp.attacks.signal import Signals, trajectory_signals
-from secmi_exp.data.images import Images, to_model_range
+from secmi_exp.data.images import Images
+from secmi_exp.data.model_range import to_model_range
 from secmi_exp.data.slices import slices
 from secmi_exp.diffusion.trajectory import begin
 from secmi_exp.diffusion.trajectory import walk as walk_states

@@ -17,7 +17,7 @@ from secmi_exp import rows
 from secmi_exp.attacks.signal import trajectory_signals
 from secmi_exp.data import decoding
 from secmi_exp.data.checks.split_check import check_split
-from secmi_exp.data.samples import Array
+from secmi_exp.data.samples import ArraySamples
 from secmi_exp.store import Key, Store
 from tests.attacks.test_walk import IMAGES, N, target
 from tests.conftest import one_run
@@ -49,7 +49,7 @@ def test_a_command_that_is_killed_anywhere_continues_to_the_undisturbed_result(n
 
 
 def images() -> None:
-    samples = Array("made", "made", lambda: PIXELS)
+    samples = ArraySamples("made", "made", lambda: PIXELS)
     build = partial(decoding.decode, samples, SMALL, skip_unreadable=False, progress_bar=False)
     Store(STORE).obtain(Key("images", 1, {}, files=decoding.FILES), build)
 
