@@ -13,7 +13,7 @@ from secmi_exp.attacks.attack import Attack, TargetFree
 from secmi_exp.attacks.finite_values import refuse_non_finite_scores, refuse_non_finite_values
 from secmi_exp.attacks.measured import Measured
 from secmi_exp.attacks.scorer import Fitting, LearnedScorer, Scorer, Scores
-from secmi_exp.configuration.components import General
+from secmi_exp.configuration.general import General
 from secmi_exp.configuration.preparation import Preparation, prepare
 from secmi_exp.data.checks.caption_check import caption_facts, check_captions
 from secmi_exp.data.checks.split_check import (
