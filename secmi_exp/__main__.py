@@ -13,13 +13,16 @@ from omegaconf import DictConfig
 
 from secmi_exp.configuration.arguments import checked_arguments, read_flags
 from secmi_exp.configuration.command_errors import explain, refuse_merged_choices, refuse_unread_keys
-from secmi_exp.configuration.search import end_without_attack, prefer_own_sweeper
+from secmi_exp.configuration.general import General
+from secmi_exp.configuration.search import end_without_attack, prefer_own_sweeper, share_config_store
 from secmi_exp.configuration.setting_errors import naming
+from secmi_exp.configuration.source_types import refuse_wrong_types
 from secmi_exp.engine.launch import end_process, end_rank_group, join_launched_ranks, runs_the_job
 from secmi_exp.engine.sigterm import Terminated, raise_on_sigterm, stop_raising
 from secmi_exp.engine.worker_processes import end_with_parent
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.files.log_files import keep_log_files_from_failing
+from secmi_exp.pipeline import run
 from secmi_exp.reporting.sweep_callback import close_open_sweep
 
 PACKAGE = Path(__file__).parent
@@ -37,10 +40,11 @@ def task(config: DictConfig) -> float | None:
         refuse_unread_keys(config, CONF)
         refuse_merged_choices(config, CONF)
         end_without_attack(config, HydraConfig.get())
+    General.of(config)
+    refuse_wrong_types(config)
     keep_log_files_from_failing()
-    from secmi_exp.pipeline import run
-
-    return run(config, Path(HydraConfig.get().runtime.output_dir))
+    objective: float | None = run(config, Path(HydraConfig.get().runtime.output_dir))
+    return objective
 
 
 def only_shows(arguments: Sequence[str]) -> bool:
@@ -81,6 +85,7 @@ def main() -> None:
         raise_on_sigterm()  # not in other ranks: those wait where no handler is called
         sys.argv[1:] = checked_arguments(sys.argv[1:], CONF)
         prefer_own_sweeper()
+        share_config_store()
         task()
         close_open_sweep()
     except BrokenPipeError:  # whoever reads the output, such as `head`, has had enough

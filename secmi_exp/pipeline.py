@@ -13,7 +13,7 @@ from secmi_exp.attacks.attack import Attack, TargetFree
 from secmi_exp.attacks.finite_values import refuse_non_finite_scores, refuse_non_finite_values
 from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.attacks.scorers.scorer import Fitting, LearnedScorer, Scorer, Scores
-from secmi_exp.configuration.components import General
+from secmi_exp.configuration.general import General
 from secmi_exp.configuration.preparation import Preparation, prepare
 from secmi_exp.data.checks.caption_check import caption_facts, check_captions
 from secmi_exp.data.checks.split_check import (
@@ -38,8 +38,7 @@ from secmi_exp.run_warnings import RunWarning, collect_warnings, warn
 from secmi_exp.store import Json, Key
 from secmi_exp.store.class_identity import class_identity, outside_classes
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.tracking.interface import RunIdentity
-from secmi_exp.tracking.tracker import start_tracker
+from secmi_exp.tracking.tracker import RunIdentity, start_tracker
 
 
 def run(config: DictConfig, folder: Path) -> float | None:

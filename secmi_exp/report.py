@@ -5,8 +5,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
 from secmi_exp.files.atomic import written_whole
+
+render_page = Deferred("secmi_exp.reporting.page.render:render_page")
+find_runs = Deferred("secmi_exp.reporting.run_folders:find_runs")
 
 
 def write_report(folders: Sequence[Path], output: Path) -> None:
@@ -15,9 +19,6 @@ def write_report(folders: Sequence[Path], output: Path) -> None:
     Raises:
         UserError: if there is no run, or the page can't be written.
     """
-    from secmi_exp.reporting.page.render import render_page  # matplotlib, which --help needs not
-    from secmi_exp.reporting.run_folders import find_runs
-
     if output.is_dir() or not output.absolute().parent.is_dir():
         raise UserError(f"The page can't be written to {output}: name a file in a directory that exists.")
     content = render_page(find_runs(folders)).encode("utf-8", "replace")

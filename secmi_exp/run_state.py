@@ -19,7 +19,7 @@ from secmi_exp.evaluation.privacy_bound import PrivacyBound
 from secmi_exp.evaluation.relative_t_error import RelativeTError
 from secmi_exp.run_warnings import RunWarning
 from secmi_exp.store import Json, Store
-from secmi_exp.tracking.interface import Tracker
+from secmi_exp.tracking.tracker import Tracker
 
 
 @dataclass(frozen=True)

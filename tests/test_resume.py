@@ -10,7 +10,7 @@ import pytest
 from secmi_exp.attacks.signals.trajectories import Trajectories
 from secmi_exp.data import decoding, decoding_processes
 from secmi_exp.data.images import ImageSet
-from secmi_exp.data.samples import Array
+from secmi_exp.data.samples import ArraySamples
 from secmi_exp.engine import rows, training
 from secmi_exp.engine.row_journal import WrittenBatch, append_batches, queries_of_rows, read_journal, verify_journal
 from tests.attacks.test_walk import MADE_IN_12, Killed, N, same, signals
@@ -110,7 +110,7 @@ def decode_until(workspace: Path, batches: float, monkeypatch: pytest.MonkeyPatc
                 raise StoppedWhileDecoding
             yield batch
 
-    class OneBroken(Array):
+    class OneBroken(ArraySamples):
         def open(self, row: int) -> Any:
             if row == 10:
                 raise ValueError("broken")

@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secmi_exp.configuration.components import General
+from secmi_exp.configuration.general import General
 from secmi_exp.errors import UserError
 from secmi_exp.store import MANIFEST, SCRATCH, Damaged, Key, Store, check
 from tests.conftest import CONF

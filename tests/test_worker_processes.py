@@ -17,7 +17,7 @@ from PIL import Image
 from secmi_exp.data import decoding_processes
 from secmi_exp.data.decoding_processes import decoded_in_order
 from secmi_exp.data.preprocessing import Preprocessing
-from secmi_exp.data.samples import Array
+from secmi_exp.data.samples import ArraySamples
 from secmi_exp.store import Key, Store
 from tests.conftest import SMOKE, Command, training
 from tests.test_ranks import children, gone
@@ -25,7 +25,7 @@ from tests.test_ranks import children, gone
 KEY = Key("thing", 1, {}, files=("content.txt",))
 
 
-class Slow(Array):
+class Slow(ArraySamples):
     """Images whose decoding takes longer than anyone waits, and that tell which process does it."""
 
     def open(self, row: int) -> Image.Image:

@@ -26,7 +26,6 @@ PLUMBING = {
     "secmi_exp.data.checks.caption_check",
     "secmi_exp.data.checks.split_check",
     "secmi_exp.data.membership",
-    "secmi_exp.data.row_arrays",
     "secmi_exp.targets.loading.file_kind",
     "secmi_exp.targets.loading.hub",
     "secmi_exp.targets.interface",
@@ -146,13 +145,13 @@ class _Imports(ast.NodeVisitor):
         if not (isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
             self.generic_visit(node)
 
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        self.names |= {str(node.module), *(f"{node.module}.{each.name}" for each in node.names)}
+
     def visit_Call(self, node: ast.Call) -> None:
         if isinstance(node.func, ast.Name) and node.func.id == "Deferred" and isinstance(node.args[0], ast.Constant):
             self.names.add(str(node.args[0].value).partition(":")[0])
         self.generic_visit(node)
-
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        self.names |= {str(node.module), *(f"{node.module}.{each.name}" for each in node.names)}
 
 
 def code_digest(source: str) -> str:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from secmi_exp.configuration.components import component
 from secmi_exp.data.digits import digit_pixels
-from secmi_exp.data.images import Images, to_model_range
+from secmi_exp.data.images import Images
+from secmi_exp.data.model_range import to_model_range
 from secmi_exp.diffusion.noise_predictor import Condition, NoisePredictor
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.targets.interface import PreparedTarget

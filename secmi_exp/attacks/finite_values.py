@@ -15,8 +15,8 @@ from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.attacks.scorers.scorer import Scores
 from secmi_exp.attacks.signals.stacked_maps import StackedMaps
 from secmi_exp.data.images import Images
-from secmi_exp.data.row_arrays import RowArray
 from secmi_exp.data.slices import slices
+from secmi_exp.data.stored_rows import RowArray
 from secmi_exp.engine.runtime import Precision, Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import warn

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from secmi_exp.attacks.scorers.scorer import Scores
-from secmi_exp.data.images import Images, to_model_range
-from secmi_exp.data.row_arrays import RowArray
+from secmi_exp.data.images import Images
+from secmi_exp.data.model_range import to_model_range
 from secmi_exp.data.slices import slices
+from secmi_exp.data.stored_rows import RowArray
 from secmi_exp.engine.batches import GivenBatches, TrainingBatches
 from secmi_exp.engine.optimization import Draws, Optimization
 from secmi_exp.engine.runtime import Runtime

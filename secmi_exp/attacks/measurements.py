@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secmi_exp.attacks.signals.trajectories import Trajectories
-from secmi_exp.data.row_arrays import RowArray
+from secmi_exp.data.stored_rows import RowArray
 from secmi_exp.store import Input, Json
 
 

@@ -1,16 +1,14 @@
 """From a composed configuration to the objects that its groups name, with a user's mistakes told in a sentence."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Any
 
-import pydantic.dataclasses
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
-from pydantic import ConfigDict, Field, NonNegativeInt, TypeAdapter
+from omegaconf import DictConfig
 
 from secmi_exp.attacks.attack import Attack
+from secmi_exp.configuration.general import General, resolved
 from secmi_exp.configuration.setting_errors import naming
 from secmi_exp.configuration.setting_values import refuse_converted, refuse_impossible_values
 from secmi_exp.data.dataset import Dataset
@@ -21,11 +19,9 @@ from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.formatting import shown
 from secmi_exp.quality.quality import Quality
-from secmi_exp.store import Verify
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import Target
-from secmi_exp.tracking.interface import MakeTracker
-from secmi_exp.tracking.wandb_settings import Tag
+from secmi_exp.tracking.tracker import MakeTracker
 
 KINDS = {
     "dataset": Dataset,
@@ -47,17 +43,13 @@ def component(config: DictConfig, group: str) -> Any:
     if not isinstance(config.get(group), DictConfig) or "_target_" not in config[group]:
         raise UserError(f"{group} names no component: choose one by {'+' if group == 'attack' else ''}{group}=….")
     with naming(group):
-        given = _resolved(config[group])
+        given = resolved(config[group])
     with naming(group, given):
         made = instantiate(config[group], _convert_="all")
         refuse_other_kind(made, group, given)
         refuse_impossible_values(given, group)
         refuse_converted(given, made, group)
     return made
-
-
-def _resolved(node: object) -> Any:
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
 def refuse_other_kind(made: object, group: str, given: Mapping[str, Any]) -> None:
@@ -71,61 +63,6 @@ def refuse_other_kind(made: object, group: str, given: Mapping[str, Any]) -> Non
         raise UserError(
             f"{group}._target_={shown(given.get('_target_'))} makes no {group}: see conf/{group} for what does."
         )
-
-
-@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Evaluation:
-    """How scores are judged."""
-
-    bootstrap_rounds: Annotated[int, Field(gt=0, le=1_000_000)]
-    low_fprs: list[Annotated[float, Field(gt=0, lt=1)]]
-    delta: Annotated[float, Field(ge=0, lt=1)]
-    blind: bool
-
-
-@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class StoreSettings:
-    """How the store is used; where it lies is among the paths."""
-
-    verify: Verify
-
-
-@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Paths:
-    """Where a run reads and writes; see conf/paths."""
-
-    output: Path
-    data: Path
-    runs: Path
-    sweeps: Path
-    store: Path
-
-
-@pydantic.dataclasses.dataclass(frozen=True)
-class General:
-    """The settings of config.yaml itself, and the paths."""
-
-    seed: NonNegativeInt
-    group: str | None
-    tags: list[Tag]
-    evaluation: Evaluation
-    store: StoreSettings
-    paths: Paths
-
-    @classmethod
-    def of(cls, config: DictConfig) -> "General":
-        """Read them.
-
-        Raises:
-            UserError: for a value that is of the wrong type or out of range.
-        """
-        with naming(""):
-            given = {each.name: _resolved(config[each.name]) for each in fields(cls) if each.name in config}
-        with naming("", given):
-            general = TypeAdapter(cls).validate_python(given)
-            refuse_impossible_values(given)
-            refuse_converted(given, general, "")
-        return general
 
 
 @dataclass(frozen=True)

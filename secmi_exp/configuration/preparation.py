@@ -6,7 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from secmi_exp.attacks.attack import TargetFree
 from secmi_exp.configuration.components import Components
-from secmi_exp.configuration.paths import expand_homes, refuse_empty
+from secmi_exp.configuration.paths import expand_homes
 from secmi_exp.configuration.setting_errors import naming
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.store import Store
@@ -33,7 +33,6 @@ def prepare(config: DictConfig) -> Preparation:
         UserError: for whatever goes wrong.
     """
     with naming(""):
-        refuse_empty(config)
         expand_homes(config)
     parts = Components.of(config)
     with naming(""):

@@ -18,6 +18,14 @@ def prefer_own_sweeper() -> None:
     ConfigStore.instance().repo.get("hydra", {}).get("sweeper", {}).pop("optuna.yaml", None)
 
 
+def share_config_store() -> None:
+    """Let Hydra copy the store of structured configurations by reference, as it only reads it.
+
+    For --help it copies the whole store once a group, which takes longer than everything else together.
+    """
+    ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
+
+
 def search_direction(hydra: HydraConf | DictConfig) -> str | None:
     """Return what the search of a multirun does with AUC, maximize or minimize; None if it is no search."""
     if hydra.mode != RunMode.MULTIRUN or "direction" not in hydra.sweeper:

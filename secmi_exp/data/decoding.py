@@ -14,8 +14,11 @@ from secmi_exp.data.decoded_rows import ARRAYS, DecodedRows
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.data.samples import Samples
+from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
 from secmi_exp.files.git_lfs import is_pointer
+
+decoded_in_order = Deferred("secmi_exp.data.decoding_processes:decoded_in_order")
 
 FILES = (*(f"{name}.npy" for name in ARRAYS), "samples.parquet")
 """That `decode` leaves, and `load` reads."""
@@ -39,8 +42,6 @@ def decode(
     Raises:
         UserError: naming a sample that could not be read; the workspace is then empty again.
     """
-    from secmi_exp.data.decoding_processes import decoded_in_order
-
     ids = samples.ids()
     decoded = DecodedRows(workspace, len(ids), preprocessing.shape)
     saved_at = time.monotonic()

@@ -1,4 +1,4 @@
-"""Image sets: uint8 pixels with a stable id for each sample, and the range in which models see them."""
+"""Image sets: uint8 pixels with a stable id for each sample."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 Pixels = NDArray[np.uint8]
 Rows = NDArray[np.int64]
@@ -147,13 +144,3 @@ def pixel_digests(pixels: Pixels) -> Pixels:
     """BLAKE2b of each image [N, C, H, W], shortened to 128 bits: equal where the pixels are. [N, 16]."""
     digests = b"".join(hashlib.blake2b(image.tobytes(), digest_size=DIGEST_BYTES).digest() for image in pixels)
     return np.frombuffer(bytearray(digests), dtype=np.uint8).reshape(len(pixels), DIGEST_BYTES)
-
-
-def to_model_range(images: Tensor) -> Tensor:
-    """Uint8 pixels to float32 in [−1, 1].
-
-    >>> import torch
-    >>> to_model_range(torch.tensor([0, 255], dtype=torch.uint8)).tolist()
-    [-1.0, 1.0]
-    """
-    return images.float() / 127.5 - 1.0

@@ -6,7 +6,10 @@ from pydantic.dataclasses import dataclass
 
 from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.images import Pixels
-from secmi_exp.data.samples import Array
+from secmi_exp.data.samples import ArraySamples
+from secmi_exp.deferred import Deferred
+
+lfw_subset = Deferred("skimage.data:lfw_subset")
 
 FACES = 100
 """The subset's first half; the second holds backgrounds."""
@@ -14,8 +17,6 @@ FACES = 100
 
 def face_pixels() -> Pixels:
     """Gray values, [100, 25, 25]."""
-    from skimage.data import lfw_subset
-
     gray: NDArray[np.float64] = lfw_subset()
     return np.rint(gray[:FACES] * 255).astype(np.uint8)
 
@@ -24,6 +25,6 @@ def face_pixels() -> Pixels:
 class LabeledFaces(Dataset):
     """All 100 faces."""
 
-    def samples(self) -> Array:
+    def samples(self) -> ArraySamples:
         """Known by their row."""
-        return Array("lfw", "scikit-image lfw_subset", face_pixels)
+        return ArraySamples("lfw", "scikit-image lfw_subset", face_pixels)

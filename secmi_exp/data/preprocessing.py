@@ -8,7 +8,10 @@ from PIL import Image
 
 from secmi_exp.data.image_formats import TRANSPOSITIONS, exif_orientation, with_8_bits
 from secmi_exp.data.images import Pixels
+from secmi_exp.deferred import Deferred
 from secmi_exp.store import Json
+
+center_crop = Deferred("torchvision.transforms.functional:center_crop")
 
 MOST_PIXELS = 2**26
 """That an image may have on its way to the outcome, beyond those of its file."""
@@ -81,8 +84,6 @@ def centre(image: Image.Image, height: int, width: int) -> Image.Image:
     """Its middle; of an image that is smaller, all of it with a black frame."""
     if image.size == (width, height):
         return image
-    from torchvision.transforms.functional import center_crop  # seconds to import; most images need no crop
-
     cropped: Image.Image = center_crop(image, [height, width])
     return cropped
 

@@ -76,7 +76,7 @@ class ImageFiles(Samples):
         return self.paths[row]
 
 
-class Array(Samples):
+class ArraySamples(Samples):
     """Images of equal size that a reader gives as one array.
 
     Args:

@@ -9,8 +9,12 @@ import pyarrow as pa
 
 from secmi_exp.data.captions import CaptionChoice
 from secmi_exp.data.image_cells import Cell, ImageCells, image_column, paths_without_bytes
+from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.files.regular import read_regular, refuse_irregular
+
+load_from_disk = Deferred("datasets:load_from_disk")
+Image = Deferred("datasets:Image")
 
 SPLITS = "dataset_dict.json"
 """In a folder of several datasets, names them."""
@@ -45,8 +49,6 @@ def loaded(folder: Path) -> Any:
     Raises:
         UserError: where it can't be read.
     """
-    from datasets import load_from_disk
-
     try:
         read_regular(folder / INFO, MOST_DESCRIBED)
         for table in named_tables(folder):
@@ -72,9 +74,7 @@ def images_of(dataset: Any, folder: Path) -> str:
     Raises:
         UserError: where that is no single one.
     """
-    from datasets import Image
-
-    images = [name for name, feature in dataset.features.items() if isinstance(feature, Image)]
+    images = [name for name, feature in dataset.features.items() if isinstance(feature, Image.imported)]
     return image_column(images, dataset.column_names, folder)
 
 
@@ -114,8 +114,6 @@ class SavedDataset(ImageCells):
     @cached_property
     def _dataset(self) -> Any:
         """With its images undecoded."""
-        from datasets import Image
-
         return loaded(self.folder).cast_column(self.column, Image(decode=False))
 
     def table_files(self) -> list[Path]:

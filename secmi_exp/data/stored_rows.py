@@ -1,15 +1,27 @@
-"""Some rows of an array on disk, in any order and number, of which no more is read than is asked for."""
+"""Arrays whose rows are read when a batch of them is needed, in memory or on disk."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from secmi_exp.data.images import Rows, release
+
+
+class RowArray(Protocol):
+    """Anything with rows that are copied out when a batch is asked for: arrays, memory maps, `Images`, `StoredRows`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a row at its end: […, H, W]."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> NDArray[Any]: ...
 
 
 @dataclass(frozen=True)

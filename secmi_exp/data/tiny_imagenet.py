@@ -3,12 +3,14 @@
 from pathlib import Path
 
 from pydantic.dataclasses import dataclass
-from torchvision.datasets.folder import IMG_EXTENSIONS, has_file_allowed_extension
 
 from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.folder_walk import FolderWalk
 from secmi_exp.data.samples import ImageFiles
 from secmi_exp.errors import UserError
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+"""Those of torchvision's ImageFolder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +28,7 @@ class TinyImageNet(Dataset):
             (below.partition("/")[0], below, name)
             for below, files in walk
             for name in files
-            if below and has_file_allowed_extension(name, IMG_EXTENSIONS)
+            if below and name.lower().endswith(EXTENSIONS)
         ]
         if not names:
             raise UserError(

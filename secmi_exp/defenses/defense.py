@@ -32,7 +32,7 @@ class Defense:
 
     def model_input(self, images: Tensor, draws: Draws) -> Tensor:
         """What the network is trained on: float32 in [−1, 1] of uint8 images, both [B, C, H, W]."""
-        from secmi_exp.data.images import to_model_range
+        from secmi_exp.data.model_range import to_model_range
 
         return to_model_range(images)
 

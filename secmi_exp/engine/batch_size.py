@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from secmi_exp.data.row_arrays import RowArray
+from secmi_exp.data.stored_rows import RowArray
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.engine.trainers import first_device
 

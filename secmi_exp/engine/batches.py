@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from secmi_exp.data.row_arrays import RowArray
+from secmi_exp.data.stored_rows import RowArray
 from secmi_exp.engine.collectives import rank_info
 
-Rows = NDArray[np.int64] | slice
+RowIndices = NDArray[np.int64] | slice
 
 
 RESIDENT_SHARE = 0.25
@@ -34,7 +34,7 @@ class Piece(NamedTuple):
     """Samples in the whole batch."""
 
 
-class ArrayRows(Dataset[tuple[Tensor, ...]]):
+class BatchDataset(Dataset[tuple[Tensor, ...]]):
     """Rows of arrays, a whole batch at a time: an index array or a slice gives a tuple of tensors."""
 
     def __init__(self, *arrays: RowArray):
@@ -43,12 +43,12 @@ class ArrayRows(Dataset[tuple[Tensor, ...]]):
     def __len__(self) -> int:
         return len(self.arrays[0])
 
-    def __getitem__(self, rows: Rows) -> tuple[Tensor, ...]:
+    def __getitem__(self, rows: RowIndices) -> tuple[Tensor, ...]:
         """The batch of these rows, copied out of the arrays (which may be memory maps)."""
         return tuple(torch.from_numpy(np.array(array[rows])) for array in self.arrays)
 
 
-class ResidentRows(ArrayRows):
+class ResidentBatchDataset(BatchDataset):
     """The same on a device, to which rows are sent as numbers."""
 
     def __init__(self, *arrays: RowArray, device: torch.device):
@@ -57,7 +57,7 @@ class ResidentRows(ArrayRows):
         self.tensors = tuple(tensor.to(device) for tensor in super().__getitem__(everything))
         self.device = device
 
-    def __getitem__(self, rows: Rows) -> tuple[Tensor, ...]:
+    def __getitem__(self, rows: RowIndices) -> tuple[Tensor, ...]:
         """The batch of these rows, gathered on the device."""
         if isinstance(rows, slice):
             return tuple(tensor[rows] for tensor in self.tensors)
@@ -66,20 +66,20 @@ class ResidentRows(ArrayRows):
         return tuple(tensor[index] for tensor in self.tensors)
 
 
-def place_arrays(arrays: Sequence[RowArray], device: torch.device) -> ArrayRows:
+def place_arrays(arrays: Sequence[RowArray], device: torch.device) -> BatchDataset:
     """Put the arrays where their batches can be read fastest: on the device, if they fit."""
     if device.type == "cuda":
         n = len(arrays[0])
         size = sum(n * array[:1].nbytes for array in arrays)
         if size <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
-            return ResidentRows(*arrays, device=device)
-    return ArrayRows(*arrays)
+            return ResidentBatchDataset(*arrays, device=device)
+    return BatchDataset(*arrays)
 
 
 class PieceOfBatch(Dataset[tuple[Tensor | Piece, ...]]):
     """Rows, and which part of its batch they are."""
 
-    def __init__(self, rows: ArrayRows):
+    def __init__(self, rows: BatchDataset):
         self.rows = rows
 
     def __getitem__(self, piece: tuple[NDArray[np.int64], Piece]) -> tuple[Tensor | Piece, ...]:
@@ -154,7 +154,7 @@ class Batches(pl.LightningDataModule):
         assert self.trainer is not None
         device = self.trainer.strategy.root_device
         rows = place_arrays(self.arrays, device)
-        pinned = device.type == "cuda" and not isinstance(rows, ResidentRows)
+        pinned = device.type == "cuda" and not isinstance(rows, ResidentBatchDataset)
         dataset: Dataset[Any] = PieceOfBatch(rows) if pieces else rows
         return DataLoader(dataset, sampler=order, batch_size=None, pin_memory=pinned)
 
@@ -190,7 +190,7 @@ class TrainingBatchesAndNoise(TrainingBatches):
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """All the noise in one batch."""
-        return DataLoader(ArrayRows(self.noise), sampler=[slice(0, len(self.noise))], batch_size=None)
+        return DataLoader(BatchDataset(self.noise), sampler=[slice(0, len(self.noise))], batch_size=None)
 
 
 class PoissonBatchesAndNoise(TrainingBatchesAndNoise):

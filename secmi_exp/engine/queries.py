@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from secmi_exp.data.row_arrays import RowArray
+from secmi_exp.data.stored_rows import RowArray
 from secmi_exp.diffusion.noise_predictor import NoisePredictor
 from secmi_exp.engine.collectives import rank_info
 from secmi_exp.engine.compiling import CompileWhenItRepays

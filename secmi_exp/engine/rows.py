@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from secmi_exp.data.row_arrays import RowArray
 from secmi_exp.data.slices import slices
+from secmi_exp.data.stored_rows import RowArray
 from secmi_exp.engine.batch_size import largest_batch
 from secmi_exp.engine.batches import GivenBatches
 from secmi_exp.engine.collectives import barrier, broadcast, is_rank_0, rank_info

@@ -1,11 +1,17 @@
-"""Distribution functions and quantiles of scipy, typed, and imported when first needed: a run may end without them."""
+"""Distribution functions and quantiles of scipy, typed."""
 
 import math
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from secmi_exp.deferred import Deferred
 from secmi_exp.evaluation.scored import Floats, Interval
+
+bdtr = Deferred("scipy.special:bdtr")
+bdtrc = Deferred("scipy.special:bdtrc")
+betaincinv = Deferred("scipy.special:betaincinv")
+stdtrit = Deferred("scipy.special:stdtrit")
 
 
 def beta_quantile(level: ArrayLike, a: ArrayLike, b: ArrayLike) -> Floats:
@@ -14,8 +20,6 @@ def beta_quantile(level: ArrayLike, a: ArrayLike, b: ArrayLike) -> Floats:
     >>> float(beta_quantile(0.5, 3, 3).round(6))
     0.5
     """
-    from scipy.special import betaincinv  # 0.3 s
-
     return np.asarray(betaincinv(a, b, level), dtype=np.float64)
 
 
@@ -25,8 +29,6 @@ def binomial_cdf(k: ArrayLike, trials: int, probability: float) -> Floats:
     >>> binomial_cdf([0, 1, 2], 2, 0.5).tolist()
     [0.25, 0.75, 1.0]
     """
-    from scipy.special import bdtr
-
     return np.asarray(bdtr(np.asarray(k, dtype=np.float64), trials, probability), dtype=np.float64)
 
 
@@ -36,8 +38,6 @@ def binomial_tail(k: int, trials: int, probability: float) -> float:
     >>> binomial_tail(1, 2, 0.5)
     0.75
     """
-    from scipy.special import bdtrc
-
     return float(bdtrc(float(k - 1), trials, probability)) if k > 0 else 1.0
 
 
@@ -47,8 +47,6 @@ def student_quantile(level: float, freedom: int) -> float:
     >>> round(student_quantile(0.975, 4), 3)
     2.776
     """
-    from scipy.special import stdtrit
-
     return float(stdtrit(freedom, level))
 
 

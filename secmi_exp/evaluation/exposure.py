@@ -9,8 +9,12 @@ from typing import Literal
 
 import numpy as np
 
+from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.scored import Floats
+
+mannwhitneyu = Deferred("scipy.stats:mannwhitneyu")
+ttest_ind = Deferred("scipy.stats:ttest_ind")
 
 Test = Literal["mann_whitney", "welch"]
 
@@ -100,20 +104,18 @@ def collection_p_value(scores: Floats, reference: Floats, *, test: Test = "mann_
     Raises:
         UserError: for no scores, one that is not finite, or, with Welch's, fewer than two on a side.
     """
-    from scipy import stats  # 0.7 s
-
     _ordered(scores, reference)
     if not len(scores):
         raise UserError("A collection without samples can't be judged.")
     if test == "mann_whitney":
-        return float(stats.mannwhitneyu(scores, reference, alternative="greater").pvalue)
+        return float(mannwhitneyu(scores, reference, alternative="greater").pvalue)
     if min(len(scores), len(reference)) < 2:
         raise UserError(
             f"Welch's t-test needs two samples on each side, not {len(scores)} and {len(reference)}: use mann_whitney."
         )
     if np.ptp(scores) == np.ptp(reference) == 0.0:
         raise UserError("Welch's t-test needs scores that vary: use mann_whitney.")
-    return float(stats.ttest_ind(scores, reference, equal_var=False, alternative="greater").pvalue)
+    return float(ttest_ind(scores, reference, equal_var=False, alternative="greater").pvalue)
 
 
 def _ordered(scores: Floats, reference: Floats) -> Floats:

@@ -10,20 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance, NoTrainInceptionV3
 from torchmetrics.image.kid import poly_mmd
 
-from secmi_exp.data.images import to_model_range
+from secmi_exp.data.images import Pixels
+from secmi_exp.data.model_range import to_model_range
 from secmi_exp.data.slices import slices
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.evaluation.distributions import mean_interval
 from secmi_exp.evaluation.scored import Interval
 from secmi_exp.files.git_lfs import refuse_pointer
 from secmi_exp.targets.loading.weights import refuse_compressed, refuse_non_finite_weights
-
-Pixels = NDArray[np.uint8]
 
 INCEPTION_BATCH = 64
 """Images at once; they are enlarged to 299×299 pixels."""

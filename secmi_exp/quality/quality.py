@@ -18,6 +18,7 @@ from secmi_exp.attacks.finite_values import refuse_non_finite_values
 from secmi_exp.attacks.loss import Loss
 from secmi_exp.attacks.signals.samples import Sampling
 from secmi_exp.data.images import Images
+from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.engine.trainers import first_device
@@ -28,6 +29,10 @@ from secmi_exp.files.strict_json import as_strict_json
 from secmi_exp.store import Input, Json, Key, Store, file_digest, write_json
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget
+
+inception = Deferred("secmi_exp.quality.distances:inception")
+inception_distance = Deferred("secmi_exp.quality.distances:inception_distance")
+kernel_distance = Deferred("secmi_exp.quality.distances:kernel_distance")
 
 log = logging.getLogger(__name__)
 
@@ -164,8 +169,6 @@ class Quality:
         self, compared: dict[str, NDArray[np.uint8]], holdouts: NDArray[np.uint8], runtime: Runtime
     ) -> Measures:
         """Every set of images with the hold-outs; its key ends the names of its distances."""
-        from secmi_exp.quality.distances import inception, inception_distance, kernel_distance
-
         metrics: dict[str, float] = {}
         ci95: dict[str, Interval | None] = {}
         for end, images in compared.items():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.loading.hub import is_fetched
-from secmi_exp.tracking.interface import FileSet
+from secmi_exp.tracking.tracker import FileSet
 
 
 def target_files(target: PreparedTarget, dataset: str, name: str, defense: str) -> FileSet | None:

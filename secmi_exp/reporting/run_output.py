@@ -21,7 +21,7 @@ from secmi_exp.reporting.terminal import terminal
 from secmi_exp.run_state import AttackOutcome, Run
 from secmi_exp.run_warnings import RunWarning
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.tracking.interface import FileSet
+from secmi_exp.tracking.tracker import FileSet
 
 
 def write_run(

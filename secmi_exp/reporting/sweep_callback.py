@@ -8,8 +8,11 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from secmi_exp.configuration.search import search_direction
+from secmi_exp.deferred import Deferred
 from secmi_exp.files.storage_errors import explain_storage_errors, output_place
 from secmi_exp.reporting.failure_file import write_failure
+
+close_sweep = Deferred("secmi_exp.reporting.sweep_output:close_sweep")
 
 
 class OpenSweep(NamedTuple):
@@ -46,7 +49,5 @@ def close_open_sweep() -> None:
     global _open
     closing, _open = _open, None
     if closing:
-        from secmi_exp.reporting.sweep_output import close_sweep  # heavy: matplotlib, pyarrow, SciPy
-
         with explain_storage_errors(output_place(closing.folder)):
             close_sweep(*closing)

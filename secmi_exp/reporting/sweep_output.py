@@ -28,12 +28,11 @@ from secmi_exp.reporting.sweep_tables import (
 from secmi_exp.reporting.table_files import TableRow, column_names, write_csv, write_parquet
 from secmi_exp.reporting.terminal import terminal
 from secmi_exp.run_warnings import RunWarning
-from secmi_exp.tracking.interface import RunIdentity
-from secmi_exp.tracking.tracker import start_tracker
+from secmi_exp.tracking.tracker import RunIdentity, start_tracker
 
 log = logging.getLogger(__name__)
 
-WANDB = "secmi_exp.tracking.tracker.wandb_tracker"
+WANDB = "secmi_exp.tracking.logger.wandb_tracker"
 
 
 def close_sweep(folder: Path, search: str | None = None) -> None:

@@ -13,7 +13,7 @@ from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.store import Input, Json, Store, digest_of
 
 if TYPE_CHECKING:
-    from secmi_exp.data.row_arrays import RowArray
+    from secmi_exp.data.stored_rows import RowArray
     from secmi_exp.diffusion.noise_predictor import NoisePredictor
 
 PIXEL_PIPELINE_FILES = (

@@ -10,7 +10,11 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError, first_line
+
+login = Deferred("wandb:login")
+api = Deferred("wandb:api")
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +55,10 @@ def mode_from_environment() -> str | None:
 
 def has_credentials() -> bool:
     """Whether W&B has a usable API key; asks neither the user nor the server."""
-    import wandb  # takes a second, which a run without it is spared
-
     try:
-        if "prompt" in inspect.signature(wandb.login).parameters:
-            return bool(wandb.login(prompt=False, verify=False))
-        return bool(wandb.api.api_key)  # older versions of W&B
+        if "prompt" in inspect.signature(login.imported).parameters:
+            return bool(login(prompt=False, verify=False))
+        return bool(api.imported.api_key)  # older versions of W&B
     except Exception as error:  # W&B raises several kinds, by what is wrong with the key
         log.warning("Weights & Biases can't use its credentials (%s).", first_line(error))
         return False

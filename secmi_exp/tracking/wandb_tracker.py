@@ -1,5 +1,7 @@
 """The tracker that logs a run to Weights & Biases."""
 
+from __future__ import annotations
+
 import logging
 import math
 import os
@@ -18,7 +20,7 @@ from secmi_exp.deferred import Deferred
 from secmi_exp.evaluation.judge import Judgement, Scored
 from secmi_exp.evaluation.relative_t_error import RelativeTError
 from secmi_exp.formatting import unicode_name
-from secmi_exp.tracking.interface import FileSet, RunIdentity, Tracker, flat_metrics
+from secmi_exp.tracking.tracker import FileSet, RunIdentity, Tracker, flat_metrics
 from secmi_exp.tracking.wandb_settings import resolve_mode
 
 WandbMetrics = Deferred("secmi_exp.tracking.lightning_loggers:WandbMetrics")
@@ -49,12 +51,12 @@ class WandbTracker(Tracker):
             os.environ[STAGING] = str(run.folder / "wandb")
 
     def lightning(self) -> Any:
-        """The logger of the same W&B run."""
+        """The `WandbMetrics` of the same W&B run."""
         return self.trained_metrics
 
     @cached_property
     def trained_metrics(self) -> Any:
-        """The logger for Lightning trainers; one for the whole run, since it records which metrics have an axis."""
+        """The `WandbMetrics`: one for the whole run, since it records which metrics have an axis."""
         return WandbMetrics(self.run, self.outage)
 
     def _start(self, arguments: dict[str, Any]) -> Any:

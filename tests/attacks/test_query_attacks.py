@@ -14,7 +14,8 @@ from secmi_exp.attacks.attack import Attack
 from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.attacks.pia import normalized
 from secmi_exp.configuration.components import component
-from secmi_exp.data.images import Images, to_model_range
+from secmi_exp.data.images import Images
+from secmi_exp.data.model_range import to_model_range
 from secmi_exp.diffusion.noise_predictor import Condition, NoisePredictor
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from secmi_exp.attacks.signals.trajectories import Trajectories, compute_trajectories
-from secmi_exp.data.images import Images, to_model_range
+from secmi_exp.data.images import Images
+from secmi_exp.data.model_range import to_model_range
 from secmi_exp.data.slices import slices
 from secmi_exp.diffusion.noise_predictor import Condition, NoisePredictor
 from secmi_exp.diffusion.trajectory import begin

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.data import astronaut, coffee
 
+from secmi_exp.data import torchvision_readers
+
 Pixels = NDArray[np.uint8]
 
 
@@ -122,6 +124,7 @@ def celeba(root: Path, monkeypatch: pytest.MonkeyPatch, n: int) -> list[Path]:
         (folder / name).write_text(content)
     checksums = [(key, md5(folder / name) if name in contents else old, name) for key, old, name in kind.file_list]
     monkeypatch.setattr(kind, "file_list", checksums)
+    monkeypatch.setattr(torchvision_readers, "CELEBA_PARTITION_MD5", checksums[-1][1])
     return [folder / "img_align_celeba" / name for name, part in zip(names, parts, strict=True) if part == 0]
 
 

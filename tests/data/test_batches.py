@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secmi_exp.engine import collectives
-from secmi_exp.engine.batches import ArrayRows, ResidentRows, ShuffledOrder
+from secmi_exp.engine.batches import BatchDataset, ResidentBatchDataset, ShuffledOrder
 from secmi_exp.engine.launch import RankInfo
 
 
@@ -49,12 +49,12 @@ def test_the_pieces_of_all_ranks_make_up_the_batch(batch_size: int, world_size: 
 
 def test_batches_are_copies() -> None:
     rows = np.zeros(4)
-    ArrayRows(rows)[slice(0, 2)][0][:] = 1
+    BatchDataset(rows)[slice(0, 2)][0][:] = 1
     assert not rows.any()
 
 
 def test_rows_on_a_device_are_the_same_rows() -> None:
     array = np.arange(10)
-    resident = ResidentRows(array, device=torch.device("cpu"))
+    resident = ResidentBatchDataset(array, device=torch.device("cpu"))
     for rows in (slice(2, 5), np.array([7, 0, 7])):
         assert resident[rows][0].tolist() == array[rows].tolist()

@@ -13,13 +13,13 @@ from secmi_exp.data.decoding import decode, load
 from secmi_exp.data.decoding_processes import DecodedBatches
 from secmi_exp.data.images import ImageSet, pixel_digests
 from secmi_exp.data.preprocessing import Preprocessing
-from secmi_exp.data.samples import Array, ImageFiles
+from secmi_exp.data.samples import ArraySamples, ImageFiles
 from tests.data.published import crops
 
 SMALL = Preprocessing(image_size=8, channels=3, crop=None)
 
 
-def decoded(samples: Array | ImageFiles, workspace: Path) -> ImageSet:
+def decoded(samples: ArraySamples | ImageFiles, workspace: Path) -> ImageSet:
     (workspace / "scratch").mkdir(parents=True, exist_ok=True)
     decode(samples, SMALL, workspace, skip_unreadable=True, progress_bar=False)
     return load(workspace, samples.is_member, samples.captions)
@@ -82,7 +82,7 @@ def test_killed_decoding_continues_where_it_was(
 
 
 def test_pixels_are_mapped_and_batches_copied(tmp_path: Path) -> None:
-    images = decoded(Array("made", "made", lambda: crops(9, 8, 8)), tmp_path / "made")
+    images = decoded(ArraySamples("made", "made", lambda: crops(9, 8, 8)), tmp_path / "made")
     assert isinstance(images.pixels, np.memmap)
     some = images.select(np.array([5, 2, 7]))
     assert some.pixels is images.pixels

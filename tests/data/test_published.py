@@ -1,5 +1,6 @@
 """Every published dataset, read from files in its genuine format: the authors' pixels and order, and end to end."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -8,11 +9,16 @@ import pytest
 import torch
 import torchvision
 from hydra import compose, initialize_config_dir
+from sklearn.datasets import load_digits
+from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import CenterCrop, Compose, PILToTensor, Resize
 
 from secmi_exp.configuration.components import component
+from secmi_exp.data import torchvision_readers
 from secmi_exp.data.dataset import Dataset
+from secmi_exp.data.digits import read_digits
 from secmi_exp.data.images import ImageSet
+from secmi_exp.data.tiny_imagenet import EXTENSIONS
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
 from tests.conftest import CONF, run_here
@@ -47,6 +53,24 @@ def by_torchvision(name: str, root: Path) -> torch.Tensor:
         "tinyin": lambda: datasets.ImageFolder(root / "tiny-imagenet-200/train", transform=small),
     }[name]()
     return torch.stack([image for image, _ in reader])
+
+
+@pytest.mark.parametrize("kind", torchvision_readers.FINGERPRINTS)
+def test_fingerprints_are_those_of_the_checksums_that_torchvision_accepts(kind: str) -> None:
+    checksums = [getattr(getattr(torchvision.datasets, kind), name, None) for name in ("train_list", "split_list")]
+    content = repr((kind, torchvision_readers.PARTS[kind], checksums))
+    assert torchvision_readers.FINGERPRINTS[kind] == hashlib.sha256(content.encode()).hexdigest()
+
+
+def test_what_stands_for_torchvision_in_the_code_is_torchvisions() -> None:
+    partition = [md5 for _, md5, name in torchvision.datasets.CelebA.file_list if name == "list_eval_partition.txt"]
+    assert partition == [torchvision_readers.CELEBA_PARTITION_MD5]
+    assert EXTENSIONS == IMG_EXTENSIONS
+
+
+def test_digits_are_those_of_scikit_learn() -> None:
+    digits = load_digits()
+    assert (read_digits() == np.column_stack([digits.data, digits.target])).all()
 
 
 @pytest.mark.parametrize("name", MAKERS)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from secmi_exp.data.images import to_model_range
+from secmi_exp.data.model_range import to_model_range
 from secmi_exp.defenses.cutout import Cutout
 from secmi_exp.defenses.defense import Defense
 from secmi_exp.defenses.randaugment import RandAugment

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from secmi_exp.data.images import to_model_range
+from secmi_exp.data.model_range import to_model_range
 from secmi_exp.defenses.dp_sgd import DPSGD
 from secmi_exp.engine.optimization import Draws
 from secmi_exp.errors import UserError

@@ -16,7 +16,7 @@ import torch
 from secmi_exp.attacks.signals.trajectories import compute_trajectories
 from secmi_exp.data import decoding
 from secmi_exp.data.checks.split_check import check_split
-from secmi_exp.data.samples import Array
+from secmi_exp.data.samples import ArraySamples
 from secmi_exp.engine import rows
 from secmi_exp.store import Key, Store
 from tests.attacks.test_walk import IMAGES, N, target
@@ -50,7 +50,7 @@ def test_a_command_that_is_killed_anywhere_continues_to_the_undisturbed_result(n
 
 
 def images() -> None:
-    samples = Array("made", "made", lambda: PIXELS)
+    samples = ArraySamples("made", "made", lambda: PIXELS)
     build = partial(decoding.decode, samples, SMALL, skip_unreadable=False, progress_bar=False)
     Store(STORE).get_or_build(Key("images", 1, {}, files=decoding.FILES), build)
 

@@ -327,7 +327,7 @@ def test_labels_of_the_cost_figure_are_apart_and_inside(tmp_path: Path, saved: l
 
 
 WANDB = {
-    "_target_": "secmi_exp.tracking.tracker.wandb_tracker",
+    "_target_": "secmi_exp.tracking.logger.wandb_tracker",
     "project": "p",
     "entity": None,
     "mode": "offline",

@@ -23,7 +23,8 @@ from torch import Tensor
 from secmi_exp.attacks.attack import Attack
 from secmi_exp.attacks.signals.trajectories import Trajectories, compute_trajectories
 from secmi_exp.configuration.components import component
-from secmi_exp.data.images import Images, to_model_range
+from secmi_exp.data.images import Images
+from secmi_exp.data.model_range import to_model_range
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget

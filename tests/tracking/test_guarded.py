@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from secmi_exp.tracking.guarded import Outage
-from secmi_exp.tracking.interface import RunIdentity, Tracker
 from secmi_exp.tracking.lightning_loggers import MetricsFile, WandbMetrics
-from secmi_exp.tracking.tracker import CsvTracker, csv_tracker, start_tracker
+from secmi_exp.tracking.tracker import CsvTracker, RunIdentity, Tracker, csv_tracker, start_tracker
 from tests.conftest import run_here
 
 CALLS = [name for name, found in vars(Tracker).items() if isinstance(found, FunctionType) and name[0] != "_"]
@@ -139,7 +138,7 @@ def test_a_full_disk_in_training_costs_the_file_alone(
 
     monkeypatch.setattr("lightning_fabric.loggers.csv_logs._ExperimentWriter.save", full)
     tracker = CsvTracker(identity(tmp_path))
-    monkeypatch.setattr("secmi_exp.tracking.tracker.CsvTracker", lambda run: tracker)
+    monkeypatch.setattr("secmi_exp.tracking.logger.CsvTracker", lambda run: tracker)
     folder = run_here(tmp_path, "+attack=stat", "logger=csv")
     assert (folder / "results.json").is_file()
     assert tracker.outage.happened
@@ -160,7 +159,7 @@ def test_nothing_is_handed_to_the_tracker_before_the_results_are_written(
                 {"results.json", "scores.parquet", "roc.png"} <= {path.name for path in self.folder.iterdir()}
             )
 
-    monkeypatch.setattr("secmi_exp.tracking.tracker.CsvTracker", Watching)
+    monkeypatch.setattr("secmi_exp.tracking.logger.CsvTracker", Watching)
     run_here(tmp_path, "+attack=stat", "logger=csv")
     assert written
     assert all(written)

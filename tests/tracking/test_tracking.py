@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from secmi_exp.tracking.interface import RunIdentity
+from secmi_exp.tracking.tracker import RunIdentity
 from secmi_exp.tracking.wandb_tracker import WandbTracker, unicode_arguments
 
 

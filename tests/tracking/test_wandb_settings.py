@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 
 from secmi_exp.configuration.components import Components
 from secmi_exp.errors import UserError
-from secmi_exp.tracking.interface import RunIdentity
+from secmi_exp.tracking.tracker import RunIdentity
 from secmi_exp.tracking.wandb_settings import resolve_mode
 from secmi_exp.tracking.wandb_tracker import WandbTracker
 from tests.conftest import CONF, SMOKE, Command

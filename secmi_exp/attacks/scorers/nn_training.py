@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from secmi_exp.attacks.scorers.scorer import Fitting, Scores
-from secmi_exp.data.row_arrays import RowArray
 from secmi_exp.data.slices import slices
+from secmi_exp.data.stored_rows import RowArray
 from secmi_exp.engine.batches import GivenBatches, Piece, TrainingBatches
 from secmi_exp.engine.trainers import make_trainer
 from secmi_exp.engine.training import fit, seed_step

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from secmi_exp.data.row_arrays import RowArray
 from secmi_exp.data.slices import slices
+from secmi_exp.data.stored_rows import RowArray
 
 Features = NDArray[np.float32]
 

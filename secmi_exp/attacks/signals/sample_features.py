@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from secmi_exp.data.row_arrays import RowArray
+from secmi_exp.data.stored_rows import RowArray
 from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
 from secmi_exp.store import Json

@@ -26,8 +26,7 @@ from secmi_exp.attacks.attack import Attack
 from secmi_exp.attacks.finite_values import overflow
 from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.data.images import Images
-from secmi_exp.data.row_arrays import RowArray
-from secmi_exp.data.stored_rows import StoredRows
+from secmi_exp.data.stored_rows import RowArray, StoredRows
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.ddim import ddim_step, noised
 from secmi_exp.diffusion.noise_predictor import NoisePredictor

@@ -18,7 +18,18 @@ from secmi_exp.attacks import blind
 from secmi_exp.attacks.scorers.feature_classifier import classifier
 from secmi_exp.attacks.signals.image_features import low_level
 from secmi_exp.data.images import Images
+from secmi_exp.deferred import Deferred
 from secmi_exp.store import Json, Key
+
+HashingVectorizer = Deferred("sklearn.feature_extraction.text:HashingVectorizer")
+LogisticRegression = Deferred("sklearn.linear_model:LogisticRegression")
+StratifiedKFold = Deferred("sklearn.model_selection:StratifiedKFold")
+cross_val_predict = Deferred("sklearn.model_selection:cross_val_predict")
+make_pipeline = Deferred("sklearn.pipeline:make_pipeline")
+make_union = Deferred("sklearn.pipeline:make_union")
+FunctionTransformer = Deferred("sklearn.preprocessing:FunctionTransformer")
+OneHotEncoder = Deferred("sklearn.preprocessing:OneHotEncoder")
+StandardScaler = Deferred("sklearn.preprocessing:StandardScaler")
 
 VERSION = 1
 """Version of the classifiers of texts and sizes; raised when the same ones would get other scores."""
@@ -63,8 +74,6 @@ class View:
             is_member: their labels, [n].
             seed: of the folds.
         """
-        from sklearn.model_selection import StratifiedKFold, cross_val_predict
-
         n_folds = min(FOLDS, int(min(is_member.sum(), (~is_member).sum())))
         folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
         scores: NDArray[np.float64] = cross_val_predict(
@@ -108,11 +117,6 @@ def of_sizes(sizes: Sizes) -> View:
 
 def text_classifier(seed: int) -> Any:
     """An unfitted classifier of texts."""
-    from sklearn.feature_extraction.text import HashingVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline, make_union
-    from sklearn.preprocessing import FunctionTransformer, StandardScaler
-
     n_grams = HashingVectorizer(
         analyzer="char", ngram_range=LETTERS, n_features=N_GRAMS, lowercase=False, alternate_sign=False
     )
@@ -127,10 +131,6 @@ def text_lengths(texts: Sequence[str]) -> NDArray[np.float64]:
 
 def size_classifier(seed: int) -> Any:
     """An unfitted classifier of sizes: by how large they are, and by each width and height that occurs."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline, make_union
-    from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
-
     scaled = make_pipeline(FunctionTransformer(log_sizes), StandardScaler())
     union = make_union(scaled, OneHotEncoder(handle_unknown="ignore"))
     return make_pipeline(union, LogisticRegression(C=C, max_iter=1000, random_state=seed))

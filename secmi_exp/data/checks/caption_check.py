@@ -10,10 +10,13 @@ from secmi_exp.data.folder_contents import METADATA, FolderContents
 from secmi_exp.data.image_folder import ImageFolder
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.split import Split
+from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
 from secmi_exp.files.regular import is_folder
 from secmi_exp.run_warnings import Side, warn
 from secmi_exp.store import Json
+
+fisher_exact = Deferred("scipy.stats:fisher_exact")
 
 SIGNIFICANT = 0.01
 """Two-sided p-value, at most, of shares of captions that differ between the sides."""
@@ -96,8 +99,6 @@ def p_value(first: Captioned, second: Captioned) -> float:
     """Of Fisher's exact test, two-sided, that both sides have captions equally often."""
     if not first.missing + second.missing:
         return 1.0
-    from scipy.stats import fisher_exact  # takes a second to import, and most datasets have all captions
-
     return float(fisher_exact([[first.found, first.missing], [second.found, second.missing]]).pvalue)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secmi_exp.data.images import to_model_range
+from secmi_exp.data.model_range import to_model_range
 from secmi_exp.diffusion.noise_predictor import Condition, NoisePredictor
 from secmi_exp.targets.loading.training_folder import WeightsChoice
 from secmi_exp.targets.pixel.pipeline_folder import PipelineFolder

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from secmi_exp.data.images import Images, to_model_range
+from secmi_exp.data.images import Images
+from secmi_exp.data.model_range import to_model_range
 from secmi_exp.engine.collectives import rank_info
 from secmi_exp.engine.rows import Prediction, Row, fill_rows
 from secmi_exp.engine.runtime import Runtime

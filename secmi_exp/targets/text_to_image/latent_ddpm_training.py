@@ -16,7 +16,8 @@ from pytorch_lightning.loggers import Logger
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from secmi_exp.data.images import Images, to_model_range
+from secmi_exp.data.images import Images
+from secmi_exp.data.model_range import to_model_range
 from secmi_exp.data.slices import slices
 from secmi_exp.engine.batches import TrainingBatches
 from secmi_exp.engine.optimization import Draws, Optimization
