@@ -17,7 +17,8 @@ from secmi_exp.configuration.general import General
 from secmi_exp.configuration.search import end_without_attack, prefer_own_sweeper, share_config_store
 from secmi_exp.configuration.setting_errors import naming
 from secmi_exp.configuration.source_types import refuse_wrong_types
-from secmi_exp.engine.launch import end_process, end_rank_group, join_launched_ranks, runs_the_job
+from secmi_exp.engine.launch import end_rank_group, join_launched_ranks, runs_the_job
+from secmi_exp.engine.rank_info import end_process
 from secmi_exp.engine.sigterm import Terminated, raise_on_sigterm, stop_raising
 from secmi_exp.engine.worker_processes import end_with_parent
 from secmi_exp.errors import UserError, first_line

@@ -19,8 +19,9 @@ import pytest
 
 from secmi_exp.__main__ import only_shows
 from secmi_exp.engine import rank_group
-from secmi_exp.engine.launch import RankInfo, launched_rank
+from secmi_exp.engine.launch import launched_rank
 from secmi_exp.engine.rank_group import RankGroup
+from secmi_exp.engine.rank_info import RankInfo
 from secmi_exp.engine.trainers import make_trainer
 from secmi_exp.errors import UserError
 from tests import failing_stages

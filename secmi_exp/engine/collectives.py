@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 import torch.distributed
 
-from secmi_exp.engine.launch import ALONE, RankInfo
+from secmi_exp.engine.rank_info import ALONE, RankInfo
 
 T = TypeVar("T")
 

@@ -5,12 +5,11 @@ Light, since the command asks before anything is composed; the processes themsel
 
 import atexit
 import os
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from secmi_exp.deferred import Deferred
+from secmi_exp.engine.rank_info import RankInfo
 from secmi_exp.engine.slurm import address_of_first_node, tasks_of_step
 from secmi_exp.errors import UserError
 
@@ -20,21 +19,6 @@ serve_rank_0 = Deferred("secmi_exp.engine.rank_group:serve_rank_0")
 FIRST_PORT, PORTS, STEPS_APART = 15000, 10000, 997
 """Ports for SLURM's jobs: each job's steps take them in turn, by their numbers."""
 
-
-@dataclass(frozen=True)
-class RankInfo:
-    """One process of a job: its number among all, and where they meet."""
-
-    rank: int = 0
-    world_size: int = 1
-    local_rank: int = 0
-    node: int = 0
-    address: str = "127.0.0.1"
-    """Where rank 0 listens."""
-    port: int = 0
-
-
-ALONE = RankInfo()
 
 _group: Any = None
 """The `RankGroup` of this process's jobs, once there is one."""
@@ -128,9 +112,3 @@ def end_rank_group(*, failed: bool = False) -> None:
     """
     if _group:
         _group.close(failed=failed)
-
-
-def end_process(status: int) -> NoReturn:
-    """End a rank other than the first at once, without the clean-up in which libraries' threads may abort it."""
-    sys.stderr.flush()
-    os._exit(status)

@@ -27,7 +27,6 @@ import torch.distributed
 from torch.distributed import DistError, TCPStore  # type: ignore[attr-defined]
 
 from secmi_exp.engine.collectives import acting_as
-from secmi_exp.engine.launch import RankInfo, end_process
 from secmi_exp.engine.rank_failures import (
     Failure,
     find_reason,
@@ -36,6 +35,7 @@ from secmi_exp.engine.rank_failures import (
     report_failure,
     reported_failure,
 )
+from secmi_exp.engine.rank_info import RankInfo, end_process
 from secmi_exp.engine.sigterm import Terminated
 from secmi_exp.errors import UserError, first_line
 

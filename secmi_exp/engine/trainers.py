@@ -15,7 +15,7 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from secmi_exp.engine.checkpoint_files import CheckpointFiles
 from secmi_exp.engine.collectives import rank_info
-from secmi_exp.engine.launch import RankInfo
+from secmi_exp.engine.rank_info import RankInfo
 from secmi_exp.engine.runtime import Precision, Runtime
 from secmi_exp.engine.sigterm import keep_handler
 from secmi_exp.engine.step_progress import StepProgressBar

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from secmi_exp.engine import collectives
 from secmi_exp.engine.batches import BatchDataset, ResidentBatchDataset, ShuffledOrder
-from secmi_exp.engine.launch import RankInfo
+from secmi_exp.engine.rank_info import RankInfo
 
 
 def batches(order: ShuffledOrder, number: int) -> list[np.ndarray]:

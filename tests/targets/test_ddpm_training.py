@@ -14,7 +14,7 @@ from secmi_exp.configuration.components import component
 from secmi_exp.data.images import Images
 from secmi_exp.engine import collectives, compiling
 from secmi_exp.engine.compiling import CompileWhenItRepays
-from secmi_exp.engine.launch import RankInfo
+from secmi_exp.engine.rank_info import RankInfo
 from secmi_exp.engine.training import MovingAverage
 from secmi_exp.errors import UserError
 from secmi_exp.targets.pixel import ddpm_training
