@@ -24,15 +24,15 @@ PLUMBING = {
     "secmi_exp.attacks.measured",
     "secmi_exp.attacks.scorer",
     "secmi_exp.data.membership",
-    "secmi_exp.targets.loading.file_kind",
-    "secmi_exp.targets.loading.hub",
-    "secmi_exp.targets.interface",
-    "secmi_exp.targets.text_to_image.latent_ddpm_dry_run",
     "secmi_exp.targets.dry_run.networks",
     "secmi_exp.targets.dry_run.optimizers",
-    "secmi_exp.targets.library_settings",
     "secmi_exp.targets.dry_run.settings",
-    "secmi_exp.targets.trained_before",
+    "secmi_exp.targets.interface",
+    "secmi_exp.targets.library_settings",
+    "secmi_exp.targets.loading.file_kind",
+    "secmi_exp.targets.loading.hub",
+    "secmi_exp.targets.pixel.ddpm_dry_run",
+    "secmi_exp.targets.text_to_image.latent_ddpm_dry_run",
 }
 """Modules that compute no value: interfaces, and refusals."""
 
@@ -123,7 +123,7 @@ def behind(module: str) -> list[str]:
 
 @cache
 def imported(module: str) -> frozenset[str]:
-    """Modules of this package that a module imports, in functions too, but not for type checking alone."""
+    """Modules of this package that a module imports, also in functions and by `Deferred`, but not for types alone."""
     visitor = _Imports()
     visitor.visit(tree_of(module))
     return frozenset(visitor.names)
@@ -136,6 +136,11 @@ class _Imports(ast.NodeVisitor):
     def visit_If(self, node: ast.If) -> None:
         if not (isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
             self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        if isinstance(node.func, ast.Name) and node.func.id == "Deferred" and isinstance(node.args[0], ast.Constant):
+            self.names.add(str(node.args[0].value).partition(":")[0])
+        self.generic_visit(node)
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         self.names |= {str(node.module), *(f"{node.module}.{each.name}" for each in node.names)}

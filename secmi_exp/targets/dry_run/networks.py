@@ -1,61 +1,25 @@
-"""Networks as a configuration describes them, tried without memory for them: on torch's meta device.
+"""Networks tried before any stage runs, without memory for them: on torch's meta device.
 
-What a network can't be built from, and what only its first prediction would fail at, is found before any stage.
+So a setting with which a network can't be built, or would fail at its first prediction, is reported at once.
 """
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import torch
-from diffusers import DDPMScheduler, UNet2DModel
 from torch import nn
 
-from secmi_exp.data.images import Images
-from secmi_exp.defenses.dp_sgd import DPSGD
 from secmi_exp.errors import UserError
-from secmi_exp.runtime import Runtime
-from secmi_exp.targets.dry_run.optimizers import try_optimizer
 from secmi_exp.targets.dry_run.settings import attempt, refuse_huge_networks, refuse_unlike_defaults
 from secmi_exp.targets.library_settings import Settings
-from secmi_exp.targets.pixel.ddpm import DDPM
-from secmi_exp.targets.pixel.ddpm_training import refuse_lost_signal
-from secmi_exp.targets.pixel.pipeline_folder import refuse_other_images
 
 Shape = tuple[int, int, int]
 """(C, H, W) of the images."""
 
 BATCH = 2
 BYTES = 4
-"""Of a weight in float32."""
-
-
-def try_ddpm(recipe: DDPM, images: Shape, runtime: Runtime) -> None:
-    """Build the network, predict once, and take a step of the optimizer.
-
-    Raises:
-        UserError: naming the setting that doesn't do.
-    """
-    if isinstance(recipe.defense, DPSGD):
-        recipe.defense.refuse(runtime)
-
-    def predict(network: UNet2DModel) -> None:
-        refuse_other_images(network, no_images(images), "The network that target.network describes")
-        network(torch.empty(BATCH, *images), torch.zeros(BATCH, dtype=torch.long))
-
-    def make(settings: Settings) -> UNet2DModel:
-        return UNet2DModel(**settings)
-
-    try_network("diffusers", "target.network", recipe.network, UNet2DModel, make, predict)
-    refuse_lost_signal(DDPMScheduler(**asdict(recipe.schedule)).alphas_cumprod)
-    try_optimizer(recipe.optimizer, "target.optimizer")
-
-
-def no_images(shape: Shape) -> Images:
-    """None at all, of this shape."""
-    return Images(np.empty((0, *shape), np.uint8), np.empty((0, 0), np.uint8), np.empty(0, np.int64))
+"""Size of a weight in float32."""
 
 
 def try_network(
@@ -66,32 +30,32 @@ def try_network(
     make: Callable[[Settings], Any],
     predict: Callable[[Any], object],
 ) -> Any:
-    """Build a network on the meta device, and use it once as in training.
+    """Build a network on the meta device, and evaluate it once as in training.
 
     Args:
-        library: that it comes from.
+        library: name of the library that it comes from.
         place: key of the settings.
-        settings: of the network.
-        kind: class whose arguments the settings are.
-        make: the network from the settings.
-        predict: calls it.
+        settings: arguments of the network.
+        kind: class whose arguments they are.
+        make: builds the network.
+        predict: evaluates it.
 
     Returns:
         The network, without weights.
 
     Raises:
-        UserError: naming the setting at fault, and for a network whose weights this machine has no memory for.
+        UserError: naming the setting at fault; also for a network whose weights don't fit this machine's memory.
     """
     refuse_huge_networks(settings, place)
     refuse_unlike_defaults(kind, settings, place)
 
-    def made(settings: Settings) -> Any:
+    def build(settings: Settings) -> Any:
         with torch.device("meta"):
             network = make(settings)
             predict(network.train())
         return network
 
-    network = attempt(library, place, settings, made)
+    network = attempt(library, place, settings, build)
     refuse_beyond_memory(network, place)
     return network
 

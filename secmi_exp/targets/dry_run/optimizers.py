@@ -1,4 +1,4 @@
-"""Optimizers as a configuration describes them, tried on a single weight."""
+"""Optimizers tried before any stage runs, on a single weight."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def try_optimizer(settings: Settings, place: str) -> None:
     """Take one step with a single weight.
 
     Raises:
-        UserError: naming the setting that the optimizer refuses, or that no weight stays finite with.
+        UserError: naming the setting that the optimizer refuses, or with which the weight doesn't stay finite.
     """
     kind = attempt("torch", place, settings, lambda settings: get_class(str(settings.get("_target_"))))
     if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):

@@ -1,4 +1,4 @@
-"""Arguments of libraries' classes, tried before they are needed, and which of them is at fault where that fails."""
+"""Arguments of libraries' classes, tried before they are needed; an error names the one that is at fault."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -14,19 +14,19 @@ from secmi_exp.targets.loading.weights import reason, root
 T = TypeVar("T")
 
 MOST_LAYERS = 100
-"""In a block, or in a row; trying more would take minutes, and nobody has so many."""
+"""Upper bound for numbers of layers and for lengths of lists; trying more would take minutes."""
 GREATEST_SIZE = 2**20
-"""Channels, pixels, or whatever else a network counts."""
+"""Upper bound for numbers of channels, pixels, or whatever else a network counts."""
 
 
 def attempt(library: str, place: str, settings: Settings, make: Callable[[Settings], T]) -> T:
-    """What a library makes of settings.
+    """Return what a library makes of settings.
 
     Args:
         library: its name, for the message.
         place: key of the settings.
-        settings: what ``make`` is called with.
-        make: may raise whatever the library raises.
+        settings: argument of ``make``.
+        make: calls the library; may raise whatever the library raises.
 
     Raises:
         UserError: naming the one setting without which it would work, where there is one.
@@ -42,7 +42,7 @@ def attempt(library: str, place: str, settings: Settings, make: Callable[[Settin
 
 
 def _at_fault(place: str, settings: Settings, make: Callable[[Settings], object]) -> str | None:
-    """The only one on the command line; else one whose default would do, of the command line's where it has any."""
+    """Return the only setting on the command line; else one whose default works, preferably of the command line's."""
     given = {argument.lstrip("+").partition("=")[0] for argument in given_arguments()}
     changed = [name for name in settings if f"{place}.{name}" in given]
     if len(changed) == 1:
@@ -52,16 +52,16 @@ def _at_fault(place: str, settings: Settings, make: Callable[[Settings], object]
             continue
         try:
             make({other: value for other, value in settings.items() if other != name})
-        except Exception:  # it isn't the only one, or it has no default
+        except Exception:  # another one is at fault too, or this one has no default
             continue
         return name
     return None
 
 
 def refuse_unlike_defaults(kind: Callable[..., object], settings: Mapping[str, object], place: str) -> None:
-    """Refuse values of another kind than a parameter's default, such as true for a number, and unknown parameters.
+    """Refuse values of another type than a parameter's default, such as true for a number, and unknown parameters.
 
-    Libraries take many of them in silence: true for 1, any number for false, a negative number of pixels.
+    Libraries silently take many of them: true for 1, any number for false, a negative number of pixels.
 
     Args:
         kind: class whose arguments the settings are.
@@ -69,7 +69,7 @@ def refuse_unlike_defaults(kind: Callable[..., object], settings: Mapping[str, o
         place: their key.
 
     Raises:
-        UserError: naming the setting, its value, and what is wanted.
+        UserError: naming the setting, its value, and what is expected.
     """
     parameters = inspect.signature(kind).parameters
     others = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
@@ -82,12 +82,12 @@ def refuse_unlike_defaults(kind: Callable[..., object], settings: Mapping[str, o
         if name in parameters:
             values = value if isinstance(value, list) and value else [value]
             for each in values:
-                if wanted := _wanted(parameters[name], each):
-                    raise UserError(f"{what} can't be used: {wanted} is wanted.")
+                if expected := _expected(parameters[name], each):
+                    raise UserError(f"{what} can't be used: {expected} is wanted.")
 
 
-def _wanted(parameter: inspect.Parameter, value: object) -> str | None:
-    """What is wanted in place of a value; None where it may be of the parameter's kind."""
+def _expected(parameter: inspect.Parameter, value: object) -> str | None:
+    """Return what is expected in place of a value; None where the value may be of the parameter's type."""
     default, kind = parameter.default, str(parameter.annotation)
     if value is None:
         return None
@@ -106,7 +106,7 @@ def _wanted(parameter: inspect.Parameter, value: object) -> str | None:
 
 
 def refuse_huge_networks(settings: Mapping[str, object], place: str) -> None:
-    """Refuse numbers of layers, channels and pixels that nobody has, before they are built.
+    """Refuse numbers of layers, channels and pixels that no network has, before they are built.
 
     Raises:
         UserError: naming the setting and the bound.

@@ -1,4 +1,4 @@
-"""Captions by a BLIP model, as the paper makes them for images whose prompt isn't known.
+"""Captions by a BLIP model, as the paper makes them for images whose prompt is unknown.
 
 Source: Li et al., "BLIP: Bootstrapping Language-Image Pre-training" (ICML 2022).
 """
@@ -11,7 +11,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from transformers import BlipForConditionalGeneration, BlipProcessor
+from transformers import BlipProcessor
 
 from secmi_exp import ranks
 from secmi_exp.data.images import Images
@@ -25,25 +25,25 @@ from secmi_exp.targets.loading.model_folder import ModelFolder
 from secmi_exp.targets.loading.weights import read_json, reason
 
 IMAGES = 16
-"""A batch."""
+"""Size of a batch."""
 
 TOKENS = 32
-"""That a caption has at most, beside those that begin and end it; BLIP's captions have about ten."""
+"""Upper bound of a caption's tokens, without its two ends; BLIP's captions have about ten."""
 
 
 class Captioning(pl.LightningModule):
-    """Uint8 images to the tokens of their captions, chosen greedily; [B, TOKENS + 2], padded."""
+    """Maps uint8 images to the tokens of their captions, chosen greedily; [B, TOKENS + 2], padded."""
 
     def __init__(self, model: Any, processor: Any, file: Path):
         super().__init__()
         self.model, self.processor, self.file = model, processor, file
 
     def predict_step(self, batch: tuple[Tensor], batch_idx: int) -> Computed:
-        """One batch."""
+        """Caption one batch."""
         return Computed({self.file: self.tokens(batch[0])})
 
     def tokens(self, batch: Tensor) -> Tensor:
-        """Of the captions of uint8 images [B, C, H, W]."""
+        """Return the tokens of the captions of uint8 images [B, C, H, W]."""
         images = batch.expand(-1, 3, -1, -1)  # gray ones too
         pixels = self.processor.image_processor(images=list(images), return_tensors="pt")["pixel_values"]
         ids = self.model.generate(
@@ -54,12 +54,12 @@ class Captioning(pl.LightningModule):
 
 
 def caption_images(workspace: Path, folder: ModelFolder, images: Images, runtime: Runtime, *, logger: None) -> None:
-    """Leave captions.json, a list of n texts; runs on every rank.
+    """Write captions.json, a list of n texts; runs on every rank.
 
     Raises:
         UserError: for a model whose files can't be read, or don't fit.
     """
-    model = folder.load(BlipForConditionalGeneration)
+    model = folder.load("BlipForConditionalGeneration")
     file = workspace / SCRATCH / "tokens.npy"
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (described := folder.path / name).is_file():
@@ -68,7 +68,7 @@ def caption_images(workspace: Path, folder: ModelFolder, images: Images, runtime
         processor: Any = BlipProcessor.from_pretrained(folder.path, local_files_only=True)
         captioning = Captioning(model, processor, file)
         with torch.inference_mode():
-            captioning.tokens(torch.from_numpy(images[:1]))  # so that what doesn't fit is told now
+            captioning.tokens(torch.from_numpy(images[:1]))  # so that a processor that doesn't fit is reported now
     except Exception as error:  # whatever the processor's files make it raise
         raise UserError(
             f"The processor of the BLIP model in {folder.path} can't be read, or doesn't fit it ({reason(error)})."

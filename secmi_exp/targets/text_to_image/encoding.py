@@ -1,6 +1,6 @@
-"""What a text-to-image pipeline makes of images and prompts before its U-Net is queried.
+"""Encodes images as latents and prompts as embeddings, before a pipeline's U-Net is queried.
 
-Autoencoder and text encoders live on the device only while they encode. They run in float32, or in float64 where the
+Autoencoder and text encoders are on the device only while they encode. They run in float32, or in float64 where the
 queries do, whatever the precision of the queries: they run once, and some overflow in float16.
 """
 
@@ -20,44 +20,43 @@ from secmi_exp.data.images import Images, to_model_range
 from secmi_exp.errors import UserError
 from secmi_exp.rows import Computed, Row, fill_rows
 from secmi_exp.runtime import Runtime
+from secmi_exp.targets.loading.latent_folder import LatentFolder
 from secmi_exp.targets.loading.weights import reason, root
 from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
 
 PROMPTS = 32
-"""A batch; they are few, and little work."""
+"""Size of a batch; there are few prompts, and they are little work."""
 
-# It would print every prompt that is cut off; here they are counted.
+# These would log every prompt that is truncated; here they are counted.
 for name in ("stable_diffusion.pipeline_stable_diffusion", "stable_diffusion_xl.pipeline_stable_diffusion_xl"):
     logging.getLogger(f"diffusers.pipelines.{name}").setLevel(logging.ERROR)
 
 
 class ImageEncoder(pl.LightningModule):
-    """Uint8 images to mean and standard deviation of the autoencoder's posterior."""
+    """Maps uint8 images to mean and standard deviation of the autoencoder's posterior."""
 
     def __init__(self, vae: Any, workspace: Path):
         super().__init__()
         self.vae, self.workspace = vae, workspace
 
     def predict_step(self, batch: tuple[Tensor], batch_idx: int) -> Computed:
-        """One batch."""
+        """Encode one batch."""
         posterior = self.vae.encode(to_model_range(batch[0]).to(self.vae.dtype)).latent_dist
         return Computed({self.workspace / "mean.npy": posterior.mean, self.workspace / "std.npy": posterior.std})
 
 
-def encode_images(
-    workspace: Path, folder: TextToImageFolder, images: Images, runtime: Runtime, *, logger: None
-) -> None:
+def encode_images(workspace: Path, folder: LatentFolder, images: Images, runtime: Runtime, *, logger: None) -> None:
     """Fill mean.npy and std.npy, both [n, C, h, w]; runs on every rank."""
     vae = folder.vae().to(runtime.encoder_dtype)
     _, height, width = images.shape
-    unit = folder.pixels_a_latent
+    unit = folder.pixels_per_latent
     row: Row = ((vae.config.latent_channels, height // unit, width // unit), np.dtype(runtime.encoder_precision))
     files = {workspace / "mean.npy": row, workspace / "std.npy": row}
     fill_rows(ImageEncoder(vae, workspace), (images,), files, [workspace], runtime, "auto")
 
 
 class PromptEncoder(pl.LightningModule):
-    """Numbers of prompts to what the U-Net takes of them."""
+    """Maps numbers of prompts to their embeddings."""
 
     def __init__(self, pipeline: Any, prompts: Sequence[str], workspace: Path):
         super().__init__()
@@ -67,12 +66,12 @@ class PromptEncoder(pl.LightningModule):
         )
 
     def predict_step(self, batch: tuple[Tensor], batch_idx: int) -> Computed:
-        """One batch."""
+        """Encode one batch."""
         embeddings = self.embed([self.prompts[number] for number in batch[0].tolist()])
         return Computed({self.workspace / f"{name}.npy": rows for name, rows in embeddings.items()})
 
     def embed(self, prompts: list[str], *, negative: bool = False) -> dict[str, Tensor]:
-        """``text`` [B, L, D], and for SDXL ``pooled`` [B, D₂]; with those of the empty prompt too, as ``negative_``."""
+        """Return ``text`` [B, L, D], for SDXL ``pooled`` [B, D₂], and the empty prompt's as ``negative_…``."""
         encoded = self.pipeline.encode_prompt(
             prompts, device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=negative
         )
@@ -107,8 +106,8 @@ def encode_prompts(
     fill_rows(module, (np.arange(len(prompts)),), files, [workspace], runtime, PROMPTS)
 
 
-def note_truncated(workspace: Path, folder: TextToImageFolder, prompts: Sequence[str]) -> None:
-    """Leave in truncated.json the numbers of the prompts that are beyond the tokenizer's limit."""
+def write_truncated(workspace: Path, folder: TextToImageFolder, prompts: Sequence[str]) -> None:
+    """Write the numbers of the prompts that are beyond the tokenizer's limit into truncated.json."""
     tokenizer = folder.tokenizer()
     lengths = tokenizer(list(prompts), padding=False, truncation=False)["input_ids"]
     limit = tokenizer.model_max_length

@@ -1,4 +1,4 @@
-"""The networks and optimizers of a small latent diffusion model, tried without memory; see `dry_run.networks`."""
+"""A latent diffusion model's networks and optimizers, tried before its training; see `dry_run.networks`."""
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -9,16 +9,17 @@ from secmi_exp.targets.dry_run.networks import BATCH, Shape, try_network
 from secmi_exp.targets.dry_run.optimizers import try_optimizer
 from secmi_exp.targets.library_settings import Settings
 from secmi_exp.targets.text_to_image.byte_tokenizer import vocabulary
-from secmi_exp.targets.text_to_image.latent_ddpm import LatentDDPM
+from secmi_exp.targets.text_to_image.latent_ddpm_recipe import LatentDDPMRecipe
 from secmi_exp.targets.text_to_image.latent_ddpm_training import text_settings
+from secmi_exp.targets.text_to_image.training_recipe import TrainingRecipe
 from secmi_exp.targets.text_to_image.unet_training import add_adapter
 
 
-def try_latent_ddpm(recipe: LatentDDPM, images: Shape) -> None:
-    """Build autoencoder, text encoder and U-Net, and hand a prediction's inputs from one to the next.
+def dry_run(recipe: LatentDDPMRecipe, training: TrainingRecipe, images: Shape) -> None:
+    """Build autoencoder, text encoder and U-Net, and evaluate each on the outputs of the ones before.
 
     Raises:
-        UserError: naming the setting that doesn't do.
+        UserError: naming the setting that can't be used.
     """
     shapes: dict[str, tuple[int, ...]] = {}
 
@@ -44,12 +45,12 @@ def try_latent_ddpm(recipe: LatentDDPM, images: Shape) -> None:
     def predict(unet: UNet2DConditionModel) -> None:
         text: Tensor = torch.empty(*shapes["text"])
         unet(torch.empty(*shapes["latents"]), torch.zeros(BATCH, dtype=torch.long), encoder_hidden_states=text)
-        if recipe.training.lora:
-            add_adapter(unet, recipe.training.lora)
+        if training.lora:
+            add_adapter(unet, training.lora)
 
     def make_unet(settings: Settings) -> UNet2DConditionModel:
         return UNet2DConditionModel(**settings | {"cross_attention_dim": shapes["text"][-1]})
 
     try_network("diffusers", "target.network", recipe.network, UNet2DConditionModel, make_unet, predict)
     try_optimizer(recipe.autoencoder_training.optimizer, "target.autoencoder_training.optimizer")
-    try_optimizer(recipe.training.optimizer, "target.training.optimizer")
+    try_optimizer(training.optimizer, "target.training.optimizer")

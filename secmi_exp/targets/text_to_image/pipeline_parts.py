@@ -1,14 +1,12 @@
-"""The parts of a text-to-image pipeline of diffusers, and which files of it are kept, or fetched from the hub."""
+"""The parts of text-to-image pipelines, and the files of them that the store keeps or the hub is asked for."""
 
 from collections.abc import Collection
 
+from secmi_exp.targets.loading.latent_folder import NETWORKS, SCHEDULER_CONFIG, has_weights, library_of
 from secmi_exp.targets.loading.training_folder import NETWORK_CONFIGS, PIPELINE_CONFIG, WeightsChoice, choose_network
-from secmi_exp.targets.loading.weight_files import Library, network_files, with_variant
-
-SCHEDULER_CONFIG = "scheduler/scheduler_config.json"
+from secmi_exp.targets.loading.weight_files import network_files, with_variant
 
 TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast")
-NETWORKS = {"vae": ("AutoencoderKL",), "unet": ("UNet2DConditionModel",)}
 KINDS: dict[str, dict[str, tuple[str, ...]]] = {
     "StableDiffusionPipeline": {**NETWORKS, "tokenizer": TOKENIZERS, "text_encoder": ("CLIPTextModel",)},
     "StableDiffusionXLPipeline": {
@@ -21,33 +19,25 @@ KINDS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 """Pipeline → part → the classes that it may have."""
 
-WEIGHTED = (*NETWORKS, "text_encoder", "text_encoder_2")
-"""Parts that have weights."""
-
 
 def kept_files(kind: str) -> tuple[str, ...]:
-    """Those that a pipeline of this class must have which is kept in the store; weights may be of any format.
+    """List the files that a pipeline of this class must have in the store; weights may be of any format.
 
     >>> kept_files("StableDiffusionPipeline")[2:5]
     ('vae/config.json', 'vae/*model*', 'unet/config.json')
     """
-    weighty = [part for part in KINDS[kind] if part in NETWORKS or part.startswith("text_encoder")]
-    parts = [f"{part}/{file}" for part in weighty for file in ("config.json", "*model*")]
-    return PIPELINE_CONFIG, SCHEDULER_CONFIG, *parts, *(f"{part}/*" for part in KINDS[kind] if part not in weighty)
-
-
-def library_of(part: str) -> Library:
-    """That a part is of."""
-    return "diffusers" if part in NETWORKS else "transformers"
+    networks = [f"{part}/{file}" for part in KINDS[kind] if has_weights(part) for file in ("config.json", "*model*")]
+    tokenizers = [f"{part}/*" for part in KINDS[kind] if not has_weights(part)]
+    return PIPELINE_CONFIG, SCHEDULER_CONFIG, *networks, *tokenizers
 
 
 def pipeline_files(names: Collection[str], weights: WeightsChoice, variant: str | None, where: str) -> list[str]:
-    """The files that are read of a pipeline, among the names of a whole repository.
+    """Select the files that are read of a pipeline, among those of a whole repository.
 
     Args:
-        names: of all of its files.
-        weights: see `TextToImageFolder.of`.
-        variant: see `TextToImageFolder.of`.
+        names: names of all of its files.
+        weights: see `TextToImageFolder.from_path`.
+        variant: see `TextToImageFolder.from_path`.
         where: the repository, for messages.
 
     Raises:
@@ -56,7 +46,7 @@ def pipeline_files(names: Collection[str], weights: WeightsChoice, variant: str 
     described = (PIPELINE_CONFIG, SCHEDULER_CONFIG, *NETWORK_CONFIGS)
     read = [name for name in names if name in described or name.startswith(("tokenizer/", "tokenizer_2/"))]
     unet = choose_network(names, weights, where).folder
-    for part in WEIGHTED:
+    for part in (*NETWORKS, "text_encoder", "text_encoder_2"):
         folder = unet if part == "unet" else part
         own = [name.removeprefix(f"{part}/") for name in names if name.startswith(f"{part}/")]
         chosen = variant if part == "unet" else with_variant(own, library_of(part), variant)
