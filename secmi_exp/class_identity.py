@@ -21,7 +21,7 @@ VERSIONED = frozenset(
         "defenses": "cutout defense dp_sgd dp_sgd_settings hflip l2 randaugment",
         "quality": "quality",
         "targets.pixel": "ddpm ddpm_recipe diffusers_folder secmi_checkpoint",
-        "targets.text_to_image": "fine_tuning latent_ddpm latent_ddpm_recipe stable_diffusion target",
+        "targets.text_to_image": "fine_tuning latent_ddpm recipes stable_diffusion target",
     }.items()
     for module in modules.split()
 )

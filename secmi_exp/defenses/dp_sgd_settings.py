@@ -1,4 +1,4 @@
-"""The settings of DP-SGD, and the file that tells what privacy was spent."""
+"""The settings of DP-SGD, and the file of the privacy spent."""
 
 from typing import Annotated, Literal
 

@@ -25,7 +25,7 @@ from secmi_exp.targets.loading.model_file_schemas import MOST_TIMESTEPS
 make_scheduler = Deferred("secmi_exp.targets.loading.schedulers:make_scheduler")
 
 Prediction = Literal["epsilon", "v_prediction", "sample"]
-"""What a network predicts, by diffusers' names: ε, v = √ᾱ_t ε − √(1−ᾱ_t) x_0, or x_0."""
+"""Kind of a network's prediction, by diffusers' names: ε, v = √ᾱ_t ε − √(1−ᾱ_t) x_0, or x_0."""
 
 Beta = Annotated[float, Field(gt=0, lt=1)]
 

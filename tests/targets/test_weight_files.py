@@ -15,8 +15,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import RunWarning, collect_warnings
 from secmi_exp.targets.loading.model_folder import ModelFolder
 from secmi_exp.targets.loading.weight_files import choose_weights, network_files
-from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
-from secmi_exp.targets.text_to_image.pipeline_parts import pipeline_files
+from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder, pipeline_files
 from secmi_exp.targets.text_to_image.prompts import blip_files
 from tests.targets.preparing import POINTER, is_empty, prepare
 from tests.targets.test_diffusers_folder import BIN, SAFETENSORS, network, pipeline, refusal, target

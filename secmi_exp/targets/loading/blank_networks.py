@@ -89,8 +89,8 @@ def tensor_shapes(content: object, file: Path) -> Shapes:
     for name, tensor in content.items():
         if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.device.type != "cpu":
             raise UserError(
-                f"{file} holds {str(name)!r}, which is no dense tensor but a {type(tensor).__name__}: have the weights "
-                "saved as a plain state dict or as safetensors."
+                f"{file} holds {str(name)!r}, which is no dense tensor but a {type(tensor).__name__}: save the weights "
+                "as a plain state dict or as safetensors."
             )
         stored = tensor.untyped_storage().nbytes() // tensor.element_size()
         shapes[str(name)] = tuple(tensor.shape) if tensor.numel() <= stored else (stored,)

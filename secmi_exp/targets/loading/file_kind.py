@@ -1,4 +1,4 @@
-"""Recognizes files and folders that can't be attacked as they are, and says what to do with them."""
+"""Recognizes files and folders that can't be attacked as they are, to advise what to do with them."""
 
 import tarfile
 import zipfile

@@ -147,7 +147,7 @@ class LatentFolder:
     def schedule(self) -> Schedule:
         """The scheduler's ᾱ and prediction.
 
-        The state at timestep 0 has ᾱ_0, as in the authors' code, whatever ``set_alpha_to_one`` says: that concerns the
+        The state at timestep 0 has ᾱ_0, as in the authors' code, whatever ``set_alpha_to_one`` is: that concerns the
         step from timestep 0 to the image, which no trajectory takes.
         """
         return Schedule.from_config(read_json(self.path / SCHEDULER_CONFIG), self.path / SCHEDULER_CONFIG)

@@ -178,7 +178,7 @@ class ModelFolder:
 
 
 def warn_of_choices(folder: Path, models: Sequence[ModelFolder]) -> None:
-    """Warn of weights that were chosen among several, or that are a variant, without being asked for.
+    """Warn of weights that were chosen among several, or that are a variant, where the user hasn't chosen them.
 
     Args:
         folder: folder of the pipeline.

@@ -83,7 +83,7 @@ def choose_network(names: Collection[str], weights: WeightsChoice, where: str) -
     if weights != "auto":
         if FOLDERS[weights] not in there:
             raise UserError(
-                f"{where} has no {FOLDERS[weights]}/{CONFIG}, which target.weights={weights} asks for: set "
+                f"{where} has no {FOLDERS[weights]}/{CONFIG}, which target.weights={weights} needs: set "
                 "target.weights=auto for the network that is there."
             )
         return ChosenNetwork(FOLDERS[weights])

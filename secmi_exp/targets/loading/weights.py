@@ -1,4 +1,4 @@
-"""Reads weights and settings that strangers saved; whatever else a file holds is refused."""
+"""Reads untrusted files: tensors and settings alone; a file that holds anything else is refused."""
 
 import pickle
 import zipfile
@@ -67,7 +67,7 @@ def unreadable(path: Path, error: BaseException) -> UserError:
         found = cause.__context__ or cause  # torch replaces what it has found by advice
         return UserError(
             f"{path} is refused, because it is no pickle of weights alone ({reason(found)}) and any other could "
-            "execute code: have it saved as a plain state dict or as safetensors."
+            "execute code: save it as a plain state dict or as safetensors."
         )
     return UserError(f"{path} can't be read ({reason(cause)}): is it complete, and of the format that target names?")
 

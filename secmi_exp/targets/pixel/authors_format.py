@@ -41,7 +41,7 @@ class Flags:
     dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
     img_size: Annotated[int, Field(gt=0, le=16_384)] = 32
     mean_type: Literal["epsilon", "xstart", "xprev"] = "epsilon"
-    """What their sampler takes the output for. Their trainer makes it ε whatever the flag says (diffusion.py:
+    """What their sampler takes the output for. Their trainer makes it ε whatever the flag is (diffusion.py:
     `GaussianDiffusionTrainer` gets neither the flag nor another goal than the noise), and so it is read here."""
 
     def __str__(self) -> str:
@@ -100,7 +100,7 @@ def read_flags(path: Path) -> Flags:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"The checkpoint's flags can't be read from {path} ({reason(error)}): put the {FLAG_FILE} of its training "
-            "there, which says what network and schedule it has."
+            "there, which describes its network and schedule."
         ) from error
     given: dict[str, list[str]] = {}
     for number, line in enumerate(map(str.strip, lines), start=1):

@@ -31,11 +31,11 @@ from secmi_exp.targets.pixel.ddpm_recipe import PICTURE, DDPMRecipe
 from secmi_exp.targets.pixel.pipeline_folder import PipelineFolder, refuse_other_images
 from secmi_exp.targets.pixel.unconditional import Unconditional
 
-dry_run = Deferred("secmi_exp.targets.pixel.ddpm_dry_run:dry_run")
+dry_run = Deferred("secmi_exp.targets.pixel.ddpm_training:dry_run")
 train_into = Deferred("secmi_exp.targets.pixel.ddpm_training:train_into")
 
 VERSION = 2
-"""Of this training code; raised when the same configuration would give other weights."""
+"""Version of the training code; raised when the same configuration would give other weights."""
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -107,9 +107,9 @@ class DDPM(DDPMRecipe):
                 )
             self._trained.warn_of_choices()
             refuse_other_images(self._trained.network, members.shape, f"The network in {self._trained.path}")
-            found = _found(self._trained)
+            prepared = _prepare_trained(self._trained)
             self._trained.refuse_unusable()
-            return found
+            return prepared
         key = self.key(members, runtime)
         self.defense.check_samples(len(members))
 
@@ -124,14 +124,15 @@ class DDPM(DDPMRecipe):
             trained_on=members.digest,
             trained_now=not entry.reused,
             samples=entry.path / PICTURE,
-            facts=_facts(entry.path),
+            facts=_privacy_facts(entry.path),
         )
 
 
-def _found(pipeline: PipelineFolder) -> PreparedTarget:
-    """A target that was trained before, under the key of its training where the store's manifest lies beside it.
+def _prepare_trained(pipeline: PipelineFolder) -> PreparedTarget:
+    """Prepare a target that was trained before.
 
-    What was computed with it then is found again by that key.
+    Its key is that of its training where the store's manifest lies beside the weights, so that what was computed with
+    it then is found again.
     """
     key, samples = pipeline.key({}), pipeline.path / PICTURE
     if (pipeline.path / MANIFEST).is_file():
@@ -149,12 +150,12 @@ def _found(pipeline: PipelineFolder) -> PreparedTarget:
         load=partial(Unconditional, pipeline.path),
         trained_on=digest_of(members) if (members := key.inputs.get("members")) else None,
         samples=samples if samples.is_file() else None,
-        facts=_facts(pipeline.path),
+        facts=_privacy_facts(pipeline.path),
     )
 
 
-def _facts(folder: Path) -> dict[str, Json]:
-    """What the training has left besides weights and samples; warns where DP-SGD ended it early."""
+def _privacy_facts(folder: Path) -> dict[str, Json]:
+    """Read the privacy that the training spent; warn where DP-SGD ended it early."""
     file = folder / PRIVACY
     if not file.is_file():
         return {}

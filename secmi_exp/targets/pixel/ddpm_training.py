@@ -23,6 +23,8 @@ from secmi_exp.engine.optimization import Draws, Optimization
 from secmi_exp.engine.training_step import TrainingStep
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import Runtime
+from secmi_exp.targets.dry_run import BATCH, Shape, try_network, try_optimizer
+from secmi_exp.targets.library_settings import Settings
 from secmi_exp.targets.loading.blank_networks import network_without_memory
 from secmi_exp.targets.pixel.ddpm_recipe import PICTURE, DDPMRecipe
 from secmi_exp.targets.pixel.pipeline_folder import refuse_other_images, refuse_other_networks
@@ -162,3 +164,23 @@ class DDPMTraining(Optimization):
             x = ddim.step(self.network(x, t).sample, t, x).prev_sample
         self.network.train()
         return (x.clamp(-1, 1) + 1) / 2
+
+
+def dry_run(recipe: DDPMRecipe, images: Shape, runtime: Runtime) -> None:
+    """Build the network, predict once, and take a step of the optimizer.
+
+    Raises:
+        UserError: naming the setting that can't be used.
+    """
+    recipe.defense.refuse_runtime(runtime)
+
+    def predict(network: UNet2DModel) -> None:
+        refuse_other_images(network.config, images, "The network that target.network describes")
+        network(torch.empty(BATCH, *images), torch.zeros(BATCH, dtype=torch.long))
+
+    def make(settings: Settings) -> UNet2DModel:
+        return UNet2DModel(**settings)
+
+    try_network("diffusers", "target.network", recipe.network, UNet2DModel, make, predict)
+    refuse_lost_signal(DDPMScheduler(**asdict(recipe.schedule)).alphas_cumprod)
+    try_optimizer(recipe.optimizer, "target.optimizer")

@@ -68,8 +68,8 @@ class SecMICheckpoint:
             warn(
                 "mean_type_ignored",
                 f"The flag --mean_type={self.flags.mean_type} of {self.path.with_name(FLAG_FILE)} is ignored: the "
-                "authors' trainer fits the noise whatever it says; with a trainer that was changed to follow it, the "
-                "t-errors are wrong.",
+                "authors' trainer fits the noise whatever the flag is; with a trainer that was changed to follow it, "
+                "the t-errors are wrong.",
             )
         flags = asdict(self.flags) | {"mean_type": "epsilon"}  # as it is read
         config: dict[str, Json] = {"weights": self.weights, "flags": flags, **outside_classes(target=self)}

@@ -17,17 +17,16 @@ from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.library_settings import optimizer_class, trained_before
 from secmi_exp.targets.loading.latent_folder import NETWORKS
 from secmi_exp.targets.text_to_image.latents import EncodedImages
-from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
-from secmi_exp.targets.text_to_image.pipeline_parts import kept_files
+from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder, kept_files
 from secmi_exp.targets.text_to_image.prompts import EncodedPrompts, Prompts, own_captions
+from secmi_exp.targets.text_to_image.recipes import TrainingRecipe
 from secmi_exp.targets.text_to_image.target import FromElsewhere, TextToImage
-from secmi_exp.targets.text_to_image.training_recipe import TrainingRecipe
 
 train_into = Deferred("secmi_exp.targets.text_to_image.unet_training:train_into")
-try_optimizer = Deferred("secmi_exp.targets.dry_run.optimizers:try_optimizer")
+try_optimizer = Deferred("secmi_exp.targets.dry_run:try_optimizer")
 
 VERSION = 1
-"""Of this training code; raised when the same configuration would give other weights."""
+"""Version of the training code; raised when the same configuration would give other weights."""
 
 NOT_IN_KEY = ("gradient_checkpointing", "checkpoint_every", "samples", "samples_guidance")
 """Fields of the recipe that decide no weight."""

@@ -19,12 +19,11 @@ from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import Json, Key, Store
 from secmi_exp.targets.library_settings import optimizer_class, trained_before
 from secmi_exp.targets.text_to_image.fine_tuning import TrainedTextToImage
-from secmi_exp.targets.text_to_image.latent_ddpm_recipe import LatentDDPMRecipe
-from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
-from secmi_exp.targets.text_to_image.pipeline_parts import kept_files
+from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder, kept_files
+from secmi_exp.targets.text_to_image.recipes import LatentDDPMRecipe
 
 build_into = Deferred("secmi_exp.targets.text_to_image.latent_ddpm_training:build_into")
-dry_run = Deferred("secmi_exp.targets.text_to_image.latent_ddpm_dry_run:dry_run")
+dry_run = Deferred("secmi_exp.targets.text_to_image.latent_ddpm_training:dry_run")
 
 VERSION = 1
 """Version of the making; raised when the same configuration would give other weights."""

@@ -22,10 +22,12 @@ from secmi_exp.data.slices import slices
 from secmi_exp.engine.optimization import Draws, Optimization
 from secmi_exp.errors import UserError
 from secmi_exp.runtime import Runtime
+from secmi_exp.targets.dry_run import BATCH, Shape, try_network, try_optimizer
 from secmi_exp.targets.library_settings import Settings
 from secmi_exp.targets.loading.weights import reason, root
-from secmi_exp.targets.text_to_image.byte_tokenizer import save_byte_tokenizer
-from secmi_exp.targets.text_to_image.latent_ddpm_recipe import LatentDDPMRecipe
+from secmi_exp.targets.text_to_image.byte_tokenizer import save_byte_tokenizer, vocabulary
+from secmi_exp.targets.text_to_image.recipes import LatentDDPMRecipe, TrainingRecipe
+from secmi_exp.targets.text_to_image.unet_training import add_adapter
 from secmi_exp.training import fit
 
 log = logging.getLogger(__name__)
@@ -154,3 +156,44 @@ def latent_std(vae: AutoencoderKL, members: Images) -> float:
     batches = (members[rows] for rows in slices(min(len(members), SCALED_ON), 64))
     means = [vae.encode(to_model_range(torch.from_numpy(batch))).latent_dist.mean for batch in batches]
     return float(torch.cat(means).std())
+
+
+def dry_run(recipe: LatentDDPMRecipe, training: TrainingRecipe, images: Shape) -> None:
+    """Build autoencoder, text encoder and U-Net, and evaluate each on the outputs of the ones before.
+
+    Raises:
+        UserError: naming the setting that can't be used.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def reconstruct(vae: AutoencoderKL) -> None:
+        z = vae.encode(torch.empty(BATCH, *images)).latent_dist.mean
+        vae.decode(z)
+        shapes["latents"] = tuple(z.shape)
+
+    def make_vae(settings: Settings) -> AutoencoderKL:
+        return AutoencoderKL(**settings)
+
+    try_network("diffusers", "target.autoencoder", recipe.autoencoder, AutoencoderKL, make_vae, reconstruct)
+
+    def encode(text_encoder: CLIPTextModel) -> None:
+        tokens = torch.zeros(BATCH, recipe.tokens, dtype=torch.long)
+        shapes["text"] = tuple(text_encoder(tokens).last_hidden_state.shape)
+
+    def make_text_encoder(settings: Settings) -> CLIPTextModel:
+        return CLIPTextModel(CLIPTextConfig(**text_settings(settings, recipe.tokens, len(vocabulary()))))
+
+    try_network("transformers", "target.text_encoder", recipe.text_encoder, CLIPTextConfig, make_text_encoder, encode)
+
+    def predict(unet: UNet2DConditionModel) -> None:
+        text: Tensor = torch.empty(*shapes["text"])
+        unet(torch.empty(*shapes["latents"]), torch.zeros(BATCH, dtype=torch.long), encoder_hidden_states=text)
+        if training.lora:
+            add_adapter(unet, training.lora)
+
+    def make_unet(settings: Settings) -> UNet2DConditionModel:
+        return UNet2DConditionModel(**settings | {"cross_attention_dim": shapes["text"][-1]})
+
+    try_network("diffusers", "target.network", recipe.network, UNet2DConditionModel, make_unet, predict)
+    try_optimizer(recipe.autoencoder_training.optimizer, "target.autoencoder_training.optimizer")
+    try_optimizer(training.optimizer, "target.training.optimizer")

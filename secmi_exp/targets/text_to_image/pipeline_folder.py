@@ -1,5 +1,6 @@
 """A text-to-image pipeline of diffusers on disk: Stable Diffusion 1.x, 2.x and XL, and others with the same parts."""
 
+from collections.abc import Collection
 from typing import Any
 
 from secmi_exp.deferred import Deferred
@@ -7,13 +8,26 @@ from secmi_exp.errors import UserError
 from secmi_exp.targets.loading.blank_networks import network_class
 from secmi_exp.targets.loading.file_kind import refuse_strange_files
 from secmi_exp.targets.loading.json_fields import checked
-from secmi_exp.targets.loading.latent_folder import NETWORKS, LatentFolder, has_weights
+from secmi_exp.targets.loading.latent_folder import NETWORKS, SCHEDULER_CONFIG, LatentFolder, has_weights, library_of
 from secmi_exp.targets.loading.model_file_schemas import PipelineIndex, TextEncoder, Tokenizer
-from secmi_exp.targets.loading.training_folder import PIPELINE_CONFIG
+from secmi_exp.targets.loading.training_folder import NETWORK_CONFIGS, PIPELINE_CONFIG, WeightsChoice, choose_network
+from secmi_exp.targets.loading.weight_files import network_files, with_variant
 from secmi_exp.targets.loading.weights import read_json, unreadable
-from secmi_exp.targets.text_to_image.pipeline_parts import KINDS
 
 read_tokenizer = Deferred("transformers:CLIPTokenizer.from_pretrained")
+
+TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast")
+KINDS: dict[str, dict[str, tuple[str, ...]]] = {
+    "StableDiffusionPipeline": {**NETWORKS, "tokenizer": TOKENIZERS, "text_encoder": ("CLIPTextModel",)},
+    "StableDiffusionXLPipeline": {
+        **NETWORKS,
+        "tokenizer": TOKENIZERS,
+        "tokenizer_2": TOKENIZERS,
+        "text_encoder": ("CLIPTextModel",),
+        "text_encoder_2": ("CLIPTextModelWithProjection",),
+    },
+}
+"""Pipeline → part → the classes that it may have."""
 
 TEXT_CONDITIONS = ("text", "text_time")
 """Kinds of added condition that are supported; the second is SDXL's."""
@@ -120,3 +134,37 @@ class TextToImageFolder(LatentFolder):
             raise UserError(
                 f"The U-Net in {self.path} is distilled and takes the guidance as an input: it can't be attacked."
             )
+
+
+def kept_files(kind: str) -> tuple[str, ...]:
+    """List the files that a pipeline of this class must have in the store; weights may be of any format.
+
+    >>> kept_files("StableDiffusionPipeline")[2:5]
+    ('vae/config.json', 'vae/*model*', 'unet/config.json')
+    """
+    networks = [f"{part}/{file}" for part in KINDS[kind] if has_weights(part) for file in ("config.json", "*model*")]
+    tokenizers = [f"{part}/*" for part in KINDS[kind] if not has_weights(part)]
+    return PIPELINE_CONFIG, SCHEDULER_CONFIG, *networks, *tokenizers
+
+
+def pipeline_files(names: Collection[str], weights: WeightsChoice, variant: str | None, where: str) -> list[str]:
+    """Select the files that are read of a pipeline, among those of a whole repository.
+
+    Args:
+        names: names of all of its files.
+        weights: see `TextToImageFolder.from_path`.
+        variant: see `TextToImageFolder.from_path`.
+        where: the repository, for messages.
+
+    Raises:
+        UserError: where it isn't clear which weights are meant, or those that were chosen aren't there.
+    """
+    described = (PIPELINE_CONFIG, SCHEDULER_CONFIG, *NETWORK_CONFIGS)
+    read = [name for name in names if name in described or name.startswith(("tokenizer/", "tokenizer_2/"))]
+    unet = choose_network(names, weights, where).folder
+    for part in (*NETWORKS, "text_encoder", "text_encoder_2"):
+        folder = unet if part == "unet" else part
+        own = [name.removeprefix(f"{part}/") for name in names if name.startswith(f"{part}/")]
+        chosen = variant if part == "unet" else with_variant(own, library_of(part), variant)
+        read += network_files(names, folder, library_of(part), chosen, where) if folder else []
+    return sorted(set(read))

@@ -20,8 +20,7 @@ from secmi_exp.targets.interface import InputArrays, PreparedTarget
 from secmi_exp.targets.loading.hub import fetch
 from secmi_exp.targets.loading.training_folder import WeightsChoice
 from secmi_exp.targets.text_to_image.latents import EncodedImages
-from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
-from secmi_exp.targets.text_to_image.pipeline_parts import pipeline_files
+from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder, pipeline_files
 from secmi_exp.targets.text_to_image.prompts import Captioner, EncodedPrompts, Prompts, PromptSource, own_captions
 from secmi_exp.targets.text_to_image.text_conditioned import TextConditioned
 

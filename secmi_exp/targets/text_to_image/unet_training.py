@@ -35,8 +35,8 @@ from secmi_exp.targets.loading.weights import read_json, reason
 from secmi_exp.targets.text_to_image.latents import Latents
 from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
 from secmi_exp.targets.text_to_image.prompts import Prompts
+from secmi_exp.targets.text_to_image.recipes import LoRA, TrainingRecipe
 from secmi_exp.targets.text_to_image.text_conditioned import time_ids
-from secmi_exp.targets.text_to_image.training_recipe import LoRA, TrainingRecipe
 from secmi_exp.training import MovingAverage, fit
 
 log = logging.getLogger(__name__)

@@ -1,8 +1,16 @@
-"""Arguments of libraries' classes, tried before they are needed; an error names the one that is at fault."""
+"""Networks and optimizers tried before any stage runs: networks on torch's meta device, optimizers on a single weight.
+
+So a setting with which they can't be made, or would fail at the first step, is reported at once, by its name.
+"""
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import torch
+from hydra.utils import get_class
+from torch import Tensor, nn
 
 from secmi_exp.arguments import given_arguments
 from secmi_exp.errors import UserError
@@ -17,6 +25,13 @@ MOST_LAYERS = 100
 """Upper bound for numbers of layers and for lengths of lists; trying more would take minutes."""
 GREATEST_SIZE = 2**20
 """Upper bound for numbers of channels, pixels, or whatever else a network counts."""
+
+Shape = tuple[int, int, int]
+"""(C, H, W) of the images."""
+
+BATCH = 2
+BYTES = 4
+"""Size of a weight in float32."""
 
 
 def attempt(library: str, place: str, settings: Settings, make: Callable[[Settings], T]) -> T:
@@ -119,3 +134,89 @@ def refuse_huge_networks(settings: Mapping[str, object], place: str) -> None:
     for name, value in settings.items():
         if isinstance(value, list) and len(value) > MOST_LAYERS:
             raise UserError(f"{place}.{name} has {len(value)} parts: at most {MOST_LAYERS} are possible.")
+
+
+def try_network(
+    library: str,
+    place: str,
+    settings: Settings,
+    kind: Callable[..., object],
+    make: Callable[[Settings], Any],
+    predict: Callable[[Any], object],
+) -> Any:
+    """Build a network on the meta device, and evaluate it once as in training.
+
+    Args:
+        library: name of the library that it comes from.
+        place: key of the settings.
+        settings: arguments of the network.
+        kind: class whose arguments they are.
+        make: builds the network.
+        predict: evaluates it.
+
+    Returns:
+        The network, without weights.
+
+    Raises:
+        UserError: naming the setting at fault; also for a network whose weights don't fit this machine's memory.
+    """
+    refuse_huge_networks(settings, place)
+    refuse_unlike_defaults(kind, settings, place)
+
+    def build(settings: Settings) -> Any:
+        with torch.device("meta"):
+            network = make(settings)
+            predict(network.train())
+        return network
+
+    network = attempt(library, place, settings, build)
+    refuse_beyond_memory(network, place)
+    return network
+
+
+def refuse_beyond_memory(network: nn.Module, place: str) -> None:
+    """Refuse a network whose weights alone take more than this machine's memory.
+
+    Raises:
+        UserError: with both sizes.
+    """
+    needed = BYTES * sum(weights.numel() for weights in network.parameters())
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else needed
+    if needed > there:
+        raise UserError(
+            f"{place} describes a network with {needed / 2**30:,.0f} GiB of weights, and this machine has "
+            f"{there / 2**30:,.0f} GiB of memory: make it smaller."
+        )
+
+
+def try_optimizer(settings: Settings, place: str) -> None:
+    """Take one step with a single weight.
+
+    Raises:
+        UserError: naming the setting that the optimizer refuses, or with which the weight doesn't stay finite.
+    """
+    kind = attempt("torch", place, settings, lambda settings: get_class(str(settings.get("_target_"))))
+    if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
+        raise UserError(
+            f"{place}._target_={settings.get('_target_')} is no optimizer: choose one, such as torch.optim.Adam."
+        )
+    refuse_unlike_defaults(kind, settings, place)
+
+    def step(settings: Settings) -> None:
+        arguments: dict[str, Any] = {name: value for name, value in settings.items() if name != "_target_"}
+        weights = nn.Parameter(torch.ones(1))
+        optimizer: torch.optim.Optimizer = kind([weights], **arguments)
+
+        def loss() -> Tensor:
+            optimizer.zero_grad()
+            value = weights.square().sum()
+            value.backward()  # type: ignore[no-untyped-call]
+            return value
+
+        if not arguments.get("capturable"):  # which only CUDA can
+            with torch.enable_grad():
+                optimizer.step(loss)  # type: ignore[arg-type]
+        if not bool(weights.isfinite()):
+            raise ValueError("a weight isn't finite after a single step")
+
+    attempt("torch", place, settings, step)

@@ -1,6 +1,6 @@
-"""The settings of a U-Net's training on latents and captions.
+"""The settings of trainings: of a U-Net on latents and captions, and of a small latent diffusion model's networks.
 
-Source of the preset: Duan et al. (ICML 2023), section 5, whose targets come from diffusers' text-to-image example.
+Source of the U-Net's preset: Duan et al. (ICML 2023), section 5, by diffusers' text-to-image example.
 """
 
 from typing import Annotated
@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, Positi
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.targets.library_settings import Settings
+from secmi_exp.targets.schedule import NoiseSchedule, Prediction
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -44,3 +45,35 @@ class TrainingRecipe:
     samples: NonNegativeInt
     """Number of images that are generated from the members' captions after the training."""
     samples_guidance: NonNegativeFloat
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class AutoencoderTraining:
+    """Settings of the first stage."""
+
+    optimizer: Settings
+    batch_size: PositiveInt
+    max_steps: PositiveInt
+    warmup_steps: NonNegativeInt
+    gradient_clip: PositiveFloat
+    kl_weight: NonNegativeFloat
+    """Weight of the posterior's divergence from a standard normal, against the squared error of a pixel."""
+    checkpoint_every: PositiveInt
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class LatentDDPMRecipe:
+    """Autoencoder, text encoder, U-Net and schedule."""
+
+    autoencoder: Settings
+    """Arguments of `AutoencoderKL`."""
+    autoencoder_training: AutoencoderTraining
+    tokens: PositiveInt
+    """Upper bound of a caption's tokens; each byte is one."""
+    text_encoder: Settings
+    """Arguments of `CLIPTextConfig`."""
+    network: Settings
+    """Arguments of `UNet2DConditionModel`."""
+    schedule: NoiseSchedule
+    prediction_type: Prediction
+    seed: NonNegativeInt
