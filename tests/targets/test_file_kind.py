@@ -88,7 +88,7 @@ def zipped(path: Path) -> None:
         ("q4.gguf", lambda path: path.write_bytes(b"GGUF\3\0\0\0"), "a quantized model in GGUF", "diffusers folder"),
         ("weights.h5", lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n"), "an HDF5 file", "convert"),
         ("config.json", lambda path: path.write_text("{}"), "a JSON file", "the model itself"),
-        ("notes.txt", lambda path: path.write_text("hello"), "a file of a kind that isn't known", "model's folder"),
+        ("notes.txt", lambda path: path.write_text("hello"), "a file of an unknown kind", "model's folder"),
     ],
 )
 def test_a_file_is_named_for_what_it_is(
