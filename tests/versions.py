@@ -21,8 +21,8 @@ ALONE = ("blind_views", "engine/optimization")
 PLUMBING = {
     "secmi_exp.attacks.attack",
     "secmi_exp.attacks.finite_values",
-    "secmi_exp.attacks.measured",
-    "secmi_exp.attacks.scorer",
+    "secmi_exp.attacks.measurements",
+    "secmi_exp.attacks.scorers.scorer",
     "secmi_exp.data.membership",
     "secmi_exp.targets.dry_run",
     "secmi_exp.targets.interface",
@@ -53,7 +53,7 @@ class Version:
     """A number in keys that stands for code."""
 
     name: str
-    """Such as ``secmi_exp.attacks.signal.VERSION`` or ``secmi_exp.attacks.pia.PIA.version``."""
+    """Such as ``secmi_exp.attacks.signals.trajectories.VERSION`` or ``secmi_exp.attacks.pia.PIA.version``."""
     module: str
     """That holds it."""
     number: int

@@ -13,9 +13,9 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from secmi_exp.data.images import to_model_range
+from secmi_exp.engine.runtime import Runtime
 from secmi_exp.engine.training_step import TrainingStep
 from secmi_exp.errors import UserError
-from secmi_exp.runtime import Runtime
 from secmi_exp.store import Json
 
 

@@ -21,10 +21,10 @@ from pydantic.dataclasses import dataclass
 from secmi_exp.defenses.defense import Defense, Recipe
 from secmi_exp.defenses.dp_sgd_settings import PRIVACY, DPSGDSettings
 from secmi_exp.deferred import Deferred
+from secmi_exp.engine.runtime import Runtime
 from secmi_exp.engine.training_step import TrainingStep
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import warn
-from secmi_exp.runtime import Runtime
 
 PrivateStep = Deferred("secmi_exp.defenses.private_step:PrivateStep")
 

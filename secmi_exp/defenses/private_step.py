@@ -16,15 +16,15 @@ from opacus.optimizers import DPOptimizer
 from opacus.validators import ModuleValidator
 from torch import Tensor
 
-from secmi_exp.data.batches import Piece
 from secmi_exp.defenses.accounting import Spending
 from secmi_exp.defenses.defense import Recipe
 from secmi_exp.defenses.dp_sgd_settings import PRIVACY, DPSGDSettings
+from secmi_exp.engine.batches import Piece
 from secmi_exp.engine.optimization import DrawsApart, Optimization
+from secmi_exp.engine.training import step_seed
 from secmi_exp.engine.training_step import TrainingStep
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.store import Json, write_json
-from secmi_exp.training import step_seed
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from hydra.utils import get_class
 from numpy.typing import NDArray
 from torch import Tensor
 
-from secmi_exp.data.batches import Piece
+from secmi_exp.engine.batches import Piece
+from secmi_exp.engine.training import seed_step
 from secmi_exp.engine.training_step import TrainingStep
 from secmi_exp.errors import UserError, first_line
-from secmi_exp.training import seed_step
 
 
 @dataclass(frozen=True)

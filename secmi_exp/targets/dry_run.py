@@ -12,10 +12,10 @@ import torch
 from hydra.utils import get_class
 from torch import Tensor, nn
 
-from secmi_exp.arguments import given_arguments
+from secmi_exp.configuration.arguments import given_arguments
+from secmi_exp.configuration.setting_values import leaves
 from secmi_exp.errors import UserError
-from secmi_exp.setting_values import leaves
-from secmi_exp.shown_text import shown
+from secmi_exp.formatting import shown
 from secmi_exp.targets.library_settings import Settings
 from secmi_exp.targets.loading.weights import reason, root
 

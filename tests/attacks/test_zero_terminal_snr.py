@@ -9,9 +9,8 @@ from diffusers import DDIMScheduler
 from hydra import compose, initialize_config_dir
 
 from secmi_exp.attacks.attack import Attack
-from secmi_exp.attacks.generated import InitialNoise
-from secmi_exp.attacks.sampling import sample
-from secmi_exp.components import component
+from secmi_exp.attacks.signals.samples import InitialNoise, sample
+from secmi_exp.configuration.components import component
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.targets.pixel.unconditional import Unconditional

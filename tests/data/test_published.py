@@ -10,7 +10,7 @@ import torchvision
 from hydra import compose, initialize_config_dir
 from torchvision.transforms import CenterCrop, Compose, PILToTensor, Resize
 
-from secmi_exp.components import component
+from secmi_exp.configuration.components import component
 from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.images import ImageSet
 from secmi_exp.errors import UserError

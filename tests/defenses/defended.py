@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 
-from secmi_exp.components import component
-from secmi_exp.data.batches import Piece
+from secmi_exp.configuration.components import component
 from secmi_exp.data.images import Images
+from secmi_exp.engine.batches import Piece
 from secmi_exp.engine.optimization import Draws
 from secmi_exp.targets.pixel import ddpm_training
 from secmi_exp.targets.pixel.ddpm import DDPM

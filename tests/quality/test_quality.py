@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from torchmetrics.image.fid import NoTrainInceptionV3
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from secmi_exp.components import component
+from secmi_exp.configuration.components import component
 from secmi_exp.data.images import Images, to_model_range
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError

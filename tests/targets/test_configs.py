@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from secmi_exp.components import component
+from secmi_exp.configuration.components import component
 from secmi_exp.errors import UserError
 from secmi_exp.targets.pixel.diffusers_folder import DiffusersFolder
 from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint

@@ -14,10 +14,10 @@ from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 from torch import Tensor
 
-from secmi_exp import ranks
-from secmi_exp.components import component
-from secmi_exp.data.batches import Piece
+from secmi_exp.configuration.components import component
 from secmi_exp.data.images import Images
+from secmi_exp.engine import ranks
+from secmi_exp.engine.batches import Piece
 from secmi_exp.engine.optimization import Draws
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import collect_warnings

@@ -8,7 +8,7 @@ import pytest
 import wandb
 from hydra import compose, initialize_config_dir
 
-from secmi_exp.components import Components
+from secmi_exp.configuration.components import Components
 from secmi_exp.errors import UserError
 from secmi_exp.tracking.tracker import RunIdentity
 from secmi_exp.tracking.wandb_settings import resolve_mode

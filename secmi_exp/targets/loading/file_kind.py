@@ -9,8 +9,8 @@ from pathlib import Path
 from safetensors import safe_open
 
 from secmi_exp.errors import UserError
-from secmi_exp.git_lfs import refuse_pointer
-from secmi_exp.regular_files import is_folder, is_regular
+from secmi_exp.files.git_lfs import refuse_pointer
+from secmi_exp.files.regular import is_folder, is_regular
 from secmi_exp.targets.loading.weights import read_pickled, unreadable
 
 SUFFIXES = {

@@ -9,7 +9,7 @@ from huggingface_hub.constants import HF_HUB_CACHE
 
 from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
-from secmi_exp.storage_errors import Place, explain_storage_errors
+from secmi_exp.files.storage_errors import Place, explain_storage_errors
 from secmi_exp.targets.loading.file_kind import SUFFIXES, refuse_file
 from secmi_exp.targets.loading.weights import reason
 

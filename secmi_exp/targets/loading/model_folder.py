@@ -12,7 +12,7 @@ from typing import Any
 
 from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
-from secmi_exp.git_lfs import refuse_pointer
+from secmi_exp.files.git_lfs import refuse_pointer
 from secmi_exp.run_warnings import warn
 from secmi_exp.store import file_digest
 from secmi_exp.targets.loading.blank_networks import (

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from secmi_exp.errors import UserError
-from secmi_exp.foreign_json import read_foreign_json
-from secmi_exp.git_lfs import refuse_pointer
-from secmi_exp.regular_files import refuse_irregular
+from secmi_exp.files.git_lfs import refuse_pointer
+from secmi_exp.files.regular import refuse_irregular
+from secmi_exp.files.strict_json import read_foreign_json
 
 
 def read_pickled(path: Path) -> Any:

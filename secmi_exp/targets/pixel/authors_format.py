@@ -14,8 +14,8 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from secmi_exp.errors import UserError
-from secmi_exp.git_lfs import refuse_pointer
-from secmi_exp.regular_files import read_regular
+from secmi_exp.files.git_lfs import refuse_pointer
+from secmi_exp.files.regular import read_regular
 from secmi_exp.targets.loading.blank_networks import tensor_shapes
 from secmi_exp.targets.loading.model_file_schemas import MOST_TIMESTEPS
 from secmi_exp.targets.loading.weights import reason

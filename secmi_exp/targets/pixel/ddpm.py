@@ -11,17 +11,17 @@ from typing import ClassVar
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.defenses.defense import Undefended
 from secmi_exp.defenses.dp_sgd_settings import PRIVACY
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import Timesteps
+from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.regular_files import is_folder
+from secmi_exp.files.regular import is_folder
 from secmi_exp.run_warnings import warn
-from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import MANIFEST, Damaged, Json, Key, Store, check, digest_of, note_use
+from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget
 from secmi_exp.targets.library_settings import optimizer_class, trained_before
 from secmi_exp.targets.loading.json_fields import checked
@@ -116,7 +116,7 @@ class DDPM(DDPMRecipe):
         def train(workspace: Path) -> None:
             train_into(workspace, self.defended, members, runtime, make_logger())
 
-        entry = store.obtain(key, train)
+        entry = store.get_or_build(key, train)
         return PreparedTarget(
             entry.path,
             key,

@@ -16,19 +16,19 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
-from secmi_exp.compiling import CompileWhenItRepays
-from secmi_exp.data.batches import PoissonBatchesAndNoise, TrainingBatchesAndNoise
 from secmi_exp.data.images import Images
+from secmi_exp.engine.batches import PoissonBatchesAndNoise, TrainingBatchesAndNoise
+from secmi_exp.engine.compiling import CompileWhenItRepays
 from secmi_exp.engine.optimization import Draws, Optimization
+from secmi_exp.engine.runtime import Runtime
+from secmi_exp.engine.training import MovingAverage, fit
 from secmi_exp.engine.training_step import TrainingStep
 from secmi_exp.errors import UserError
-from secmi_exp.runtime import Runtime
 from secmi_exp.targets.dry_run import BATCH, Shape, try_network, try_optimizer
 from secmi_exp.targets.library_settings import Settings
 from secmi_exp.targets.loading.blank_networks import network_without_memory
 from secmi_exp.targets.pixel.ddpm_recipe import PICTURE, DDPMRecipe
 from secmi_exp.targets.pixel.pipeline_folder import refuse_other_images, refuse_other_networks
-from secmi_exp.training import MovingAverage, fit
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def train_into(workspace: Path, recipe: DDPMRecipe, members: Images, runtime: Ru
         "Training %s (%.2f M parameters) on %d members for %d steps.",
         recipe.name, network.num_parameters() / 1e6, len(members), recipe.max_steps,
     )  # fmt: skip
-    module = runtime.everywhere(train, recipe, members, workspace, runtime, logger=logger)
+    module = runtime.run_on_all_ranks(train, recipe, members, workspace, runtime, logger=logger)
     save_image(module.sample(initial_noise(recipe, members)), workspace / PICTURE, nrow=4)
     if module.step:
         module.step.save_report(workspace)

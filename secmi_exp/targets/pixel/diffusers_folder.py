@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
+from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.run_warnings import warn
-from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import Json, Store
+from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.loading.hub import fetch
 from secmi_exp.targets.loading.training_folder import (

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from secmi_exp.data.images import to_model_range
+from secmi_exp.diffusion.noise_predictor import Condition, NoisePredictor
 from secmi_exp.targets.loading.training_folder import WeightsChoice
-from secmi_exp.targets.noise_predictor import Condition, NoisePredictor
 from secmi_exp.targets.pixel.pipeline_folder import PipelineFolder
 
 

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from transformers import BlipProcessor
 
-from secmi_exp import ranks
 from secmi_exp.data.images import Images
+from secmi_exp.engine import ranks
+from secmi_exp.engine.rows import Computed, fill_rows
+from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.rows import Computed, fill_rows
-from secmi_exp.runtime import Runtime
 from secmi_exp.store import SCRATCH
 from secmi_exp.targets.loading.json_fields import checked
 from secmi_exp.targets.loading.model_file_schemas import BlipProcessing
@@ -75,7 +75,7 @@ def caption_images(workspace: Path, folder: ModelFolder, images: Images, runtime
         ) from error
     row = (TOKENS + 2,), np.dtype(np.int64)
     fill_rows(captioning, (images,), {file: row}, [workspace], runtime, IMAGES)
-    if ranks.current().rank == 0:
+    if rank_info().rank == 0:
         captions = processor.batch_decode(np.load(file), skip_special_tokens=True)
         texts = [caption.strip() for caption in captions]
         (workspace / "captions.json").write_text(json.dumps(texts, ensure_ascii=False), encoding="utf-8")

@@ -15,11 +15,11 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from secmi_exp import ranks
 from secmi_exp.data.images import Images, to_model_range
+from secmi_exp.engine import ranks
+from secmi_exp.engine.rows import Computed, Row, fill_rows
+from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.rows import Computed, Row, fill_rows
-from secmi_exp.runtime import Runtime
 from secmi_exp.targets.loading.latent_folder import LatentFolder
 from secmi_exp.targets.loading.weights import reason, root
 from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
@@ -101,7 +101,7 @@ def encode_prompts(
     for name, rows in one.items():
         if not name.startswith("negative"):
             files[workspace / f"{name}.npy"] = tuple(rows.shape[1:]), dtype
-        elif ranks.current().rank == 0:
+        elif rank_info().rank == 0:
             np.save(workspace / f"{name}.npy", rows.numpy())
     fill_rows(module, (np.arange(len(prompts)),), files, [workspace], runtime, PROMPTS)
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
+from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.run_warnings import warn
-from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import Json, Key, Store
+from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.library_settings import optimizer_class, trained_before
 from secmi_exp.targets.loading.latent_folder import NETWORKS
@@ -77,7 +77,7 @@ class TrainedTextToImage(TextToImage):
             condition = EncodedPrompts(base, prompts, runtime).condition(store, guided=True)
             train_into(workspace, self.training, self.seed, base, latents, condition, prompts, runtime, make_logger())
 
-        entry = store.obtain(self.key(base, prompts, members, runtime), train)
+        entry = store.get_or_build(self.key(base, prompts, members, runtime), train)
         samples = entry.path / "samples.png"
         return self.prepared(
             TextToImageFolder.from_path(entry.path),

@@ -10,13 +10,13 @@ from pathlib import Path
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import Timesteps
+from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.runtime import MakeLogger, Runtime
 from secmi_exp.store import Json, Key, Store
+from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.library_settings import optimizer_class, trained_before
 from secmi_exp.targets.text_to_image.fine_tuning import TrainedTextToImage
 from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder, kept_files
@@ -85,4 +85,4 @@ class LatentDDPM(LatentDDPMRecipe, TrainedTextToImage):
         config |= outside_classes(target=self) | optimizer_class(self.autoencoder_training.optimizer)
         files = kept_files("StableDiffusionPipeline")
         key = Key("base_pipeline", VERSION, config, {"members": members.digest}, files)
-        return TextToImageFolder.from_path(store.obtain(key, build).path)
+        return TextToImageFolder.from_path(store.get_or_build(key, build).path)

@@ -16,19 +16,19 @@ from pytorch_lightning.loggers import Logger
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from secmi_exp.data.batches import TrainingBatches
 from secmi_exp.data.images import Images, to_model_range
 from secmi_exp.data.slices import slices
+from secmi_exp.engine.batches import TrainingBatches
 from secmi_exp.engine.optimization import Draws, Optimization
+from secmi_exp.engine.runtime import Runtime
+from secmi_exp.engine.training import fit
 from secmi_exp.errors import UserError
-from secmi_exp.runtime import Runtime
 from secmi_exp.targets.dry_run import BATCH, Shape, try_network, try_optimizer
 from secmi_exp.targets.library_settings import Settings
 from secmi_exp.targets.loading.weights import reason, root
 from secmi_exp.targets.text_to_image.byte_tokenizer import save_byte_tokenizer, vocabulary
 from secmi_exp.targets.text_to_image.recipes import LatentDDPMRecipe, TrainingRecipe
 from secmi_exp.targets.text_to_image.unet_training import add_adapter
-from secmi_exp.training import fit
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def build_into(
     log.info(
         "Training the autoencoder on %d members for %d steps.", len(members), recipe.autoencoder_training.max_steps
     )
-    vae = runtime.everywhere(train_autoencoder, recipe, members, workspace, runtime, logger=logger)
+    vae = runtime.run_on_all_ranks(train_autoencoder, recipe, members, workspace, runtime, logger=logger)
     std = latent_std(vae, members)
     if not std > 0:
         raise UserError(

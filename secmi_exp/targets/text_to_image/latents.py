@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from secmi_exp.data.images import Images, Pixels, Rows
 from secmi_exp.data.stored_rows import StoredRows
 from secmi_exp.deferred import Deferred
-from secmi_exp.runtime import Runtime
+from secmi_exp.engine.runtime import Runtime
 from secmi_exp.store import Key, Store
 from secmi_exp.targets.loading.latent_folder import LatentFolder
 
@@ -86,9 +86,9 @@ class EncodedImages:
         def encode(workspace: Path) -> None:
             self.folder.refuse_unusable_parts()
             log.info("Encoding %d images as latents.", len(self.images))
-            self.runtime.everywhere(encode_images, workspace, self.folder, self.images, self.runtime)
+            self.runtime.run_on_all_ranks(encode_images, workspace, self.folder, self.images, self.runtime)
 
-        entry = store.obtain(self.key, encode).path
+        entry = store.get_or_build(self.key, encode).path
         rows = np.arange(len(self.images))
         mean, std = (StoredRows(entry / f"{name}.npy", rows) for name in ("mean", "std"))
         shift, scale = self.folder.scaling

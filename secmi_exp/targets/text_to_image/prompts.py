@@ -14,9 +14,9 @@ import numpy as np
 from secmi_exp.data.images import Images
 from secmi_exp.data.stored_rows import StoredRows
 from secmi_exp.deferred import Deferred
+from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import warn
-from secmi_exp.runtime import Runtime
 from secmi_exp.store import Json, Key, Store
 from secmi_exp.targets.loading.file_kind import refuse_strange_files
 from secmi_exp.targets.loading.hub import fetch
@@ -121,9 +121,9 @@ class Captioner:
 
         def make(workspace: Path) -> None:
             log.info("Captioning %d images with %s.", len(images), self.path)
-            runtime.everywhere(caption_images, workspace, self._model, images, runtime)
+            runtime.run_on_all_ranks(caption_images, workspace, self._model, images, runtime)
 
-        entry = store.obtain(self.key(images), make).path
+        entry = store.get_or_build(self.key(images), make).path
         return Prompts("blip", json.loads((entry / "captions.json").read_text(encoding="utf-8")), 0)
 
 
@@ -188,6 +188,6 @@ class EncodedPrompts:
         def encode(workspace: Path) -> None:
             log.info("Encoding %d prompts.", len(self.prompts.distinct))
             write_truncated(workspace, self.folder, self.prompts.distinct)
-            self.runtime.everywhere(encode_prompts, workspace, self.folder, self.prompts.distinct, self.runtime)
+            self.runtime.run_on_all_ranks(encode_prompts, workspace, self.folder, self.prompts.distinct, self.runtime)
 
-        return store.obtain(self.key, encode).path
+        return store.get_or_build(self.key, encode).path

@@ -4,7 +4,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.data.images import Images
-from secmi_exp.runtime import MakeLogger, Runtime
+from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.text_to_image.target import FromElsewhere

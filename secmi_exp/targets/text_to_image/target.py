@@ -10,12 +10,12 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
+from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.runtime import Runtime
 from secmi_exp.store import Input, Json, Key, Store
+from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import InputArrays, PreparedTarget
 from secmi_exp.targets.loading.hub import fetch
 from secmi_exp.targets.loading.training_folder import WeightsChoice

@@ -6,7 +6,7 @@ Source of guidance: Ho and Salimans, "Classifier-Free Diffusion Guidance" (2022)
 import torch
 from torch import Tensor, nn
 
-from secmi_exp.targets.noise_predictor import Condition, NoisePredictor
+from secmi_exp.diffusion.noise_predictor import Condition, NoisePredictor
 from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
 
 

@@ -20,14 +20,15 @@ from pytorch_lightning.loggers import Logger
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
-from secmi_exp.compiling import CompileWhenItRepays
-from secmi_exp.data.batches import TrainingBatches
 from secmi_exp.data.stored_rows import StoredRows
 from secmi_exp.diffusion.timesteps import Timesteps
+from secmi_exp.engine.batches import TrainingBatches
+from secmi_exp.engine.compiling import CompileWhenItRepays
 from secmi_exp.engine.optimization import Draws, Optimization
+from secmi_exp.engine.runtime import Runtime
+from secmi_exp.engine.training import MovingAverage, fit
 from secmi_exp.errors import UserError
-from secmi_exp.regular_files import is_regular
-from secmi_exp.runtime import Runtime
+from secmi_exp.files.regular import is_regular
 from secmi_exp.targets.loading.latent_folder import has_weights
 from secmi_exp.targets.loading.model_folder import CONFIG, without_origin
 from secmi_exp.targets.loading.training_folder import PIPELINE_CONFIG
@@ -37,7 +38,6 @@ from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
 from secmi_exp.targets.text_to_image.prompts import Prompts
 from secmi_exp.targets.text_to_image.recipes import LoRA, TrainingRecipe
 from secmi_exp.targets.text_to_image.text_conditioned import time_ids
-from secmi_exp.training import MovingAverage, fit
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,9 @@ def train_into(
         UserError: for settings that torch or peft refuse, and training that diverges.
     """
     log.info("Training the U-Net on %d members for %d steps.", len(latents), recipe.max_steps)
-    module = runtime.everywhere(train, recipe, seed, base, latents, dict(condition), workspace, runtime, logger=logger)
+    module = runtime.run_on_all_ranks(
+        train, recipe, seed, base, latents, dict(condition), workspace, runtime, logger=logger
+    )
     network = module.network
     if recipe.lora:
         save_adapter(network, workspace / "lora")
