@@ -97,7 +97,7 @@ def prepare_target(run: Run) -> PreparedTarget:
         UserError: before anything is trained, for captions that one side has lost and that it would be queried with.
     """
     recipe = run.parts.target
-    if recipe.uses_captions and (run.parts.attack or run.parts.quality):
+    if "captions" in recipe.conditions and (run.parts.attack or run.parts.quality):
         check_captions(run.split, run.images, run.parts.dataset)
     with timed(run.seconds, "target"):
         members = run.images.select(run.split.members)

@@ -1,1 +1,1 @@
-"""What a target's training can do against leaking its members, one defense a file; ``conf/defense`` names them."""
+"""Defenses: changes of a target's training that are meant to reduce the leak; ``conf/defense`` names them."""

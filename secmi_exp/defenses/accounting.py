@@ -1,4 +1,4 @@
-"""The privacy that DP-SGD spends, by opacus' accountants.
+"""The privacy that DP-SGD spends, computed by opacus' accountants.
 
 Sources: Mironov et al., "Rényi Differential Privacy of the Sampled Gaussian Mechanism" (2019); Gopi et al., "Numerical
 Composition of Differential Privacy" (NeurIPS 2021).
@@ -21,16 +21,16 @@ class Spending:
     noise_multiplier: float
     """σ."""
     sample_rate: float
-    """q: probability of an image to be in a step's batch."""
+    """q: probability that an image is in a step's batch."""
     delta: float
     mechanism: str
-    """Of accounting: rdp or prv."""
+    """Opacus' accountant: rdp or prv."""
 
     def epsilon(self, steps: int) -> float:
-        """ε after so many steps; ∞ without noise.
+        """Return ε after so many steps; ∞ without noise.
 
         Raises:
-            UserError: where the accountant can't tell.
+            UserError: where the accountant can't compute it.
 
         >>> spending = Spending(noise_multiplier=1.0, sample_rate=0.01, delta=1e-5, mechanism="rdp")
         >>> spending.epsilon(0)
@@ -51,15 +51,15 @@ class Spending:
                 return float(accountant.get_epsilon(self.delta))
             except (ArithmeticError, MemoryError, RuntimeError, ValueError) as error:
                 raise UserError(
-                    f"opacus' {self.mechanism} accountant can't tell ε of {steps} steps with "
+                    f"opacus' {self.mechanism} accountant can't compute ε of {steps} steps with "
                     f"noise_multiplier={self.noise_multiplier} ({first_line(error)}): set defense.accountant=rdp, or "
                     "more noise."
                 ) from error
 
     def affordable(self, max_steps: int, max_epsilon: float) -> int:
-        """The most steps, up to max_steps, after which ε is not above max_epsilon.
+        """Return the largest number of steps, up to max_steps, after which ε is not above max_epsilon.
 
-        Doubling first keeps the accountant from trainings that are far longer than can be afforded.
+        Doubling first keeps the accountant from computing trainings that are far longer than can be afforded.
         """
         beyond = 1
         while beyond <= max_steps and self.epsilon(beyond) <= max_epsilon:

@@ -4,30 +4,25 @@ Source: DeVries and Taylor, "Improved Regularization of Convolutional Neural Net
 the square's centre is a pixel of the image, so that a part of the square may lie outside; its pixels become the mean.
 """
 
-from __future__ import annotations
+from typing import Annotated
 
-from typing import TYPE_CHECKING, Annotated
-
+import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
+from torch import Tensor
 
-from secmi_exp.defenses.defense import Defense
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from secmi_exp.engine.optimization import Draws
+from secmi_exp.defenses.defense import Defense, Draws
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Cutout(Defense):
-    """One hole an image, drawn anew each time that the image is seen."""
+    """One hole in each image, drawn anew each time that the image is used."""
 
     fraction: Annotated[float, Field(gt=0, le=1)]
     """Side of the square, in units of the image's shorter side."""
 
     def model_input(self, images: Tensor, draws: Draws) -> Tensor:
-        """Images in [−1, 1] with holes of 0."""
+        """Return images in [−1, 1] with holes of 0."""
         height, width = images.shape[-2:]
         size = max(1, round(self.fraction * min(height, width)))
         x_0 = super().model_input(images, draws)
@@ -35,12 +30,12 @@ class Cutout(Defense):
 
 
 def cut_out(images: Tensor, rows: Tensor, columns: Tensor, size: int) -> Tensor:
-    """Zeros in a square of each image.
+    """Set a square of each image to 0.
 
     Args:
         images: [B, C, H, W].
-        rows: of the squares' centres, 0 … H − 1, [B].
-        columns: 0 … W − 1, [B].
+        rows: rows of the squares' centres, 0 … H − 1, [B].
+        columns: columns of the centres, 0 … W − 1, [B].
         size: side of the squares; an even one reaches one pixel further to the top and to the left.
 
     >>> import torch
@@ -56,9 +51,7 @@ def cut_out(images: Tensor, rows: Tensor, columns: Tensor, size: int) -> Tensor:
 
 
 def _within(centres: Tensor, size: int, length: int) -> Tensor:
-    """Which pixels of an axis lie in each square, [B, length]."""
-    import torch
-
+    """Return which pixels of an axis lie in each square, [B, length]."""
     first = (centres - size // 2)[:, None]
     pixels = torch.arange(length, device=centres.device)[None]
     return (first <= pixels) & (pixels < first + size)

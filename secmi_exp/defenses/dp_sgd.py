@@ -13,38 +13,38 @@ What the guarantee is about, and what not:
 - Weights, their moving average, and samples are covered; the training loss that is logged is not.
 """
 
-from __future__ import annotations
+from typing import ClassVar
 
-from typing import Annotated, Literal
-
-from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from secmi_exp.defenses.defense import Defense
+from secmi_exp.defenses.defense import Defense, Recipe
+from secmi_exp.defenses.dp_sgd_settings import PRIVACY, DPSGDSettings
+from secmi_exp.deferred import Deferred
 from secmi_exp.engine.runtime import Runtime
+from secmi_exp.engine.training_step import TrainingStep
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import warn
 
-PRIVACY = "privacy.json"
-"""File beside a target's weights that tells the privacy spent on them."""
+PrivateStep = Deferred("secmi_exp.defenses.private_step:PrivateStep")
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class DPSGD(Defense):
+class DPSGD(DPSGDSettings, Defense):
     """Poisson batches, clipped gradients of single images, Gaussian noise."""
 
-    noise_multiplier: NonNegativeFloat
-    """σ, in units of `max_grad_norm`; 0: clipping alone, which guarantees nothing."""
-    max_grad_norm: PositiveFloat
-    """C: L2 norm that an image's gradient has at most."""
-    delta: Annotated[float, Field(gt=0, lt=1)]
-    max_epsilon: PositiveFloat | None
-    """ε that the training stops before exceeding."""
-    accountant: Literal["rdp", "prv"]
-    microbatch_size: PositiveInt
-    """Images whose own gradients are in memory at once."""
+    report_files: ClassVar[tuple[str, ...]] = (PRIVACY,)
 
-    def warn_of(self, samples: int) -> None:
+    def training_step(self, recipe: Recipe, samples: int) -> TrainingStep:
+        """Return a step of DP-SGD.
+
+        Raises:
+            UserError: where one step already spends more than `max_epsilon`.
+        """
+        step: TrainingStep = PrivateStep(self, recipe, samples)
+        return step
+
+    def check_samples(self, samples: int) -> None:
         """Warn of a δ that is no guarantee."""
         if self.delta >= 1 / samples:
             warn(
@@ -52,11 +52,11 @@ class DPSGD(Defense):
                 f"defense.delta={self.delta:g} allows the leak of whole images: set it well below 1/{samples}.",
             )
 
-    def refuse(self, runtime: Runtime) -> None:
-        """Refuse a machine that this can't be done on.
+    def refuse_runtime(self, runtime: Runtime) -> None:
+        """Refuse several devices, float16, and compilation.
 
         Raises:
-            UserError: for several devices, float16, and compilation.
+            UserError: naming the setting.
         """
         if runtime.devices * runtime.nodes > 1:
             raise UserError(
@@ -69,6 +69,6 @@ class DPSGD(Defense):
             )
         if runtime.compile is True:
             raise UserError(
-                "defense=dp_sgd needs each layer's own gradients, which a compiled network keeps to itself: set "
+                "defense=dp_sgd needs the gradients at each layer, which a compiled network doesn't give: set "
                 "trainer.compile=auto."
             )

@@ -5,19 +5,14 @@ gradient. AdamW's is not: at the learning rates here it would take a millionth o
 than what AdamW has by default. Where a recipe has AdamW, Adam with the same arguments therefore takes its place.
 """
 
-from __future__ import annotations
-
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any
 
 from pydantic import ConfigDict, PositiveFloat
 from pydantic.dataclasses import dataclass
 
-from secmi_exp.defenses.defense import Defense
+from secmi_exp.defenses.defense import Defense, Recipe
 from secmi_exp.store import Json
-
-if TYPE_CHECKING:
-    from secmi_exp.targets.pixel.ddpm import DDPM
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -26,13 +21,13 @@ class L2(Defense):
 
     weight_decay: PositiveFloat
 
-    def recipe(self, recipe: DDPM) -> DDPM:
-        """With weight decay."""
-        optimizer = recipe.optimizer | {"weight_decay": self.weight_decay}
+    def recipe_changes(self, recipe: Recipe) -> Mapping[str, Any]:
+        """Set the optimizer's weight decay, and Adam in place of AdamW."""
+        optimizer = {**recipe.optimizer, "weight_decay": self.weight_decay}
         if str(optimizer.get("_target_")).endswith(".AdamW"):
             optimizer["_target_"] = "torch.optim.Adam"
-        return replace(recipe, optimizer=optimizer)
+        return {"optimizer": optimizer}
 
     def settings(self) -> dict[str, Json]:
-        """The recipe tells all."""
+        """Return nothing: the recipe decides the weights."""
         return {}

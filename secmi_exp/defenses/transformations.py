@@ -8,7 +8,7 @@ from torchvision.transforms import v2
 
 
 class TransformationsByImage(v2.RandAugment):  # type: ignore[misc]  # torchvision has no types
-    """Applies each transformation to all images that drew it, at once.
+    """Applies each transformation at once to all images that drew it.
 
     Since RandAugment's magnitude is the same for all, there are only some twenty different transformations, signs
     included: a batch takes that many calls for each operation in the row, of whatever size it is, and each image is
@@ -17,23 +17,23 @@ class TransformationsByImage(v2.RandAugment):  # type: ignore[misc]  # torchvisi
 
     @property
     def names(self) -> list[str]:
-        """The transformations that are drawn from."""
+        """Names of the transformations that are drawn from."""
         return list(self._AUGMENTATION_SPACE)
 
     def forward(self, images: Tensor, choices: NDArray[np.int64], negative: NDArray[np.bool_]) -> Tensor:
-        """Transformed images.
+        """Transform images.
 
         Args:
             images: uint8, [B, 1 or 3, H, W].
-            choices: places in `names`, [B, num_ops]; on the host, so that nothing waits for the device.
-            negative: whether the magnitude is turned around, for transformations with a sign, [B, num_ops].
+            choices: indices into `names`, [B, num_ops]; on the host, so that nothing waits for the device.
+            negative: whether the magnitude is negated, for transformations with a sign, [B, num_ops].
         """
         for step in range(self.num_ops):
             images = self._each(images, choices[:, step], negative[:, step])
         return images
 
     def _each(self, images: Tensor, choices: NDArray[np.int64], negative: NDArray[np.bool_]) -> Tensor:
-        """One transformation of each image."""
+        """Apply one transformation to each image."""
         transformed = images.clone()
         for place, name in enumerate(self.names):
             magnitude, signed = self._magnitude(name, images)
@@ -47,7 +47,7 @@ class TransformationsByImage(v2.RandAugment):  # type: ignore[misc]  # torchvisi
         return transformed
 
     def _magnitude(self, name: str, images: Tensor) -> tuple[float, bool]:
-        """How much of a transformation, and whether it has a sign."""
+        """Return the magnitude of a transformation, and whether it has a sign."""
         magnitudes, signed = self._AUGMENTATION_SPACE[name]
         values = magnitudes(self.num_magnitude_bins, *images.shape[-2:])
         return (0.0 if values is None else float(values[self.magnitude])), signed

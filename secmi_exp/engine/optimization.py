@@ -1,7 +1,8 @@
-"""What the trainings of all networks of a target have in common: shared draws, the optimizer, and clipping."""
+"""Training steps that are the same on any number of devices: shared random draws, the optimizer, clipping."""
 
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +15,16 @@ from torch import Tensor
 
 from secmi_exp.engine.batches import Piece
 from secmi_exp.engine.training import seed_step
+from secmi_exp.engine.training_step import TrainingStep
 from secmi_exp.errors import UserError, first_line
-from secmi_exp.targets.library_settings import Settings
 
 
 @dataclass(frozen=True)
 class Draws:
-    """Random numbers of a training step, drawn for the whole batch, of which a piece takes its own.
+    """Random numbers of a training step, drawn for the whole batch; a piece of the batch takes those of its samples.
 
-    On any number of devices, and in any number of parts, a step is the same but for the order of summation, and what
-    is drawn after `apart`.
+    On any number of devices, and in any number of parts, a step is the same but for the order of summation and for
+    what is drawn after `apart`.
     """
 
     piece: Piece
@@ -32,7 +33,7 @@ class Draws:
     step: int
 
     def begin(self) -> None:
-        """From here on all pieces of the batch draw the same."""
+        """Seed the generators so that all pieces of the batch draw the same numbers."""
         seed_step(self.device, self.seed, self.step)
 
     def normal(self, *shape: int) -> Tensor:
@@ -53,12 +54,12 @@ class Draws:
         return self._mine(torch.rand(self._drawn, device=self.device)) < probability
 
     def apart(self) -> None:
-        """From here on each piece draws for itself, as dropout within the network does."""
+        """Seed the generators for this piece alone, as dropout within the network needs it."""
         seed_step(self.device, self.seed, self.step, self.piece.start)
 
     @property
     def _drawn(self) -> int:
-        """How many samples numbers are drawn for."""
+        """Number of samples that numbers are drawn for."""
         return self.piece.total
 
     def _mine(self, whole: Tensor) -> Tensor:
@@ -66,14 +67,14 @@ class Draws:
 
 
 class DrawsApart(Draws):
-    """The same, drawn for each piece alone: takes memory for the piece only, and other pieces make another step."""
+    """Random numbers drawn for each piece alone: memory for the piece only, but other pieces make another step."""
 
     def begin(self) -> None:
-        """From here on this piece draws for itself."""
+        """Seed the generators for this piece alone."""
         super().apart()
 
     def apart(self) -> None:
-        """It does already."""
+        """Do nothing: the piece draws for itself already."""
 
     @property
     def _drawn(self) -> int:
@@ -88,28 +89,43 @@ class Optimization(pl.LightningModule, ABC):
 
     Args:
         optimizer: its class as ``_target_``, and its arguments.
-        setting: that these come from, for messages.
-        warmup_steps: of the linear learning-rate warm-up.
-        seed: of all that is drawn.
+        setting: key of the optimizer's settings, for messages.
+        warmup_steps: steps of the linear learning-rate warm-up.
+        seed: seeds all that is drawn.
         fused: whether the optimizer's step is one operation where it can be; float16's scaling of gradients forbids it.
+        step: the step to take in place of the ordinary one.
     """
 
-    def __init__(self, optimizer: Settings, setting: str, warmup_steps: int, seed: int, *, fused: bool = True):
+    def __init__(
+        self,
+        optimizer: Mapping[str, object],
+        setting: str,
+        warmup_steps: int,
+        seed: int,
+        *,
+        fused: bool = True,
+        step: TrainingStep | None = None,
+    ):
         super().__init__()
         self.optimizer_settings, self.setting, self.warmup_steps = optimizer, setting, warmup_steps
-        self.seed, self.fused = seed, fused
+        self.seed, self.fused, self.step = seed, fused, step
+        self.automatic_optimization = not (step and step.manual)
 
     @abstractmethod
     def loss(self, arrays: list[Tensor], draws: Draws) -> Tensor:
-        """Mean over the samples of a piece, whose arrays these are."""
+        """Return the mean loss over the samples of a piece, whose arrays these are."""
 
     def on_fit_start(self) -> None:
-        """The layout that CUDA's convolutions are fastest in."""
-        if self.device.type == "cuda":
+        """Choose the memory layout that CUDA's convolutions are fastest in."""
+        if self.device.type == "cuda" and self.automatic_optimization:
             self.to(memory_format=torch.channels_last)
 
     def training_step(self, batch: list[Any], batch_idx: int) -> Tensor:
-        """The piece's share of the batch's loss."""
+        """Take the defense's step, or the ordinary one."""
+        return self.step.take(self, batch) if self.step else self.ordinary_step(batch)
+
+    def ordinary_step(self, batch: list[Any]) -> Tensor:
+        """Return the piece's share of the batch's loss."""
         *arrays, piece = batch
         draws = Draws(piece, self.device, self.seed, self.global_step)
         draws.begin()
@@ -123,17 +139,24 @@ class Optimization(pl.LightningModule, ABC):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """By the L2 norm of all gradients; Lightning itself refuses to for fused optimizers in bfloat16."""
+        """Clip by the L2 norm of all gradients; Lightning itself refuses to for fused optimizers in bfloat16."""
         if gradient_clip_val:
             torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
 
-    def make_optimizer(self) -> torch.optim.Optimizer:
-        """The recipe's, on what is to be trained.
+    def configure_optimizers(self) -> Any:
+        """Make the optimizer, with linear warm-up.
 
         Raises:
             UserError: for settings that torch refuses.
         """
-        settings = dict(self.optimizer_settings)
+        optimizer, warmup = self._optimizer(), max(1, self.warmup_steps)
+        if self.step:
+            optimizer = self.step.wrap_optimizer(optimizer, self)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warmup))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        settings: dict[str, Any] = dict(self.optimizer_settings)
         try:
             kind = get_class(str(settings.pop("_target_", None)))
             if self.fused and "fused" in inspect.signature(kind).parameters:
@@ -144,9 +167,3 @@ class Optimization(pl.LightningModule, ABC):
         except Exception as error:  # whatever the optimizer raises for its arguments
             raise UserError(f"torch refuses {self.setting}: {first_line(error)}.") from error
         return optimizer
-
-    def configure_optimizers(self) -> Any:
-        """The optimizer with linear warm-up."""
-        optimizer, warmup = self.make_optimizer(), max(1, self.warmup_steps)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warmup))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

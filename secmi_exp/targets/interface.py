@@ -1,4 +1,4 @@
-"""What a config must offer to make a target, and what it gives."""
+"""The interface of targets: what a component of ``conf/target`` must offer, and what it prepares."""
 
 from __future__ import annotations
 
@@ -22,62 +22,62 @@ PIXEL_PIPELINE_FILES = (
     "unet/*.safetensors",
     "scheduler/scheduler_config.json",
 )
-"""That an unconditional target has which is kept in the store."""
+"""Files of an unconditional target in the store."""
 
 
 @dataclass(frozen=True)
 class InputArrays:
-    """What a target is given for each of n images; can be pickled."""
+    """The arrays with which a target is queried, a row for each of n images; can be pickled."""
 
     x_0: RowArray
-    """What `NoisePredictor.encode` takes, [n, …]."""
+    """Input of `NoisePredictor.encode`, [n, …]."""
     condition: Mapping[str, RowArray] = field(default_factory=dict)
-    """What a prediction depends on besides, name → [n, …]."""
+    """Conditions of a prediction, name → [n, …]."""
 
 
 class Inputs(Protocol):
-    """What a target makes of images before it is queried."""
+    """Images and conditions as a target is queried with them; computed, or found in the store."""
 
     @property
     def key(self) -> Input:
-        """Of all that decides them, for the keys of what is computed from them; known before they are."""
+        """Key of all that decides the arrays, for the keys of what is computed from them; known before the arrays."""
 
     def arrays(self) -> InputArrays:
-        """Computes them, or finds them in the store."""
+        """Return the arrays: compute them, or find them in the store."""
 
     def texts(self) -> dict[str, Sequence[str]]:
-        """What a query depends on besides the images, in words: kind, such as prompts → one for each image, [n]."""
+        """Return the conditions that are texts: kind, such as prompts → a text for each image, [n]."""
 
     def facts(self) -> dict[str, Json]:
-        """What a reader of the results has to know of them."""
+        """Return what a reader of the results has to know of the inputs."""
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """Images as they are, which pixel models take."""
+    """Inputs of pixel models: the images as they are."""
 
     images: Images
 
     @property
     def key(self) -> Input:
-        """The digest of the images."""
+        """See `Inputs.key`: the digest of the images."""
         return self.images.digest
 
     def arrays(self) -> InputArrays:
-        """The images."""
+        """See `Inputs.arrays`: the images."""
         return InputArrays(self.images)
 
     def texts(self) -> dict[str, Sequence[str]]:
-        """Nothing."""
+        """See `Inputs.texts`: there are none."""
         return {}
 
     def facts(self) -> dict[str, Json]:
-        """There is nothing to tell."""
+        """See `Inputs.facts`: there are none."""
         return {}
 
 
 def pixels(images: Images, store: Store, runtime: Runtime) -> Inputs:
-    """See `Pixels`."""
+    """Return the inputs of a pixel model."""
     return Pixels(images)
 
 
@@ -86,58 +86,58 @@ class PreparedTarget:
     """A target that is ready to be attacked."""
 
     folder: Path
-    """Its weights, as a diffusers pipeline."""
+    """Folder of its weights, a diffusers pipeline."""
     key: Input
-    """What it is, for the keys of what is computed with it."""
+    """Key of what decides its predictions, for the keys of what is computed with it."""
     load: Callable[[], NoisePredictor]
-    """Reads the weights; can be pickled."""
+    """Loads the weights; can be pickled."""
     trained_on: str | None = None
-    """Digest of the images that it was trained on, where that is known."""
+    """Digest of the images that it was trained on, where it is known."""
     trained_now: bool = False
-    """Whether it was trained to prepare it, rather than found."""
+    """Whether it was trained just now, rather than found."""
     samples: Path | None = None
-    """A picture of images that it generated, where there is one."""
+    """File with images that it generated, where there is one."""
     inputs: Callable[[Images, Store, Runtime], Inputs] = pixels
-    """What it makes of images before it is queried."""
+    """Makes the inputs of images; see `Inputs`."""
     facts: Mapping[str, Json] = field(default_factory=dict)
-    """What a reader of the results has to know of its training."""
+    """Facts of its training that a reader of the results has to know."""
 
     @property
     def digest(self) -> str:
-        """Of its key."""
+        """Digest of its key."""
         return digest_of(self.key)
 
 
 class Target(Protocol):
-    """What a file in ``conf/target`` names."""
+    """A component of ``conf/target``."""
 
     name: str
 
     @property
-    def uses_captions(self) -> bool:
-        """Whether it is queried with the images' own captions."""
+    def conditions(self) -> tuple[str, ...]:
+        """Names of what queries take of the dataset besides the images, such as captions."""
 
     @property
     def timesteps(self) -> Timesteps:
-        """Those of its schedule, which attacks and samples are compared with before anything is computed."""
+        """Timesteps of its schedule, with which the settings of attacks are compared before anything is computed."""
 
     def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:
-        """Train it on the members, find that it was trained before, or read what was trained elsewhere.
+        """Train the target on the members, find it in the store, or read what was trained elsewhere.
 
         Args:
             members: the training images; the target sees no others.
             store: where the weights are kept.
             runtime: the machine.
-            make_logger: gives the place where training metrics go, if something is trained.
+            make_logger: makes the logger of training metrics, if something is trained.
         """
 
 
 @runtime_checkable
-class TrainedHere(Protocol):
-    """A target whose networks are made here, and can be tried before anything is computed."""
+class TrainableTarget(Protocol):
+    """A target whose networks are made here, so that its settings can be tried before anything is computed."""
 
-    def try_out(self, images: tuple[int, int, int], store: Store, runtime: Runtime) -> None:
-        """Try networks and optimizers without memory for them, unless a training in the store has made the same.
+    def dry_run(self, images: tuple[int, int, int], store: Store, runtime: Runtime) -> None:
+        """Try networks and optimizers without memory for them, unless a training in the store had the same settings.
 
         Args:
             images: (C, H, W) of the images.
@@ -145,5 +145,5 @@ class TrainedHere(Protocol):
             runtime: the machine.
 
         Raises:
-            UserError: naming the setting that they can't be made from.
+            UserError: naming the setting with which they can't be made.
         """

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ from diffusers import UNet2DModel
 from opacus.accountants import PRVAccountant, RDPAccountant
 from torch import Tensor, nn
 
-from secmi_exp.defenses import private_steps
+from secmi_exp.defenses import private_step
 from secmi_exp.defenses.accounting import Spending
 from secmi_exp.defenses.dp_sgd import DPSGD
-from secmi_exp.defenses.private_steps import ContiguousHooks, PrivateSteps
+from secmi_exp.defenses.private_step import ContiguousHooks, PrivateStep
 from secmi_exp.engine.batches import PoissonOrder, TrainingBatches
-from secmi_exp.engine.optimization import Draws
+from secmi_exp.engine.optimization import Draws, Optimization
 from secmi_exp.engine.training import fit, newest_checkpoint
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
@@ -39,15 +40,26 @@ def settings(**given: Any) -> DPSGD:
     return DPSGD(name="dp_sgd", **default | given)
 
 
-class Line(PrivateSteps):
-    """y = w · x + b, squared error; sees all of a batch that is given whole."""
+@dataclass
+class OneStep:
+    """The recipe of a training of a single step."""
+
+    optimizer: dict[str, Any]
+    batch_size: int = 4
+    max_steps: int = 1
+    checkpoint_every: int = 1
+
+
+class Line(Optimization):
+    """y = w · x + b, squared error; trained by DP-SGD."""
 
     def __init__(self, privacy: DPSGD, samples: int):
-        super().__init__({"_target_": "torch.optim.SGD", "lr": 0.1}, "target.optimizer", 0, 0)
+        recipe = OneStep({"_target_": "torch.optim.SGD", "lr": 0.1})
+        step = privacy.training_step(recipe, samples)
+        super().__init__(recipe.optimizer, "target.optimizer", 0, 0, step=step)
         self.line = nn.Linear(2, 1)
         nn.init.constant_(self.line.weight, 0.5)
         nn.init.zeros_(self.line.bias)
-        self.defend(privacy, samples=samples, batch_size=4, max_steps=1)
 
     def loss(self, arrays: list[Tensor], draws: Draws) -> Tensor:
         x, y = arrays
@@ -63,11 +75,13 @@ class Given(TrainingBatches):
         return self.loader([slice(0, self.drawn)])
 
 
-def one_step(module: pl.LightningModule, folder: Path, drawn: int, *arrays: Any) -> None:
+def one_step(module: Optimization, folder: Path, drawn: int, *arrays: Any) -> None:
     batches = Given(*arrays, batch_size=4, seed=0)
     batches.drawn = drawn
+    assert isinstance(module.step, PrivateStep)
     fit(
         module, batches, name="line", workspace=folder, runtime=cpu(), logger=None, max_steps=1, checkpoint_every=1,
+        callbacks=module.step.callbacks,
     )  # fmt: skip
 
 
@@ -87,13 +101,13 @@ def test_each_samples_gradient_is_clipped_before_they_are_summed(tmp_path: Path)
 
 
 def test_noise_has_the_stated_deviation_even_where_no_sample_was_drawn(tmp_path: Path) -> None:
-    class Wide(PrivateSteps):
+    class Wide(Optimization):
         def __init__(self) -> None:
-            super().__init__({"_target_": "torch.optim.SGD", "lr": 1.0}, "target.optimizer", 0, 0)
+            recipe = OneStep({"_target_": "torch.optim.SGD", "lr": 1.0})
+            step = settings(noise_multiplier=2.0, max_grad_norm=3.0).training_step(recipe, 8)
+            super().__init__(recipe.optimizer, "target.optimizer", 0, 0, step=step)
             self.line = nn.Linear(5000, 1, bias=False)
             nn.init.zeros_(self.line.weight)
-            privacy = settings(noise_multiplier=2.0, max_grad_norm=3.0)
-            self.defend(privacy, samples=8, batch_size=4, max_steps=1)
 
         def loss(self, arrays: list[Tensor], draws: Draws) -> Tensor:
             raise AssertionError("there is nothing to take the loss of")
@@ -218,13 +232,13 @@ def test_no_more_images_are_in_the_network_than_a_microbatch(
 
 def test_bfloat16_clips_in_full_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = set()
-    clip = private_steps.DPOptimizer.clip_and_accumulate
+    clip = private_step.DPOptimizer.clip_and_accumulate
 
     def watched(self: Any) -> None:
         kinds.update(each.dtype for each in self.grad_samples)
         clip(self)
 
-    monkeypatch.setattr(private_steps.DPOptimizer, "clip_and_accumulate", watched)
+    monkeypatch.setattr(private_step.DPOptimizer, "clip_and_accumulate", watched)
     assert torch.isfinite(weights(trained(tmp_path, *DP, "target.max_steps=1", precision="bf16"))).all()
     assert kinds == {torch.float32}
 

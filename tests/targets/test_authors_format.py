@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secmi_exp.errors import UserError
+from secmi_exp.targets.loading.blank_networks import network_without_memory
 from secmi_exp.targets.pixel.authors_format import Flags, from_authors, read_flags, to_authors
-from secmi_exp.targets.pixel.pipeline_folder import blank_network
 from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint
 from tests.targets.authors_network import predict, random_weights, save_checkpoint
 from tests.targets.preparing import prepare
@@ -59,7 +59,9 @@ def test_there_and_back_every_bit_is_the_same(flags: Flags) -> None:
     theirs = to_authors(ours, flags)
     assert len(theirs) == len(ours)
     prefixed = {f"module.{name}": tensor for name, tensor in theirs.items()}
-    back = from_authors(prefixed, flags, blank_network(flags.network, "the network"), Path("ckpt.pt"))
+    back = from_authors(
+        prefixed, flags, network_without_memory(UNet2DModel, flags.network, "the network"), Path("ckpt.pt")
+    )
     assert list(back) == list(ours)
     assert all(torch.equal(back[name], ours[name]) for name in ours)
 

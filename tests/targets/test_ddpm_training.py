@@ -10,9 +10,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import nn
 
+from secmi_exp import compiling, ranks
 from secmi_exp.configuration.components import component
 from secmi_exp.data.images import Images
-from secmi_exp.engine import collectives, compiling
 from secmi_exp.engine.compiling import CompileWhenItRepays
 from secmi_exp.engine.rank_info import RankInfo
 from secmi_exp.engine.training import MovingAverage
@@ -67,7 +67,7 @@ def test_a_schedule_without_signal_at_its_end_is_refused() -> None:
 
 
 def test_a_batch_smaller_than_its_shares_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collectives, "_current", RankInfo(0, 4))
+    monkeypatch.setattr(ranks, "_current", RankInfo(0, 4))
     with pytest.raises(UserError, match="A batch of 3 can't be shared by 4 devices"):
         weights(tmp_path, "target.batch_size=3")
 

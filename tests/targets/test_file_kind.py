@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from secmi_exp.data.decoding import unreadable_sample
 from secmi_exp.errors import UserError
 from secmi_exp.quality.distances import inception
-from secmi_exp.targets.loading.hub import found
+from secmi_exp.targets.loading.hub import fetch
 from secmi_exp.targets.loading.weights import read_json, read_pickled
 from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
 from tests.targets.preparing import POINTER, Opens
@@ -88,7 +88,7 @@ def zipped(path: Path) -> None:
         ("q4.gguf", lambda path: path.write_bytes(b"GGUF\3\0\0\0"), "a quantized model in GGUF", "diffusers folder"),
         ("weights.h5", lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n"), "an HDF5 file", "convert"),
         ("config.json", lambda path: path.write_text("{}"), "a JSON file", "the model itself"),
-        ("notes.txt", lambda path: path.write_text("hello"), "a file of a kind that isn't known", "model's folder"),
+        ("notes.txt", lambda path: path.write_text("hello"), "a file of an unknown kind", "model's folder"),
     ],
 )
 def test_a_file_is_named_for_what_it_is(
@@ -139,11 +139,11 @@ def test_what_looks_like_a_path_is_not_looked_up_on_the_hub(
 
     monkeypatch.setattr(huggingface_hub, "list_repo_files", asked)
     with pytest.raises(UserError) as refused:
-        found(path, list)
+        fetch(path, list)
     assert message in str(refused.value)
 
 
-@pytest.mark.parametrize("read", [read_json, read_pickled, inception, lambda path: found(str(path), list)])
+@pytest.mark.parametrize("read", [read_json, read_pickled, inception, lambda path: fetch(str(path), list)])
 def test_a_pointer_is_named_wherever_weights_and_settings_are_read(
     tmp_path: Path, read: Callable[[Path], object]
 ) -> None:
@@ -158,7 +158,7 @@ def test_a_pointer_is_named_wherever_weights_and_settings_are_read(
 def test_a_pointer_is_named_in_every_part_of_a_pipeline(tmp_path: Path, file: str) -> None:
     folder = save_stable_diffusion(tmp_path / "sd")
     (folder / file).write_bytes(POINTER)
-    pipeline_folder = TextToImageFolder.of(folder)
+    pipeline_folder = TextToImageFolder.from_path(folder)
     with pytest.raises(UserError, match=f"{file} is a pointer of Git LFS"):
         pipeline_folder.vae() if file.startswith("vae") else pipeline_folder.tokenizer()
 

@@ -122,7 +122,7 @@ def test_flags_that_contradict_the_weights_are_refused(
 def test_a_pickle_that_would_execute_code_is_refused(tmp_path: Path, checkpoint: Path, zipped: bool) -> None:
     malicious = {"ema_model": {"head.weight": Opens(tmp_path / "opened")}}
     torch.save(malicious, checkpoint, _use_new_zipfile_serialization=zipped)
-    assert re.search("ckpt.pt is refused, .*mkdir.* could execute code: have it", refusal(tmp_path, checkpoint))
+    assert re.search("ckpt.pt is refused, .*mkdir.* could execute code: save it", refusal(tmp_path, checkpoint))
     assert not (tmp_path / "opened").exists()
 
 

@@ -257,7 +257,7 @@ def changed(pipelines: dict[str, Path], root: Path, file: str, **changes: Any) -
         ("model_index.json", {"text_encoder": ["transformers", "T5EncoderModel"]}, "is a T5EncoderModel"),
         ("model_index.json", {"unet": ["evil", "Opens"]}, "unet .* is a Opens: it must be a UNet2DConditionModel"),
         ("unet/config.json", {"in_channels": 9}, "takes 9 channels and gives 4, where the autoencoder makes 4"),
-        ("unet/config.json", {"time_cond_proj_dim": 256}, "is a distilled one"),
+        ("unet/config.json", {"time_cond_proj_dim": 256}, "is distilled"),
         ("unet/config.json", {"addition_embed_type": "image"}, "needs more than a text"),
         ("unet/config.json", {"cross_attention_dim": 12}, "takes 12 numbers of each token, and the text encoders"),
     ],

@@ -15,8 +15,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import RunWarning, collect_warnings
 from secmi_exp.targets.loading.model_folder import ModelFolder
 from secmi_exp.targets.loading.weight_files import choose_weights, network_files
-from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
-from secmi_exp.targets.text_to_image.pipeline_parts import pipeline_files
+from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder, pipeline_files
 from secmi_exp.targets.text_to_image.prompts import blip_files
 from tests.targets.preparing import POINTER, is_empty, prepare
 from tests.targets.test_diffusers_folder import BIN, SAFETENSORS, network, pipeline, refusal, target
@@ -100,7 +99,7 @@ def test_what_is_read_is_told_where_there_was_a_choice(
         (
             lambda folder: rename(folder, FP16, NON_EMA),
             None,
-            "in the variants fp16, non_ema alone: say by target.variant which of them is meant",
+            "in the variants fp16, non_ema alone: set target.variant to the one that is meant",
         ),
         (lambda folder: other(folder, FP16), "bf16", "has no weights of the variant bf16; its variants are: fp16."),
         (lambda folder: None, "fp16", "has no weights of the variant fp16; its variants are: none at all."),
@@ -149,7 +148,7 @@ def rounded(tmp_path: Path) -> Path:
 
 
 def test_all_parts_of_a_pipeline_are_read_as_variants_and_in_full_precision(rounded: Path) -> None:
-    folder = TextToImageFolder.of(rounded)
+    folder = TextToImageFolder.from_path(rounded)
     with collect_warnings() as warnings:
         folder.warn_of_choices()
     assert [warning.code for warning in warnings] == ["weights_variant"]

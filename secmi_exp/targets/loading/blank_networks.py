@@ -1,7 +1,7 @@
-"""Networks without memory: built on the meta device by their description, compared with the weights, and tried once.
+"""Networks without memory: built on the meta device by their description, compared with the weights, evaluated once.
 
-What a description asks for is known so before anything is allocated, and what a network would stumble over when it is
-queried before anything is computed.
+So a description that needs too much memory is refused before anything is allocated, and a network that can't be
+evaluated before anything is computed.
 """
 
 from __future__ import annotations
@@ -17,28 +17,34 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
-from secmi_exp.targets.loading.weight_files import SAFETENSORS
+from secmi_exp.targets.loading.weight_files import SAFETENSORS, Library
 from secmi_exp.targets.loading.weights import read_pickled, reason, root, unreadable
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Name of a tensor → its shape."""
 
 
+def network_class(library: Library, name: str) -> Any:
+    """Import a network's class; only here are diffusers and transformers loaded."""
+    return Deferred(f"{library}:{name}").imported
+
+
 def network_without_memory(kind: Any, config: Mapping[str, Any], what: str) -> Any:
-    """A network on the meta device, in evaluation mode.
+    """Build a network on the meta device, in evaluation mode.
 
     Args:
         kind: its class, of diffusers or transformers.
         config: its description.
-        what: it is, for the message.
+        what: name of the network, for the message.
 
     Raises:
         UserError: where the library refuses the description.
     """
     try:
         with torch.device("meta"):
-            if described := getattr(kind, "config_class", None):  # of transformers
+            if described := getattr(kind, "config_class", None):  # a class of transformers
                 return kind(described.from_dict(dict(config))).eval()
             return kind.from_config(dict(config)).eval()
     except Exception as error:  # whatever its layers raise for arguments that they can't take
@@ -46,14 +52,14 @@ def network_without_memory(kind: Any, config: Mapping[str, Any], what: str) -> A
 
 
 def library_name(kind: type) -> str:
-    """Of a network's class."""
+    """Return the library of a network's class."""
     return kind.__module__.partition(".")[0]
 
 
 def stored_shapes(files: Sequence[Path]) -> Shapes:
-    """Shapes of the tensors that files of weights hold; of safetensors only the headers are read.
+    """Read the shapes of the tensors in files of weights; of safetensors only the headers are read.
 
-    A tensor of a pickle may claim more elements than are stored for it: then it counts as those that are.
+    A tensor in a pickle may claim more elements than are stored for it; then the stored ones count.
 
     Raises:
         UserError: for a file that can't be read, or that holds something else than tensors by their names.
@@ -72,7 +78,7 @@ def stored_shapes(files: Sequence[Path]) -> Shapes:
 
 
 def tensor_shapes(content: object, file: Path) -> Shapes:
-    """See `stored_shapes`.
+    """Return the shapes of the tensors in a state dict; see `stored_shapes`.
 
     Raises:
         UserError: for anything but dense tensors by their names.
@@ -83,8 +89,8 @@ def tensor_shapes(content: object, file: Path) -> Shapes:
     for name, tensor in content.items():
         if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.device.type != "cpu":
             raise UserError(
-                f"{file} holds {str(name)!r}, which is no dense tensor but a {type(tensor).__name__}: have the weights "
-                "saved as a plain state dict or as safetensors."
+                f"{file} holds {str(name)!r}, which is no dense tensor but a {type(tensor).__name__}: save the weights "
+                "as a plain state dict or as safetensors."
             )
         stored = tensor.untyped_storage().nbytes() // tensor.element_size()
         shapes[str(name)] = tuple(tensor.shape) if tensor.numel() <= stored else (stored,)
@@ -92,16 +98,16 @@ def tensor_shapes(content: object, file: Path) -> Shapes:
 
 
 def refuse_other_weights(network: Any, stored: Shapes, weights: Path, config: Path) -> None:
-    """Refuse a network of more parameters than its weights have, before memory is taken for them.
+    """Refuse a network with more parameters than its weights have, before memory is allocated.
 
     Args:
         network: on the meta device.
-        stored: of its weights; see `stored_shapes`.
-        weights: the file that they come from, for the message.
-        config: that describes the network, for the message.
+        stored: shapes of its weights; see `stored_shapes`.
+        weights: file of the weights, for the message.
+        config: file of the description, for the message.
 
     Raises:
-        UserError: naming a tensor that is missing or of another shape, or both numbers.
+        UserError: naming a tensor that is missing or of another shape, or both numbers of parameters.
     """
     needed = sum(parameter.numel() for parameter in network.parameters())
     held = sum(map(math.prod, stored.values()))
@@ -121,7 +127,7 @@ def refuse_other_weights(network: Any, stored: Shapes, weights: Path, config: Pa
 
 
 def try_network(kind: type, config: Mapping[str, Any], what: str) -> None:
-    """Evaluate a network once on the meta device, for one sample of the smallest size.
+    """Evaluate a network once on the meta device, on one sample of the smallest size.
 
     Args:
         kind: see `network_without_memory`.
@@ -129,7 +135,7 @@ def try_network(kind: type, config: Mapping[str, Any], what: str) -> None:
         what: see `network_without_memory`.
 
     Raises:
-        UserError: where it fails, or gives something of another shape than noise, latents or an embedding have.
+        UserError: where it fails, or its output has another shape than noise, latents or an embedding.
     """
     if kind.__name__ in TRIALS and (fault := _fault(kind, json.dumps(dict(config), sort_keys=True))):
         raise UserError(
@@ -139,7 +145,7 @@ def try_network(kind: type, config: Mapping[str, Any], what: str) -> None:
 
 @lru_cache(maxsize=256)
 def _fault(kind: type, config: str) -> str | None:
-    """What goes wrong in one evaluation of a network with this description, in JSON; None where nothing does."""
+    """Return what goes wrong in one evaluation of a network with this description, in JSON; None: nothing."""
     network = network_without_memory(kind, json.loads(config), "a network")
     try:
         with torch.device("meta"), torch.inference_mode():
@@ -147,12 +153,12 @@ def _fault(kind: type, config: str) -> str | None:
     except Exception as error:  # whatever its layers raise for sizes that don't fit
         return reason(root(error))
     if tuple(given.shape) != expected:
-        return f"it gives {list(given.shape)} where {list(expected)} is needed"
+        return f"its output has the shape {list(given.shape)} instead of {list(expected)}"
     return None
 
 
 Trial = tuple[Tensor, tuple[int, ...]]
-"""What a network gave, and the shape that it should have."""
+"""A network's output, and the shape that it should have."""
 
 
 def _unconditional(network: Any) -> Trial:

@@ -1,4 +1,4 @@
-"""What a file or folder is that can't be attacked as it is, by its content, and what can be done with it."""
+"""Recognizes files and folders that can't be attacked as they are, to advise what to do with them."""
 
 import tarfile
 import zipfile
@@ -17,22 +17,22 @@ SUFFIXES = {
     ".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle", ".tar", ".gz", ".tgz", ".zip", ".npz", ".npy",
     ".gguf", ".h5", ".hdf5", ".onnx", ".msgpack", ".json", ".yaml", ".yml", ".txt",
 }  # fmt: skip
-"""Of files; no repository of the hub is looked for by such a name."""
+"""Suffixes of files; a path with one of them is no repository of the hub."""
 
 ORIGINAL_UNET = "model.diffusion_model."
-"""How weights of Stable Diffusion's U-Net begin in the layout of its own code."""
+"""Prefix of the weights of Stable Diffusion's U-Net in the layout of its own code."""
 
 
 @dataclass(frozen=True)
 class FileKind:
-    """What a file is, and what to do with it."""
+    """The kind of a file, and what to do with it."""
 
     what: str
     advice: str
 
 
 MOST_BYTES = 64 * 2**20
-"""Of a text that a library reads whole, such as a tokenizer's vocabulary."""
+"""Upper bound of a text that a library reads whole, such as a tokenizer's vocabulary."""
 
 ARCHIVE = "unpack it, and set target.path to the model's folder in it"
 SAVE = (
@@ -64,11 +64,11 @@ MAGIC = {
     b"\x93NUMPY": FileKind("a NumPy array", "set target.path to the model itself"),
     b"\x1f\x8b": FileKind("a compressed archive", ARCHIVE),
 }
-"""First bytes → what begins with them."""
+"""First bytes of a file → its kind."""
 
 
 def file_kind(path: Path) -> FileKind | None:
-    """What a file is; None where its content tells nothing.
+    """Return the kind of a file; None for an unknown one.
 
     Raises:
         UserError: for a Git-LFS pointer, and for weights that are damaged or could execute code.
@@ -82,7 +82,7 @@ def file_kind(path: Path) -> FileKind | None:
 
 
 def foreign_kind(path: Path) -> FileKind | None:
-    """What a file is that torch.save hasn't written; None where it may be a file of torch.save, or nothing is known.
+    """Return the kind of a file that isn't torch.save's; None for one that may be, and for an unknown one.
 
     Raises:
         UserError: for a Git-LFS pointer, and for a safetensors file that is damaged.
@@ -108,23 +108,21 @@ def refuse_file(path: Path, setting: str = "target.path") -> None:
 
     Args:
         path: given by the user.
-        setting: that it comes from.
+        setting: setting that it comes from.
 
     Raises:
-        UserError: saying what the file is and what can be done.
+        UserError: naming the file's kind and what can be done.
     """
     if path.is_file():
-        kind = file_kind(path) or FileKind(
-            "a file of a kind that isn't known here", f"set {setting} to a model's folder"
-        )
+        kind = file_kind(path) or FileKind("a file of an unknown kind", f"set {setting} to a model's folder")
         raise UserError(f"{setting}={path} is no folder but {kind.what}: {kind.advice}.")
 
 
 def refuse_strange_folder(path: Path) -> None:
-    """Refuse a folder that a training has left without what describes the network.
+    """Refuse a folder of a training that doesn't hold the network's description.
 
     Raises:
-        UserError: for a state of accelerate's, a low-rank adapter, and one that holds only one file of weights.
+        UserError: for a state of accelerate's, a low-rank adapter, and a folder of a single file with weights.
     """
     if not path.is_dir():
         raise UserError(f"There is no folder {path}: set target.path to a model's folder.")
@@ -142,7 +140,7 @@ def refuse_strange_folder(path: Path) -> None:
 
 
 def refuse_strange_files(folder: Path) -> None:
-    """Refuse what a library that reads all of a folder would stumble over, or wait for.
+    """Refuse files that a library which reads a whole folder would fail at, or wait for.
 
     Raises:
         UserError: for pointers of Git LFS, pipes, devices and files that are very large.
@@ -189,7 +187,7 @@ def _saved_by_torch(path: Path) -> FileKind:
 
 
 def _safetensors_names(path: Path) -> list[str]:
-    """Names of the tensors.
+    """Return the names of the tensors.
 
     Raises:
         UserError: for a file that is cut off.

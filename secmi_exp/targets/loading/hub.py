@@ -1,25 +1,32 @@
-"""Models by the name of a folder on disk, or of a repository of the Hugging Face hub."""
+"""Fetches models that are named by a folder on disk or by a repository of the Hugging Face hub."""
 
 import re
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from huggingface_hub.constants import HF_HUB_CACHE
+
+from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
 from secmi_exp.files.storage_errors import Place, explain_storage_errors
 from secmi_exp.targets.loading.file_kind import SUFFIXES, refuse_file
 from secmi_exp.targets.loading.weights import reason
 
+list_repo_files = Deferred("huggingface_hub:list_repo_files")
+snapshot_download = Deferred("huggingface_hub:snapshot_download")
 
-def found(path: str, files: Callable[[Collection[str]], Sequence[str]], setting: str = "target.path") -> Path:
-    """The folder that a path names, fetched from the hub where none is on disk.
+
+def fetch(path: str, files: Callable[[Collection[str]], Sequence[str]], setting: str = "target.path") -> Path:
+    """Return the folder that a path names, fetched from the hub where none is on disk.
 
     Args:
         path: of a folder, or the name of a repository.
-        files: of the names of all files of a repository those that are read; nothing else is fetched.
-        setting: that the path comes from, for messages.
+        files: selects the files that are read among those of a repository; nothing else is fetched.
+        setting: setting that the path comes from, for messages.
 
     Raises:
-        UserError: where it is neither a folder nor a repository that can be fetched, and for a file, saying what it is.
+        UserError: where it is neither a folder nor a repository that can be fetched; for a file, naming what it is.
     """
     if Path(path).is_dir():
         return Path(path).absolute()
@@ -30,7 +37,7 @@ def found(path: str, files: Callable[[Collection[str]], Sequence[str]], setting:
         raise UserError(f"There is no folder {path}: set {setting} to a model's folder or a repository of the hub.")
     try:
         with explain_storage_errors(cache()):
-            return _fetched(path, files)
+            return _fetch_repository(path, files)
     except UserError:
         raise
     except Exception as error:  # the hub's client, HTTP and the file system each raise their own
@@ -40,17 +47,12 @@ def found(path: str, files: Callable[[Collection[str]], Sequence[str]], setting:
         ) from error
 
 
-def _fetched(repository: str, files: Callable[[Collection[str]], Sequence[str]]) -> Path:
-    from huggingface_hub import list_repo_files, snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
+def _fetch_repository(repository: str, files: Callable[[Collection[str]], Sequence[str]]) -> Path:
     try:
         names = list_repo_files(repository)
     except Exception:
-        try:  # without a network, what was fetched before will do
+        with suppress(FileNotFoundError):  # without a network, what was fetched before will do
             return Path(snapshot_download(repository, local_files_only=True))
-        except LocalEntryNotFoundError:
-            pass
         raise
     read = files(names)
     if not read:
@@ -62,12 +64,10 @@ def _fetched(repository: str, files: Callable[[Collection[str]], Sequence[str]])
 
 
 def cache() -> Place:
-    """Where the hub's client keeps what it fetches."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-
+    """Folder in which the hub's client keeps what it fetches."""
     return Place("the cache of the Hugging Face hub", Path(HF_HUB_CACHE), "the environment variable HF_HOME")
 
 
 def is_fetched(folder: Path) -> bool:
-    """Whether a folder lies there."""
+    """Whether a folder was fetched from the hub."""
     return folder.is_relative_to(cache().folder)

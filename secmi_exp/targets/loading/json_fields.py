@@ -1,7 +1,7 @@
-"""Fields of the JSON of other people's models: their types with bounds, and one sentence for whatever is none of them.
+"""Types, with bounds, of the fields in the JSON of other people's models.
 
-No value is taken for one of another type: a file's own values are used as they are, never what pydantic makes of them.
-A field's description completes the sentence "…, which must be …" (see `checked`).
+Values are never converted: a value of another type is refused. A field's description completes the sentence "…, which
+must be …" (see `checked`).
 """
 
 from __future__ import annotations
@@ -70,30 +70,30 @@ Padding = Annotated[int, Field(ge=0, le=1, description="0 or 1")]
 Kernel = Annotated[int, Field(ge=1, le=63, description="a whole number from 1 to 63")]
 
 
-class Settings(BaseModel):
-    """Fields of a JSON object that is read as it is: no value is taken for one of another type."""
+class JsonObject(BaseModel):
+    """The fields of a JSON object, whose values are not converted."""
 
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, frozen=True, protected_namespaces=())
 
 
-T = TypeVar("T", bound=Settings)
+T = TypeVar("T", bound=JsonObject)
 
 _shown = reprlib.Repr()
 _shown.maxstring = _shown.maxother = _shown.maxlong = 60
 
 
 def checked(schema: type[T], content: Mapping[str, Any], source: Path | str) -> T:
-    """The fields that a schema names.
+    """Read the fields that a schema names.
 
     Args:
-        schema: of the file.
-        content: of the file.
+        schema: schema of the file.
+        content: content of the file.
         source: the file, for the message.
 
     Raises:
-        UserError: naming the file, the first field that is at fault, its value, and what it must be.
+        UserError: naming the file, the first field at fault, its value, and what it must be.
 
-    >>> class Network(Settings):
+    >>> class Network(JsonObject):
     ...     layers_per_block: Layers = 2
     >>> checked(Network, {"layers_per_block": 10**6}, "config.json")
     Traceback (most recent call last):
@@ -109,8 +109,8 @@ def checked(schema: type[T], content: Mapping[str, Any], source: Path | str) -> 
         raise UserError(_sentence(schema, content, place, source)) from error
 
 
-def _sentence(schema: type[Settings], content: Any, place: list[str], source: Path | str) -> str:
-    """About the first field on the way to a fault that is no object with a schema of its own."""
+def _sentence(schema: type[JsonObject], content: Any, place: list[str], source: Path | str) -> str:
+    """Describe the fault by the innermost field that isn't an object with a schema of its own."""
     at = ""
     for name in place:
         field = next(field for key, field in schema.model_fields.items() if name in (key, field.alias))
@@ -118,7 +118,7 @@ def _sentence(schema: type[Settings], content: Any, place: list[str], source: Pa
         if name not in content:
             return f"{source} has no {at}, which must be {field.description}."
         content = content[name]
-        if not (isinstance(inner, type) and issubclass(inner, Settings) and isinstance(content, Mapping)):
+        if not (isinstance(inner, type) and issubclass(inner, JsonObject) and isinstance(content, Mapping)):
             break
         schema = inner
     return f"{source} has {at}={_shown.repr(content)}, which must be {field.description}."

@@ -1,7 +1,7 @@
-"""What the JSON files of other people's models may say, before anything is built or allocated by it.
+"""Schemas of the JSON files of other people's models, checked before anything is built or allocated.
 
-Each schema names the fields whose values decide how much is allocated, or that a network would fail at only when it is
-queried. Other fields are left to diffusers and transformers.
+Each schema has the fields that decide how much is allocated, or at which a network would fail only when it is queried.
+Other fields are left to diffusers and transformers.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from secmi_exp.targets.loading.json_fields import (
     Epsilon,
     Flag,
     FlagOrFlags,
+    JsonObject,
     Kernel,
     Layers,
     LayersOrList,
@@ -28,7 +29,6 @@ from secmi_exp.targets.loading.json_fields import (
     OptionalWidthOrWidths,
     Padding,
     PositiveNumber,
-    Settings,
     Share,
     Sides,
     StackedLayers,
@@ -46,7 +46,7 @@ LAYERS_IN_ALL = 256
 """Levels × layers in each × transformers in each; SDXL's U-Net has 3 · 2 · 10."""
 
 
-class UNet2D(Settings):
+class UNet2D(JsonObject):
     """``config.json`` of a `UNet2DModel`."""
 
     sample_size: Sides = None
@@ -86,7 +86,7 @@ class UNet2D(Settings):
         return self
 
 
-class UNet2DCondition(Settings):
+class UNet2DCondition(JsonObject):
     """``config.json`` of a `UNet2DConditionModel`."""
 
     sample_size: Sides = None
@@ -144,7 +144,7 @@ class UNet2DCondition(Settings):
         return self
 
 
-class Autoencoder(Settings):
+class Autoencoder(JsonObject):
     """``config.json`` of an `AutoencoderKL`; the defaults are its own."""
 
     in_channels: Width = 3
@@ -183,8 +183,8 @@ class Autoencoder(Settings):
         return self
 
 
-class Transformer(Settings):
-    """What all descriptions of transformers' networks have in common."""
+class Transformer(JsonObject):
+    """Fields that all descriptions of transformers' networks have in common."""
 
     num_labels: Annotated[int, Field(ge=0, le=100_000, description="a whole number up to 100,000")] = 2
     attn_implementation: Annotated[
@@ -237,8 +237,8 @@ class Blip(Transformer):
     vision_config: Annotated[BlipVision, Field(description="settings of BLIP's vision encoder")] = BlipVision()
 
 
-class BlipImages(Settings):
-    """How a BLIP model's images are prepared."""
+class BlipImages(JsonObject):
+    """Preparation of a BLIP model's images."""
 
     size: Annotated[
         dict[str, Annotated[int, Field(ge=1, le=4096)]],
@@ -252,7 +252,7 @@ class BlipProcessing(BlipImages):
     image_processor: Annotated[BlipImages, Field(description="settings of BLIP's images")] = BlipImages()
 
 
-class Scheduler(Settings):
+class Scheduler(JsonObject):
     """``scheduler_config.json`` of any of diffusers' schedulers."""
 
     num_train_timesteps: Annotated[
@@ -282,15 +282,15 @@ class Scheduler(Settings):
         return self
 
 
-class PipelineIndex(Settings):
-    """``model_index.json``, of which the parts are compared by whoever knows the kind of pipeline."""
+class PipelineIndex(JsonObject):
+    """``model_index.json``; its parts are checked where the kind of pipeline is known."""
 
     kind: Annotated[str, Field(alias="_class_name", description="the name of a pipeline")]
     force_zeros_for_empty_prompt: OptionalFlag = True
 
 
-class WeightsIndex(Settings):
-    """The index of weights in parts."""
+class WeightsIndex(JsonObject):
+    """Index of weights in parts."""
 
     weight_map: Annotated[
         dict[str, Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^/\\\x00]+$")]],
@@ -298,7 +298,7 @@ class WeightsIndex(Settings):
     ]
 
 
-class Tokenizer(Settings):
+class Tokenizer(JsonObject):
     """``tokenizer_config.json``."""
 
     model_max_length: Annotated[
@@ -306,21 +306,21 @@ class Tokenizer(Settings):
     ] = None
 
 
-class Spent(Settings):
-    """``privacy.json``, which a training with DP-SGD leaves beside its weights."""
+class Spent(JsonObject):
+    """``privacy.json``, which a training with DP-SGD writes beside its weights."""
 
     steps: Annotated[int, Field(ge=0, description="a whole number from 0 on")]
     planned_steps: Annotated[int, Field(ge=0, description="a whole number from 0 on")]
     max_epsilon: Annotated[float | None, Field(gt=0, description="a number above 0, or null")]
 
 
-class RunResults(Settings):
-    """``results.json`` of a run, as far as it leads to the run's target."""
+class RunResults(JsonObject):
+    """``results.json`` of a run: the field that names the run's target."""
 
     target_folder: Annotated[str, Field(max_length=4096, description="the path of a folder")]
 
 
-NETWORKS: Mapping[str, type[Settings]] = {
+NETWORKS: Mapping[str, type[JsonObject]] = {
     "UNet2DModel": UNet2D,
     "UNet2DConditionModel": UNet2DCondition,
     "AutoencoderKL": Autoencoder,
@@ -328,7 +328,7 @@ NETWORKS: Mapping[str, type[Settings]] = {
     "CLIPTextModelWithProjection": TextEncoder,
     "BlipForConditionalGeneration": Blip,
 }
-"""Class of a network → what its ``config.json`` may say."""
+"""Class of a network → schema of its ``config.json``."""
 
 
 def _refuse_many_layers(levels: list[int], layers: object, transformers: object = 1) -> None:

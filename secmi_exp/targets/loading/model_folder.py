@@ -1,4 +1,4 @@
-"""One network in a folder of diffusers or transformers: its description, and its weights as mere tensors."""
+"""One network in a folder of diffusers or transformers: its description, and its weights, read as tensors alone."""
 
 import hashlib
 import json
@@ -10,11 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
 from secmi_exp.files.git_lfs import refuse_pointer
 from secmi_exp.run_warnings import warn
 from secmi_exp.store import file_digest
 from secmi_exp.targets.loading.blank_networks import (
+    network_class,
     network_without_memory,
     refuse_other_weights,
     stored_shapes,
@@ -25,24 +27,19 @@ from secmi_exp.targets.loading.model_file_schemas import NETWORKS, WeightsIndex
 from secmi_exp.targets.loading.weight_files import SAFETENSORS, STEMS, ChosenWeights, Library, choose_weights
 from secmi_exp.targets.loading.weights import read_json, refuse_non_finite_weights, unreadable
 
+disable_progress_bar = Deferred("transformers.utils.logging:disable_progress_bar")
+
 CONFIG = "config.json"
 
 ORIGIN = "_name_or_path"
-"""Where a network was loaded from, which diffusers notes in its description; decides nothing that it computes."""
+"""Key of a description under which diffusers notes where the network was loaded from; decides no value."""
 
 REQUIRED = {"diffusers": ("missing", "unexpected", "mismatched"), "transformers": ("missing", "mismatched")}
-"""Library → what weights must not be; checkpoints of old versions of transformers also hold buffers."""
+"""Library → faults of weights that are refused; checkpoints of old versions of transformers also hold buffers."""
 
-# What the libraries warn of when weights don't fit is told here, as an error.
+# The libraries warn of weights that don't fit; here that is an error.
 for library in ("diffusers.models.modeling_utils", "transformers"):
     logging.getLogger(library).setLevel(logging.ERROR)
-
-
-def quiet_transformers() -> None:
-    """Its bars for reading and writing weights are noise beside a run's own log."""
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
@@ -52,14 +49,14 @@ class ModelFolder:
     path: Path
     library: Library
     variant: str | None = None
-    """Of the weights; None: see `choose_weights`."""
+    """Variant of the weights; None: see `choose_weights`."""
 
     @property
     def config(self) -> dict[str, Any]:
-        """What the network says of itself.
+        """Description of the network.
 
         Raises:
-            UserError: where it says nothing, or a value that no network can have.
+            UserError: where there is none, and for a value that no network can have.
         """
         content = read_json(self.path / CONFIG)
         if schema := NETWORKS.get(str(content.get("_class_name"))):
@@ -68,17 +65,17 @@ class ModelFolder:
 
     @cached_property
     def chosen(self) -> ChosenWeights | None:
-        """The save of the weights that is read; None where there is none.
+        """Save of the weights that is read; None where there is none.
 
         Raises:
-            UserError: where it isn't clear which one.
+            UserError: where it isn't clear which one is meant.
         """
         names = [file.name for file in self.path.iterdir() if file.is_file()] if self.path.is_dir() else []
         return choose_weights(names, self.library, self.variant, str(self.path.absolute()))
 
     @property
     def weights(self) -> list[Path]:
-        """The files that they are read from, an index first; none where there are none."""
+        """Files that the weights are read from, an index first."""
         if self.chosen is None:
             return []
         first = self.path / self.chosen.save.first
@@ -89,34 +86,34 @@ class ModelFolder:
 
     @property
     def files(self) -> list[Path]:
-        """All that decides what it computes."""
+        """Files that decide what the network computes."""
         return [file for file in (self.path / CONFIG, *self.weights) if file.is_file()]
 
-    def load(self, kind: Any) -> Any:
-        """The network with its weights, in evaluation mode and in float32; pickled ones are read with ``weights_only``.
+    def load(self, name: str) -> Any:
+        """Load the network with its weights, in evaluation mode and in float32, pickled ones with ``weights_only``.
 
         Args:
-            kind: its class, with a `from_pretrained` of diffusers' or transformers'.
+            name: of its class in the library.
 
         Raises:
-            UserError: for weights that can't be read, that are no mere weights, that are not finite, or that don't fit
+            UserError: for weights that can't be read, that could execute code, that are not finite, or that don't fit
                 the description.
         """
-        self.refuse_unusable(kind)
+        self.refuse_unusable(name)
         weights = self.present_weights()
         if self.library == "transformers":
-            quiet_transformers()
-            options: dict[str, Any] = {"dtype": "float32"}  # whatever they were saved in
+            disable_progress_bar()
+            options: dict[str, Any] = {"dtype": "float32"}  # in whatever precision they were saved
         else:
-            # Otherwise diffusers would let go of what doesn't fit before it could be told.
+            # Otherwise diffusers would drop what doesn't fit before it could be reported.
             options = {"low_cpu_mem_usage": False}
         try:
-            network, found = kind.from_pretrained(
+            network, found = network_class(self.library, name).from_pretrained(
                 self.path,
                 variant=self.chosen.save.variant if self.chosen else None,
                 use_safetensors=SAFETENSORS in weights.name,
                 local_files_only=True,
-                ignore_mismatched_sizes=True,  # so that they are told like the others
+                ignore_mismatched_sizes=True,  # so that they are reported like the others
                 output_loading_info=True,
                 **options,
             )
@@ -133,11 +130,11 @@ class ModelFolder:
         refuse_non_finite_weights(network.state_dict(), weights)
         return network.eval()
 
-    def refuse_unusable(self, kind: type) -> None:
-        """Refuse a description that no network can have or whose weights are not these, before memory is taken for it.
+    def refuse_unusable(self, name: str) -> None:
+        """Refuse a description that no network can have or that doesn't fit the weights, before memory is allocated.
 
         Args:
-            kind: class of the network.
+            name: of the network's class in the library.
 
         Raises:
             UserError: for a description that the library refuses or that has more parameters than the weights, for
@@ -145,14 +142,14 @@ class ModelFolder:
         """
         described, what = self.path / CONFIG, f"the network in {self.path}"
         config = read_json(described)
-        checked(NETWORKS[kind.__name__], config, described)
-        weights = self.present_weights()
+        checked(NETWORKS[name], config, described)
+        kind, weights = network_class(self.library, name), self.present_weights()
         held = stored_shapes([file for file in self.weights if file.name != (self.chosen and self.chosen.save.index)])
         refuse_other_weights(network_without_memory(kind, config, what), held, weights, described)
         try_network(kind, config, what)
 
     def copy(self, folder: Path) -> None:
-        """Copy what is read, under the names by which it is read by default, and without its origin."""
+        """Copy the files that are read, under their default names, and without the network's origin."""
         self.present_weights()
         names = self.chosen.save.default_names if self.chosen else {}
         folder.mkdir(parents=True, exist_ok=True)
@@ -161,10 +158,10 @@ class ModelFolder:
             shutil.copy2(file, folder / names.get(file.name, file.name))
 
     def present_weights(self) -> Path:
-        """The file that the weights are found by.
+        """Return the file of the weights, or the index of its parts.
 
         Raises:
-            UserError: where there is none, or one of the files that it needs isn't there or was not fetched.
+            UserError: where there is none, or a part isn't there or is a Git-LFS pointer.
         """
         weights = self.weights
         if not weights:
@@ -181,11 +178,11 @@ class ModelFolder:
 
 
 def warn_of_choices(folder: Path, models: Sequence[ModelFolder]) -> None:
-    """Warn of weights that were chosen among several, or that are a variant, without the user's word for it.
+    """Warn of weights that were chosen among several, or that are a variant, where the user hasn't chosen them.
 
     Args:
-        folder: that the networks are parts of.
-        models: the networks.
+        folder: folder of the pipeline.
+        models: its networks.
     """
     several, variants = [], []
     for model in models:
@@ -200,18 +197,18 @@ def warn_of_choices(folder: Path, models: Sequence[ModelFolder]) -> None:
         warn(
             "weights_chosen",
             f"Several files in {folder} hold weights of one network, of which these are read: {'; '.join(several)}. If "
-            "another is meant, name its variant by target.variant, or leave that one alone.",
+            "another is meant, name its variant by target.variant, or leave only that file there.",
         )
     if variants:
         warn(
             "weights_variant",
-            f"No weights by their default name are in {folder}, so that the only variant is read "
-            f"({', '.join(variants)}); rounded ones, such as fp16, give other t-errors than those that were trained.",
+            f"{folder} has no weights by their default name, so that the only variant is read "
+            f"({', '.join(variants)}); rounded weights, such as fp16, give other t-errors than the trained ones.",
         )
 
 
 def without_origin(file: Path) -> bytes:
-    """The content of a description, written as diffusers would without the place that the network was loaded from."""
+    """Return the content of a description as diffusers would write it, without the place that it was loaded from."""
     content = read_json(file)
     if ORIGIN not in content:
         return file.read_bytes()
@@ -220,5 +217,5 @@ def without_origin(file: Path) -> bytes:
 
 
 def content_digest(file: Path) -> str:
-    """SHA-256 of what a file of a network tells: of a description without its origin, of any other as it is."""
+    """Return the SHA-256 of a network's file; of a description, without its origin."""
     return hashlib.sha256(without_origin(file)).hexdigest() if file.name == CONFIG else file_digest(file)

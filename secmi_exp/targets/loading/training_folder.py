@@ -1,4 +1,4 @@
-"""Where the usual training scripts leave a network, its average and its schedule.
+"""Finds the network, its average and its schedule where the usual training scripts write them.
 
 Diffusers' scripts write each checkpoint into ``checkpoint-500/unet``, the average of the weights beside it into
 ``checkpoint-500/unet_ema``, and in the end the pipeline with its ``scheduler`` one folder up, where ``unet`` is the
@@ -20,17 +20,17 @@ PIPELINE_CONFIG = "model_index.json"
 SCHEDULER_CONFIG = "scheduler_config.json"
 
 WeightsChoice = Literal["auto", "ema", "net"]
-"""Averaged weights, those that were trained last, or what is usually sampled with: see `choose_network`."""
+"""Averaged weights, the last weights, or the usual choice of the two: see `choose_network`."""
 
 FOLDERS: dict[WeightsChoice, str] = {"ema": "unet_ema", "net": "unet"}
 
 NETWORK_CONFIGS = tuple(f"{folder}/{CONFIG}" for folder in FOLDERS.values())
-"""By which they are found."""
+"""Descriptions by which the networks are found."""
 
 EMA_SETTINGS = frozenset(
     {"decay", "inv_gamma", "min_decay", "optimization_step", "power", "update_after_step", "use_ema_warmup"}
 )
-"""What diffusers' `EMAModel` adds to the description of an average; none of it concerns the network."""
+"""Settings that diffusers' `EMAModel` adds to the description of an average; the network needs none of them."""
 
 
 @dataclass(frozen=True)
@@ -38,38 +38,38 @@ class ChosenNetwork:
     """The folder that a network is read from."""
 
     folder: str
-    """Below the target's; empty: the target's itself."""
+    """Path relative to the target's folder; empty: the target's folder itself."""
     other: str | None = None
-    """The folder that might have been meant, where the user hasn't said which."""
+    """The folder that might have been meant, where the user hasn't chosen."""
 
     def below(self, folder: str) -> "ChosenNetwork":
-        """The same, seen from one folder up."""
+        """Return the same choice, relative to one folder up."""
         return ChosenNetwork(f"{folder}/{self.folder}", self.other and f"{folder}/{self.other}")
 
     def warn(self, path: Path) -> None:
-        """Tell which was taken, where there was a choice.
+        """Warn of the choice where the user hasn't made it.
 
         Args:
-            path: of the target.
+            path: folder of the target.
         """
         if self.other:
             warn(
                 "weights_chosen",
-                f"{path} holds {self.folder} and {self.other}, of which {self.folder} is attacked: say by "
-                "target.weights=ema (unet_ema) or net (unet) which is meant.",
+                f"{path} holds {self.folder} and {self.other}, of which {self.folder} is attacked: set "
+                "target.weights=ema (unet_ema) or net (unet) for the one that is meant.",
             )
 
 
 def file_names(path: Path) -> set[str]:
-    """Names of the files in a folder and in the folders in it, relative to it."""
+    """List the files in a folder and in the folders in it, relative to it."""
     found = [*path.glob("*"), *path.glob("*/*")]
     return {file.relative_to(path).as_posix() for file in found if file.is_file()}
 
 
 def choose_network(names: Collection[str], weights: WeightsChoice, where: str) -> ChosenNetwork:
-    """The folder of the network: the average where there is one, since that is what is sampled with.
+    """Choose the folder of the network: the average where there is one, as images are sampled with it.
 
-    In a pipeline the network is the one that its index names, ``unet``, whatever lies beside it.
+    In a pipeline it is ``unet``, which its index names, whatever lies beside it.
 
     Args:
         names: of the files, relative to the target's folder.
@@ -77,13 +77,13 @@ def choose_network(names: Collection[str], weights: WeightsChoice, where: str) -
         where: the folder, for messages.
 
     Raises:
-        UserError: where the chosen one isn't there.
+        UserError: where the user's choice isn't there.
     """
     there = [folder for folder in FOLDERS.values() if f"{folder}/{CONFIG}" in names]
     if weights != "auto":
         if FOLDERS[weights] not in there:
             raise UserError(
-                f"{where} has no {FOLDERS[weights]}/{CONFIG}, which target.weights={weights} asks for: set "
+                f"{where} has no {FOLDERS[weights]}/{CONFIG}, which target.weights={weights} needs: set "
                 "target.weights=auto for the network that is there."
             )
         return ChosenNetwork(FOLDERS[weights])
@@ -93,12 +93,12 @@ def choose_network(names: Collection[str], weights: WeightsChoice, where: str) -
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether a folder has the name that the scripts give to their checkpoints."""
+    """Whether a folder is named as the scripts name their checkpoints."""
     return re.fullmatch(r"checkpoint-\d+", path.name) is not None
 
 
 def scheduler_file(path: Path) -> Path | None:
-    """The scheduler's description in a target's folder, else where a training leaves it.
+    """Find the scheduler's description in a target's folder, else where a training writes it.
 
     That is one folder up from a checkpoint and from a network of a pipeline, and two from a network of a checkpoint.
     """
@@ -106,4 +106,6 @@ def scheduler_file(path: Path) -> Path | None:
     above = [parent, parent.parent] if is_checkpoint(parent) else [parent]
     candidates = [path / "scheduler", path, *(folder / "scheduler" for folder in above)]
     files = (folder / SCHEDULER_CONFIG for folder in candidates)
-    return next((file for file in files if os.path.lexists(file)), None)  # one that can't be read is told, not left out
+    return next(
+        (file for file in files if os.path.lexists(file)), None
+    )  # one that can't be read is an error, not left out

@@ -1,4 +1,4 @@
-"""Which of the files in a network's folder its weights are read from: one rule for a folder on disk and for the hub.
+"""Chooses the files that a network's weights are read from, by one rule for a folder on disk and for the hub.
 
 The names are those that diffusers and transformers write: ``STEM.safetensors`` or ``STEM.bin``, with the name of a
 variant such as fp16 before the ending, and in place of one file an index with the parts that it lists.
@@ -31,20 +31,20 @@ class SavedWeights:
     stem: str
     ending: str
     variant: str | None
-    """None: the one that is read by default."""
+    """None: the default one."""
     index: str | None
-    """Name of the file that lists the parts; None where there is one file."""
+    """Name of the file that lists the parts; None for weights in one file."""
     files: tuple[str, ...]
-    """That hold weights."""
+    """Files with weights."""
 
     @property
     def first(self) -> str:
-        """The file that the others are found by."""
+        """The index, or the only file."""
         return self.index or self.files[0]
 
     @property
     def default_names(self) -> dict[str, str]:
-        """Name → the name by which the libraries find it without being told of a variant."""
+        """Name of each file → its name in a save that is no variant."""
         plain = f"{self.stem}{self.ending}"
         if self.index is None:
             return {self.first: plain}
@@ -53,14 +53,14 @@ class SavedWeights:
 
 @dataclass(frozen=True)
 class ChosenWeights:
-    """The save that is read, and those beside it that might have been meant."""
+    """The save that is read, and the names of others that might have been meant."""
 
     save: SavedWeights
     others: tuple[str, ...]
 
 
 def saves(names: Iterable[str], library: Library) -> list[SavedWeights]:
-    """Every save among the names of a folder's files, those first that the library itself prefers.
+    """List every save among the names of a folder's files, in the library's own order of preference.
 
     >>> names = ["model.safetensors", "pytorch_model.bin", "model.fp16.safetensors"]
     >>> [save.first for save in saves(names, "transformers")]
@@ -88,30 +88,30 @@ def saves(names: Iterable[str], library: Library) -> list[SavedWeights]:
             SavedWeights(stem, ending, variant, index, tuple(parts.get(variant, [])))
             for variant, index in indices.items()
         ]
-        # Beside an index diffusers doesn't look at a single file, and transformers the other way round.
+        # Diffusers prefers an index to a single file, and transformers a single file to an index.
         found += [*split, *whole] if library == "diffusers" else [*whole, *split]
     return found
 
 
 def with_variant(names: Iterable[str], library: Library, variant: str | None) -> str | None:
-    """The variant where it is among a folder's files, else None; for parts of a pipeline that needn't have it."""
+    """Return the variant where a folder has it, else None; for parts of a pipeline that needn't have it."""
     return variant if any(save.variant == variant for save in saves(names, library)) else None
 
 
 def choose_weights(names: Collection[str], library: Library, variant: str | None, where: str) -> ChosenWeights | None:
-    """The save to read: safetensors before pickles, and by default the one that is no variant.
+    """Choose the save to read: safetensors before pickles, and by default the one that is no variant.
 
     Args:
         names: of the files in the network's folder.
-        library: that has written them.
+        library: the library that wrote them.
         variant: the user's choice; None: the default one, or the only variant.
         where: the folder, for messages.
 
     Returns:
-        None where no weights are there at all.
+        None where there are no weights.
 
     Raises:
-        UserError: where only variants are there and none was chosen, or where the chosen one isn't there.
+        UserError: for several variants of which none was chosen, and for a variant that isn't there.
     """
     every = saves(names, library)
     if not every:
@@ -122,8 +122,8 @@ def choose_weights(names: Collection[str], library: Library, variant: str | None
         fitting = every
     if not fitting and variant is None:
         raise UserError(
-            f"{where} holds the weights in the variants {', '.join(variants)} alone: say by target.variant which of "
-            "them is meant, or leave only that one."
+            f"{where} holds the weights in the variants {', '.join(variants)} alone: set target.variant to the one "
+            "that is meant, or leave only that one there."
         )
     if not fitting:
         there = ", ".join(variants) or "none at all"
@@ -133,13 +133,13 @@ def choose_weights(names: Collection[str], library: Library, variant: str | None
 
 
 def network_files(names: Collection[str], folder: str, library: Library, variant: str | None, where: str) -> list[str]:
-    """The files that `ModelFolder` reads of a network, among the names of a whole repository.
+    """Select the files that `ModelFolder` reads of a network, among those of a whole repository.
 
     Args:
         names: relative to the repository.
-        folder: of the network, relative to it too; empty: the repository's own.
-        library: see `choose_weights`, as for the others.
-        variant: of the weights.
+        folder: of the network, relative to the repository; empty: the repository's own.
+        library: see `choose_weights`.
+        variant: see `choose_weights`.
         where: the repository, for messages.
 
     Raises:

@@ -1,29 +1,27 @@
-"""Reading what strangers saved: tensors and settings alone, and one sentence for whatever else is found."""
+"""Reads untrusted files: tensors and settings alone; a file that holds anything else is refused."""
 
 import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from secmi_exp.errors import UserError
 from secmi_exp.files.git_lfs import refuse_pointer
 from secmi_exp.files.regular import refuse_irregular
 from secmi_exp.files.strict_json import read_foreign_json
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 
 def read_pickled(path: Path) -> Any:
-    """A file of `torch.save`, memory-mapped where it can be; nothing in it is executed.
+    """Read a file of `torch.save`, memory-mapped where it can be, without executing anything in it.
 
     Raises:
-        UserError: for a file that is damaged or was not fetched, or that holds more than tensors in plain containers.
+        UserError: for a file that is damaged, is a Git-LFS pointer, or holds more than tensors in plain containers.
     """
     refuse_pointer(path)
-    import torch
-
     try:
         refuse_compressed(path)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
@@ -32,10 +30,10 @@ def read_pickled(path: Path) -> Any:
 
 
 def refuse_compressed(path: Path) -> None:
-    """Refuse what isn't a regular file, and an archive that would become larger by being read.
+    """Refuse what isn't a regular file, and an archive that would become larger when it is read.
 
     Raises:
-        OSError: where it is no regular file.
+        OSError: for what isn't a regular file.
         ValueError: for a compressed archive, as `torch.save` compresses nothing.
     """
     refuse_irregular(path)
@@ -47,10 +45,10 @@ def refuse_compressed(path: Path) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """An object of JSON.
+    """Read an object of JSON.
 
     Raises:
-        UserError: for a file that can't be read or was not fetched, or holds something else.
+        UserError: for a file that can't be read, is a Git-LFS pointer, or holds something else.
     """
     refuse_pointer(path)
     try:
@@ -63,36 +61,36 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def unreadable(path: Path, error: BaseException) -> UserError:
-    """The sentence for a file whose reading raised."""
+    """Return the error for a file whose reading raised an exception."""
     cause = root(error)
     if isinstance(cause, pickle.UnpicklingError):
-        found = cause.__context__ or cause  # torch puts advice in the place of what it has found
+        found = cause.__context__ or cause  # torch replaces what it has found by advice
         return UserError(
             f"{path} is refused, because it is no pickle of weights alone ({reason(found)}) and any other could "
-            "execute code: have it saved as a plain state dict or as safetensors."
+            "execute code: save it as a plain state dict or as safetensors."
         )
     return UserError(f"{path} can't be read ({reason(cause)}): is it complete, and of the format that target names?")
 
 
 def root(error: BaseException) -> BaseException:
-    """What first went wrong, below the exceptions that libraries put around it."""
+    """Return the first exception, below those that libraries raised from it."""
     while inner := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
         error = inner
     return error
 
 
 def reason(error: BaseException) -> str:
-    """What an exception says in its first line, or its name where it says nothing in words."""
+    """Return the first line of an exception's message, or its class where it has no words."""
     first, *_ = [*str(error).strip().splitlines(), ""]
     return first.rstrip(".") if " " in first else f"{type(error).__name__} {first}".rstrip()
 
 
-def refuse_non_finite_weights(tensors: Mapping[str, "Tensor"], source: Path) -> None:
+def refuse_non_finite_weights(tensors: Mapping[str, Tensor], source: Path) -> None:
     """Refuse a network's weights where one of them is NaN or infinite.
 
     Args:
         tensors: by name.
-        source: the file that they come from.
+        source: file of the weights.
 
     Raises:
         UserError: naming the file, how many weights in how many tensors, and the first tensor.

@@ -1,7 +1,7 @@
 """The format of the authors' pytorch-ddpm code: its flag file, and its weights under diffusers' names.
 
-Source: https://github.com/jinhaoduan/SecMI and https://github.com/w86763777/pytorch-ddpm, of which this module knows
-the flags with their defaults, and the names and shapes of the weights.
+Source of the flags with their defaults, and of the names and shapes of the weights:
+https://github.com/jinhaoduan/SecMI and https://github.com/w86763777/pytorch-ddpm.
 """
 
 import re
@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from diffusers import UNet2DModel
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
-from torch import Tensor
+from torch import Tensor, nn
 
 from secmi_exp.errors import UserError
 from secmi_exp.files.git_lfs import refuse_pointer
@@ -24,7 +23,7 @@ from secmi_exp.targets.schedule import Beta
 
 FLAG_FILE = "flagfile.txt"
 MOST_BYTES = 2**20
-"""Of a flag file, which has some 50 lines."""
+"""Upper bound of a flag file's size; it has some 50 lines."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="ignore"))
@@ -42,7 +41,7 @@ class Flags:
     dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
     img_size: Annotated[int, Field(gt=0, le=16_384)] = 32
     mean_type: Literal["epsilon", "xstart", "xprev"] = "epsilon"
-    """What their sampler takes the output for. Their trainer makes it ε whatever the flag says (diffusion.py:
+    """What their sampler takes the output for. Their trainer makes it ε whatever the flag is (diffusion.py:
     `GaussianDiffusionTrainer` gets neither the flag nor another goal than the noise), and so it is read here."""
 
     def __str__(self) -> str:
@@ -101,7 +100,7 @@ def read_flags(path: Path) -> Flags:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"The checkpoint's flags can't be read from {path} ({reason(error)}): put the {FLAG_FILE} of its training "
-            "there, which says what network and schedule it has."
+            "there, which describes its network and schedule."
         ) from error
     given: dict[str, list[str]] = {}
     for number, line in enumerate(map(str.strip, lines), start=1):
@@ -162,9 +161,9 @@ BLOCK = re.compile(r"(\w+_blocks?)(?:\.(\d+))?\.(resnets|attentions|downsamplers
 
 
 def their_name(ours: str, flags: Flags) -> str:
-    """What a weight of diffusers' network is called in theirs.
+    """Return the authors' name of a weight of diffusers' network.
 
-    Theirs numbers the blocks of one side through: those of a level, then its down- or up-sampler, then the next level.
+    Theirs numbers the blocks of one side consecutively: those of a level, its down- or up-sampler, the next level.
 
     >>> their_name("up_blocks.1.attentions.0.to_q.weight", Flags(ch_mult=(1, 2), attn=(0,), num_res_blocks=2))
     'upblocks.4.attn.proj_q.weight'
@@ -181,20 +180,20 @@ def their_name(ours: str, flags: Flags) -> str:
 
 
 def to_authors(ours: Mapping[str, Tensor], flags: Flags) -> dict[str, Tensor]:
-    """The weights of diffusers' network as theirs: what is linear in its attention is a 1×1 convolution in theirs."""
+    """Convert diffusers' weights to the authors': linear layers of its attention are 1×1 convolutions in theirs."""
     return {
         their_name(name, flags): tensor[:, :, None, None] if ".attentions." in name and tensor.dim() == 2 else tensor
         for name, tensor in ours.items()
     }
 
 
-def from_authors(theirs: Mapping[str, Any], flags: Flags, network: UNet2DModel, source: Path) -> dict[str, Tensor]:
-    """Their weights as those of diffusers' network.
+def from_authors(theirs: Mapping[str, Any], flags: Flags, network: nn.Module, source: Path) -> dict[str, Tensor]:
+    """Convert the authors' weights to those of diffusers' network.
 
     Args:
         theirs: state dict, with or without the prefix ``module.`` of data-parallel training.
-        flags: that it was trained with.
-        network: of these flags, for the names and shapes of its weights; may lie on the meta device.
+        flags: those that it was trained with.
+        network: diffusers' network for these flags, which gives names and shapes; may be on the meta device.
         source: the checkpoint, for the message.
 
     Raises:

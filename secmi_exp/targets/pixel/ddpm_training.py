@@ -17,17 +17,18 @@ from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
 from secmi_exp.data.images import Images
-from secmi_exp.defenses.dp_sgd import DPSGD, PRIVACY
-from secmi_exp.defenses.private_steps import PrivacyLog, PrivateSteps
 from secmi_exp.engine.batches import PoissonBatchesAndNoise, TrainingBatchesAndNoise
 from secmi_exp.engine.compiling import CompileWhenItRepays
 from secmi_exp.engine.optimization import Draws, Optimization
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.engine.training import MovingAverage, fit
+from secmi_exp.engine.training_step import TrainingStep
 from secmi_exp.errors import UserError
-from secmi_exp.store import write_json
-from secmi_exp.targets.pixel.ddpm import DDPM, PICTURE
-from secmi_exp.targets.pixel.pipeline_folder import blank_network, refuse_other_images
+from secmi_exp.targets.dry_run import BATCH, Shape, try_network, try_optimizer
+from secmi_exp.targets.library_settings import Settings
+from secmi_exp.targets.loading.blank_networks import network_without_memory
+from secmi_exp.targets.pixel.ddpm_recipe import PICTURE, DDPMRecipe
+from secmi_exp.targets.pixel.pipeline_folder import refuse_other_images, refuse_other_networks
 
 log = logging.getLogger(__name__)
 
@@ -35,36 +36,36 @@ SAMPLES = 16
 SAMPLING_STEPS = 50
 
 
-def train_into(workspace: Path, recipe: DDPM, members: Images, runtime: Runtime, logger: Logger | None) -> None:
-    """Train on the members, and leave the averaged weights as a diffusers pipeline, with a picture of samples.
+def train_into(workspace: Path, recipe: DDPMRecipe, members: Images, runtime: Runtime, logger: Logger | None) -> None:
+    """Train on the members, and write the averaged weights as a diffusers pipeline, with a picture of samples.
 
     Raises:
         UserError: for images of another shape than the network's, settings that diffusers or torch refuse, a runtime
             that the defense doesn't allow, and training that diverges.
     """
-    if isinstance(recipe.defense, DPSGD):
-        recipe.defense.refuse(runtime)
-    network = blank_network(recipe.network, "target.network")
-    refuse_other_images(network, members, "The network that target.network describes")
+    recipe.defense.refuse_runtime(runtime)
+    network = network_without_memory(UNet2DModel, recipe.network, "target.network")
+    refuse_other_networks(network.config, "target.network")
+    refuse_other_images(network.config, members.shape, "The network that target.network describes")
     log.info(
         "Training %s (%.2f M parameters) on %d members for %d steps.",
         recipe.name, network.num_parameters() / 1e6, len(members), recipe.max_steps,
     )  # fmt: skip
     module = runtime.run_on_all_ranks(train, recipe, members, workspace, runtime, logger=logger)
     save_image(module.sample(initial_noise(recipe, members)), workspace / PICTURE, nrow=4)
-    if isinstance(module, PrivateDDPMTraining):
-        write_json(workspace / PRIVACY, module.spent())
+    if module.step:
+        module.step.save_report(workspace)
     DDPMPipeline(unet=module.network, scheduler=module.scheduler).save_pretrained(workspace)
 
 
-def initial_noise(recipe: DDPM, members: Images) -> Tensor:
-    """The x_T that samples are drawn from, [16, C, H, W]."""
+def initial_noise(recipe: DDPMRecipe, members: Images) -> Tensor:
+    """Return the x_T that samples are drawn from, [16, C, H, W]."""
     generator = np.random.default_rng(recipe.seed)
     return torch.from_numpy(generator.standard_normal((SAMPLES, *members.shape), dtype=np.float32))
 
 
 def train(
-    recipe: DDPM,
+    recipe: DDPMRecipe,
     members: Images,
     workspace: Path,
     runtime: Runtime,
@@ -72,12 +73,12 @@ def train(
     logger: Logger | None,
     callbacks: Sequence[pl.Callback] = (),
 ) -> "DDPMTraining":
-    """Train, on every rank; the module that is returned has the averaged weights."""
+    """Train, on every rank; return the module with the averaged weights."""
     torch.manual_seed(recipe.seed)
     noise = initial_noise(recipe, members).numpy()
-    module, own_callbacks = module_for(recipe, len(members), runtime)
-    private = isinstance(module, PrivateDDPMTraining)
-    batches = PoissonBatchesAndNoise if private else TrainingBatchesAndNoise
+    step = recipe.defense.training_step(recipe, len(members))
+    module = DDPMTraining(recipe, fused=runtime.precision != "16", step=step)
+    batches = PoissonBatchesAndNoise if step and step.poisson else TrainingBatchesAndNoise
     fit(
         module,
         batches(members, noise, batch_size=recipe.batch_size, seed=recipe.seed),
@@ -85,29 +86,22 @@ def train(
         workspace=workspace,
         runtime=runtime,
         logger=logger,
-        max_steps=module.max_steps,
+        max_steps=step.max_steps if step else recipe.max_steps,
         checkpoint_every=recipe.checkpoint_every,
-        gradient_clip=None if private else recipe.gradient_clip,
+        gradient_clip=recipe.gradient_clip if module.automatic_optimization else None,
         validate_every=recipe.sample_every,
         callbacks=[
             *callbacks,
             MovingAverage(recipe.ema_decay),
-            *own_callbacks,
+            *(step.callbacks if step else ()),
+            *([CompileWhenItRepays(runtime.compile, module.network)] if module.automatic_optimization else []),
         ],
     )
     return module
 
 
-def module_for(recipe: DDPM, samples: int, runtime: Runtime) -> tuple["DDPMTraining", list[pl.Callback]]:
-    """What is to be trained on so many samples, and what only its kind of training has to do besides."""
-    if isinstance(recipe.defense, DPSGD):
-        return PrivateDDPMTraining(recipe, recipe.defense, samples), [PrivacyLog("target", recipe.checkpoint_every)]
-    module = DDPMTraining(recipe, fused=runtime.precision != "16")
-    return module, [CompileWhenItRepays(runtime.compile, module.network)]
-
-
 def refuse_lost_signal(alphas_cumprod: Tensor) -> None:
-    """Refuse a schedule whose ᾱ comes to 0.
+    """Refuse a schedule whose ᾱ falls to 0.
 
     Raises:
         UserError: naming the timestep.
@@ -121,19 +115,20 @@ def refuse_lost_signal(alphas_cumprod: Tensor) -> None:
 
 
 class DDPMTraining(Optimization):
-    """L_simple: predict the noise in a noised image.
+    """L_simple: predicts the noise in a noised image.
 
     Args:
         recipe: of network, schedule and optimizer.
         fused: see `Optimization`.
+        step: see `Optimization`.
 
     Raises:
         UserError: for settings that diffusers refuses, and a schedule without signal at its end.
     """
 
-    def __init__(self, recipe: DDPM, *, fused: bool = True):
-        super().__init__(recipe.optimizer, "target.optimizer", recipe.warmup_steps, recipe.seed, fused=fused)
-        self.recipe, self.max_steps = recipe, recipe.max_steps
+    def __init__(self, recipe: DDPMRecipe, *, fused: bool = True, step: TrainingStep | None = None):
+        super().__init__(recipe.optimizer, "target.optimizer", recipe.warmup_steps, recipe.seed, fused=fused, step=step)
+        self.recipe = recipe
         try:
             self.network = UNet2DModel(**recipe.network)
             self.scheduler = DDPMScheduler(**asdict(recipe.schedule))
@@ -153,14 +148,14 @@ class DDPMTraining(Optimization):
         return torch.nn.functional.mse_loss(self.network(x_t, t).sample.to(eps.dtype), eps)
 
     def validation_step(self, batch: tuple[Tensor], batch_idx: int) -> None:
-        """Show samples of the averaged weights, drawn from the same x_T each time."""
+        """Log samples of the averaged weights, drawn from the same x_T each time."""
         if isinstance(self.logger, WandbLogger):
             samples = make_grid(self.sample(batch[0]), nrow=4)
             self.logger.log_image("target/samples", [samples], step=self.global_step)
 
     @torch.no_grad()
     def sample(self, x_T: Tensor) -> Tensor:
-        """Images in [0, 1] by deterministic DDIM from the noises x_T, both [B, C, H, W]."""
+        """Draw images in [0, 1] by deterministic DDIM from the noises x_T, both [B, C, H, W]."""
         ddim = DDIMScheduler.from_config(self.scheduler.config)
         ddim.set_timesteps(min(SAMPLING_STEPS, len(ddim.alphas_cumprod)))
         self.network.eval()
@@ -171,18 +166,21 @@ class DDPMTraining(Optimization):
         return (x.clamp(-1, 1) + 1) / 2
 
 
-class PrivateDDPMTraining(PrivateSteps, DDPMTraining):
-    """The same by DP-SGD.
-
-    Args:
-        recipe: see `DDPMTraining`.
-        privacy: the defense's settings.
-        samples: training images.
+def dry_run(recipe: DDPMRecipe, images: Shape, runtime: Runtime) -> None:
+    """Build the network, predict once, and take a step of the optimizer.
 
     Raises:
-        UserError: for settings that diffusers refuses, and where not even one step can be afforded.
+        UserError: naming the setting that can't be used.
     """
+    recipe.defense.refuse_runtime(runtime)
 
-    def __init__(self, recipe: DDPM, privacy: DPSGD, samples: int):
-        super().__init__(recipe)
-        self.defend(privacy, samples=samples, batch_size=recipe.batch_size, max_steps=recipe.max_steps)
+    def predict(network: UNet2DModel) -> None:
+        refuse_other_images(network.config, images, "The network that target.network describes")
+        network(torch.empty(BATCH, *images), torch.zeros(BATCH, dtype=torch.long))
+
+    def make(settings: Settings) -> UNet2DModel:
+        return UNet2DModel(**settings)
+
+    try_network("diffusers", "target.network", recipe.network, UNet2DModel, make, predict)
+    refuse_lost_signal(DDPMScheduler(**asdict(recipe.schedule)).alphas_cumprod)
+    try_optimizer(recipe.optimizer, "target.optimizer")

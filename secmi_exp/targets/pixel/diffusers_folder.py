@@ -1,4 +1,4 @@
-"""A target trained elsewhere that comes in diffusers' layout: a folder on disk, or a repository of the hub."""
+"""A target trained elsewhere, in diffusers' layout: a folder on disk, or a repository of the hub."""
 
 from collections.abc import Collection
 from dataclasses import asdict
@@ -15,7 +15,7 @@ from secmi_exp.run_warnings import warn
 from secmi_exp.store import Json, Store
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.targets.loading.hub import found
+from secmi_exp.targets.loading.hub import fetch
 from secmi_exp.targets.loading.training_folder import (
     NETWORK_CONFIGS,
     PIPELINE_CONFIG,
@@ -33,7 +33,7 @@ from secmi_exp.targets.schedule import NoiseSchedule, Prediction
 class DiffusersFolder:
     """An unconditional pipeline, or a U-Net alone; its fields are those of ``conf/target/diffusers.yaml``."""
 
-    uses_captions: ClassVar[bool] = False
+    conditions: ClassVar[tuple[str, ...]] = ()
 
     name: str
     path: str
@@ -42,27 +42,27 @@ class DiffusersFolder:
     prediction_type: Prediction
     weights: WeightsChoice
     variant: str | None
-    """Of the weights, such as fp16; None: the default ones."""
+    """Variant of the weights, such as fp16; None: the default one."""
 
     @cached_property
     def _pipeline(self) -> PipelineFolder:
-        return PipelineFolder.of(found(self.path, self._read_of), self.weights, self.variant)
+        return PipelineFolder.from_path(fetch(self.path, self._files_to_read), self.weights, self.variant)
 
-    def _read_of(self, names: Collection[str]) -> list[str]:
-        """The files of a repository that are read."""
+    def _files_to_read(self, names: Collection[str]) -> list[str]:
+        """Select the files that are read among those of a repository."""
         network = choose_network(names, self.weights, self.path).folder
         described = {PIPELINE_CONFIG, SCHEDULER_CONFIG, f"scheduler/{SCHEDULER_CONFIG}", *NETWORK_CONFIGS}
         weights = network_files(names, network, "diffusers", self.variant, self.path)
         return sorted({*described.intersection(names), *weights})
 
     @cached_property
-    def _alone(self) -> dict[str, Any] | None:
-        """Configuration of the scheduler, where the network has none beside it."""
+    def _assumed_scheduler(self) -> dict[str, Any] | None:
+        """Settings of the scheduler for a network without one; None where there is one."""
         if self._pipeline.scheduler_path:
             return None
         warn(
             "schedule_assumed",
-            f"No scheduler lies in {self._pipeline.path}, so that target.schedule "
+            f"{self._pipeline.path} has no scheduler, so that target.schedule "
             f"({self.schedule.beta_schedule} from {self.schedule.beta_start:g} to {self.schedule.beta_end:g} in "
             f"{self.schedule.num_train_timesteps} steps) and "
             f"target.prediction_type={self.prediction_type} are assumed; "
@@ -72,23 +72,25 @@ class DiffusersFolder:
 
     @property
     def timesteps(self) -> Timesteps:
-        """Of the scheduler."""
-        return self._pipeline.schedule(self._alone).timesteps
+        """See `Target.timesteps`."""
+        return self._pipeline.schedule(self._assumed_scheduler).timesteps
 
     def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:
         """Read the descriptions; the weights are read where they lie.
 
         Raises:
-            UserError: for a path that leads nowhere, another kind of model, and images of another shape.
+            UserError: for a path where there is nothing, another kind of model, and images of another shape.
         """
         pipeline = self._pipeline
         pipeline.warn_of_choices()
-        refuse_other_images(pipeline.network, members, f"The network in {self.path}")
+        refuse_other_images(pipeline.network, members.shape, f"The network in {self.path}")
         pipeline.refuse_unusable()
-        reading: dict[str, Json] = {"input_range": self.input_range, "scheduler": self._alone}
+        reading: dict[str, Json] = {"input_range": self.input_range, "scheduler": self._assumed_scheduler}
         reading |= outside_classes(target=self)
         return PreparedTarget(
             pipeline.path,
             pipeline.key(reading),
-            load=partial(Unconditional, pipeline.path, self.input_range, self._alone, self.weights, self.variant),
+            load=partial(
+                Unconditional, pipeline.path, self.input_range, self._assumed_scheduler, self.weights, self.variant
+            ),
         )

@@ -18,10 +18,10 @@ class Unconditional(NoisePredictor):
 
     Args:
         folder: of a pipeline, or of a network alone; see `PipelineFolder`.
-        input_range: the values that black and white have for the network.
-        scheduler: configuration of the scheduler where a network lies alone.
-        weights: which of a training's networks; see `PipelineFolder.of`.
-        variant: of the weights; see `PipelineFolder.of`.
+        input_range: the network's values for black and white.
+        scheduler: settings of the scheduler for a network without one.
+        weights: which of a training's networks; see `PipelineFolder.from_path`.
+        variant: of the weights; see `PipelineFolder.from_path`.
 
     Raises:
         UserError: for a folder of another kind, and weights that can't be read or don't fit.
@@ -36,7 +36,7 @@ class Unconditional(NoisePredictor):
         variant: str | None = None,
     ):
         super().__init__()
-        pipeline = PipelineFolder.of(folder, weights, variant)
+        pipeline = PipelineFolder.from_path(folder, weights, variant)
         self.schedule = pipeline.schedule(scheduler)
         self.alphas_cumprod = self.schedule.alphas_cumprod
         self.unet = pipeline.load()
@@ -49,7 +49,7 @@ class Unconditional(NoisePredictor):
         return unet
 
     def encode(self, inputs: Tensor) -> Tensor:
-        """Pixels in the network's input range, in float32, or in float64 where the network is."""
+        """Scale pixels to the network's input range, in float32, or in float64 where the network is."""
         black, white = self.input_range
         middle, half = (white + black) / 2, (white - black) / 2
         return (to_model_range(inputs) * half + middle).to(torch.promote_types(self.unet.dtype, torch.float32))
@@ -61,7 +61,7 @@ class Unconditional(NoisePredictor):
         return self.schedule.image(self._output(x_t, t), x_t, t)
 
     def _output(self, x_t: Tensor, t: int) -> Tensor:
-        """What it predicts; a variance that makes up the second half of the channels is left out."""
+        """Evaluate the network; a variance, the second half of the channels, is left out."""
         times = torch.full(
             (len(x_t),), t, device=x_t.device
         )  # made there: a number would be waited for, or compiled in

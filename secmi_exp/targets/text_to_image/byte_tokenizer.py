@@ -8,7 +8,7 @@ WORD_END = "</w>"
 
 
 def byte_characters() -> list[str]:
-    """The printable characters that stand for the 256 bytes in vocabularies of byte-level tokenizers.
+    """Return the printable characters that represent the 256 bytes in vocabularies of byte-level tokenizers.
 
     Source: Radford et al., GPT-2 (2019); bytes that can't be printed are moved to the code points from 256 on.
 
@@ -21,7 +21,7 @@ def byte_characters() -> list[str]:
 
 
 def vocabulary() -> list[str]:
-    """All tokens, in the order of their numbers.
+    """List all tokens, in the order of their numbers.
 
     >>> len(vocabulary())
     514
@@ -31,11 +31,11 @@ def vocabulary() -> list[str]:
 
 
 def save_byte_tokenizer(folder: Path, length: int) -> int:
-    """Write a tokenizer as transformers' `CLIPTokenizer` reads it; returns the size of its vocabulary.
+    """Write a tokenizer as transformers' `CLIPTokenizer` reads it; return the size of its vocabulary.
 
     Args:
-        folder: is made.
-        length: of a text in tokens, of which two are its ends.
+        folder: is created.
+        length: upper bound of a text's tokens, including its two ends.
     """
     tokens = vocabulary()
     files = {

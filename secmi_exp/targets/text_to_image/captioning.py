@@ -1,4 +1,4 @@
-"""Captions by a BLIP model, as the paper makes them for images whose prompt isn't known.
+"""Captions by a BLIP model, as the paper makes them for images whose prompt is unknown.
 
 Source: Li et al., "BLIP: Bootstrapping Language-Image Pre-training" (ICML 2022).
 """
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import BlipForConditionalGeneration, BlipProcessor
+from transformers import BlipProcessor
 
 from secmi_exp.data.images import Images
 from secmi_exp.engine.collectives import rank_info
@@ -26,10 +26,10 @@ from secmi_exp.targets.loading.model_folder import ModelFolder
 from secmi_exp.targets.loading.weights import read_json, reason
 
 IMAGES = 16
-"""A batch."""
+"""Size of a batch."""
 
 TOKENS = 32
-"""That a caption has at most, beside those that begin and end it; BLIP's captions have about ten."""
+"""Upper bound of a caption's tokens, without its two ends; BLIP's captions have about ten."""
 
 
 def caption_tokens(model: Any, processor: Any, images: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ def caption_images(workspace: Path, folder: ModelFolder, images: Images, runtime
     Raises:
         UserError: for a model whose files can't be read, or don't fit.
     """
-    model = folder.load(BlipForConditionalGeneration)
+    model = folder.load("BlipForConditionalGeneration")
     file = workspace / SCRATCH / "tokens.npy"
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (described := folder.path / name).is_file():

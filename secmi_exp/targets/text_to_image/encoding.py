@@ -1,6 +1,6 @@
-"""What a text-to-image pipeline makes of images and prompts before its U-Net is queried.
+"""Encodes images as latents and prompts as embeddings, before a pipeline's U-Net is queried.
 
-Autoencoder and text encoders live on the device only while they encode. They run in float32, or in float64 where the
+Autoencoder and text encoders are on the device only while they encode. They run in float32, or in float64 where the
 queries do, whatever the precision of the queries: they run once, and some overflow in float16.
 """
 
@@ -22,13 +22,14 @@ from secmi_exp.engine.rows import Prediction, Row, fill_rows
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.engine.trainers import encoder_dtype
 from secmi_exp.errors import UserError
+from secmi_exp.targets.loading.latent_folder import LatentFolder
 from secmi_exp.targets.loading.weights import reason, root
 from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
 
 PROMPTS = 32
-"""A batch; they are few, and little work."""
+"""Size of a batch; there are few prompts, and they are little work."""
 
-# It would print every prompt that is cut off; here they are counted.
+# These would log every prompt that is truncated; here they are counted.
 for name in ("stable_diffusion.pipeline_stable_diffusion", "stable_diffusion_xl.pipeline_stable_diffusion_xl"):
     logging.getLogger(f"diffusers.pipelines.{name}").setLevel(logging.ERROR)
 
@@ -40,11 +41,11 @@ def encode_batch(vae: Any, workspace: Path, images: Tensor) -> Iterator[tuple[Pa
     yield workspace / "std.npy", posterior.std
 
 
-def encode_images(workspace: Path, folder: TextToImageFolder, images: Images, runtime: Runtime) -> None:
+def encode_images(workspace: Path, folder: LatentFolder, images: Images, runtime: Runtime) -> None:
     """Fill mean.npy and std.npy, both [n, C, h, w]; runs on every rank."""
     vae = folder.vae().to(encoder_dtype(runtime))
     _, height, width = images.shape
-    unit = folder.pixels_a_latent
+    unit = folder.pixels_per_latent
     row: Row = ((vae.config.latent_channels, height // unit, width // unit), np.dtype(runtime.encoder_precision))
     files = {workspace / "mean.npy": row, workspace / "std.npy": row}
     encoding = Prediction(partial(encode_batch, vae, workspace), vae)
@@ -98,8 +99,8 @@ def encode_prompts(workspace: Path, folder: TextToImageFolder, prompts: Sequence
     fill_rows(embedding, (np.arange(len(prompts)),), files, [workspace], runtime, PROMPTS)
 
 
-def note_truncated(workspace: Path, folder: TextToImageFolder, prompts: Sequence[str]) -> None:
-    """Leave in truncated.json the numbers of the prompts that are beyond the tokenizer's limit."""
+def write_truncated(workspace: Path, folder: TextToImageFolder, prompts: Sequence[str]) -> None:
+    """Write the numbers of the prompts that are beyond the tokenizer's limit into truncated.json."""
     tokenizer = folder.tokenizer()
     lengths = tokenizer(list(prompts), padding=False, truncation=False)["input_ids"]
     limit = tokenizer.model_max_length

@@ -1,71 +1,45 @@
 """A small latent diffusion model of our own: autoencoder, text encoder and U-Net, all made here, as a pipeline.
 
-The autoencoder is trained on the members first. The text encoder keeps its random weights: it tells captions apart, and
-the U-Net learns what they mean.
+The autoencoder is trained on the members first. The text encoder keeps its random weights: its embeddings distinguish
+captions, and the U-Net learns their meaning.
 """
-
-from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
 
-from pydantic import ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.data.images import Images
+from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.store import Json, Key, Store
 from secmi_exp.store.class_identity import outside_classes
-from secmi_exp.targets.library_settings import Settings, optimizer_class
-from secmi_exp.targets.schedule import NoiseSchedule, Prediction
+from secmi_exp.targets.library_settings import optimizer_class, trained_before
 from secmi_exp.targets.text_to_image.fine_tuning import TrainedTextToImage
-from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
-from secmi_exp.targets.text_to_image.pipeline_parts import kept_files
-from secmi_exp.targets.trained_before import trained_before
+from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder, kept_files
+from secmi_exp.targets.text_to_image.recipes import LatentDDPMRecipe
+
+build_into = Deferred("secmi_exp.targets.text_to_image.latent_ddpm_training:build_into")
+dry_run = Deferred("secmi_exp.targets.text_to_image.latent_ddpm_training:dry_run")
 
 VERSION = 1
-"""Of how the pipeline is made; raised when the same configuration would give other weights."""
+"""Version of the making; raised when the same configuration would give other weights."""
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class AutoencoderTraining:
-    """Recipe of the first stage."""
-
-    optimizer: Settings
-    batch_size: PositiveInt
-    max_steps: PositiveInt
-    warmup_steps: NonNegativeInt
-    gradient_clip: PositiveFloat
-    kl_weight: NonNegativeFloat
-    """Of the posterior's divergence from a standard normal, against the squared error a pixel."""
-    checkpoint_every: PositiveInt
-
-
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class LatentDDPM(TrainedTextToImage):
+class LatentDDPM(LatentDDPMRecipe, TrainedTextToImage):
     """A latent diffusion model from scratch; its fields are those of ``conf/target/latent_ddpm.yaml``."""
-
-    autoencoder: Settings
-    """Arguments of `AutoencoderKL`."""
-    autoencoder_training: AutoencoderTraining
-    tokens: PositiveInt
-    """Of a caption, at most; each byte is one."""
-    text_encoder: Settings
-    """Arguments of `CLIPTextConfig`."""
-    network: Settings
-    """Arguments of `UNet2DConditionModel`."""
-    schedule: NoiseSchedule
-    prediction_type: Prediction
 
     @property
     def timesteps(self) -> Timesteps:
-        """Of the schedule."""
+        """See `Target.timesteps`."""
         return self.schedule.timesteps
 
-    def try_out(self, images: tuple[int, int, int], store: Store, runtime: Runtime) -> None:
-        """See `TrainedHere.try_out`."""
+    def dry_run(self, images: tuple[int, int, int], store: Store, runtime: Runtime) -> None:
+        """See `TrainableTarget.dry_run`."""
         self._refuse_other_sizes(images)
         first: dict[str, Json] = {
             "autoencoder": self.autoencoder, "text_encoder": self.text_encoder, "network": self.network,
@@ -73,13 +47,11 @@ class LatentDDPM(TrainedTextToImage):
         }  # fmt: skip
         last: dict[str, Json] = {"optimizer": self.training.optimizer}
         if not (trained_before(store, "base_pipeline", first) and trained_before(store, "target", last)):
-            from secmi_exp.targets.text_to_image.latent_ddpm_dry_run import try_latent_ddpm
-
-            try_latent_ddpm(self, images)
+            dry_run(self, self.training, images)
 
     @property
     def _first_stage(self) -> dict[str, Json]:
-        """What of its training decides the autoencoder."""
+        """Settings of its training that decide the autoencoder."""
         return {name: value for name, value in asdict(self.autoencoder_training).items() if name != "checkpoint_every"}
 
     def _refuse_other_sizes(self, images: tuple[int, int, int]) -> None:
@@ -93,7 +65,7 @@ class LatentDDPM(TrainedTextToImage):
             )
 
     def base(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> TextToImageFolder:
-        """The pipeline with a trained autoencoder, and with random weights in the other networks.
+        """Return a pipeline with a trained autoencoder, and with random weights in the other networks.
 
         Raises:
             UserError: for images that the autoencoder can't take, settings that diffusers, transformers or torch
@@ -102,8 +74,6 @@ class LatentDDPM(TrainedTextToImage):
         self._refuse_other_sizes(members.shape)
 
         def build(workspace: Path) -> None:
-            from secmi_exp.targets.text_to_image.latent_ddpm_training import build_into
-
             build_into(workspace, self, members, runtime, make_logger())
 
         names = ("autoencoder", "tokens", "text_encoder", "network", "prediction_type", "seed")
@@ -115,4 +85,4 @@ class LatentDDPM(TrainedTextToImage):
         config |= outside_classes(target=self) | optimizer_class(self.autoencoder_training.optimizer)
         files = kept_files("StableDiffusionPipeline")
         key = Key("base_pipeline", VERSION, config, {"members": members.digest}, files)
-        return TextToImageFolder.of(store.get_or_build(key, build).path)
+        return TextToImageFolder.from_path(store.get_or_build(key, build).path)

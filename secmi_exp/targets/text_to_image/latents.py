@@ -1,6 +1,4 @@
-"""Images as the latents of a pipeline's autoencoder: encoded once, and kept in the store as what can be drawn from."""
-
-from __future__ import annotations
+"""Latents of images: posteriors of a pipeline's autoencoder, encoded once and kept in the store, and their samples."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -13,16 +11,19 @@ from numpy.typing import NDArray
 
 from secmi_exp.data.images import Images, Pixels, Rows
 from secmi_exp.data.stored_rows import StoredRows
+from secmi_exp.deferred import Deferred
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.store import Key, Store
-from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
+from secmi_exp.targets.loading.latent_folder import LatentFolder
+
+encode_images = Deferred("secmi_exp.targets.text_to_image.encoding:encode_images")
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Latents:
-    """x_0 = (z − shift) · scale of n images, made when a batch is asked for.
+    """x_0 = (z − shift) · scale of n images, computed batch by batch.
 
     z is the mean of the autoencoder's posterior, or a sample of it that depends on the image and the seed alone: it is
     the same in every run, whatever other images there are.
@@ -37,7 +38,7 @@ class Latents:
     scale: list[float]
     """[C]."""
     digests: Pixels
-    """Of the images, [n, 16]."""
+    """Digests of the images, [n, 16]."""
     seed: int | None
     """None: the mean."""
 
@@ -50,7 +51,7 @@ class Latents:
         return len(self.mean)
 
     def __getitem__(self, batch: Rows | slice) -> NDArray[Any]:
-        """A batch, [B, C, h, w]."""
+        """Compute a batch, [B, C, h, w]."""
         z = self.mean[batch]
         if self.seed is not None:
             z += self.std[batch] * np.stack([noise(self.seed, digest, z) for digest in self.digests[batch]])
@@ -60,31 +61,29 @@ class Latents:
 
 
 def noise(seed: int, digest: Pixels, like: NDArray[Any]) -> NDArray[Any]:
-    """Standard normal numbers for one image, [C, h, w]."""
+    """Draw standard normal numbers for one image, [C, h, w]."""
     generator = np.random.default_rng([seed, *np.frombuffer(digest.tobytes(), np.uint32)])
     return generator.standard_normal(like.shape[1:], dtype=np.float32).astype(like.dtype)
 
 
 @dataclass(frozen=True)
 class EncodedImages:
-    """Names what the autoencoder makes of images, and makes it."""
+    """The autoencoder's posteriors of images, in the store or to be computed."""
 
-    folder: TextToImageFolder
+    folder: LatentFolder
     images: Images
     runtime: Runtime
 
     @cached_property
     def key(self) -> Key:
-        """Of the posteriors' means and standard deviations."""
+        """Key of the posteriors' means and standard deviations."""
         key = self.folder.key("posteriors", "vae", reading={"precision": self.runtime.encoder_precision})
         return replace(key, inputs={**key.inputs, "images": self.images.digest}, files=("mean.npy", "std.npy"))
 
     def latents(self, store: Store, *, seed: int | None) -> Latents:
-        """From the store, or by encoding; see `Latents`."""
+        """Find the posteriors in the store, or encode the images."""
 
         def encode(workspace: Path) -> None:
-            from secmi_exp.targets.text_to_image.encoding import encode_images
-
             self.folder.refuse_unusable_parts()
             log.info("Encoding %d images as latents.", len(self.images))
             self.runtime.run_on_all_ranks(encode_images, workspace, self.folder, self.images, self.runtime)

@@ -1,6 +1,4 @@
-"""The prompts that a text-to-image target is queried with, and their embeddings, computed once for each text."""
-
-from __future__ import annotations
+"""Prompts of a text-to-image target, and their embeddings, computed once for each text."""
 
 import hashlib
 import json
@@ -15,17 +13,22 @@ import numpy as np
 
 from secmi_exp.data.images import Images
 from secmi_exp.data.stored_rows import StoredRows
+from secmi_exp.deferred import Deferred
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import warn
 from secmi_exp.store import Json, Key, Store
 from secmi_exp.targets.loading.file_kind import refuse_strange_files
-from secmi_exp.targets.loading.hub import found
+from secmi_exp.targets.loading.hub import fetch
 from secmi_exp.targets.loading.json_fields import checked
 from secmi_exp.targets.loading.model_file_schemas import Blip
 from secmi_exp.targets.loading.model_folder import CONFIG, ModelFolder, content_digest
 from secmi_exp.targets.loading.weight_files import network_files
 from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
+
+caption_images = Deferred("secmi_exp.targets.text_to_image.captioning:caption_images")
+encode_prompts = Deferred("secmi_exp.targets.text_to_image.encoding:encode_prompts")
+write_truncated = Deferred("secmi_exp.targets.text_to_image.encoding:write_truncated")
 
 log = logging.getLogger(__name__)
 
@@ -33,24 +36,24 @@ PromptSource = Literal["caption", "none", "blip", "fixed"]
 """The images' own captions, empty prompts, captions that BLIP makes, or one text for all."""
 
 CAPTIONING_VERSION = 1
-"""Of how captions are made; raised when the same model would say something else."""
+"""Version of the captioning; raised when the same model would give other captions."""
 
 
 def blip_files(names: Collection[str]) -> list[str]:
-    """Of the names of a repository's files those that are read of a BLIP model."""
+    """Select the files that are read of a BLIP model, among those of a repository."""
     described = [name for name in names if "/" not in name and (name.endswith(".json") or name == "vocab.txt")]
     return sorted({*described, *network_files(names, "", "transformers", None, "the BLIP model")})
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """One text an image."""
+    """One text for each image."""
 
     source: PromptSource
     texts: Sequence[str]
     """[n]."""
     missing: int
-    """Images that have no caption, and the empty prompt in its place."""
+    """Number of images without a caption, which have the empty prompt instead."""
 
     @cached_property
     def distinct(self) -> list[str]:
@@ -64,10 +67,10 @@ class Prompts:
 
 
 def own_captions(images: Images) -> Prompts:
-    """The images' captions; the empty prompt for those that have none, which the caller tells of.
+    """Return the images' captions, and the empty prompt for those without one; the caller warns of these.
 
     Raises:
-        UserError: where no image has any.
+        UserError: where no image has a caption.
     """
     captions = images.texts
     missing = sum(caption is None for caption in captions)
@@ -81,19 +84,19 @@ def own_captions(images: Images) -> Prompts:
 
 @dataclass(frozen=True)
 class Captioner:
-    """A BLIP model that puts images into words."""
+    """A BLIP model, which writes captions."""
 
     path: str
     """Folder, or repository of the hub."""
 
     @cached_property
     def folder(self) -> Path:
-        """Where it lies.
+        """Folder of the model.
 
         Raises:
-            UserError: where it is not to be had, or something else.
+            UserError: where it can't be fetched, or is no BLIP model.
         """
-        folder = found(self.path, blip_files, "target.blip")
+        folder = fetch(self.path, blip_files, "target.blip")
         refuse_strange_files(folder)
         content = ModelFolder(folder, "transformers").config
         kind = content.get("model_type")
@@ -103,7 +106,7 @@ class Captioner:
         return folder
 
     def key(self, images: Images) -> Key:
-        """Of the captions of these images."""
+        """Return the key of the captions of these images."""
         files = sorted({*self.folder.glob("*.json"), *self.folder.glob("*.txt"), *self._model.weights})
         digests = {file.name: content_digest(file) for file in files}
         inputs = {**digests, "images": images.digest}
@@ -114,11 +117,9 @@ class Captioner:
         return ModelFolder(self.folder, "transformers")
 
     def captions(self, images: Images, store: Store, runtime: Runtime) -> Prompts:
-        """From the store, or by asking the model."""
+        """Find the captions in the store, or make them."""
 
         def make(workspace: Path) -> None:
-            from secmi_exp.targets.text_to_image.captioning import caption_images
-
             log.info("Captioning %d images with %s.", len(images), self.path)
             runtime.run_on_all_ranks(caption_images, workspace, self._model, images, runtime)
 
@@ -128,7 +129,7 @@ class Captioner:
 
 @dataclass(frozen=True)
 class EncodedPrompts:
-    """Names what the text encoders make of prompts, and makes it."""
+    """The embeddings of prompts, in the store or to be computed."""
 
     folder: TextToImageFolder
     prompts: Prompts
@@ -136,7 +137,7 @@ class EncodedPrompts:
 
     @cached_property
     def key(self) -> Key:
-        """Of the embeddings of each distinct text."""
+        """Key of the embeddings of each distinct text."""
         reading: Mapping[str, Json] = {
             "precision": self.runtime.encoder_precision,
             "texts": hashlib.sha256(json.dumps(self.prompts.distinct).encode()).hexdigest(),
@@ -147,11 +148,11 @@ class EncodedPrompts:
         return replace(key, files=(*arrays, "truncated.json"))
 
     def condition(self, store: Store, *, guided: bool) -> dict[str, StoredRows]:
-        """The embeddings of each image's prompt, as `TextConditioned` takes them.
+        """Return the embeddings of each image's prompt, as `TextConditioned` takes them.
 
         Args:
-            store: where they are kept.
-            guided: whether those of the empty prompt are needed too.
+            store: of results.
+            guided: whether embeddings of the empty prompt are needed too.
         """
         entry = self._entry(store)
         row = {text: number for number, text in enumerate(self.prompts.distinct)}
@@ -165,7 +166,7 @@ class EncodedPrompts:
         return condition
 
     def facts(self, store: Store) -> dict[str, Json]:
-        """What a reader of the results has to know: how many prompts are what they should be."""
+        """Count the prompts that are missing or truncated, for readers of the results."""
         beyond = json.loads((self._entry(store) / "truncated.json").read_text(encoding="utf-8"))
         cut = {self.prompts.distinct[number] for number in beyond}
         truncated = sum(text in cut for text in self.prompts.texts)
@@ -185,10 +186,8 @@ class EncodedPrompts:
 
     def _entry(self, store: Store) -> Path:
         def encode(workspace: Path) -> None:
-            from secmi_exp.targets.text_to_image.encoding import encode_prompts, note_truncated
-
             log.info("Encoding %d prompts.", len(self.prompts.distinct))
-            note_truncated(workspace, self.folder, self.prompts.distinct)
+            write_truncated(workspace, self.folder, self.prompts.distinct)
             self.runtime.run_on_all_ranks(encode_prompts, workspace, self.folder, self.prompts.distinct, self.runtime)
 
         return store.get_or_build(self.key, encode).path

@@ -12,13 +12,13 @@ from secmi_exp.targets.text_to_image.target import FromElsewhere
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class StableDiffusion(FromElsewhere):
-    """A pipeline as it is; its fields are those of ``conf/target/stable_diffusion.yaml``."""
+    """A pipeline that isn't trained further; its fields are those of ``conf/target/stable_diffusion.yaml``."""
 
     def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:
         """Read the descriptions; the weights are read where they lie.
 
         Raises:
-            UserError: for a path that leads nowhere, another kind of model, and images that it can't take.
+            UserError: for a path where there is nothing, another kind of model, and images that it can't take.
         """
         self.folder.warn_of_choices()
         self.folder.refuse_other_images(members)

@@ -1,13 +1,11 @@
-"""What all text-to-image targets have in common: how they are queried, and what they make of images and prompts."""
-
-from __future__ import annotations
+"""Base classes of text-to-image targets: how they are queried, and the inputs that they make of images and prompts."""
 
 from abc import ABC
 from collections.abc import Sequence
 from dataclasses import dataclass as plain_dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
@@ -19,34 +17,31 @@ from secmi_exp.errors import UserError
 from secmi_exp.store import Input, Json, Key, Store
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import InputArrays, PreparedTarget
-from secmi_exp.targets.loading.hub import found
+from secmi_exp.targets.loading.hub import fetch
 from secmi_exp.targets.loading.training_folder import WeightsChoice
 from secmi_exp.targets.text_to_image.latents import EncodedImages
-from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
-from secmi_exp.targets.text_to_image.pipeline_parts import pipeline_files
+from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder, pipeline_files
 from secmi_exp.targets.text_to_image.prompts import Captioner, EncodedPrompts, Prompts, PromptSource, own_captions
-
-if TYPE_CHECKING:
-    from secmi_exp.targets.text_to_image.text_conditioned import TextConditioned
+from secmi_exp.targets.text_to_image.text_conditioned import TextConditioned
 
 VERSION = 1
-"""Of the predictions; raised when the same files would predict other noise."""
+"""Version of the predictions; raised when the same files would predict other noise."""
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class TextToImage(ABC):
-    """How a text-to-image pipeline is queried."""
+    """A text-to-image pipeline, and the way in which it is queried."""
 
     name: str
     prompt: PromptSource
     fixed_prompt: str | None
-    """What ``prompt: fixed`` gives to all images."""
+    """Prompt of all images with ``prompt: fixed``."""
     blip: str
-    """Folder or repository of the model that ``prompt: blip`` asks."""
+    """Folder or repository of the model that writes the captions with ``prompt: blip``."""
     guidance: Annotated[FiniteFloat, Field(ge=0)]
     """w of classifier-free guidance; 1: none."""
     latents: Literal["sample", "mode"]
-    """Of the autoencoder's posterior."""
+    """A sample of the autoencoder's posterior, or its mode."""
     attention_slicing: PositiveInt | Literal["auto", "max"] | None
     seed: NonNegativeInt
 
@@ -58,13 +53,13 @@ class TextToImage(ABC):
         trained_now: bool = False,
         samples: Path | None = None,
     ) -> PreparedTarget:
-        """A pipeline that is there, ready to be queried in this way."""
+        """Return a pipeline, ready to be queried in this way."""
         reading: dict[str, Json] = {"guidance": self.guidance, "version": VERSION, **outside_classes(target=self)}
         key = folder.key("noise", "unet", "scheduler", reading=reading)
         return PreparedTarget(
             folder.path,
             key,
-            load=partial(load, folder, self.guidance, self.attention_slicing),
+            load=partial(TextConditioned, folder, self.guidance, self.attention_slicing),
             trained_on=trained_on,
             trained_now=trained_now,
             samples=samples,
@@ -72,15 +67,15 @@ class TextToImage(ABC):
         )
 
     @property
-    def uses_captions(self) -> bool:
-        """Whether prompts are the images' own captions."""
-        return self.prompt == "caption"
+    def conditions(self) -> tuple[str, ...]:
+        """See `Target.conditions`: the images' captions where they are the prompts."""
+        return ("captions",) if self.prompt == "caption" else ()
 
     def prompts(self, images: Images, store: Store, runtime: Runtime) -> Prompts:
-        """The prompt of each image.
+        """Return the prompt of each image.
 
         Raises:
-            UserError: where they have no captions, no text is given for all of them, or no BLIP model is to be had.
+            UserError: where no image has a caption, the fixed prompt isn't set, or there is no BLIP model.
         """
         match self.prompt:
             case "caption":
@@ -94,22 +89,22 @@ class TextToImage(ABC):
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class FromElsewhere(TextToImage):
-    """A target that is, or starts from, a pipeline on disk or on the hub."""
+    """A target that is a pipeline on disk or on the hub, or is trained from one."""
 
     path: str
     weights: WeightsChoice
     variant: str | None
-    """Of the weights, such as fp16; None: the default ones."""
+    """Variant of the weights, such as fp16; None: the default one."""
 
     @cached_property
     def folder(self) -> TextToImageFolder:
-        """Where it lies; fetched where it is on the hub."""
+        """The pipeline, fetched where it is on the hub."""
         files = partial(pipeline_files, weights=self.weights, variant=self.variant, where=self.path)
-        return TextToImageFolder.of(found(self.path, files), self.weights, self.variant)
+        return TextToImageFolder.from_path(fetch(self.path, files), self.weights, self.variant)
 
     @property
     def timesteps(self) -> Timesteps:
-        """Of the scheduler."""
+        """See `Target.timesteps`."""
         return self.folder.schedule.timesteps
 
 
@@ -141,7 +136,7 @@ class TextToImageInputs:
 
     @cached_property
     def key(self) -> Key:
-        """Of posteriors, what is drawn from them, embeddings, and which image has which."""
+        """Key of posteriors, what is drawn from them, embeddings, and which image has which embedding."""
         config: dict[str, Json] = {"seed": self._latents_seed, "scaling": self.folder.scaling}
         config |= outside_classes(target=self.target)
         inputs: dict[str, Input] = {
@@ -152,22 +147,15 @@ class TextToImageInputs:
         return Key("inputs", VERSION, config, inputs)
 
     def arrays(self) -> InputArrays:
-        """Encodes what isn't in the store."""
+        """Find latents and embeddings in the store, or encode."""
         latents = self._encoded_images.latents(self.store, seed=self._latents_seed)
         guided = self.target.guidance != 1.0
         return InputArrays(latents, self._encoded_prompts.condition(self.store, guided=guided))
 
     def texts(self) -> dict[str, Sequence[str]]:
-        """The prompts, whoever wrote them."""
+        """Return the prompts."""
         return {"prompts": self._encoded_prompts.prompts.texts}
 
     def facts(self) -> dict[str, Json]:
-        """Of the prompts."""
+        """Return the facts of the prompts."""
         return {"prompts": self._encoded_prompts.facts(self.store)}
-
-
-def load(folder: TextToImageFolder, guidance: float, attention_slicing: str | int | None) -> TextConditioned:
-    """The noise predictor of a pipeline."""
-    from secmi_exp.targets.text_to_image.text_conditioned import TextConditioned
-
-    return TextConditioned(folder, guidance, attention_slicing)

@@ -12,7 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers.utils import convert_state_dict_to_diffusers
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
 from pytorch_lightning.loggers import Logger
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
@@ -23,18 +26,18 @@ from secmi_exp.engine.batches import TrainingBatches
 from secmi_exp.engine.compiling import CompileWhenItRepays
 from secmi_exp.engine.optimization import Draws, Optimization
 from secmi_exp.engine.runtime import Runtime
-from secmi_exp.engine.trainers import make_trainer
+from secmi_exp.engine.trainers import first_device
 from secmi_exp.engine.training import MovingAverage, fit
 from secmi_exp.errors import UserError
 from secmi_exp.files.regular import is_regular
+from secmi_exp.targets.loading.latent_folder import has_weights
 from secmi_exp.targets.loading.model_folder import CONFIG, without_origin
 from secmi_exp.targets.loading.training_folder import PIPELINE_CONFIG
 from secmi_exp.targets.loading.weights import read_json, reason
-from secmi_exp.targets.text_to_image.fine_tuning import LoRA, TrainedTextToImage
 from secmi_exp.targets.text_to_image.latents import Latents
 from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
-from secmi_exp.targets.text_to_image.pipeline_parts import KINDS, WEIGHTED
 from secmi_exp.targets.text_to_image.prompts import Prompts
+from secmi_exp.targets.text_to_image.recipes import LoRA, TrainingRecipe
 from secmi_exp.targets.text_to_image.text_conditioned import time_ids
 
 log = logging.getLogger(__name__)
@@ -44,7 +47,8 @@ SAMPLING_STEPS = 50
 
 def train_into(
     workspace: Path,
-    recipe: TrainedTextToImage,
+    recipe: TrainingRecipe,
+    seed: int,
     base: TextToImageFolder,
     latents: Latents,
     condition: Mapping[str, StoredRows],
@@ -52,11 +56,12 @@ def train_into(
     runtime: Runtime,
     logger: Logger | None,
 ) -> None:
-    """Train on the members, and leave the whole pipeline, an adapter beside it, and a picture of samples.
+    """Train on the members, and write the whole pipeline, an adapter beside it, and a picture of samples.
 
     Args:
         workspace: of the store.
         recipe: of the training.
+        seed: of all that is drawn.
         base: the pipeline that it starts from.
         latents: of the members, [n, C, h, w].
         condition: embeddings of their captions and of the empty prompt, name → [n, …].
@@ -67,26 +72,28 @@ def train_into(
     Raises:
         UserError: for settings that torch or peft refuse, and training that diverges.
     """
-    training = recipe.training
-    log.info("Training %s on %d members for %d steps.", recipe.name, len(latents), training.max_steps)
-    module = runtime.run_on_all_ranks(train, recipe, base, latents, dict(condition), workspace, runtime, logger=logger)
+    log.info("Training the U-Net on %d members for %d steps.", len(latents), recipe.max_steps)
+    module = runtime.run_on_all_ranks(
+        train, recipe, seed, base, latents, dict(condition), workspace, runtime, logger=logger
+    )
     network = module.network
-    if training.lora:
+    if recipe.lora:
         save_adapter(network, workspace / "lora")
         network.fuse_lora()
         network.unload_lora()
     copy_parts(base, workspace)
     network.save_pretrained(workspace / "unet")
     (workspace / "unet" / CONFIG).write_bytes(without_origin(workspace / "unet" / CONFIG))
-    if training.samples:
-        texts = [prompts.distinct[number % len(prompts.distinct)] for number in range(training.samples)]
-        device = make_trainer(runtime).strategy.root_device
-        images = sample(TextToImageFolder.of(workspace), texts, recipe, device, latents.shape[-2:])
+    if recipe.samples:
+        texts = [prompts.distinct[number % len(prompts.distinct)] for number in range(recipe.samples)]
+        folder, guidance = TextToImageFolder.from_path(workspace), recipe.samples_guidance
+        images = sample(folder, texts, guidance, seed, first_device(runtime), latents.shape[-2:])
         save_image(make_grid(images, nrow=min(4, len(images))), workspace / "samples.png")
 
 
 def train(
-    recipe: TrainedTextToImage,
+    recipe: TrainingRecipe,
+    seed: int,
     base: TextToImageFolder,
     latents: Latents,
     condition: Mapping[str, StoredRows],
@@ -96,23 +103,20 @@ def train(
     logger: Logger | None,
 ) -> "TextToImageTraining":
     """Train, on every rank."""
-    training = recipe.training
-    torch.manual_seed(recipe.seed)
-    module = TextToImageTraining(recipe, base, tuple(condition), fused=runtime.precision != "16")
+    torch.manual_seed(seed)
+    module = TextToImageTraining(recipe, seed, base, tuple(condition), fused=runtime.precision != "16")
     fit(
         module,
-        TrainingBatches(
-            latents.mean, latents.std, *condition.values(), batch_size=training.batch_size, seed=recipe.seed
-        ),
+        TrainingBatches(latents.mean, latents.std, *condition.values(), batch_size=recipe.batch_size, seed=seed),
         name="target",
         workspace=workspace,
         runtime=runtime,
         logger=logger,
-        max_steps=training.max_steps,
-        checkpoint_every=training.checkpoint_every,
-        gradient_clip=training.gradient_clip,
+        max_steps=recipe.max_steps,
+        checkpoint_every=recipe.checkpoint_every,
+        gradient_clip=recipe.gradient_clip,
         callbacks=[
-            *([MovingAverage(training.ema_decay)] if training.ema_decay else []),
+            *([MovingAverage(recipe.ema_decay)] if recipe.ema_decay else []),
             CompileWhenItRepays(runtime.compile, module.network),
         ],
     )
@@ -120,36 +124,36 @@ def train(
 
 
 class TextToImageTraining(Optimization):
-    """Predict what the scheduler says (ε, v or x_0) from a noised latent and a caption.
+    """Predicts ε, v or x_0, as the scheduler has it, from a noised latent and a caption.
 
     Args:
         recipe: of the training.
+        seed: of all that is drawn.
         base: the pipeline whose U-Net is trained.
-        condition: names of what stands in a batch behind mean and standard deviation of the latents.
+        condition: names of the arrays in a batch after mean and standard deviation of the latents.
         fused: see `Optimization`.
 
     Raises:
         UserError: for an adapter that peft refuses.
     """
 
-    def __init__(self, recipe: TrainedTextToImage, base: TextToImageFolder, condition: tuple[str, ...], *, fused: bool):
-        training = recipe.training
-        super().__init__(
-            training.optimizer, "target.training.optimizer", training.warmup_steps, recipe.seed, fused=fused
-        )
-        self.training_recipe, self.condition = training, condition
-        self.scheduler: Any = base.scheduler(DDPMScheduler)
+    def __init__(
+        self, recipe: TrainingRecipe, seed: int, base: TextToImageFolder, condition: tuple[str, ...], *, fused: bool
+    ):
+        super().__init__(recipe.optimizer, "target.training.optimizer", recipe.warmup_steps, seed, fused=fused)
+        self.caption_dropout, self.condition = recipe.caption_dropout, condition
+        self.scheduler: Any = base.scheduler("DDPMScheduler")
         self.timesteps = len(base.schedule.alphas_cumprod)
-        self.pixels_a_latent = base.pixels_a_latent
+        self.pixels_per_latent = base.pixels_per_latent
         shift, scale = (torch.tensor(values)[:, None, None] for values in base.scaling)
         self.shift: Tensor
         self.scale: Tensor
         self.register_buffer("shift", shift, persistent=False)
         self.register_buffer("scale", scale, persistent=False)
         self.network: Any = base.unet().train()
-        if training.lora:
-            add_adapter(self.network, training.lora)
-        if training.gradient_checkpointing:
+        if recipe.lora:
+            add_adapter(self.network, recipe.lora)
+        if recipe.gradient_checkpointing:
             self.network.enable_gradient_checkpointing()
 
     def loss(self, arrays: list[Tensor], draws: Draws) -> Tensor:
@@ -158,7 +162,7 @@ class TextToImageTraining(Optimization):
         condition = dict(zip(self.condition, embeddings, strict=True))
         noise = draws.normal(*mean.shape[1:])
         x_0 = (mean + std * noise - self.shift) * self.scale
-        dropped = draws.happens(self.training_recipe.caption_dropout)
+        dropped = draws.happens(self.caption_dropout)
         t = draws.integers(self.timesteps)
         eps = draws.normal(*mean.shape[1:])
         draws.apart()
@@ -174,7 +178,7 @@ class TextToImageTraining(Optimization):
         added = None
         if "pooled" in condition:
             pooled = torch.where(dropped[:, None], condition["negative_pooled"], condition["pooled"])
-            added = {"text_embeds": pooled, "time_ids": time_ids(x_t, self.pixels_a_latent).to(pooled.dtype)}
+            added = {"text_embeds": pooled, "time_ids": time_ids(x_t, self.pixels_per_latent).to(pooled.dtype)}
         dtype = self.network.dtype
         output = self.network(
             x_t.to(dtype), t, encoder_hidden_states=text.to(dtype), added_cond_kwargs=added
@@ -183,13 +187,11 @@ class TextToImageTraining(Optimization):
 
 
 def add_adapter(network: Any, lora: LoRA) -> None:
-    """Freeze the network, and put an adapter beside its layers.
+    """Freeze the network, and add an adapter to its layers.
 
     Raises:
         UserError: where peft refuses it.
     """
-    from peft import LoraConfig
-
     network.requires_grad_(False)
     try:
         network.add_adapter(
@@ -202,41 +204,37 @@ def add_adapter(network: Any, lora: LoRA) -> None:
 
 
 def save_adapter(network: Any, folder: Path) -> None:
-    """As `load_lora_weights` of diffusers' pipelines takes it."""
-    from diffusers import StableDiffusionPipeline
-    from diffusers.utils import convert_state_dict_to_diffusers
-    from peft.utils import get_peft_model_state_dict
-
+    """Save the adapter as `load_lora_weights` of diffusers' pipelines reads it."""
     StableDiffusionPipeline.save_lora_weights(
         folder,
         unet_lora_layers=convert_state_dict_to_diffusers(get_peft_model_state_dict(network)),
-        unet_lora_adapter_metadata=network.peft_config["default"].to_dict(),  # holds alpha
+        unet_lora_adapter_metadata=network.peft_config["default"].to_dict(),  # includes alpha
     )
 
 
 def copy_parts(base: TextToImageFolder, folder: Path) -> None:
-    """Everything of a pipeline but its U-Net, each file of weights by its default name, without variants."""
+    """Copy all parts of a pipeline but its U-Net, with the weights' default file names in place of variants."""
     index = read_json(base.path / PIPELINE_CONFIG)
-    parts = {"scheduler", *KINDS[base.kind]}
+    parts = {"scheduler", *base.parts}
     kept = {name: value for name, value in index.items() if not isinstance(value, list) or name in parts}
     if base.kind == "StableDiffusionPipeline":
         kept |= {"safety_checker": [None, None], "feature_extractor": [None, None], "requires_safety_checker": False}
     for part in parts - {"unet"}:
-        if part in WEIGHTED:
+        if part in base.parts and has_weights(part):
             base.model(part).copy(folder / part)
         else:
             (folder / part).mkdir(exist_ok=True)
-            for file in filter(is_regular, (base.path / part).glob("*")):  # what lies deeper is never read
+            for file in filter(is_regular, (base.path / part).glob("*")):  # deeper folders are never read
                 shutil.copy2(file, folder / part)
     (folder / PIPELINE_CONFIG).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
 
 def prepare_sampling(pipeline: Any, timesteps: Timesteps) -> int:
-    """Let a pipeline begin where its prediction tells an image, and return the steps that its schedule has room for.
+    """Make a pipeline begin at the last timestep whose prediction gives an image; return the number of its steps.
 
     Args:
         pipeline: with a DDIM scheduler whose timesteps are one later than the leading ones.
-        timesteps: of its schedule.
+        timesteps: timesteps of its schedule.
     """
     if timesteps.last_image < timesteps.count - 1:  # zero terminal SNR, and ε predicted
         pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, timestep_spacing="leading")
@@ -245,29 +243,35 @@ def prepare_sampling(pipeline: Any, timesteps: Timesteps) -> int:
 
 @torch.no_grad()
 def sample(
-    folder: TextToImageFolder, texts: list[str], recipe: TrainedTextToImage, device: torch.device, size: tuple[int, ...]
+    folder: TextToImageFolder,
+    texts: list[str],
+    guidance: float,
+    seed: int,
+    device: torch.device,
+    size: tuple[int, ...],
 ) -> Tensor:
-    """Images in [0, 1] for these texts by deterministic DDIM, [n, C, H, W]; one seed an image.
+    """Generate images in [0, 1] for these texts by deterministic DDIM, [n, C, H, W]; each image has its own seed.
 
     Args:
-        folder: of the pipeline.
-        texts: prompts, n.
-        recipe: tells the guidance and the seed.
-        device: to compute on.
+        folder: folder of the pipeline.
+        texts: prompts, [n].
+        guidance: scale of classifier-free guidance.
+        seed: of all images.
+        device: device to compute on.
         size: height and width of the latents.
     """
     pipeline = folder.pipeline(unet=folder.unet(), vae=folder.vae())
     steps = prepare_sampling(pipeline, folder.schedule.timesteps)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(device)
-    height, width = (side * folder.pixels_a_latent for side in size)
+    height, width = (side * folder.pixels_per_latent for side in size)
     channels = folder.autoencoder.latent_channels
     images = []
     for number, text in enumerate(texts):
-        draws = np.random.default_rng([recipe.seed, number]).standard_normal((1, channels, *size), dtype=np.float32)
+        draws = np.random.default_rng([seed, number]).standard_normal((1, channels, *size), dtype=np.float32)
         made = pipeline(
             text, height=height, width=width, num_inference_steps=steps, latents=torch.from_numpy(draws),
-            guidance_scale=recipe.training.samples_guidance, output_type="pt",
+            guidance_scale=guidance, output_type="pt",
         )  # fmt: skip
         images.append(made.images.float().cpu())
     return torch.cat(images)

@@ -1,1 +1,0 @@
-"""Networks and optimizers tried before any stage runs, without memory for them."""
