@@ -1,20 +1,16 @@
 """The interface of targets: what a component of ``conf/target`` must offer, and what it prepares."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from secmi_exp.data.images import Images
+from secmi_exp.data.stored_rows import RowArray
+from secmi_exp.diffusion.noise_predictor import NoisePredictor
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.store import Input, Json, Store, digest_of
-
-if TYPE_CHECKING:
-    from secmi_exp.data.stored_rows import RowArray
-    from secmi_exp.diffusion.noise_predictor import NoisePredictor
 
 PIXEL_PIPELINE_FILES = (
     "model_index.json",

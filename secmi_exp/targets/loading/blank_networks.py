@@ -11,13 +11,13 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
 from secmi_exp.targets.loading.weight_files import SAFETENSORS, Library
 from secmi_exp.targets.loading.weights import read_pickled, reason, root, unreadable
@@ -28,7 +28,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 def network_class(library: Library, name: str) -> Any:
     """Import a network's class; only here are diffusers and transformers loaded."""
-    return Deferred(f"{library}:{name}").imported
+    return resolve_name(f"{library}:{name}")
 
 
 def network_without_memory(kind: Any, config: Mapping[str, Any], what: str) -> Any:
