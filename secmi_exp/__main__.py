@@ -11,8 +11,9 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from secmi_exp.configuration.arguments import checked_arguments, read_flags
+from secmi_exp.configuration.arguments import checked_arguments
 from secmi_exp.configuration.command_errors import explain, refuse_merged_choices, refuse_unread_keys
+from secmi_exp.configuration.flags import read_flags
 from secmi_exp.configuration.general import General
 from secmi_exp.configuration.search import end_without_attack, prefer_own_sweeper, share_config_store
 from secmi_exp.configuration.setting_errors import naming

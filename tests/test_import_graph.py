@@ -14,7 +14,8 @@ IN_FUNCTIONS: dict[str, str] = {}
 """Module → why it imports inside of functions."""
 
 UNFINISHED = (
-    "attacks", "targets", "defenses", "query_tally", "rank_failures", "ranks", "runtime", "training", "rows", "compiling",
+    "attacks", "targets", "defenses", "query_tally", "rank_failures", "ranks", "runtime", "training", "rows",
+    "compiling",
 )  # fmt: skip
 """Parts and modules that still have circles, hidden imports and TYPE_CHECKING; empty once they are tidied up."""
 
