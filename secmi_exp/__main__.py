@@ -14,10 +14,8 @@ from omegaconf import DictConfig
 from secmi_exp.configuration.arguments import checked_arguments
 from secmi_exp.configuration.command_errors import explain, refuse_merged_choices, refuse_unread_keys
 from secmi_exp.configuration.flags import read_flags
-from secmi_exp.configuration.general import General
 from secmi_exp.configuration.search import end_without_attack, prefer_own_sweeper, share_config_store
 from secmi_exp.configuration.setting_errors import naming
-from secmi_exp.configuration.source_types import refuse_wrong_types
 from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.files.log_files import keep_log_files_from_failing
@@ -26,6 +24,7 @@ from secmi_exp.reporting.sweep_callback import close_open_sweep
 from secmi_exp.sigterm import Terminated, raise_on_sigterm, stop_raising
 from secmi_exp.worker_processes import end_with_parent
 
+refuse_wrong_types = Deferred("secmi_exp.configuration.source_types:refuse_wrong_types")
 run = Deferred("secmi_exp.pipeline:run")
 
 PACKAGE = Path(__file__).parent
@@ -43,7 +42,6 @@ def task(config: DictConfig) -> float | None:
         refuse_unread_keys(config, CONF)
         refuse_merged_choices(config, CONF)
         end_without_attack(config, HydraConfig.get())
-    General.of(config)
     refuse_wrong_types(config)
     keep_log_files_from_failing()
     objective: float | None = run(config, Path(HydraConfig.get().runtime.output_dir))
