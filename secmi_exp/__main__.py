@@ -17,12 +17,12 @@ from secmi_exp.configuration.flags import read_flags
 from secmi_exp.configuration.search import end_without_attack, prefer_own_sweeper, share_config_store
 from secmi_exp.configuration.setting_errors import naming
 from secmi_exp.deferred import Deferred
+from secmi_exp.engine.ranks import dismiss, end, is_first, join
+from secmi_exp.engine.sigterm import Terminated, raise_on_sigterm, stop_raising
+from secmi_exp.engine.worker_processes import end_with_parent
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.files.log_files import keep_log_files_from_failing
-from secmi_exp.ranks import dismiss, end, is_first, join
 from secmi_exp.reporting.sweep_callback import close_open_sweep
-from secmi_exp.sigterm import Terminated, raise_on_sigterm, stop_raising
-from secmi_exp.worker_processes import end_with_parent
 
 refuse_wrong_types = Deferred("secmi_exp.configuration.source_types:refuse_wrong_types")
 run = Deferred("secmi_exp.pipeline:run")

@@ -16,8 +16,8 @@ from secmi_exp.defenses.cutout import Cutout
 from secmi_exp.errors import UserError
 from secmi_exp.store import class_identity as identities
 from secmi_exp.store.class_identity import class_identity, outside_classes
-from secmi_exp.targets.recipe import optimizer_class
-from tests.attacks.test_asked import measured
+from secmi_exp.targets.library_settings import optimizer_class
+from tests.attacks.test_query_attacks import measured
 from tests.conftest import run_here
 from tests.defenses.defended import MEMBERS, recipe
 from tests.targets.preparing import cpu

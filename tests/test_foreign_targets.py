@@ -12,9 +12,9 @@ import pytest
 from diffusers import DDPMPipeline, DDPMScheduler
 from PIL import Image
 
-from secmi_exp.attacks.feature_classifier import FeatureClassifier
+from secmi_exp.attacks.scorers.feature_classifier import FeatureClassifier
 from secmi_exp.errors import UserError
-from secmi_exp.targets.authors_format import Flags
+from secmi_exp.targets.pixel.authors_format import Flags
 from tests.conftest import REPOSITORY, Command, SmokeRun, run_here
 from tests.data.published import crops
 from tests.targets.authors_network import random_weights, save_checkpoint

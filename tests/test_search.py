@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from secmi_exp.run_state import Run
 from sklearn.metrics import roc_auc_score
 
 from secmi_exp.configuration.components import Components
 from secmi_exp.data.split import Part
 from secmi_exp.pipeline import evaluate, identity
-from secmi_exp.stages import Run
 from secmi_exp.store import Store
 from tests.conftest import CONF, SMOKE, Command, Finished
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from secmi_exp.attacks.image_features import coarse_view, low_level
+from secmi_exp.attacks.signals.image_features import coarse_view, low_level
 from secmi_exp.data.checks.blind_views import Sizes
 from secmi_exp.data.checks.split_check import check_split, trained_rows
 from secmi_exp.data.digits import digit_pixels

@@ -9,9 +9,9 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from secmi_exp.data.batches import TrainingBatches
+from secmi_exp.engine.batches import TrainingBatches
+from secmi_exp.engine.training import fit, newest_checkpoint
 from secmi_exp.errors import UserError
-from secmi_exp.training import fit, newest_checkpoint
 from tests.targets.preparing import cpu
 
 

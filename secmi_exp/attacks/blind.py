@@ -8,8 +8,8 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.attack import TargetFree
-from secmi_exp.attacks.image_features import low_level
-from secmi_exp.attacks.measured import Measured
+from secmi_exp.attacks.measurements import Measurements
+from secmi_exp.attacks.signals.image_features import low_level
 from secmi_exp.data.images import Images
 from secmi_exp.store import Key
 from secmi_exp.store.class_identity import outside_classes
@@ -34,7 +34,7 @@ class Blind(TargetFree):
         """See `Attack.measured_names`."""
         return frozenset({"features"})
 
-    def look(self, images: Images) -> Measured:
+    def measure_images(self, images: Images) -> Measurements:
         """At their pixels."""
         key = Key("blind", VERSION, outside_classes(attack=self), {"images": images.digest})
-        return Measured({"features": low_level(images)}, queries_per_sample=0, queries_spent=0, key=key)
+        return Measurements({"features": low_level(images)}, queries_per_sample=0, queries_spent=0, key=key)

@@ -7,7 +7,6 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from secmi_exp import ranks
 from secmi_exp.attacks.attack import Attack
 from secmi_exp.configuration.general import General, resolved
 from secmi_exp.configuration.setting_errors import naming
@@ -15,10 +14,11 @@ from secmi_exp.configuration.setting_values import refuse_converted, refuse_impo
 from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.split import SplitRule
 from secmi_exp.defenses.defense import Defense, Undefended
+from secmi_exp.engine import ranks
+from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.formatting import shown
 from secmi_exp.quality.quality import Quality
-from secmi_exp.runtime import Runtime
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import Target
 from secmi_exp.tracking.tracker import MakeTracker
@@ -110,7 +110,7 @@ class Components:
             outside_classes(dataset=self.dataset, defense=self.defense, target=self.target)
             if self.attack:  # now, as files may be edited while a target is being trained
                 outside_classes(attack=self.attack, **self.attack.scorers)
-        ranks.refuse_other_number(self.runtime.devices, self.runtime.nodes)
+        refuse_other_number(self.runtime.devices, self.runtime.nodes)
         if not isinstance(self.defense, Undefended) and not hasattr(self.target, "defense"):
             raise UserError(
                 f"defense={self.defense.name} acts on the training of a DDPM, and target={self.target.name} has none "

@@ -21,7 +21,7 @@ from secmi_exp.errors import UserError, first_line
 from secmi_exp.evaluation.distributions import mean_interval
 from secmi_exp.evaluation.scored import Interval
 from secmi_exp.files.git_lfs import refuse_pointer
-from secmi_exp.targets.weights import refuse_compressed, refuse_non_finite_weights
+from secmi_exp.targets.loading.weights import refuse_compressed, refuse_non_finite_weights
 
 INCEPTION_BATCH = 64
 """Images at once; they are enlarged to 299×299 pixels."""

@@ -72,7 +72,7 @@ def _source_digest(cls: type) -> str:
 def outside_classes(**instances: object) -> dict[str, str]:
     """The identities of those objects whose classes are not versioned, for a key's configuration.
 
-    >>> from secmi_exp.attacks.column import Column
+    >>> from secmi_exp.attacks.scorers.column import Column
     >>> outside_classes(scorer=Column("t_error", "less"))
     {}
     """

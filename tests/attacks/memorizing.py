@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from secmi_exp.data.images import Images
 from secmi_exp.data.model_range import to_model_range
+from secmi_exp.diffusion.noise_predictor import Condition, NoisePredictor
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.targets.noise_predictor import Condition, NoisePredictor
 
 T = 1000
 ALPHAS = torch.cumprod(1 - torch.linspace(1e-4, 0.02, T, dtype=torch.float64), dim=0).tolist()

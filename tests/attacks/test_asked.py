@@ -11,16 +11,16 @@ from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
 from secmi_exp.attacks.attack import Attack
-from secmi_exp.attacks.measured import Measured
+from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.attacks.pia import normalized
 from secmi_exp.configuration.components import component
 from secmi_exp.data.images import Images
 from secmi_exp.data.model_range import to_model_range
+from secmi_exp.diffusion.noise_predictor import Condition, NoisePredictor
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import Inputs, PreparedTarget
-from secmi_exp.targets.noise_predictor import Condition, NoisePredictor
 from tests.conftest import CONF, one_run
 from tests.targets.preparing import cpu
 
@@ -73,7 +73,9 @@ def attack(*overrides: str) -> Attack:
     return made
 
 
-def measured(root: Path, *overrides: str, precision: str = "64", size: int = 3, images: Images = IMAGES) -> Measured:
+def measured(
+    root: Path, *overrides: str, precision: str = "64", size: int = 3, images: Images = IMAGES
+) -> Measurements:
     runtime = cpu(query_precision=precision, query_batch_size=size)
     with one_run(root) as store:
         return attack(*overrides).measure(TARGET, images, store, runtime)

@@ -9,17 +9,16 @@ import torch
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 from hydra import compose, initialize_config_dir
 
-from secmi_exp import rows
 from secmi_exp.attacks.attack import Attack
-from secmi_exp.attacks.generated import Generated, InitialNoise, SampledAttack
-from secmi_exp.attacks.sampling import sample, to_pixels
+from secmi_exp.attacks.signals.samples import Generated, InitialNoise, SampledAttack, sample, to_pixels
 from secmi_exp.configuration.components import component
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
+from secmi_exp.engine import rows
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import Inputs, PreparedTarget
-from secmi_exp.targets.unconditional import Unconditional
+from secmi_exp.targets.pixel.unconditional import Unconditional
 from tests.attacks.memorizing import ALPHAS, Killed, Memorizing, memorizing
 from tests.conftest import CONF, one_run
 from tests.targets.preparing import cpu

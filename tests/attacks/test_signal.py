@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from secmi_exp.attacks import signal
-from secmi_exp.attacks.column import Column
-from secmi_exp.attacks.map_distance import MapDistance
-from secmi_exp.attacks.measured import Measured
-from secmi_exp.attacks.nn import ErrorMapClassifier
-from secmi_exp.attacks.scorer import Fitting
-from secmi_exp.attacks.signal import Signals
-from secmi_exp.attacks.stacked_maps import StackedMaps
+from secmi_exp.attacks.measurements import Measurements
+from secmi_exp.attacks.scorers.column import Column
+from secmi_exp.attacks.scorers.map_distance import MapDistance
+from secmi_exp.attacks.scorers.nn import ErrorMapClassifier
+from secmi_exp.attacks.scorers.scorer import Fitting
+from secmi_exp.attacks.signals import trajectories
+from secmi_exp.attacks.signals.stacked_maps import StackedMaps
+from secmi_exp.attacks.signals.trajectories import Trajectories
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.split import Halves, Split
 from secmi_exp.errors import UserError
@@ -29,13 +29,13 @@ def test_labels_never_reach_a_signal(
 ) -> None:
     caplog.set_level("INFO")
     captured = []
-    original = signal.trajectory_signals
+    original = signal.compute_trajectories
 
-    def spy(*args: object, **kwargs: object) -> Signals:
+    def spy(*args: object, **kwargs: object) -> Trajectories:
         captured.append(original(*args, **kwargs))  # type: ignore[arg-type]
         return captured[-1]
 
-    monkeypatch.setattr("secmi_exp.attacks.secmi.trajectory_signals", spy)
+    monkeypatch.setattr("secmi_exp.attacks.secmi.compute_trajectories", spy)
     run_here(tmp_path, "+attack=stat", "target.max_steps=2")
     split = Halves.split
 
@@ -51,13 +51,13 @@ def test_labels_never_reach_a_signal(
     assert not any("member" in name for name in inspect.signature(original).parameters)
 
 
-def planted(n: int = 120) -> tuple[Measured, np.ndarray]:
+def planted(n: int = 120) -> tuple[Measurements, np.ndarray]:
     """Maps that are smaller on members."""
     rng = np.random.default_rng(0)
     is_member = np.arange(n) % 2 == 0
     maps = np.abs(rng.normal(0, np.where(is_member, 0.01, 0.03)[:, None, None, None], (n, 1, 8, 8))).astype(np.float16)
     errors = np.square(maps.astype(np.float32)).sum(axis=(1, 2, 3))
-    return Measured({"t_error": errors, "error_map": maps}, 2, 0, "planted"), is_member
+    return Measurements({"t_error": errors, "error_map": maps}, 2, 0, "planted"), is_member
 
 
 def test_a_value_is_turned_so_that_members_score_higher() -> None:

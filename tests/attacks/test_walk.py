@@ -11,17 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from secmi_exp import batch_size, ranks, rows
-from secmi_exp.attacks.signal import Signals, trajectory_signals
+from secmi_exp.attacks.signals.trajectories import Trajectories, compute_trajectories
 from secmi_exp.data.images import Images
 from secmi_exp.data.model_range import to_model_range
 from secmi_exp.data.slices import slices
+from secmi_exp.diffusion.noise_predictor import Condition, NoisePredictor
 from secmi_exp.diffusion.trajectory import begin
 from secmi_exp.diffusion.trajectory import walk as walk_states
+from secmi_exp.engine.row_journal import read_journal
 from secmi_exp.files.arrays import RowFile
-from secmi_exp.row_journal import noted
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.targets.noise_predictor import Condition, NoisePredictor
 from tests.conftest import one_run
 from tests.targets.preparing import cpu
 
@@ -67,15 +67,15 @@ def target(fails_after: float = math.inf) -> PreparedTarget:
 
 def signals(
     root: Path, t_max: int, maps: list[int] | None = None, fails_after: float = math.inf, size: int = 4
-) -> Signals:
+) -> Trajectories:
     with one_run(root) as store:
-        return trajectory_signals(
+        return compute_trajectories(
             target(fails_after), IMAGES, k=10, t_max=t_max, maps=maps or [], store=store,
             runtime=cpu(query_batch_size=size),
         )  # fmt: skip
 
 
-def same(one: Signals, other: Signals) -> None:
+def same(one: Trajectories, other: Signals) -> None:
     assert one.timesteps == other.timesteps
     assert one.queries == other.queries
     assert np.array_equal(one.t_errors, other.t_errors)
@@ -129,7 +129,7 @@ def test_a_killed_walk_continues_with_the_rows_that_are_not_done(
     with pytest.raises(Killed):
         signals(tmp_path, 40, maps=[40], fails_after=12)  # within the third batch of five queries each
     (note,) = tmp_path.glob("work/error_maps-*/scratch/rows-0.txt")
-    (batch,) = noted(note.parent.parent)
+    (batch,) = read_journal(note.parent.parent)
     assert (batch.rows, batch.queries) == (slice(0, 4), 5)  # the second batch was still on its way
     note.write_bytes(batch.line + batch.line.replace(b"[0, 4", b"[4, 8")[:-4])  # as a kill cuts it
     continued = signals(tmp_path, 40, maps=[40], size=size)
@@ -179,7 +179,7 @@ def test_rows_in_place_keep_to_their_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize("precision", ["64", "bf16", "16"])
 def test_states_stay_in_float32_or_better_in_every_precision(tmp_path: Path, precision: str) -> None:
     runtime = cpu(query_precision=precision)
-    walked = trajectory_signals(target(), IMAGES, k=10, t_max=40, maps=[], store=Store(tmp_path), runtime=runtime)
+    walked = compute_trajectories(target(), IMAGES, k=10, t_max=40, maps=[], store=Store(tmp_path), runtime=runtime)
     exact = signals(tmp_path, 40)
     np.testing.assert_allclose(walked.t_errors, exact.t_errors, rtol=1e-4 if precision == "64" else 0.1)
     states = {np.load(file).dtype for file in tmp_path.glob("states/*/*.npy")}

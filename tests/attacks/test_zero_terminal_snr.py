@@ -9,13 +9,12 @@ from diffusers import DDIMScheduler
 from hydra import compose, initialize_config_dir
 
 from secmi_exp.attacks.attack import Attack
-from secmi_exp.attacks.generated import InitialNoise
-from secmi_exp.attacks.sampling import sample
+from secmi_exp.attacks.signals.samples import InitialNoise, sample
 from secmi_exp.configuration.components import component
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
-from secmi_exp.targets.text_to_image_training import prepare_sampling
-from secmi_exp.targets.unconditional import Unconditional
+from secmi_exp.targets.pixel.unconditional import Unconditional
+from secmi_exp.targets.text_to_image.unet_training import prepare_sampling
 from tests.attacks.zero_snr import zero_snr
 from tests.conftest import CONF
 from tests.test_foreign_targets import audit, sides

@@ -9,11 +9,11 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from secmi_exp.configuration.components import component
-from secmi_exp.data.batches import Piece
 from secmi_exp.data.images import Images
-from secmi_exp.targets import ddpm_training
-from secmi_exp.targets.ddpm import DDPM
-from secmi_exp.targets.optimization import Draws
+from secmi_exp.engine.batches import Piece
+from secmi_exp.engine.optimization import Draws
+from secmi_exp.targets.pixel import ddpm_training
+from secmi_exp.targets.pixel.ddpm import DDPM
 from tests.conftest import CONF
 from tests.targets.preparing import cpu
 

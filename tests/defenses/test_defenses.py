@@ -8,10 +8,10 @@ import torch
 
 from secmi_exp.data.model_range import to_model_range
 from secmi_exp.defenses.dp_sgd import DPSGD
+from secmi_exp.engine.optimization import Draws
 from secmi_exp.errors import UserError
 from secmi_exp.store import Key, Store, write_json
-from secmi_exp.targets.ddpm_training import DDPMTraining
-from secmi_exp.targets.optimization import Draws
+from secmi_exp.targets.pixel.ddpm_training import DDPMTraining
 from tests.conftest import CONF
 from tests.defenses.defended import MEMBERS, recipe, trained, weights
 from tests.targets.preparing import cpu, no_logger

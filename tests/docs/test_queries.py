@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from docs.hooks.reference import read_attacks
-from tests.attacks.test_asked import measured
+from tests.attacks.test_query_attacks import measured
 from tests.conftest import CONF
 
 FEWER = {

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from secmi_exp.data.images import Images
-from secmi_exp.runtime import Runtime
+from secmi_exp.engine.runtime import Runtime
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget, Target
 

@@ -7,8 +7,8 @@ from hydra import compose, initialize_config_dir
 
 from secmi_exp.configuration.components import component
 from secmi_exp.errors import UserError
-from secmi_exp.targets.diffusers_folder import DiffusersFolder
-from secmi_exp.targets.secmi_checkpoint import SecMICheckpoint
+from secmi_exp.targets.pixel.diffusers_folder import DiffusersFolder
+from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint
 from tests.conftest import CONF
 
 

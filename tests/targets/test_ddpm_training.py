@@ -11,13 +11,13 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 
 from secmi_exp import compiling, ranks
-from secmi_exp.compiling import CompileWhenItRepays
 from secmi_exp.configuration.components import component
 from secmi_exp.data.images import Images
+from secmi_exp.engine.compiling import CompileWhenItRepays
+from secmi_exp.engine.training import MovingAverage
 from secmi_exp.errors import UserError
-from secmi_exp.targets import ddpm_training
-from secmi_exp.targets.ddpm import DDPM
-from secmi_exp.training import MovingAverage
+from secmi_exp.targets.pixel import ddpm_training
+from secmi_exp.targets.pixel.ddpm import DDPM
 from tests.conftest import CONF
 from tests.targets.preparing import cpu
 
@@ -66,7 +66,7 @@ def test_a_schedule_without_signal_at_its_end_is_refused() -> None:
 
 
 def test_a_batch_smaller_than_its_shares_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranks, "_current", ranks.Place(0, 4))
+    monkeypatch.setattr(ranks, "_current", RankInfo(0, 4))
     with pytest.raises(UserError, match="A batch of 3 can't be shared by 4 devices"):
         weights(tmp_path, "target.batch_size=3")
 

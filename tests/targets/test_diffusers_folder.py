@@ -13,12 +13,12 @@ from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, PNDMScheduler,
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from secmi_exp.attacks.signal import trajectory_signals
+from secmi_exp.attacks.signals.trajectories import compute_trajectories
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
-from secmi_exp.targets.diffusers_folder import DiffusersFolder
+from secmi_exp.targets.loading.training_folder import WeightsChoice
+from secmi_exp.targets.pixel.diffusers_folder import DiffusersFolder
 from secmi_exp.targets.schedule import NoiseSchedule
-from secmi_exp.targets.training_folder import WeightsChoice
 from tests.targets.preparing import Opens, cpu, images, is_empty, prepare
 
 SAFETENSORS, BIN = "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"
@@ -211,7 +211,7 @@ def refusal(folder: Path | str, store: Path, *shape: int) -> str:
 
     def attack() -> None:
         prepared = prepare(target(folder), store, *shape)
-        trajectory_signals(prepared, images(*shape), k=10, t_max=20, maps=[20], store=Store(store), runtime=cpu())
+        compute_trajectories(prepared, images(*shape), k=10, t_max=20, maps=[20], store=Store(store), runtime=cpu())
 
     with pytest.raises(UserError) as refused:
         attack()

@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import collect_warnings
-from secmi_exp.targets.authors_format import Flags
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.targets.secmi_checkpoint import SecMICheckpoint
+from secmi_exp.targets.pixel.authors_format import Flags
+from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint
 from tests.targets.authors_network import random_weights, save_checkpoint
 from tests.targets.preparing import POINTER, Opens, is_empty, prepare
 

@@ -21,14 +21,14 @@ from hydra import compose, initialize_config_dir
 from torch import Tensor
 
 from secmi_exp.attacks.attack import Attack
-from secmi_exp.attacks.signal import Signals, trajectory_signals
+from secmi_exp.attacks.signals.trajectories import Trajectories, compute_trajectories
 from secmi_exp.configuration.components import component
 from secmi_exp.data.images import Images
 from secmi_exp.data.model_range import to_model_range
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.targets.stable_diffusion import StableDiffusion
+from secmi_exp.targets.text_to_image.stable_diffusion import StableDiffusion
 from tests.conftest import CONF
 from tests.targets.preparing import cpu, no_logger
 from tests.targets.tiny_pipelines import (
@@ -73,9 +73,11 @@ def prepared(path: Path, store: Path, given: Images | None = None, **settings: A
     return configured(path, **settings).prepare(given or images(), Store(store), cpu(), no_logger)
 
 
-def walked(path: Path, store: Path, given: Images | None = None, precision: str = "32", **settings: Any) -> Signals:
+def walked(
+    path: Path, store: Path, given: Images | None = None, precision: str = "32", **settings: Any
+) -> Trajectories:
     runtime = cpu(query_batch_size=3, query_precision=precision)
-    return trajectory_signals(
+    return compute_trajectories(
         prepared(path, store, given, **settings), given or images(), k=K, t_max=T_SEC, maps=[T_SEC],
         store=Store(store), runtime=runtime,
     )  # fmt: skip
@@ -151,7 +153,7 @@ def test_sixteen_queries_give_what_the_authors_latent_script_spends_39_on(
     pipelines: dict[str, Path], tmp_path: Path
 ) -> None:
     target = prepared(pipelines["sd"], tmp_path)
-    signals = trajectory_signals(target, images(), k=10, t_max=150, maps=[], store=Store(tmp_path), runtime=cpu())
+    signals = compute_trajectories(target, images(), k=10, t_max=150, maps=[], store=Store(tmp_path), runtime=cpu())
     assert signals.queries_per_sample(150) == 16
 
 

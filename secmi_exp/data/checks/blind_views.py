@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secmi_exp.attacks import blind
-from secmi_exp.attacks.feature_classifier import classifier
-from secmi_exp.attacks.image_features import low_level
+from secmi_exp.attacks.scorers.feature_classifier import classifier
+from secmi_exp.attacks.signals.image_features import low_level
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
 from secmi_exp.store import Json, Key

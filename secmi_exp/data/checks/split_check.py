@@ -130,7 +130,7 @@ def kept_scores(view: View, is_member: NDArray[np.bool_], seed: int, store: Stor
     def build(workspace: Path) -> None:
         np.save(workspace / "scores.npy", view.scores(is_member, seed))
 
-    scores: NDArray[np.float64] = np.load(store.obtain(view.key(is_member, seed), build).path / "scores.npy")
+    scores: NDArray[np.float64] = np.load(store.get_or_build(view.key(is_member, seed), build).path / "scores.npy")
     return scores
 
 
