@@ -11,9 +11,9 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from secmi_exp.configuration.arguments import checked_arguments, read_flags
+from secmi_exp.configuration.arguments import checked_arguments
 from secmi_exp.configuration.command_errors import explain, refuse_merged_choices, refuse_unread_keys
-from secmi_exp.configuration.general import General
+from secmi_exp.configuration.flags import read_flags
 from secmi_exp.configuration.search import end_without_attack, prefer_own_sweeper, share_config_store
 from secmi_exp.configuration.setting_errors import naming
 from secmi_exp.configuration.source_types import refuse_wrong_types
@@ -41,7 +41,6 @@ def task(config: DictConfig) -> float | None:
         refuse_unread_keys(config, CONF)
         refuse_merged_choices(config, CONF)
         end_without_attack(config, HydraConfig.get())
-    General.of(config)
     refuse_wrong_types(config)
     keep_log_files_from_failing()
     objective: float | None = run(config, Path(HydraConfig.get().runtime.output_dir))

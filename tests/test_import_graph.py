@@ -13,13 +13,6 @@ PACKAGE = Path(__file__).parents[1] / "secmi_exp"
 IN_FUNCTIONS: dict[str, str] = {}
 """Module → why it imports inside of functions."""
 
-UNFINISHED: tuple[str, ...] = ()
-"""Parts and modules that still have circles, hidden imports and TYPE_CHECKING; empty once they are tidied up."""
-
-
-def is_finished(module: str) -> bool:
-    return module.split(".")[1:2] not in [[name] for name in UNFINISHED]
-
 
 @cache
 def modules() -> dict[str, Path]:
@@ -75,7 +68,7 @@ def reached_from(part: str) -> set[str]:
 
 
 def test_no_module_imports_itself_through_others() -> None:
-    graph = {module: {each for each in imports_of(module) if is_finished(each)} for module in modules()}
+    graph = {module: imports_of(module) for module in modules()}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -98,7 +91,7 @@ def test_only_the_command_imports_the_pipeline() -> None:
 def test_imports_stand_at_the_top_of_modules() -> None:
     hidden = {
         module
-        for module in filter(is_finished, modules())
+        for module in modules()
         for function in ast.walk(tree(module))
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
         and any(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.walk(function))
@@ -107,8 +100,4 @@ def test_imports_stand_at_the_top_of_modules() -> None:
 
 
 def test_types_are_imported_like_everything_else() -> None:
-    assert [
-        module
-        for module in filter(is_finished, modules())
-        if "TYPE_CHECKING" in modules()[module].read_text(encoding="utf-8")
-    ] == []
+    assert [module for module in modules() if "TYPE_CHECKING" in modules()[module].read_text(encoding="utf-8")] == []

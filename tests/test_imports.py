@@ -5,6 +5,11 @@ import sys
 
 from tests.conftest import CONF
 
+HEAVY = {
+    "torch", "torchvision", "torchmetrics", "pytorch_lightning", "lightning_fabric", "transformers", "diffusers",
+    "peft", "opacus", "datasets", "sklearn", "skimage", "scipy", "matplotlib", "pandas", "pyarrow", "wandb", "optuna",
+}  # fmt: skip
+
 SCRIPT = """
 import sys
 from hydra import compose, initialize_config_dir

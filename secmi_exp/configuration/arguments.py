@@ -2,28 +2,23 @@
 
 import re
 import shlex
-from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from secmi_exp.configuration.flags import read_flags
+from secmi_exp.configuration.folders import ConfigFolders
 from secmi_exp.errors import UserError
 from secmi_exp.formatting import LONGEST_VALUE, shortened, shown
 
 MERGEABLE = {"experiment"}
 """Groups whose choices set values all over the configuration, so that several of them may apply one after the other."""
 
-ONE_OF = ("run", "multirun", "cfg", "info", "shell_completion")
-"""Flags of which Hydra obeys one."""
-COMPLETION = ("install", "uninstall", "query")
-"""What --shell-completion can do."""
 DEEP = re.compile(r"[\[{(]{50}")
 """Brackets that no value of a setting begins with, and that reading takes minutes for where they are thousands."""
 
@@ -44,37 +39,10 @@ def checked_arguments(arguments: Sequence[str], conf: Path) -> list[str]:
     for argument in given.overrides:
         refuse_empty_or_deep(argument)
     readable = {argument: quote_homes(argument) for argument in given.overrides}
+    folders = ConfigFolders.from_arguments(arguments, conf)
     for argument in readable.values():
-        refuse_wrong_choice(read_override(argument), conf)
+        refuse_wrong_choice(read_override(argument), folders)
     return [readable.get(argument, argument) for argument in arguments]
-
-
-def read_flags(arguments: Sequence[str]) -> Namespace:
-    """The command line's flags, and its other arguments as ``overrides``.
-
-    Raises:
-        UserError: for flags that there are not, or not together, and for arguments that are no text.
-    """
-    for argument in arguments:
-        if any("\ud800" <= character <= "\udfff" for character in argument):
-            raise UserError(f"The argument {shown(argument)} is no UTF-8, which configurations are written in.")
-    parser = get_args_parser()
-    parser.error = _refuse_flags  # type: ignore[method-assign]
-    given = parser.parse_args(arguments)
-    if given.experimental_rerun:
-        raise UserError("--experimental-rerun is not offered: repeat the command that the run's overrides.yaml lists.")
-    asked = [f"--{name.replace('_', '-')}" for name in ONE_OF if getattr(given, name)]
-    if len(asked) > 1:
-        raise UserError(f"{' and '.join(asked)} can't be asked for at once: choose one of them.")
-    if given.resolve and not (given.cfg or given.help):
-        raise UserError("--resolve says how --cfg shows the configuration: write --cfg job --resolve.")
-    if given.shell_completion and not any(each.partition("=")[0] in COMPLETION for each in given.overrides):
-        raise UserError(f"--shell-completion wants one of {', '.join(f'{each}=bash' for each in COMPLETION)}.")
-    return given
-
-
-def _refuse_flags(message: str) -> NoReturn:
-    raise UserError(f"The command line can't be read ({message}): --help shows what there is.")
 
 
 def refuse_empty_or_deep(argument: str) -> None:
@@ -177,18 +145,18 @@ def literal_dollars(arguments: Sequence[str]) -> str:
     return f"; where ${{ is part of a name, quote it: {' '.join(forms)}" if forms else ""
 
 
-def refuse_wrong_choice(override: Override, conf: Path) -> None:
+def refuse_wrong_choice(override: Override, folders: ConfigFolders) -> None:
     """Refuse a group that is set to anything but one of its choices, or left out though nothing works without it.
 
     Raises:
         UserError: with what was meant, or with the choices.
     """
     group = override.key_or_group
-    if group == "hydra" or not group or not (conf / group).is_dir():
+    if group == "hydra" or not folders.has_group(group):
         return
     if override.is_delete():
-        if group in _required_groups(conf):
-            raise UserError(f"{group} can't be left out: {_choose(group, conf)}.")
+        if group in _required_groups(folders):
+            raise UserError(f"{group} can't be left out: {_choose(group, folders)}.")
         return
     value = override.value()
     for each in value.list if isinstance(value, ChoiceSweep) else [value]:
@@ -198,9 +166,9 @@ def refuse_wrong_choice(override: Override, conf: Path) -> None:
             or isinstance(each, bool | int | float)
             or (isinstance(each, dict) and not override.is_force_add())
         ):
-            optional = group not in _required_groups(conf) and not group.startswith("hydra/")
+            optional = group not in _required_groups(folders) and not group.startswith("hydra/")
             leave_out = f", or ~{group} to leave out what a preset has chosen" if optional else ""
-            raise UserError(f"{override.input_line} names no {group}: {_choose(group, conf)}{leave_out}.")
+            raise UserError(f"{override.input_line} names no {group}: {_choose(group, folders)}{leave_out}.")
     if override.is_force_add() and not isinstance(value, dict):
         raise UserError(f"{override.input_line} can't be read: a group is added by +{group}=…, or set by {group}=….")
 
@@ -225,16 +193,11 @@ def refuse_several(group: str, choice: object) -> None:
     )
 
 
-def choices(group: Path) -> list[str]:
-    """What a group can be set to."""
-    return sorted(file.stem for file in group.glob("*.yaml"))
+def _choose(group: str, folders: ConfigFolders) -> str:
+    return f"choose one of {', '.join(folders.choices(group))}"
 
 
-def _choose(group: str, conf: Path) -> str:
-    return f"choose one of {', '.join(choices(conf / group))}"
-
-
-def _required_groups(conf: Path) -> set[str]:
+def _required_groups(folders: ConfigFolders) -> set[str]:
     """The groups that config.yaml itself makes a choice of."""
-    entries = OmegaConf.load(conf / "config.yaml").defaults
+    entries = OmegaConf.load(folders.main / "config.yaml").defaults
     return {str(group) for entry in entries if entry != "_self_" for group, choice in entry.items() if choice}

@@ -16,7 +16,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from secmi_exp.configuration.arguments import choices, given_arguments, literal_dollars, quoted, refuse_several
+from secmi_exp.configuration.arguments import given_arguments, literal_dollars, quoted, refuse_several
+from secmi_exp.configuration.flags import read_flags
+from secmi_exp.configuration.folders import ConfigFolders
 from secmi_exp.configuration.setting_errors import unforeseen
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.files.storage_errors import Place, output_place, storage_sentence
@@ -44,12 +46,13 @@ def explain(error: Exception, arguments: list[str], conf: Path) -> str | None:
         None for an exception of a job's own stages that is no `UserError`: a fault of the program.
     """
     sentence = None
+    folders = ConfigFolders.from_arguments(arguments, conf)
     with suppress(Exception):  # whatever the same hostile text does to those who look at it
-        sentence = _explained(error, arguments, conf)
+        sentence = _explained(error, arguments, folders)
     if sentence is None and not raised_by_a_job(error):
         reason = unforeseen(error)
         with suppress(Exception):
-            reason = _unforeseen(error, arguments, conf)
+            reason = _unforeseen(error, arguments, folders)
         sentence = f"The run could not be started: {reason}."
     return sentence and one_sentence(sentence)
 
@@ -62,7 +65,7 @@ def raised_by_a_job(error: BaseException) -> bool:
     return (JobReturn.__module__, "return_value") in places
 
 
-def _explained(error: Exception, arguments: list[str], conf: Path) -> str | None:
+def _explained(error: Exception, arguments: list[str], folders: ConfigFolders) -> str | None:
     told = error
     while not isinstance(told, UserError) and isinstance(told.__cause__, Exception):
         told = told.__cause__
@@ -71,12 +74,12 @@ def _explained(error: Exception, arguments: list[str], conf: Path) -> str | None
     if sentence := storage_sentence(error, _output_place()):
         return sentence
     if isinstance(error, MissingConfigException):
-        return _missing_choice(error, conf, arguments)
+        return _missing_choice(error, folders, arguments)
     if isinstance(error, OmegaConfBaseException) and str(error).startswith(RESOLVING):
         return f"{first_line(error).removeprefix(RESOLVING)}."
     if isinstance(error, HydraException | OmegaConfBaseException):
         cause = f" ({first_line(error.__cause__)})" if isinstance(error.__cause__, OmegaConfBaseException) else ""
-        return _bad_override(str(error), cause, arguments, conf)
+        return _bad_override(str(error), cause, arguments, folders)
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):  # swept or a preset's
         return f"A group is set to what is no name of a choice ({first_line(error)})."
     if _of_search(error):
@@ -91,7 +94,7 @@ def _output_place() -> Place | None:
     return output_place(Path(HydraConfig.get().runtime.output_dir))
 
 
-def _unforeseen(error: Exception, arguments: list[str], conf: Path) -> str:
+def _unforeseen(error: Exception, arguments: list[str], folders: ConfigFolders) -> str:
     """What an exception says that nobody has foreseen, and which argument or settings it comes from."""
     frames = {frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)}
     if "configure_log" in frames:
@@ -102,17 +105,17 @@ def _unforeseen(error: Exception, arguments: list[str], conf: Path) -> str:
             f"{shown(str(error.filename))} can't be made or written ({error.strerror}): check hydra.run.dir, "
             "hydra.sweep.dir and paths.output"
         )
-    wrong = _at_fault(arguments, conf)
+    wrong = _at_fault(arguments, folders)
     return f"{shortened(wrong, LONGEST_VALUE)} can't be used ({unforeseen(error)})" if wrong else unforeseen(error)
 
 
-def _at_fault(arguments: list[str], conf: Path) -> str | None:
+def _at_fault(arguments: list[str], folders: ConfigFolders) -> str | None:
     """The argument without which the others can be composed."""
-    settings = [argument for argument in arguments if not argument.startswith("-")]
-    if _compose(settings, conf) is not None:
+    settings: list[str] = read_flags(arguments).overrides
+    if _compose(settings, folders) is not None:
         return None
     for argument in settings:
-        if _compose([other for other in settings if other != argument], conf) is not None:
+        if _compose([other for other in settings if other != argument], folders) is not None:
             return argument
     return None
 
@@ -123,7 +126,7 @@ def _of_search(error: Exception) -> bool:
     return "optuna" in packages or packages[-1:] == ["hydra_plugins"]
 
 
-def _missing_choice(error: MissingConfigException, conf: Path, arguments: list[str]) -> str:
+def _missing_choice(error: MissingConfigException, folders: ConfigFolders, arguments: list[str]) -> str:
     if elsewhere := [each for each in arguments if each.startswith(ELSEWHERE)]:
         return f"There is no configuration '{error.missing_cfg_file}' there: leave out {elsewhere[0]}."
     group, _, choice = (error.missing_cfg_file or "").rpartition("/")
@@ -135,25 +138,24 @@ def _missing_choice(error: MissingConfigException, conf: Path, arguments: list[s
         )
     if error.options:
         return f"There is no {group} '{choice}': choose one of {', '.join(error.options)}."
-    groups = sorted(folder.name for folder in conf.iterdir() if folder.is_dir())
-    return f"There is no config group '{group or choice}': choose one of {', '.join(groups)}."
+    return f"There is no config group '{group or choice}': choose one of {', '.join(folders.groups())}."
 
 
-def _bad_override(message: str, cause: str, arguments: list[str], conf: Path) -> str:
+def _bad_override(message: str, cause: str, arguments: list[str], folders: ConfigFolders) -> str:
     first = shortened(message.splitlines()[0].rstrip("."), LONGEST_LINE)
     named = re.search(r"[Cc]ould not (?:override|append(?: to)?|delete) '([^']+)'", message)
     if chosen := re.search(r"Multiple values for (\S+)\. To override a value use 'override \S+: (\S+)'", first):
         return f"A preset has chosen {chosen[1]} already: write {chosen[1]}={chosen[2]} without +."
     if several := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.+)'", first):
-        return _several_values(several[1], conf)
+        return _several_values(several[1], folders)
     if named is None:
         return f"The command line can't be read: {first}{cause}{literal_dollars(arguments)}."
     key = named[1].split("@")[0].split("=")[0]
-    if (conf / key).is_dir() and "Could not delete" in message:
+    if folders.has_group(key) and "Could not delete" in message:
         return f"No {named[1]} is chosen that could be left out."
-    if (conf / key).is_dir() and "No match in the defaults list" in message:
-        return f"{key} is added rather than overridden: write +{key}=…, with one of {', '.join(choices(conf / key))}."
-    known = _composed(arguments, key, conf)
+    if folders.has_group(key) and "No match in the defaults list" in message:
+        return f"{key} is added rather than overridden: write +{key}=…, with one of {', '.join(folders.choices(key))}."
+    known = _composed(arguments, key, folders)
     if known is None:
         return f"{first}{cause}."
     node, path = known, key.split(".")
@@ -168,9 +170,9 @@ def _bad_override(message: str, cause: str, arguments: list[str], conf: Path) ->
     return f"{first}{cause}."
 
 
-def _several_values(argument: str, conf: Path) -> str:
+def _several_values(argument: str, folders: ConfigFolders) -> str:
     sweep = f"{argument} is several values, which -m sweeps over"
-    if (conf / argument.lstrip("+").partition("=")[0]).is_dir():
+    if folders.has_group(argument.lstrip("+").partition("=")[0]):
         return f"{sweep}: write `-m {argument}`."
     return f"{sweep}; if it is one, quote it: {quoted(argument)}."
 
@@ -189,7 +191,7 @@ def refuse_unread_keys(config: DictConfig, conf: Path) -> None:
         UserError: naming the key and those that exist.
     """
     read = {str(key) for key in OmegaConf.load(conf / "config.yaml")} - {"defaults", "hydra"}
-    read |= {folder.name for folder in conf.iterdir() if folder.is_dir()}
+    read |= set(ConfigFolders.from_job(conf).groups())
     for key in config:
         if key not in read:
             raise UserError(_no_such_key(str(key), "", sorted(read)))
@@ -206,7 +208,7 @@ def refuse_merged_choices(config: DictConfig, conf: Path) -> None:
         UserError: naming them.
     """
     hydra = HydraConfig.get()
-    groups = {folder.name for folder in conf.iterdir() if folder.is_dir()}
+    groups = ConfigFolders.from_job(conf).groups()
     if not any(group in config and group not in hydra.runtime.choices for group in groups):
         return  # of a list, Hydra tells no choice
     overrides = [*hydra.overrides.hydra, *given_arguments()]
@@ -221,24 +223,24 @@ def refuse_merged_choices(config: DictConfig, conf: Path) -> None:
             refuse_several(group, names)
 
 
-def _composed(arguments: list[str], wrong_key: str, conf: Path) -> DictConfig | None:
+def _composed(arguments: list[str], wrong_key: str, folders: ConfigFolders) -> DictConfig | None:
     """The configuration without the override of the wrong key, where it can be composed."""
     parser = OverridesParser.create()
     kept = []
-    for argument in arguments:
-        if argument.startswith("-") or "=" not in argument:
+    for argument in read_flags(arguments).overrides:
+        if "=" not in argument:
             continue
         override = parser.parse_override(argument)
         if override.key_or_group != wrong_key and not override.is_sweep_override():
             kept.append(argument)
-    return _compose(kept, conf)
+    return _compose(kept, folders)
 
 
-def _compose(settings: list[str], conf: Path) -> DictConfig | None:
+def _compose(settings: list[str], folders: ConfigFolders) -> DictConfig | None:
     """The configuration; None where it can't be composed."""
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(conf.absolute()), version_base="1.3"):
-            return compose("config", overrides=settings)
+        with initialize_config_dir(str(folders.main.absolute()), version_base="1.3"):
+            return compose("config", overrides=[*settings, *folders.overrides])
     except Exception:  # whatever hostile text makes Hydra and OmegaConf raise
         return None

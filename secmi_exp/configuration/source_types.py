@@ -12,10 +12,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter
 
+from secmi_exp.configuration.general import General
 from secmi_exp.configuration.setting_errors import naming
 from secmi_exp.configuration.setting_values import refuse_converted, refuse_impossible_values
 
@@ -25,19 +26,20 @@ GROUPS = ("dataset", "split", "defense", "target", "trainer", "attack", "quality
 
 
 def refuse_wrong_types(config: DictConfig) -> None:
-    """Refuse values that the classes of the configuration's components would refuse for their type.
+    """Refuse values whose type the general settings or the classes of the components would refuse.
 
     Raises:
         UserError: naming the setting, its value, and what is expected.
     """
+    General.of(config)
     for group in GROUPS:
         node = config.get(group)
         try:
-            given: Any = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+            given: Any = OmegaConf.to_container(node, resolve=True)
             types = dict(annotations_of(given["_target_"]))
         except (OmegaConfBaseException, KeyError, TypeError, ValueError):  # explained when the component is made
             continue
-        typed = {name: given[name] for name in types if name in given}
+        typed = {name: given[name] for name in types if given.get(name, MISSING) != MISSING}
         settings = make_dataclass("Settings", [(name, types[name]) for name in typed])
         with naming(group, given):
             made: Any = TypeAdapter(settings).validate_python(typed)

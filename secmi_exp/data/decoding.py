@@ -73,7 +73,7 @@ def unreadable_sample(place: str, why: str) -> UserError:
 
 def load(entry: Path, is_member: NDArray[np.bool_] | None, captions: Sequence[str | None] | None) -> ImageSet:
     """What `decode` has written, its pixels memory-mapped, with the membership and captions that the samples state."""
-    table = pa.parquet.read_table(entry / "samples.parquet")
+    table = pa.parquet.ParquetFile(entry / "samples.parquet").read()  # read_table would import what datasets need
     return ImageSet(
         pixels=np.load(entry / "pixels.npy", mmap_mode="r"),
         digests=np.load(entry / "digests.npy"),

@@ -1,10 +1,12 @@
 """p-values adjusted for how many were looked at: reject those adjusted to ≤ α."""
 
 import numpy as np
-from numpy.typing import NDArray
 
+from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.scored import Floats
+
+false_discovery_control = Deferred("scipy.stats:false_discovery_control")
 
 
 def holm(p_values: Floats) -> Floats:
@@ -25,9 +27,11 @@ def holm(p_values: Floats) -> Floats:
     >>> holm(np.array([0.01, 0.04, 0.03])).tolist()
     [0.03, 0.06, 0.06]
     """
-    order, ascending = _ascending(p_values)
-    n = len(ascending)
-    return _restored(order, np.maximum.accumulate(ascending * (n - np.arange(n))))
+    _refuse_outside(p_values)
+    order, n = np.argsort(p_values), len(p_values)
+    adjusted = np.empty_like(p_values)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p_values[order] * (n - np.arange(n))), 1.0)
+    return adjusted
 
 
 def benjamini_hochberg(p_values: Floats) -> Floats:
@@ -49,26 +53,11 @@ def benjamini_hochberg(p_values: Floats) -> Floats:
     >>> benjamini_hochberg(np.array([0.01, 0.04, 0.03, 0.5])).round(4).tolist()
     [0.04, 0.0533, 0.0533, 0.5]
     """
-    return _stepped_up(p_values, float(len(p_values)))
+    _refuse_outside(p_values)
+    return np.asarray(false_discovery_control(p_values), dtype=np.float64)
 
 
-def _stepped_up(p_values: Floats, factor: float) -> Floats:
-    """The least of factor · p₍ⱼ₎/j over j ≥ i."""
-    order, ascending = _ascending(p_values)
-    scaled = factor * ascending / np.arange(1, len(ascending) + 1)
-    return _restored(order, np.minimum.accumulate(scaled[::-1])[::-1])
-
-
-def _ascending(p_values: Floats) -> tuple[NDArray[np.intp], Floats]:
+def _refuse_outside(p_values: Floats) -> None:
     outside = ~((p_values >= 0.0) & (p_values <= 1.0))
     if outside.any():
         raise UserError(f"p-values lie between 0 and 1, not at {p_values[outside][0]:g}.")
-    order = np.argsort(p_values)
-    return order, p_values[order]
-
-
-def _restored(order: NDArray[np.intp], adjusted: Floats) -> Floats:
-    """In the order of the caller, at most 1."""
-    restored = np.empty_like(adjusted)
-    restored[order] = np.minimum(adjusted, 1.0)
-    return restored
