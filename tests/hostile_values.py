@@ -29,7 +29,7 @@ from secmi_exp.arguments import checked_arguments
 from secmi_exp.config_errors import explain, refuse_merged_choices, refuse_unread_keys
 from secmi_exp.preparation import prepare
 from secmi_exp.setting_errors import naming
-from tests.conftest import CONF, SMOKE
+from tests.support.commands import CONF, SMOKE
 
 PATIENCE_S = 60
 """Processor time that a single case may take."""

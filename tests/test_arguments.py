@@ -19,7 +19,8 @@ from secmi_exp.config_errors import explain, refuse_merged_choices
 from secmi_exp.errors import UserError
 from secmi_exp.home_folders import expand_homes
 from secmi_exp.pipeline import run
-from tests.conftest import CONF, SMOKE, run_here
+from tests.support.commands import CONF, SMOKE
+from tests.support.runs import run_here
 
 
 def told(*arguments: str) -> str:

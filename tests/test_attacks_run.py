@@ -15,7 +15,8 @@ from secmi_exp.data.images import ImageSet
 from secmi_exp.data.split import Halves, Split
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.delong import auc_interval
-from tests.conftest import CONF, run_here
+from tests.support.commands import CONF
+from tests.support.runs import run_here
 
 ATTACKS = sorted(path.stem for path in (CONF / "attack").glob("*.yaml") if path.stem != "scores")
 FAST = {

@@ -8,7 +8,7 @@ import torch
 
 from experiments.benchmarks import latent_memory, measure, memory, overhead, precision, queries, startup, training
 from experiments.benchmarks.measure import Figure
-from tests.conftest import REPOSITORY
+from tests.support.commands import REPOSITORY
 
 CPU = torch.device("cpu")
 

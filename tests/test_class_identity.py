@@ -18,9 +18,9 @@ from secmi_exp.defenses.cutout import Cutout
 from secmi_exp.errors import UserError
 from secmi_exp.targets.recipe import optimizer_class
 from tests.attacks.test_asked import measured
-from tests.conftest import run_here
-from tests.defenses.defended import MEMBERS, recipe
-from tests.targets.preparing import cpu
+from tests.support.defended import MEMBERS, recipe
+from tests.support.preparing import cpu
+from tests.support.runs import run_here
 
 FORMULA = "self.t), self.t) - eps, self.p)[:, None]"
 

@@ -13,7 +13,7 @@ from secmi_exp.config_errors import explain
 from secmi_exp.errors import UserError
 from secmi_exp.setting_errors import naming
 from secmi_exp.shown_text import LONGEST_SENTENCE, one_sentence, shown
-from tests.conftest import CONF
+from tests.support.commands import CONF
 
 End = Callable[..., str]
 

@@ -15,9 +15,10 @@ from PIL import Image
 from secmi_exp.attacks.feature_classifier import FeatureClassifier
 from secmi_exp.errors import UserError
 from secmi_exp.targets.authors_format import Flags
-from tests.conftest import REPOSITORY, Command, SmokeRun, run_here
-from tests.data.published import crops
-from tests.targets.authors_network import random_weights, save_checkpoint
+from tests.support.authors_network import random_weights, save_checkpoint
+from tests.support.commands import REPOSITORY, Command, SmokeRun
+from tests.support.published import crops
+from tests.support.runs import run_here
 from tests.targets.test_diffusers_folder import change_weights, network
 
 FLAGS = Flags(T=50, ch=32, ch_mult=(1, 2), attn=(1,), num_res_blocks=1, img_size=8)

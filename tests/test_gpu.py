@@ -19,10 +19,10 @@ from secmi_exp.store import Store
 from secmi_exp.targets.authors_format import Flags
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.unconditional import Unconditional
-from tests.conftest import CONF
-from tests.targets.preparing import cpu, no_logger
+from tests.support.commands import CONF
+from tests.support.preparing import cpu, no_logger
+from tests.support.tiny_pipelines import save_stable_diffusion, save_stable_diffusion_xl
 from tests.targets.test_text_to_image import configured
-from tests.targets.tiny_pipelines import save_stable_diffusion, save_stable_diffusion_xl
 
 pytestmark = pytest.mark.gpu
 

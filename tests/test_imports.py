@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from tests.conftest import CONF
+from tests.support.commands import CONF
 
 SCRIPT = """
 import sys

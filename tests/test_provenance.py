@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from secmi_exp.reporting import provenance
 from secmi_exp.store import check
 from secmi_exp.store.__main__ import main
-from tests.conftest import run_here
+from tests.support.runs import run_here
 
 FAST = ["+attack=cdi", "attack.parts.losses.t=[0,500]", "target.max_steps=3"]
 

@@ -12,7 +12,7 @@ import torch
 from secmi_exp.query_tally import QueryTally, noting_queries
 from secmi_exp.store import Key, Store
 from tests.attacks.test_walk import Waves
-from tests.damaging import empty, flip, truncate, zero
+from tests.support.damaging import empty, flip, truncate, zero
 
 KEY = Key("values", 1, {"a": 1})
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import NN, SMOKE, Command, SmokeRun
-from tests.damaging import flip, truncate, zero
+from tests.support.commands import NN, SMOKE, Command, SmokeRun
+from tests.support.damaging import flip, truncate, zero
 
 
 def in_training(store: Path) -> bool:

@@ -14,8 +14,8 @@ from secmi_exp.data.images import ImageSet
 from secmi_exp.data.samples import Array
 from secmi_exp.row_journal import Noted, append, keep_verified, noted, queries_of_rows
 from tests.attacks.test_walk import MADE_IN_12, Killed, N, same, signals
-from tests.damaging import DAMAGES, flip, truncate, zero
 from tests.data.test_decoding import decoded
+from tests.support.damaging import DAMAGES, flip, truncate, zero
 from tests.test_training import Line, train
 
 Damage = Callable[[Path], None]

@@ -16,7 +16,7 @@ from secmi_exp.data.split import Part
 from secmi_exp.pipeline import evaluate, identity
 from secmi_exp.stages import Run
 from secmi_exp.store import Store
-from tests.conftest import CONF, SMOKE, Command, Finished
+from tests.support.commands import CONF, SMOKE, Command, Finished
 
 SEARCH = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "logger=none", *SMOKE, "trainer.progress_bar=false"]
 STAT = ["+attack=stat", "attack.t_max=40"]

@@ -24,8 +24,8 @@ from secmi_exp.config_errors import explain
 from secmi_exp.errors import UserError
 from secmi_exp.home_folders import refuse_empty
 from secmi_exp.store import MANIFEST, Store, check
-from tests.conftest import CONF, NN, REPOSITORY, SMOKE, SmokeRun
-from tests.private_mounts import read_only, run_mounted
+from tests.support.commands import CONF, NN, REPOSITORY, SMOKE, SmokeRun
+from tests.support.private_mounts import read_only, run_mounted
 from tests.test_store import KEY, OTHER, write
 
 

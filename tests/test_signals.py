@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import NN, SMOKE, Command, SmokeRun, training
+from tests.support.commands import NN, SMOKE, Command, SmokeRun, training
 from tests.test_ranks import TWO, children, gone
 from tests.test_restart import in_classifier, in_training, in_walk
 

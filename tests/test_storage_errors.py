@@ -22,7 +22,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.log_files import LogFile
 from secmi_exp.reporting.terminal import terminal
 from secmi_exp.storage_errors import Place, explain_storage_errors, storage_sentence
-from tests.private_mounts import run_mounted, small
+from tests.support.private_mounts import run_mounted, small
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from secmi_exp.components import General
 from secmi_exp.errors import UserError
 from secmi_exp.store import MANIFEST, SCRATCH, Damaged, Key, Store, check
-from tests.conftest import CONF
+from tests.support.commands import CONF
 
 KEY = Key("thing", 1, {"a": 1}, files=("content.txt",))
 OTHER = Key("thing", 1, {"a": 2}, files=("content.txt",))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from secmi_exp.data.batches import TrainingBatches
 from secmi_exp.errors import UserError
 from secmi_exp.training import fit, newest_checkpoint
-from tests.targets.preparing import cpu
+from tests.support.preparing import cpu
 
 
 class Line(pl.LightningModule):

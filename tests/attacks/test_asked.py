@@ -20,8 +20,9 @@ from secmi_exp.errors import UserError
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import Inputs, PreparedTarget
 from secmi_exp.targets.noise_predictor import Condition, NoisePredictor
-from tests.conftest import CONF, one_run
-from tests.targets.preparing import cpu
+from tests.support.commands import CONF
+from tests.support.preparing import cpu
+from tests.support.runs import one_run
 
 T, N, SIDE = 300, 7, 8
 IMAGES = Images.of(np.random.default_rng(0).integers(0, 256, (N, 1, SIDE, SIDE), dtype=np.uint8))

@@ -35,8 +35,8 @@ from secmi_exp.store import Key, Store
 from secmi_exp.targets.interface import InputArrays, Inputs, PreparedTarget
 from secmi_exp.targets.secmi_checkpoint import SecMICheckpoint
 from tests.attacks.test_asked import IMAGES, N, Small, attack
-from tests.targets.authors_network import random_weights, save_checkpoint
-from tests.targets.preparing import cpu, is_empty, prepare
+from tests.support.authors_network import random_weights, save_checkpoint
+from tests.support.preparing import cpu, is_empty, prepare
 from tests.targets.test_diffusers_folder import change_weights, pipeline, refusal, target
 from tests.targets.test_secmi_checkpoint import FLAGS, change
 

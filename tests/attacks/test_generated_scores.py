@@ -25,9 +25,9 @@ from secmi_exp.evaluation.delong import auc_interval
 from secmi_exp.evaluation.roc import Roc
 from secmi_exp.store import Store
 from secmi_exp.targets.optimization import Draws
-from tests.attacks.memorizing import memorizing
 from tests.attacks.test_generated import attack
-from tests.targets.preparing import cpu, no_logger
+from tests.support.memorizing import memorizing
+from tests.support.preparing import cpu, no_logger
 
 LEAST = {"gan_leaks": 0.99, "monte_carlo_set": 0.99, "over_representation": 0.9, "logan": 0.75, "tvd": 0.65}
 """Attack → the AUC that it reaches on a target whose samples are its members."""

@@ -20,8 +20,8 @@ from secmi_exp.attacks.stacked_maps import StackedMaps
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.split import Halves, Split
 from secmi_exp.errors import UserError
-from tests.conftest import run_here
-from tests.targets.preparing import cpu, no_logger
+from tests.support.preparing import cpu, no_logger
+from tests.support.runs import run_here
 
 
 def test_labels_never_reach_a_signal(

@@ -21,8 +21,8 @@ from secmi_exp.row_journal import noted
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.noise_predictor import Condition, NoisePredictor
-from tests.conftest import one_run
-from tests.targets.preparing import cpu
+from tests.support.preparing import cpu
+from tests.support.runs import one_run
 
 T = 100
 N = 11

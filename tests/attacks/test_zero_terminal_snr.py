@@ -16,8 +16,8 @@ from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.targets.text_to_image_training import prepare_sampling
 from secmi_exp.targets.unconditional import Unconditional
-from tests.attacks.zero_snr import zero_snr
-from tests.conftest import CONF
+from tests.support.commands import CONF
+from tests.support.zero_snr import zero_snr
 from tests.test_foreign_targets import audit, sides
 
 NOISE, IMAGE = Timesteps(1000, last_image=998, last_noise=999), Timesteps(1000, last_image=999, last_noise=998)

@@ -17,7 +17,7 @@ from secmi_exp.data.image_folder import found
 from secmi_exp.data.parquet_images import ParquetImages
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import collect_warnings
-from tests.data.captioned import (
+from tests.support.captioned import (
     coco,
     encoded,
     image_files,

@@ -14,7 +14,7 @@ from secmi_exp.data.digits import Digits
 from secmi_exp.data.images import Images
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
-from tests.data.captioned import coco, encoded, image_files, imagefolder, loaded, pictures, table
+from tests.support.captioned import coco, encoded, image_files, imagefolder, loaded, pictures, table
 
 HERE = Path("table")
 NAMES = [f"{i:04d}" for i in range(200)]

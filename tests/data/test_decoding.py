@@ -14,7 +14,7 @@ from secmi_exp.data.decoding_processes import DecodedBatches
 from secmi_exp.data.images import ImageSet, pixel_digests
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.data.samples import Array, ImageFiles
-from tests.data.published import crops
+from tests.support.published import crops
 
 SMALL = Preprocessing(image_size=8, channels=3, crop=None)
 

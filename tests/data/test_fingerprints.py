@@ -17,7 +17,7 @@ from secmi_exp.data.file_fingerprints import SMALL, files_fingerprint
 from secmi_exp.data.image_folder import ImageFolder
 from secmi_exp.data.images import ImageSet
 from secmi_exp.store import Store, Verify
-from tests.data.captioned import encoded, image_files, loaded, pictures, pixels_of
+from tests.support.captioned import encoded, image_files, loaded, pictures, pixels_of
 
 DAY = 1_700_000_000
 """The time of modification that a reproducible archive gives all of its files."""

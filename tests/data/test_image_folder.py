@@ -14,8 +14,8 @@ from secmi_exp.data.image_folder import ImageFolder
 from secmi_exp.data.images import ImageSet
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
-from tests.conftest import run_here
-from tests.data.published import crops
+from tests.support.published import crops
+from tests.support.runs import run_here
 
 
 def folder_of(path: Path, n: int, seed: int = 0, size: int = 40) -> list[Path]:

@@ -15,8 +15,9 @@ from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.images import ImageSet
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
-from tests.conftest import CONF, run_here
-from tests.data.published import MAKERS, celeba, tiny_imagenet
+from tests.support.commands import CONF
+from tests.support.published import MAKERS, celeba, tiny_imagenet
+from tests.support.runs import run_here
 
 NETWORK = ["target=ddpm_small", "split.members=null", "split.holdouts=null"]
 NUMBER = 60

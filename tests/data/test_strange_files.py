@@ -18,11 +18,11 @@ from secmi_exp.data.index_files import read_indices, read_list
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import collect_warnings
-from tests.conftest import CONF
-from tests.data.captioned import image_files, imagefolder, loaded
 from tests.data.hostile_cases import bare, bomb, both
-from tests.data.published import crops, photographs, tiny_imagenet
 from tests.data.test_published import loaded as published
+from tests.support.captioned import image_files, imagefolder, loaded
+from tests.support.commands import CONF
+from tests.support.published import crops, photographs, tiny_imagenet
 
 NAMES = [f"{i}.png" for i in range(10)]
 

@@ -9,8 +9,9 @@ from PIL import Image
 
 from secmi_exp.components import component
 from secmi_exp.errors import UserError
-from tests.conftest import CONF, run_here
-from tests.data.published import crops
+from tests.support.commands import CONF
+from tests.support.published import crops
+from tests.support.runs import run_here
 
 
 def test_a_run_on_images_that_are_no_squares(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from secmi_exp.errors import UserError
 from secmi_exp.store import Key, Store, write_json
 from secmi_exp.targets.ddpm_training import DDPMTraining
 from secmi_exp.targets.optimization import Draws
-from tests.conftest import CONF
-from tests.defenses.defended import MEMBERS, recipe, trained, weights
-from tests.targets.preparing import cpu, no_logger
+from tests.support.commands import CONF
+from tests.support.defended import MEMBERS, recipe, trained, weights
+from tests.support.preparing import cpu, no_logger
 
 CHOICES = sorted(file.stem for file in (CONF / "defense").glob("*.yaml"))
 

@@ -25,8 +25,8 @@ from secmi_exp.targets import ddpm_training
 from secmi_exp.targets.ddpm_training import DDPMTraining
 from secmi_exp.targets.optimization import Draws
 from secmi_exp.training import fit, newest_checkpoint
-from tests.defenses.defended import MEMBERS, recipe, trained, weights
-from tests.targets.preparing import cpu, is_empty, no_logger
+from tests.support.defended import MEMBERS, recipe, trained, weights
+from tests.support.preparing import cpu, is_empty, no_logger
 
 DP = ["defense=dp_sgd", "defense.microbatch_size=3"]
 

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from docs.hooks.reference import read_attacks
 from tests.attacks.test_asked import measured
-from tests.conftest import CONF
+from tests.support.commands import CONF
 
 FEWER = {
     "loss": ["attack.t=100", "attack.noises=2"],

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.delong import auc_interval, delong, midranks, paired_test, placements
-from tests.evaluation.normal_scores import normal_scores, true_auc
+from tests.support.normal_scores import normal_scores, true_auc
 
 TIED_SCORES = arrays(np.float64, (2, 20), elements=st.integers(-4, 4).map(float))
 SOME_MEMBERS = st.integers(0, 999).map(lambda seed: np.random.default_rng(seed).permutation(20) < 2 + seed % 17)

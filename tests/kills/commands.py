@@ -9,8 +9,8 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
-from tests.conftest import CONF
 from tests.kills.forks import Main, in_fork
+from tests.support.commands import CONF
 
 
 def command(*arguments: str) -> Main:

@@ -20,12 +20,12 @@ from secmi_exp.data.samples import Array
 from secmi_exp.split_check import check_split
 from secmi_exp.store import Key, Store
 from tests.attacks.test_walk import IMAGES, N, target
-from tests.conftest import one_run
 from tests.data.test_decoding import SMALL
 from tests.kills.forks import Ended, count_queries, in_fork
 from tests.kills.operations import Operation, announce_writers_in_c
 from tests.kills.trials import Left, kill_everywhere, store_files
-from tests.targets.preparing import cpu
+from tests.support.preparing import cpu
+from tests.support.runs import one_run
 from tests.targets.test_ddpm_training import MEMBERS, recipe
 
 STORE = Path("outputs/store")

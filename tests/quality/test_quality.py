@@ -18,9 +18,10 @@ from secmi_exp.errors import UserError
 from secmi_exp.quality.distances import inception, inception_distance, kernel_distance
 from secmi_exp.quality.quality import Measures, Quality
 from secmi_exp.store import Store
-from tests.attacks.memorizing import ALPHAS, Memorizing, T, memorizing
-from tests.conftest import CONF, run_here
-from tests.targets.preparing import cpu
+from tests.support.commands import CONF
+from tests.support.memorizing import ALPHAS, Memorizing, T, memorizing
+from tests.support.preparing import cpu
+from tests.support.runs import run_here
 
 N, SIDE = 24, 4
 RANDOM = np.random.default_rng(0)

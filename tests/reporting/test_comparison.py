@@ -27,8 +27,8 @@ from secmi_exp.reporting.ranking import MOST_PAIRED, rank
 from secmi_exp.reporting.run_folders import read_sweep
 from secmi_exp.reporting.sweep_output import close_sweep
 from secmi_exp.reporting.sweep_tables import ranking_table
-from tests.reporting.sweep_folder import ROUNDS, SweepFolder
-from tests.reporting.wandb_file import all_records, artifacts, logged_names
+from tests.support.sweep_folder import ROUNDS, SweepFolder
+from tests.support.wandb_file import all_records, artifacts, logged_names
 
 ATTACKS = {"stat": (1.2, 11), "nn": (2.2, 11), "pia": (1.0, 2), "blind": (0.1, 0)}
 """Name → distance of members from hold-outs, queries."""

@@ -21,8 +21,9 @@ from secmi_exp.reporting.run_results import RunResults
 from secmi_exp.reporting.sweep_figures import draw_search, draw_sweep, draw_tradeoff
 from secmi_exp.reporting.sweep_output import close_sweep
 from secmi_exp.reporting.terminal import terminal
-from tests.conftest import REPOSITORY, run_here
-from tests.reporting.sweep_folder import SweepFolder, finished_run
+from tests.support.commands import REPOSITORY
+from tests.support.runs import run_here
+from tests.support.sweep_folder import SweepFolder, finished_run
 
 NAME = r"$\frac{a_$ [/b] [red] :bug: 50%"
 """A formula that can't be read, a tag that closes nothing, a colour, and an emoji."""

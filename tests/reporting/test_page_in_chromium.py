@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from secmi_exp.report import write_report
-from tests.reporting.page_runs import swept
-from tests.reporting.sweep_folder import SweepFolder
+from tests.support.page_runs import swept
+from tests.support.sweep_folder import SweepFolder
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from secmi_exp.reporting.sweep_figures import draw_sweep
 from secmi_exp.reporting.table_files import TableRow
-from tests.reporting.sweep_folder import finished_run
+from tests.support.sweep_folder import finished_run
 
 
 def job(auc: float | None, **given: str) -> TableRow:

@@ -9,7 +9,7 @@ from rich.console import Console
 from secmi_exp.reporting.sweep_figures import draw_tradeoff
 from secmi_exp.reporting.sweep_tables import tradeoff_table
 from secmi_exp.reporting.table_files import TableRow
-from tests.reporting.sweep_folder import finished_run
+from tests.support.sweep_folder import finished_run
 
 
 def job(defense: str, auc: float | None, loss: float | None, epsilon: float | None = None) -> TableRow:

@@ -31,12 +31,12 @@ from secmi_exp.targets.ddpm import DDPM
 from secmi_exp.targets.interface import Target
 from secmi_exp.targets.schedule import NoiseSchedule
 from secmi_exp.targets.secmi_checkpoint import SecMICheckpoint
-from tests.targets.authors_network import random_weights, save_checkpoint
-from tests.targets.preparing import POINTER, Opens, cpu, no_logger
-from tests.targets.preparing import images as pictures
+from tests.support.authors_network import random_weights, save_checkpoint
+from tests.support.preparing import POINTER, Opens, cpu, no_logger
+from tests.support.preparing import images as pictures
+from tests.support.tiny_pipelines import SIDE, save_blip, save_stable_diffusion, save_stable_diffusion_xl
 from tests.targets.test_diffusers_folder import network, pipeline, target
 from tests.targets.test_text_to_image import configured
-from tests.targets.tiny_pipelines import SIDE, save_blip, save_stable_diffusion, save_stable_diffusion_xl
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads would be missing in a fork
 

@@ -9,7 +9,7 @@ from secmi_exp.components import component
 from secmi_exp.errors import UserError
 from secmi_exp.targets.diffusers_folder import DiffusersFolder
 from secmi_exp.targets.secmi_checkpoint import SecMICheckpoint
-from tests.conftest import CONF
+from tests.support.commands import CONF
 
 
 def configured(*overrides: str) -> object:

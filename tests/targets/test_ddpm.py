@@ -18,8 +18,9 @@ from secmi_exp.store import Key, Store, write_json
 from secmi_exp.targets.ddpm import DDPM
 from secmi_exp.targets.ddpm_training import DDPMTraining
 from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES
-from tests.conftest import CONF, run_here
-from tests.targets.preparing import cpu, images, is_empty, prepare
+from tests.support.commands import CONF
+from tests.support.preparing import cpu, images, is_empty, prepare
+from tests.support.runs import run_here
 
 
 def test_preset_is_the_papers_network() -> None:

@@ -18,8 +18,8 @@ from secmi_exp.errors import UserError
 from secmi_exp.targets import ddpm_training
 from secmi_exp.targets.ddpm import DDPM
 from secmi_exp.training import MovingAverage
-from tests.conftest import CONF
-from tests.targets.preparing import cpu
+from tests.support.commands import CONF
+from tests.support.preparing import cpu
 
 MEMBERS = Images.of(np.random.default_rng(0).integers(0, 256, (30, 1, 8, 8), dtype=np.uint8))
 

@@ -19,7 +19,7 @@ from secmi_exp.store import Store
 from secmi_exp.targets.diffusers_folder import DiffusersFolder
 from secmi_exp.targets.schedule import NoiseSchedule
 from secmi_exp.targets.training_folder import WeightsChoice
-from tests.targets.preparing import Opens, cpu, images, is_empty, prepare
+from tests.support.preparing import Opens, cpu, images, is_empty, prepare
 
 SAFETENSORS, BIN = "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"
 PAPER = NoiseSchedule(num_train_timesteps=1000, beta_schedule="linear", beta_start=1e-4, beta_end=0.02)

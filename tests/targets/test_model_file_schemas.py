@@ -28,13 +28,13 @@ from secmi_exp.targets.schedule import Schedule
 from secmi_exp.targets.secmi_checkpoint import SecMICheckpoint
 from secmi_exp.targets.text_to_image_folder import TextToImageFolder
 from secmi_exp.targets.weights import read_json, read_pickled
-from tests.targets.authors_network import random_weights, save_checkpoint
+from tests.support.authors_network import random_weights, save_checkpoint
+from tests.support.preparing import cpu, no_logger, prepare
+from tests.support.preparing import images as pictures
+from tests.support.tiny_pipelines import TOKENS, save_stable_diffusion, save_stable_diffusion_xl, unet
 from tests.targets.hostile_model_files import FLAGS, INDEX, WEIGHTS, ours, save_in_parts, save_store_target
-from tests.targets.preparing import cpu, no_logger, prepare
-from tests.targets.preparing import images as pictures
 from tests.targets.test_diffusers_folder import change_json, pipeline, refusal, target
 from tests.targets.test_text_to_image import images, prepared, walked
-from tests.targets.tiny_pipelines import TOKENS, save_stable_diffusion, save_stable_diffusion_xl, unet
 
 UNET, SCHEDULER = "unet/config.json", "scheduler/scheduler_config.json"
 T_ALLOWED = "which must be a whole number from 1 to 100,000."

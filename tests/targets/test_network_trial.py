@@ -10,7 +10,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.preparation import prepare
 from secmi_exp.store import Key, Store
 from secmi_exp.targets import network_trial
-from tests.conftest import CONF
+from tests.support.commands import CONF
 
 
 def configuration(output: Path, *arguments: str) -> DictConfig:

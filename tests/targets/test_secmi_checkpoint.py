@@ -16,8 +16,8 @@ from secmi_exp.run_warnings import collect_warnings
 from secmi_exp.targets.authors_format import Flags
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.secmi_checkpoint import SecMICheckpoint
-from tests.targets.authors_network import random_weights, save_checkpoint
-from tests.targets.preparing import POINTER, Opens, is_empty, prepare
+from tests.support.authors_network import random_weights, save_checkpoint
+from tests.support.preparing import POINTER, Opens, is_empty, prepare
 
 FLAGS = Flags(ch=32, ch_mult=(1, 2), attn=(1,), num_res_blocks=1, img_size=8)
 

@@ -28,9 +28,9 @@ from secmi_exp.errors import UserError
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.stable_diffusion import StableDiffusion
-from tests.conftest import CONF
-from tests.targets.preparing import cpu, no_logger
-from tests.targets.tiny_pipelines import (
+from tests.support.commands import CONF
+from tests.support.preparing import cpu, no_logger
+from tests.support.tiny_pipelines import (
     SCHEDULER,
     SIDE,
     edited,
@@ -286,7 +286,7 @@ def test_images_that_the_autoencoder_cannot_take_are_refused(pipelines: dict[str
 
 
 def test_weights_of_a_stranger_execute_nothing(pipelines: dict[str, Path], tmp_path: Path) -> None:
-    from tests.targets.preparing import Opens
+    from tests.support.preparing import Opens
 
     for part, stem in (("unet", "diffusion_pytorch_model"), ("text_encoder", "pytorch_model")):
         path = tmp_path / part

@@ -25,9 +25,9 @@ from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.optimization import Draws
 from secmi_exp.targets.text_to_image_recipe import TrainedTextToImage
 from secmi_exp.targets.text_to_image_training import TextToImageTraining
-from tests.conftest import CONF
-from tests.targets.preparing import cpu, naming, no_logger
-from tests.targets.tiny_pipelines import SIDE, edited, save_stable_diffusion, save_stable_diffusion_xl
+from tests.support.commands import CONF
+from tests.support.preparing import cpu, naming, no_logger
+from tests.support.tiny_pipelines import SIDE, edited, save_stable_diffusion, save_stable_diffusion_xl
 
 CAPTIONS = ["a seven", "a zero", None, "a one"] * 3
 PIXELS = np.random.default_rng(0).integers(0, 256, (len(CAPTIONS), 3, SIDE, SIDE), dtype=np.uint8)

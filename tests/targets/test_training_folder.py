@@ -18,13 +18,13 @@ from secmi_exp.store import Store
 from secmi_exp.targets.diffusers_folder import DiffusersFolder
 from secmi_exp.targets.stable_diffusion import StableDiffusion
 from secmi_exp.targets.training_folder import WeightsChoice
-from tests.conftest import run_here
-from tests.targets.preparing import cpu, no_logger, prepare
+from tests.support.preparing import cpu, no_logger, prepare
+from tests.support.runs import run_here
+from tests.support.tiny_pipelines import edited, save_stable_diffusion, unet
 from tests.targets.test_diffusers_folder import network, pipeline, target
 from tests.targets.test_text_to_image import configured
 from tests.targets.test_text_to_image import images as captioned_images
 from tests.targets.test_text_to_image import prepared as prepared_pipeline
-from tests.targets.tiny_pipelines import edited, save_stable_diffusion, unet
 
 
 def save_average(model: UNet2DModel, folder: Path, by: float = 0.1) -> None:

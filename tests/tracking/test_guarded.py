@@ -10,7 +10,7 @@ import pytest
 from secmi_exp.tracking.guarded import Outage
 from secmi_exp.tracking.lightning_loggers import MetricsFile, WandbMetrics
 from secmi_exp.tracking.tracker import CsvTracker, RunIdentity, Tracker, csv_tracker, start_tracker
-from tests.conftest import run_here
+from tests.support.runs import run_here
 
 CALLS = [name for name, found in vars(Tracker).items() if isinstance(found, FunctionType) and name[0] != "_"]
 

@@ -13,7 +13,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.tracking.tracker import RunIdentity
 from secmi_exp.tracking.wandb_settings import resolve_mode
 from secmi_exp.tracking.wandb_tracker import WandbTracker
-from tests.conftest import CONF, SMOKE, Command
+from tests.support.commands import CONF, SMOKE, Command
 
 
 def refused(*overrides: str) -> str:

@@ -14,8 +14,8 @@ from secmi_exp.data.images import Images
 from secmi_exp.targets import ddpm_training
 from secmi_exp.targets.ddpm import DDPM
 from secmi_exp.targets.optimization import Draws
-from tests.conftest import CONF
-from tests.targets.preparing import cpu
+from tests.support.commands import CONF
+from tests.support.preparing import cpu
 
 MEMBERS = Images.of(np.random.default_rng(0).integers(0, 256, (24, 1, 8, 8), dtype=np.uint8))
 SMALL = ["experiment=smoke", "target.batch_size=8", "target.max_steps=6", "target.warmup_steps=2"]
