@@ -15,8 +15,8 @@ from secmi_exp.errors import UserError
 from secmi_exp.reporting import sweep_callback, sweep_output
 from tests.support.commands import NN, SmokeRun
 from tests.support.private_mounts import run_mounted, small
+from tests.support.processes import largest_file
 from tests.support.runs import run_here
-from tests.test_storage_errors import largest_file
 
 FIGURES = {"roc.png", "roc_log.png", "scores.png", "exposed.png", "t_errors.png", "relative_t_error.png"}
 

@@ -19,10 +19,10 @@ from secmi_exp.store import Store
 from secmi_exp.targets.authors_format import Flags
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.unconditional import Unconditional
+from secmi_exp.testing import cpu_runtime, no_logger
 from tests.support.commands import CONF
-from tests.support.preparing import cpu, no_logger
+from tests.support.text_to_image import configured
 from tests.support.tiny_pipelines import save_stable_diffusion, save_stable_diffusion_xl
-from tests.targets.test_text_to_image import configured
 
 pytestmark = pytest.mark.gpu
 
@@ -39,7 +39,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> PreparedTarget:
 
 
 def walked(target: PreparedTarget, root: Path, **settings: object) -> Signals:
-    runtime = cpu(**settings)
+    runtime = cpu_runtime(**settings)
     return trajectory_signals(target, IMAGES, k=10, t_max=100, maps=[50], store=Store(root), runtime=runtime)
 
 
@@ -84,7 +84,7 @@ def test_text_to_image_targets_are_those_of_the_cpu(tmp_path: Path, kind: str, p
     for accelerator in ("cpu", "cuda"):
         store = Store(tmp_path / accelerator)
         chosen = precision if accelerator == "cuda" else "32"
-        runtime = cpu(accelerator=accelerator, query_precision=chosen, query_batch_size="auto")
+        runtime = cpu_runtime(accelerator=accelerator, query_precision=chosen, query_batch_size="auto")
         prepared = configured(path, guidance=2.0).prepare(images, store, runtime, no_logger)
         found[accelerator] = trajectory_signals(
             prepared, images, k=10, t_max=50, maps=[], store=store, runtime=runtime
@@ -97,7 +97,7 @@ def test_other_attacks_give_the_values_of_the_cpu(target: PreparedTarget, tmp_pa
     with initialize_config_dir(str(CONF), version_base="1.3"):
         made: Attack = component(compose("config", [f"+attack={attack}"]), "attack")
     on_cpu, on_cuda = (
-        made.measure(target, IMAGES, Store(tmp_path / each), cpu(accelerator=each, query_batch_size=16))
+        made.measure(target, IMAGES, Store(tmp_path / each), cpu_runtime(accelerator=each, query_batch_size=16))
         for each in ("cpu", "cuda")
     )
     np.testing.assert_allclose(on_cuda.values["features"][:], on_cpu.values["features"][:], rtol=2e-2)

@@ -11,8 +11,8 @@ import torch
 
 from secmi_exp.query_tally import QueryTally, noting_queries
 from secmi_exp.store import Key, Store
-from tests.attacks.test_walk import Waves
 from tests.support.damaging import empty, flip, truncate, zero
+from tests.support.walks import Waves
 
 KEY = Key("values", 1, {"a": 1})
 

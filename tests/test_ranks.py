@@ -21,12 +21,12 @@ from secmi_exp import ranks
 from secmi_exp.__main__ import only_shows
 from secmi_exp.errors import UserError
 from secmi_exp.ranks import Place, Team, launched_from_outside
+from secmi_exp.testing import cpu_runtime
 from tests.support import failing_stages
 from tests.support.commands import NN, REPOSITORY, SMOKE, Command, SmokeRun, training
-from tests.support.preparing import cpu
+from tests.support.processes import TWO, children, gone
 from tests.support.runs import run_here
 
-TWO = "trainer.devices=2"
 SLOW = pytest.mark.slow
 
 
@@ -108,18 +108,7 @@ def test_tasks_of_slurm_are_the_ranks(secmi: Command) -> None:
     assert outcomes[1][0] == ""
 
 
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 FOR_EVER = ["logger=none", *SMOKE, "target.max_steps=100000", "target.checkpoint_every=5", TWO]
-
-
-def gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 @pytest.mark.slow
@@ -299,4 +288,4 @@ def test_another_number_of_processes_than_devices_is_told_before_anything_is_rea
 def test_one_device_in_an_allocation_of_several_tasks_is_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in ALLOCATION.items():  # of which Lightning by itself would make four, and refuse them
         monkeypatch.setenv(name, value)
-    assert cpu().trainer().world_size == 1
+    assert cpu_runtime().trainer().world_size == 1

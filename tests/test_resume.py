@@ -13,10 +13,10 @@ from secmi_exp.data import decoding, decoding_processes
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.samples import Array
 from secmi_exp.row_journal import Noted, append, keep_verified, noted, queries_of_rows
-from tests.attacks.test_walk import MADE_IN_12, Killed, N, same, signals
-from tests.data.test_decoding import decoded
 from tests.support.damaging import DAMAGES, flip, truncate, zero
-from tests.test_training import Line, train
+from tests.support.decoded import decoded
+from tests.support.lines import Line, train
+from tests.support.walks import MADE_IN_12, Killed, N, same, signals
 
 Damage = Callable[[Path], None]
 PIXELS = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 3), dtype=np.uint8)

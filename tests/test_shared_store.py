@@ -26,7 +26,7 @@ from secmi_exp.home_folders import refuse_empty
 from secmi_exp.store import MANIFEST, Store, check
 from tests.support.commands import CONF, NN, REPOSITORY, SMOKE, SmokeRun
 from tests.support.private_mounts import read_only, run_mounted
-from tests.test_store import KEY, OTHER, write
+from tests.support.store_entries import KEY, OTHER, write
 
 
 @contextmanager

@@ -3,10 +3,8 @@
 import errno
 import logging
 import os
-import resource
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +21,7 @@ from secmi_exp.log_files import LogFile
 from secmi_exp.reporting.terminal import terminal
 from secmi_exp.storage_errors import Place, explain_storage_errors, storage_sentence
 from tests.support.private_mounts import run_mounted, small
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """No file of this process may get larger."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+from tests.support.processes import largest_file
 
 
 def store_at(folder: Path) -> Place:

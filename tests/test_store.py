@@ -17,13 +17,7 @@ from secmi_exp.components import General
 from secmi_exp.errors import UserError
 from secmi_exp.store import MANIFEST, SCRATCH, Damaged, Key, Store, check
 from tests.support.commands import CONF
-
-KEY = Key("thing", 1, {"a": 1}, files=("content.txt",))
-OTHER = Key("thing", 1, {"a": 2}, files=("content.txt",))
-
-
-def write(text: str, workspace: Path) -> None:
-    (workspace / "content.txt").write_text(text)
+from tests.support.store_entries import KEY, OTHER, write
 
 
 def test_an_entry_is_built_once(tmp_path: Path) -> None:

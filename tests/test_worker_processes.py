@@ -20,7 +20,7 @@ from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.data.samples import Array
 from secmi_exp.store import Key, Store
 from tests.support.commands import SMOKE, Command, training
-from tests.test_ranks import children, gone
+from tests.support.processes import children, gone
 
 KEY = Key("thing", 1, {}, files=("content.txt",))
 

@@ -20,7 +20,7 @@ from secmi_exp.attacks.stacked_maps import StackedMaps
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.split import Halves, Split
 from secmi_exp.errors import UserError
-from tests.support.preparing import cpu, no_logger
+from secmi_exp.testing import cpu_runtime, no_logger
 from tests.support.runs import run_here
 
 
@@ -99,7 +99,7 @@ def test_nn_learns_a_planted_difference_and_scores_what_it_was_not_fitted_on(tmp
     rows = np.arange(60)
     recipe = {"epochs": 1, "min_steps": 60, "batch_size": 32, "momentum": 0.9, "weight_decay": 0.0, "seed": 0}
     classifier = ErrorMapClassifier(lr=1e-3, checkpoint_every=100, **recipe)  # type: ignore[arg-type]
-    scores = classifier.fit_and_score(measured, Fitting(rows, is_member[rows], tmp_path, cpu(), no_logger))
+    scores = classifier.fit_and_score(measured, Fitting(rows, is_member[rows], tmp_path, cpu_runtime(), no_logger))
     assert scores.shape == (120,)
     fresh, labels = scores[60:], is_member[60:]
     assert (fresh[labels][:, None] > fresh[~labels]).mean() > 0.95

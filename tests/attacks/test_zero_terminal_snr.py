@@ -16,9 +16,9 @@ from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.targets.text_to_image_training import prepare_sampling
 from secmi_exp.targets.unconditional import Unconditional
+from tests.support.audits import audit, sides
 from tests.support.commands import CONF
-from tests.support.zero_snr import zero_snr
-from tests.test_foreign_targets import audit, sides
+from tests.support.diffusers_folders import zero_snr
 
 NOISE, IMAGE = Timesteps(1000, last_image=998, last_noise=999), Timesteps(1000, last_image=999, last_noise=998)
 """Of targets that predict ε, and of those that predict v or x_0."""

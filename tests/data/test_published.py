@@ -7,32 +7,15 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from hydra import compose, initialize_config_dir
 from torchvision.transforms import CenterCrop, Compose, PILToTensor, Resize
 
-from secmi_exp.components import component
-from secmi_exp.data.dataset import Dataset
-from secmi_exp.data.images import ImageSet
 from secmi_exp.errors import UserError
-from secmi_exp.store import Store
 from tests.support.commands import CONF
-from tests.support.published import MAKERS, celeba, tiny_imagenet
+from tests.support.published import MAKERS, celeba, configured, loaded, tiny_imagenet
 from tests.support.runs import run_here
 
 NETWORK = ["target=ddpm_small", "split.members=null", "split.holdouts=null"]
 NUMBER = 60
-
-
-def configured(name: str, *overrides: str) -> Dataset:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", [f"dataset={name}", *overrides])
-    dataset: Dataset = component(config, "dataset")
-    return dataset
-
-
-def loaded(name: str, root: Path, *overrides: str) -> ImageSet:
-    dataset = configured(name, f"paths.data={root}", *overrides)
-    return dataset.load(Store(root / "store"), progress_bar=False)
 
 
 def by_torchvision(name: str, root: Path) -> torch.Tensor:

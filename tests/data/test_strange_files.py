@@ -19,10 +19,10 @@ from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import collect_warnings
 from tests.data.hostile_cases import bare, bomb, both
-from tests.data.test_published import loaded as published
 from tests.support.captioned import image_files, imagefolder, loaded
 from tests.support.commands import CONF
 from tests.support.published import crops, photographs, tiny_imagenet
+from tests.support.published import loaded as published
 
 NAMES = [f"{i}.png" for i in range(10)]
 

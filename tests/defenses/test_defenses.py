@@ -12,9 +12,9 @@ from secmi_exp.errors import UserError
 from secmi_exp.store import Key, Store, write_json
 from secmi_exp.targets.ddpm_training import DDPMTraining
 from secmi_exp.targets.optimization import Draws
+from secmi_exp.testing import cpu_runtime, no_logger
 from tests.support.commands import CONF
 from tests.support.defended import MEMBERS, recipe, trained, weights
-from tests.support.preparing import cpu, no_logger
 
 CHOICES = sorted(file.stem for file in (CONF / "defense").glob("*.yaml"))
 
@@ -23,12 +23,12 @@ CHOICES = sorted(file.stem for file in (CONF / "defense").glob("*.yaml"))
 def test_every_choice_trains(tmp_path: Path, choice: str) -> None:
     target = recipe(f"defense={choice}", "target.max_steps=2")
     assert target.defense.name == choice
-    prepared = target.prepare(MEMBERS, Store(tmp_path), cpu(), no_logger)
+    prepared = target.prepare(MEMBERS, Store(tmp_path), cpu_runtime(), no_logger)
     assert all(torch.isfinite(weights(prepared.load().network)))
     assert prepared.samples is not None
     assert prepared.samples.is_file()
     assert set(prepared.facts) == ({"privacy"} if choice == "dp_sgd" else set())
-    again = recipe(f"target.path={prepared.folder}").prepare(MEMBERS, Store(tmp_path), cpu(), no_logger)
+    again = recipe(f"target.path={prepared.folder}").prepare(MEMBERS, Store(tmp_path), cpu_runtime(), no_logger)
     assert (again.facts, again.digest) == (prepared.facts, prepared.digest)
 
 
@@ -49,7 +49,7 @@ def test_without_a_defense_the_weights_are_what_they_were(tmp_path: Path, monkey
 
 
 def test_without_a_defense_the_key_is_what_it_was() -> None:
-    target, runtime = recipe(), cpu()
+    target, runtime = recipe(), cpu_runtime()
     fields = asdict(target) | {"precision": runtime.precision}
     for name in ("name", "path", "checkpoint_every", "sample_every", "defense"):
         del fields[name]
@@ -59,7 +59,7 @@ def test_without_a_defense_the_key_is_what_it_was() -> None:
 
 def test_what_decides_the_weights_decides_the_key() -> None:
     def digest(*overrides: str) -> str:
-        return recipe(*overrides).key(MEMBERS, cpu()).digest
+        return recipe(*overrides).key(MEMBERS, cpu_runtime()).digest
 
     digests = [digest(f"defense={choice}") for choice in CHOICES]
     digests += [digest("defense=cutout", "defense.fraction=0.25"), digest("defense=dp_sgd", "defense.delta=1e-6")]
@@ -85,8 +85,8 @@ def test_settings_come_from_the_command_line_and_mistakes_are_named() -> None:
 
 
 def test_a_defense_of_what_is_trained_already_is_refused(tmp_path: Path) -> None:
-    trained_before = recipe("target.max_steps=1").prepare(MEMBERS, Store(tmp_path / "store"), cpu(), no_logger)
+    trained_before = recipe("target.max_steps=1").prepare(MEMBERS, Store(tmp_path / "store"), cpu_runtime(), no_logger)
     write_json(tmp_path / "results.json", {"target_folder": str(trained_before.folder)})
     target = recipe("defense=cutout", f"target.path={tmp_path}")
     with pytest.raises(UserError, match=r"defense=cutout acts on a training, and the target in .* is trained already"):
-        target.prepare(MEMBERS, Store(tmp_path / "store"), cpu(), no_logger)
+        target.prepare(MEMBERS, Store(tmp_path / "store"), cpu_runtime(), no_logger)

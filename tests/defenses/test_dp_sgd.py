@@ -24,9 +24,10 @@ from secmi_exp.store import Store
 from secmi_exp.targets import ddpm_training
 from secmi_exp.targets.ddpm_training import DDPMTraining
 from secmi_exp.targets.optimization import Draws
+from secmi_exp.testing import cpu_runtime, no_logger
 from secmi_exp.training import fit, newest_checkpoint
 from tests.support.defended import MEMBERS, recipe, trained, weights
-from tests.support.preparing import cpu, is_empty, no_logger
+from tests.support.hostile_files import is_empty
 
 DP = ["defense=dp_sgd", "defense.microbatch_size=3"]
 
@@ -67,7 +68,8 @@ def one_step(module: pl.LightningModule, folder: Path, drawn: int, *arrays: Any)
     batches = Given(*arrays, batch_size=4, seed=0)
     batches.drawn = drawn
     fit(
-        module, batches, name="line", workspace=folder, runtime=cpu(), logger=None, max_steps=1, checkpoint_every=1,
+        module, batches, name="line", workspace=folder, runtime=cpu_runtime(), logger=None, max_steps=1,
+        checkpoint_every=1,
     )  # fmt: skip
 
 
@@ -151,7 +153,9 @@ def test_a_killed_training_continues_to_the_undisturbed_weights(tmp_path: Path) 
     given = [*DP, "target.checkpoint_every=3", "target.network.dropout=0.2"]
     undisturbed = weights(trained(tmp_path / "undisturbed", *given))
     with pytest.raises((KeyboardInterrupt, SystemExit)):
-        ddpm_training.train(recipe(*given), MEMBERS, tmp_path / "killed", cpu(), logger=None, callbacks=[Kill()])
+        ddpm_training.train(
+            recipe(*given), MEMBERS, tmp_path / "killed", cpu_runtime(), logger=None, callbacks=[Kill()]
+        )
     newest = newest_checkpoint(tmp_path / "killed/scratch/checkpoints", below_step=6)
     assert newest is not None
     assert newest.stem == "step=000000003"
@@ -162,7 +166,7 @@ def test_a_killed_training_continues_to_the_undisturbed_weights(tmp_path: Path) 
 @pytest.mark.parametrize(("accountant", "kind"), [("rdp", RDPAccountant), ("prv", PRVAccountant)])
 def test_the_target_tells_the_epsilon_of_opacus_own_accountant(tmp_path: Path, accountant: str, kind: Any) -> None:
     target = recipe(*DP, f"defense.accountant={accountant}", "defense.noise_multiplier=1.3")
-    prepared = target.prepare(MEMBERS, Store(tmp_path), cpu(), no_logger)
+    prepared = target.prepare(MEMBERS, Store(tmp_path), cpu_runtime(), no_logger)
     opacus = kind()
     for _ in range(6):
         opacus.step(noise_multiplier=1.3, sample_rate=8 / 24)
@@ -190,7 +194,7 @@ def test_training_stops_before_it_exceeds_the_epsilon(tmp_path: Path, caplog: py
 
 def test_without_noise_there_is_no_guarantee(tmp_path: Path) -> None:
     target = recipe(*DP, "defense.noise_multiplier=0", "target.max_steps=1")
-    prepared = target.prepare(MEMBERS, Store(tmp_path), cpu(), no_logger)
+    prepared = target.prepare(MEMBERS, Store(tmp_path), cpu_runtime(), no_logger)
     assert json.loads((prepared.folder / "privacy.json").read_text())["epsilon"] is None
 
 
@@ -236,7 +240,7 @@ def test_what_cannot_be_private_is_refused_before_anything_is_kept(tmp_path: Pat
         ({"compile": True}, "set trainer.compile=auto"),
     ]:
         with pytest.raises(UserError, match=message):
-            recipe(*DP).prepare(MEMBERS, Store(tmp_path), cpu(**given), no_logger)
+            recipe(*DP).prepare(MEMBERS, Store(tmp_path), cpu_runtime(**given), no_logger)
         assert is_empty(tmp_path)
     mixing = Line(settings(), 4)
     mixing.norm = nn.BatchNorm1d(2)

@@ -8,8 +8,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from docs.hooks.reference import read_attacks
-from tests.attacks.test_asked import measured
 from tests.support.commands import CONF
+from tests.support.query_attacks import measured
 
 FEWER = {
     "loss": ["attack.t=100", "attack.noises=2"],

@@ -14,8 +14,8 @@ from secmi_exp.data.images import Images
 from secmi_exp.targets import ddpm_training
 from secmi_exp.targets.ddpm import DDPM
 from secmi_exp.targets.optimization import Draws
+from secmi_exp.testing import cpu_runtime
 from tests.support.commands import CONF
-from tests.support.preparing import cpu
 
 MEMBERS = Images.of(np.random.default_rng(0).integers(0, 256, (24, 1, 8, 8), dtype=np.uint8))
 SMALL = ["experiment=smoke", "target.batch_size=8", "target.max_steps=6", "target.warmup_steps=2"]
@@ -31,7 +31,7 @@ def recipe(*overrides: str) -> DDPM:
 
 def trained(folder: Path, *overrides: str, **settings: Any) -> ddpm_training.DDPMTraining:
     """A module at the end of its training."""
-    return ddpm_training.train(recipe(*overrides).defended, MEMBERS, folder, cpu(**settings), logger=None)
+    return ddpm_training.train(recipe(*overrides).defended, MEMBERS, folder, cpu_runtime(**settings), logger=None)
 
 
 def weights(module: torch.nn.Module) -> torch.Tensor:

@@ -1,26 +1,17 @@
 """Runs within this process."""
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-
 from secmi_exp.store import Store
-from tests.support.commands import CONF, SMOKE
+from secmi_exp.testing import run
+from tests.support.commands import SMOKE
 
 
 def run_here(output: Path, *overrides: str, base: Sequence[str] = SMOKE) -> Path:
-    """The same run within this process, without Hydra's logging; much quicker to start."""
-    from secmi_exp.pipeline import run
-
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", [f"paths.output={output}", "logger=none", *base, *overrides])
-    folder = output / "runs" / str(time.monotonic_ns())
-    folder.mkdir(parents=True)
-    run(config, folder)
-    return folder
+    """The smoke experiment without Hydra's logging; much quicker to start than the command."""
+    return run(output, *base, *overrides)
 
 
 @contextmanager

@@ -31,12 +31,12 @@ from secmi_exp.targets.ddpm import DDPM
 from secmi_exp.targets.interface import Target
 from secmi_exp.targets.schedule import NoiseSchedule
 from secmi_exp.targets.secmi_checkpoint import SecMICheckpoint
+from secmi_exp.testing import cpu_runtime, no_logger, random_images
 from tests.support.authors_network import random_weights, save_checkpoint
-from tests.support.preparing import POINTER, Opens, cpu, no_logger
-from tests.support.preparing import images as pictures
+from tests.support.diffusers_folders import network, pipeline, target
+from tests.support.hostile_files import POINTER, Opens
+from tests.support.text_to_image import configured
 from tests.support.tiny_pipelines import SIDE, save_blip, save_stable_diffusion, save_stable_diffusion_xl
-from tests.targets.test_diffusers_folder import network, pipeline, target
-from tests.targets.test_text_to_image import configured
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads would be missing in a fork
 
@@ -150,8 +150,8 @@ def attack(kind: Format, folder: Path, work: Path) -> str:
     """What a run does with a folder: its t-errors, in words."""
     scorer = Column("t_error", "less")
     asked = SecMI(name="stat", scorers={"stat": scorer}, t_sec=20, k=10, t_max=20, maps=[], stacked=[])
-    images: Images = replace(pictures(*kind.size), captions=CAPTIONS)
-    store, runtime = Store(work / "store"), cpu()
+    images: Images = replace(random_images(2, kind.size), captions=CAPTIONS)
+    store, runtime = Store(work / "store"), cpu_runtime()
     prepared = kind.target(folder)
     asked.check(prepared.timesteps)
     ready = prepared.prepare(images, store, runtime, no_logger)

@@ -14,8 +14,8 @@ from secmi_exp.errors import UserError
 from secmi_exp.targets.authors_format import Flags, from_authors, read_flags, to_authors
 from secmi_exp.targets.pipeline_folder import blank_network
 from secmi_exp.targets.secmi_checkpoint import SecMICheckpoint
+from secmi_exp.testing import prepare
 from tests.support.authors_network import predict, random_weights, save_checkpoint
-from tests.support.preparing import prepare
 
 NETWORKS = [
     Flags(ch=32, ch_mult=(1,), attn=(0,), num_res_blocks=1, img_size=8),

@@ -18,8 +18,9 @@ from secmi_exp.store import Key, Store, write_json
 from secmi_exp.targets.ddpm import DDPM
 from secmi_exp.targets.ddpm_training import DDPMTraining
 from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES
+from secmi_exp.testing import cpu_runtime, prepare, random_images
 from tests.support.commands import CONF
-from tests.support.preparing import cpu, images, is_empty, prepare
+from tests.support.hostile_files import is_empty
 from tests.support.runs import run_here
 
 
@@ -91,7 +92,7 @@ def trained(tmp_path: Path) -> Path:
         DDPMPipeline(unet=unet, scheduler=DDPMScheduler(60)).save_pretrained(workspace)
         (workspace / "samples.png").write_bytes(b"a picture")
 
-    key = Key("target", 1, {}, {"members": images(1, 8, 8).digest}, files=PIXEL_PIPELINE_FILES)
+    key = Key("target", 1, {}, {"members": random_images(2, (1, 8, 8)).digest}, files=PIXEL_PIPELINE_FILES)
     return Store(tmp_path / "elsewhere").obtain(key, build).path
 
 
@@ -105,7 +106,7 @@ def test_a_target_that_was_trained_before_is_attacked_as_it_is(tmp_path: Path, t
     target = configured(f"target.path={path}")
     prepared = prepare(target, tmp_path / "store", 1, 8, 8)
     assert prepared.folder == trained
-    assert prepared.trained_on == images(1, 8, 8).digest
+    assert prepared.trained_on == random_images(2, (1, 8, 8)).digest
     assert prepared.samples == trained / "samples.png"
     assert target.timesteps.count == len(prepared.load().alphas_cumprod) == 60
     assert is_empty(tmp_path / "store")
@@ -164,4 +165,4 @@ def test_a_recipe_for_images_of_another_shape_is_refused(tmp_path: Path) -> None
 
 
 def test_the_path_decides_no_key() -> None:
-    assert "path" not in configured().key(images(1, 8, 8), cpu()).config
+    assert "path" not in configured().key(random_images(2, (1, 8, 8)), cpu_runtime()).config

@@ -3,41 +3,23 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from hydra import compose, initialize_config_dir
 from torch import nn
 
 from secmi_exp import compiling, ranks
 from secmi_exp.compiling import CompileWhenItRepays
-from secmi_exp.components import component
-from secmi_exp.data.images import Images
 from secmi_exp.errors import UserError
 from secmi_exp.targets import ddpm_training
-from secmi_exp.targets.ddpm import DDPM
+from secmi_exp.testing import cpu_runtime
 from secmi_exp.training import MovingAverage
-from tests.support.commands import CONF
-from tests.support.preparing import cpu
-
-MEMBERS = Images.of(np.random.default_rng(0).integers(0, 256, (30, 1, 8, 8), dtype=np.uint8))
-
-
-def recipe(*overrides: str) -> DDPM:
-    """Plain gradient descent: Adam makes steps of gradients' signs, where the rounding of the smallest ones shows."""
-    given = [
-        "experiment=smoke", "target.batch_size=20", "target.max_steps=6", "target.warmup_steps=2",
-        "target.optimizer._target_=torch.optim.SGD", "target.optimizer.lr=0.1", *overrides,
-    ]  # fmt: skip
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        target: DDPM = component(compose("config", given), "target")
-    return target
+from tests.support.gradient_descent import MEMBERS, recipe
 
 
 def weights(folder: Path, *overrides: str, **settings: Any) -> torch.Tensor:
     """All averaged weights after a training, and their distance from the start at its beginning."""
-    module = ddpm_training.train(recipe(*overrides), MEMBERS, folder, cpu(**settings), logger=None)
+    module = ddpm_training.train(recipe(*overrides), MEMBERS, folder, cpu_runtime(**settings), logger=None)
     return torch.cat([parameter.detach().flatten() for parameter in module.network.parameters()])
 
 

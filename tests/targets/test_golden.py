@@ -19,8 +19,8 @@ from torch import Tensor
 from secmi_exp.diffusion.trajectory import RoundTrip, begin, walk
 from secmi_exp.targets.noise_predictor import NoisePredictor
 from secmi_exp.targets.secmi_checkpoint import SecMICheckpoint
+from secmi_exp.testing import prepare
 from tests.support.authors_network import TABLE, predict, time_table
-from tests.support.preparing import prepare
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TIMESTEPS = pytest.mark.parametrize(

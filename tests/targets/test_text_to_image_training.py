@@ -25,8 +25,9 @@ from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.optimization import Draws
 from secmi_exp.targets.text_to_image_recipe import TrainedTextToImage
 from secmi_exp.targets.text_to_image_training import TextToImageTraining
+from secmi_exp.testing import cpu_runtime, no_logger
 from tests.support.commands import CONF
-from tests.support.preparing import cpu, naming, no_logger
+from tests.support.hostile_files import naming
 from tests.support.tiny_pipelines import SIDE, edited, save_stable_diffusion, save_stable_diffusion_xl
 
 CAPTIONS = ["a seven", "a zero", None, "a one"] * 3
@@ -62,7 +63,7 @@ def recipe(*overrides: str) -> TrainedTextToImage:
 
 
 def trained(target: TrainedTextToImage, store: Path, members: Images = MEMBERS, **machine: Any) -> PreparedTarget:
-    return target.prepare(members, Store(store), cpu(**machine), no_logger)
+    return target.prepare(members, Store(store), cpu_runtime(**machine), no_logger)
 
 
 def unet(target: PreparedTarget) -> dict[str, Tensor]:
@@ -141,7 +142,7 @@ def test_the_loss_is_that_of_what_the_scheduler_predicts(
     pipelines: dict[str, Path], tmp_path: Path, kind: str, dropout: float
 ) -> None:
     target = recipe("target=finetuned", f"target.path={pipelines[kind]}", f"target.training.caption_dropout={dropout}")
-    base = target.base(MEMBERS, Store(tmp_path), cpu(), no_logger)
+    base = target.base(MEMBERS, Store(tmp_path), cpu_runtime(), no_logger)
     module = TextToImageTraining(target, base, ("text", "negative_text"), fused=False)
     module.network = Recorded()
     torch.manual_seed(0)
@@ -210,7 +211,7 @@ def test_a_latent_model_from_scratch_is_a_pipeline_that_makes_images_of_captions
     assert pipeline.tokenizer("a")["input_ids"] == [512, ord("a") + 256, 513]
     assert target.samples
     assert target.samples.is_file()
-    latents = target.inputs(MEMBERS, Store(tmp_path), cpu()).arrays().x_0
+    latents = target.inputs(MEMBERS, Store(tmp_path), cpu_runtime()).arrays().x_0
     assert latents.shape == (len(MEMBERS), 4, SIDE // 2, SIDE // 2)
     means = latents.mean[:] * pipeline.vae.config.scaling_factor  # type: ignore[attr-defined]
     assert np.std(means) == pytest.approx(1, rel=1e-3)

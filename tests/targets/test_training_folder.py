@@ -18,13 +18,13 @@ from secmi_exp.store import Store
 from secmi_exp.targets.diffusers_folder import DiffusersFolder
 from secmi_exp.targets.stable_diffusion import StableDiffusion
 from secmi_exp.targets.training_folder import WeightsChoice
-from tests.support.preparing import cpu, no_logger, prepare
+from secmi_exp.testing import cpu_runtime, no_logger, prepare
+from tests.support.diffusers_folders import network, pipeline, target
 from tests.support.runs import run_here
+from tests.support.text_to_image import configured
+from tests.support.text_to_image import images as captioned_images
+from tests.support.text_to_image import prepared as prepared_pipeline
 from tests.support.tiny_pipelines import edited, save_stable_diffusion, unet
-from tests.targets.test_diffusers_folder import network, pipeline, target
-from tests.targets.test_text_to_image import configured
-from tests.targets.test_text_to_image import images as captioned_images
-from tests.targets.test_text_to_image import prepared as prepared_pipeline
 
 
 def save_average(model: UNet2DModel, folder: Path, by: float = 0.1) -> None:
@@ -158,7 +158,7 @@ def finetuning(tmp_path: Path) -> Path:
 
 def noise_of(pipeline_target: StableDiffusion, store: Path) -> tuple[list[str], dict[str, torch.Tensor]]:
     with collect_warnings() as warnings:
-        made = pipeline_target.prepare(captioned_images(), Store(store), cpu(), no_logger)
+        made = pipeline_target.prepare(captioned_images(), Store(store), cpu_runtime(), no_logger)
     return [warning.code for warning in warnings], made.load().network.state_dict()
 
 

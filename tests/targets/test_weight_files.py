@@ -18,10 +18,11 @@ from secmi_exp.targets.prompts import blip_files
 from secmi_exp.targets.text_to_image_folder import TextToImageFolder
 from secmi_exp.targets.text_to_image_parts import pipeline_files
 from secmi_exp.targets.weight_files import choose_weights, network_files
-from tests.support.preparing import POINTER, is_empty, prepare
+from secmi_exp.testing import prepare
+from tests.support.diffusers_folders import BIN, SAFETENSORS, network, pipeline, refusal, target
+from tests.support.hostile_files import POINTER, is_empty
+from tests.support.text_to_image import configured
 from tests.support.tiny_pipelines import save_blip, save_stable_diffusion
-from tests.targets.test_diffusers_folder import BIN, SAFETENSORS, network, pipeline, refusal, target
-from tests.targets.test_text_to_image import configured
 
 FP16, NON_EMA = "diffusion_pytorch_model.fp16.safetensors", "diffusion_pytorch_model.non_ema.safetensors"
 SD15_UNET = [
