@@ -6,7 +6,8 @@ Importing this module makes ``target=memorizing`` a choice of the configuration,
 import math
 import time
 from collections.abc import Callable
-from functools import partial
+from copy import deepcopy
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -41,7 +42,15 @@ MEMORIZING_ALPHAS: list[float] = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 10
 
 
 def compose_config(*overrides: str) -> DictConfig:
-    """Compose the configuration as the command line does, without the command's own checks of the arguments."""
+    """Compose the configuration as the command line does, without the command's own checks of the arguments.
+
+    The same overrides are composed once a process: later changes of the files have no effect.
+    """
+    return deepcopy(_composed(overrides))
+
+
+@cache
+def _composed(overrides: tuple[str, ...]) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", list(overrides))
 
@@ -160,7 +169,8 @@ class MemorizingPredictor(NoisePredictor):
         alpha_bar, learnt, x = self.alphas_cumprod[t], self.learnt.double(), x_t.double().flatten(1)
         squares = torch.cdist(x, alpha_bar**0.5 * learnt).square()
         x_0 = torch.softmax(-squares / (2 * (1 - alpha_bar)), dim=1) @ learnt
-        return ((x - alpha_bar**0.5 * x_0) / (1 - alpha_bar) ** 0.5).reshape(x_t.shape).to(x_t.dtype)
+        noise: Tensor = (x - alpha_bar**0.5 * x_0) / (1 - alpha_bar) ** 0.5
+        return noise.reshape(x_t.shape).to(x_t.dtype)
 
 
 @dataclass(frozen=True)

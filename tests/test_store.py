@@ -9,14 +9,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import strategies as st
 
 from secmi_exp.components import General
 from secmi_exp.errors import UserError
 from secmi_exp.store import MANIFEST, SCRATCH, Damaged, Key, Store, check
-from tests.support.commands import CONF
+from secmi_exp.testing import compose_config
 from tests.support.store_entries import KEY, OTHER, write
 
 
@@ -355,8 +354,7 @@ def test_an_entry_that_is_removed_while_it_is_checked_is_missing(
 
 
 def test_files_outside_of_the_store_are_read_whole_or_when_they_have_changed() -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        assert General.of(compose("config")).store.verify == "changed"
-        assert General.of(compose("config", ["store.verify=always"])).store.verify == "always"
-        with pytest.raises(UserError, match=r"store.verify='never' can't be used: .* 'changed' or 'always'"):
-            General.of(compose("config", ["store.verify=never"]))
+    assert General.of(compose_config()).store.verify == "changed"
+    assert General.of(compose_config("store.verify=always")).store.verify == "always"
+    with pytest.raises(UserError, match=r"store.verify='never' can't be used: .* 'changed' or 'always'"):
+        General.of(compose_config("store.verify=never"))

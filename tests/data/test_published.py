@@ -11,7 +11,7 @@ from torchvision.transforms import CenterCrop, Compose, PILToTensor, Resize
 
 from secmi_exp.errors import UserError
 from tests.support.commands import CONF
-from tests.support.published import MAKERS, celeba, configured, loaded, tiny_imagenet
+from tests.support.published import MAKERS, celeba, dataset, loaded, tiny_imagenet
 from tests.support.runs import run_here
 
 NETWORK = ["target=ddpm_small", "split.members=null", "split.holdouts=null"]
@@ -111,8 +111,8 @@ def test_bundled_images_need_no_files(name: str, shape: tuple[int, ...], tmp_pat
 
 def test_every_dataset_names_source_licence_size_and_channels() -> None:
     for file in (CONF / "dataset").glob("*.yaml"):
-        dataset = configured(file.stem, "dataset.path=x") if file.stem == "image_folder" else configured(file.stem)
-        assert dataset.source
-        assert dataset.licence
-        assert dataset.image_size >= 8
-        assert dataset.channels in (1, 3)
+        made = dataset(file.stem, *(["dataset.path=x"] if file.stem == "image_folder" else []))
+        assert made.source
+        assert made.licence
+        assert made.image_size >= 8
+        assert made.channels in (1, 3)

@@ -6,16 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
 
-from secmi_exp.components import component
 from secmi_exp.data.batches import Piece
 from secmi_exp.data.images import Images
 from secmi_exp.targets import ddpm_training
 from secmi_exp.targets.ddpm import DDPM
 from secmi_exp.targets.optimization import Draws
-from secmi_exp.testing import cpu_runtime
-from tests.support.commands import CONF
+from secmi_exp.testing import configured, cpu_runtime
 
 MEMBERS = Images.of(np.random.default_rng(0).integers(0, 256, (24, 1, 8, 8), dtype=np.uint8))
 SMALL = ["experiment=smoke", "target.batch_size=8", "target.max_steps=6", "target.warmup_steps=2"]
@@ -24,8 +21,7 @@ SMALL = ["experiment=smoke", "target.batch_size=8", "target.max_steps=6", "targe
 @cache
 def recipe(*overrides: str) -> DDPM:
     """The smallest target, as the command line would make it."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        target: DDPM = component(compose("config", [*SMALL, *overrides]), "target")
+    target: DDPM = configured("target", *SMALL, *overrides)
     return target
 
 

@@ -14,16 +14,14 @@ import numpy as np
 import pytest
 import scipy.io
 import torchvision
-from hydra import compose, initialize_config_dir
 from numpy.typing import NDArray
 from PIL import Image
 from skimage.data import astronaut, coffee
 
-from secmi_exp.components import component
 from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.images import ImageSet
 from secmi_exp.store import Store
-from tests.support.commands import CONF
+from secmi_exp.testing import configured
 
 Pixels = NDArray[np.uint8]
 
@@ -159,13 +157,10 @@ MAKERS: dict[str, MakeFiles] = {
 """Dataset → how to make files of it below a root."""
 
 
-def configured(name: str, *overrides: str) -> Dataset:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", [f"dataset={name}", *overrides])
-    dataset: Dataset = component(config, "dataset")
-    return dataset
+def dataset(name: str, *overrides: str) -> Dataset:
+    made: Dataset = configured("dataset", f"dataset={name}", *overrides)
+    return made
 
 
 def loaded(name: str, root: Path, *overrides: str) -> ImageSet:
-    dataset = configured(name, f"paths.data={root}", *overrides)
-    return dataset.load(Store(root / "store"), progress_bar=False)
+    return dataset(name, f"paths.data={root}", *overrides).load(Store(root / "store"), progress_bar=False)

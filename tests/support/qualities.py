@@ -3,14 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-from hydra import compose, initialize_config_dir
 
-from secmi_exp.components import component
 from secmi_exp.data.images import Images
 from secmi_exp.quality.quality import Measures, Quality
 from secmi_exp.store import Store
-from secmi_exp.testing import cpu_runtime
-from tests.support.commands import CONF
+from secmi_exp.testing import configured, cpu_runtime
 from tests.support.memorizing import T, memorizing
 
 N, SIDE = 24, 4
@@ -24,8 +21,7 @@ IS_MEMBER = np.arange(N) % 2 == 0
 
 def quality(*overrides: str) -> Quality:
     small = ["quality=measured", "quality.samples=40", "quality.steps=5", "quality.blocks=3", "quality.timesteps=4"]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        made: Quality = component(compose("config", [*small, *overrides]), "quality")
+    made: Quality = configured("quality", *small, *overrides)
     return made
 
 

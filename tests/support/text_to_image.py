@@ -28,7 +28,7 @@ def images(captions: Sequence[str | None] | None = CAPTIONS) -> Images:
     return dataclasses.replace(Images.of(PIXELS), captions=captions)
 
 
-def configured(path: Path, **settings: Any) -> StableDiffusion:
+def stable_diffusion(path: Path, **settings: Any) -> StableDiffusion:
     given: dict[str, Any] = {
         "name": "stable_diffusion", "path": str(path), "prompt": "caption", "fixed_prompt": None, "blip": "none",
         "guidance": 1.0, "latents": "mode", "attention_slicing": None, "seed": 0, "weights": "auto", "variant": None,
@@ -37,7 +37,7 @@ def configured(path: Path, **settings: Any) -> StableDiffusion:
 
 
 def prepared(path: Path, store: Path, given: Images | None = None, **settings: Any) -> PreparedTarget:
-    return configured(path, **settings).prepare(given or images(), Store(store), cpu_runtime(), no_logger)
+    return stable_diffusion(path, **settings).prepare(given or images(), Store(store), cpu_runtime(), no_logger)
 
 
 def walked(path: Path, store: Path, given: Images | None = None, precision: str = "32", **settings: Any) -> Signals:

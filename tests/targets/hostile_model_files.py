@@ -35,7 +35,7 @@ from secmi_exp.testing import cpu_runtime, no_logger, random_images
 from tests.support.authors_network import random_weights, save_checkpoint
 from tests.support.diffusers_folders import network, pipeline, target
 from tests.support.hostile_files import POINTER, Opens
-from tests.support.text_to_image import configured
+from tests.support.text_to_image import stable_diffusion
 from tests.support.tiny_pipelines import SIDE, save_blip, save_stable_diffusion, save_stable_diffusion_xl
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads would be missing in a fork
@@ -130,16 +130,16 @@ FORMATS = {
     "run": Format(_run, ours, ("results.json",)),
     "authors": Format(_authors, lambda path: SecMICheckpoint("theirs", path / "ckpt.pt", "ema"), (), ("ckpt.pt",)),
     "sd": Format(
-        lambda folder: (save_stable_diffusion(folder), None)[1], configured, TEXT_TO_IMAGE,
+        lambda folder: (save_stable_diffusion(folder), None)[1], stable_diffusion, TEXT_TO_IMAGE,
         (f"vae/{WEIGHTS}", "text_encoder/model.safetensors"), PICTURE,
     ),
     "xl": Format(
-        lambda folder: (save_stable_diffusion_xl(folder), None)[1], configured,
+        lambda folder: (save_stable_diffusion_xl(folder), None)[1], stable_diffusion,
         ("model_index.json", "unet/config.json", "text_encoder_2/config.json", "tokenizer_2/tokenizer_config.json"),
         (), PICTURE,
     ),
     "blip": Format(
-        _captioned_by_blip, lambda path: configured(path / "sd", prompt="blip", blip=str(path / "blip")),
+        _captioned_by_blip, lambda path: stable_diffusion(path / "sd", prompt="blip", blip=str(path / "blip")),
         ("blip/config.json", "blip/processor_config.json", "blip/tokenizer_config.json"),
         ("blip/model.safetensors",), PICTURE,
     ),

@@ -3,19 +3,17 @@
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from secmi_exp.errors import UserError
 from secmi_exp.preparation import prepare
 from secmi_exp.store import Key, Store
 from secmi_exp.targets import network_trial
-from tests.support.commands import CONF
+from secmi_exp.testing import compose_config
 
 
 def configuration(output: Path, *arguments: str) -> DictConfig:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", [f"paths.output={output}", "logger=none", "trainer=cpu", *arguments])
+    return compose_config(f"paths.output={output}", "logger=none", "trainer=cpu", *arguments)
 
 
 SMALL, LATENT = "experiment=smoke", "experiment=latent_digits"

@@ -16,17 +16,14 @@ from diffusers import (
     DiffusionPipeline,
     StableDiffusionXLPipeline,
 )
-from hydra import compose, initialize_config_dir
 from torch import Tensor
 
 from secmi_exp.attacks.attack import Attack
 from secmi_exp.attacks.signal import trajectory_signals
-from secmi_exp.components import component
 from secmi_exp.data.images import Images, to_model_range
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
-from secmi_exp.testing import cpu_runtime
-from tests.support.commands import CONF
+from secmi_exp.testing import configured, cpu_runtime
 from tests.support.text_to_image import CAPTIONS, PIXELS, T_SEC, K, images, prepared, walked
 from tests.support.tiny_pipelines import (
     SCHEDULER,
@@ -296,8 +293,7 @@ def test_the_tiny_pipelines_are_what_diffusers_saves(pipelines: dict[str, Path])
 def test_other_attacks_work_on_latents_and_prompts_too(
     pipelines: dict[str, Path], tmp_path: Path, attack: str, queries: int, kind: str
 ) -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        made: Attack = component(compose("config", [f"+attack={attack}"]), "attack")
+    made: Attack = configured("attack", f"+attack={attack}")
     target = prepared(pipelines[kind], tmp_path)
     measured = made.measure(target, images(), Store(tmp_path), cpu_runtime(query_batch_size=3))
     assert measured.queries_per_sample == queries
@@ -308,8 +304,7 @@ def test_other_attacks_work_on_latents_and_prompts_too(
 
 
 def test_losses_on_latents_are_those_of_diffusers(pipelines: dict[str, Path], tmp_path: Path) -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        made: Attack = component(compose("config", ["+attack=loss", "attack.t=70", "attack.noises=1"]), "attack")
+    made: Attack = configured("attack", "+attack=loss", "attack.t=70", "attack.noises=1")
     runtime = cpu_runtime(query_batch_size=3, query_precision="64")
     found = made.measure(prepared(pipelines["sd"], tmp_path), images(), Store(tmp_path), runtime).numbers["loss"]
     pipeline = DiffusionPipeline.from_pretrained(pipelines["sd"]).to(torch.float64)

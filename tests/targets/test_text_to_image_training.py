@@ -10,12 +10,10 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler, DiffusionPipeline, StableDiffusionPipeline
-from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 from torch import Tensor
 
 from secmi_exp import ranks
-from secmi_exp.components import component
 from secmi_exp.data.batches import Piece
 from secmi_exp.data.images import Images
 from secmi_exp.errors import UserError
@@ -25,8 +23,7 @@ from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.optimization import Draws
 from secmi_exp.targets.text_to_image_recipe import TrainedTextToImage
 from secmi_exp.targets.text_to_image_training import TextToImageTraining
-from secmi_exp.testing import cpu_runtime, no_logger
-from tests.support.commands import CONF
+from secmi_exp.testing import configured, cpu_runtime, no_logger
 from tests.support.hostile_files import naming
 from tests.support.tiny_pipelines import SIDE, edited, save_stable_diffusion, save_stable_diffusion_xl
 
@@ -57,8 +54,7 @@ def pipelines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def recipe(*overrides: str) -> TrainedTextToImage:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        made: TrainedTextToImage = component(compose("config", list(overrides)), "target")
+    made: TrainedTextToImage = configured("target", *overrides)
     return made
 
 

@@ -21,7 +21,7 @@ from secmi_exp.targets.weight_files import choose_weights, network_files
 from secmi_exp.testing import prepare
 from tests.support.diffusers_folders import BIN, SAFETENSORS, network, pipeline, refusal, target
 from tests.support.hostile_files import POINTER, is_empty
-from tests.support.text_to_image import configured
+from tests.support.text_to_image import stable_diffusion
 from tests.support.tiny_pipelines import save_blip, save_stable_diffusion
 
 FP16, NON_EMA = "diffusion_pytorch_model.fp16.safetensors", "diffusion_pytorch_model.non_ema.safetensors"
@@ -165,7 +165,7 @@ def test_all_parts_of_a_pipeline_are_read_as_variants_and_in_full_precision(roun
 def test_a_variant_of_the_unet_alone_leaves_the_other_parts_as_they_are(tmp_path: Path) -> None:
     folder = save_stable_diffusion(tmp_path / "sd")
     shutil.copy(folder / "unet" / SAFETENSORS, folder / "unet" / NON_EMA)
-    made = configured(folder, variant="non_ema").folder
+    made = stable_diffusion(folder, variant="non_ema").folder
     read = [model.present_weights().name for model in (made.model("unet"), made.model("vae"))]
     assert read == [NON_EMA, SAFETENSORS]
 
