@@ -115,6 +115,10 @@ class SmallNetwork(nn.Module):
         return output
 
 
+SMALL_X_0 = to_model_range(torch.from_numpy(random_images()[:])).double()
+"""The images that `measure` attacks by default, in [−1, 1]. [7, 1, 8, 8], float64."""
+
+
 class SmallPredictor(NoisePredictor):
     """A target with random weights: ε(x_t, t) is the output of `SmallNetwork`, ᾱ is `SMALL_ALPHAS`."""
 

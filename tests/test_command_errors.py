@@ -101,7 +101,7 @@ def test_what_nobody_has_foreseen_is_quoted_and_not_guessed_at() -> None:
         pytest.raises(UserError, match=r"of attack can't be used \(KeyError: 'x'; HYDRA_FULL_ERROR=1 shows"),
         naming("attack"),
     ):
-        {}["x"]
+        dict[str, int]()["x"]
     sentence = explain(ZeroDivisionError("by zero"), [], CONF)
     assert sentence is not None
     assert "ZeroDivisionError: by zero; HYDRA_FULL_ERROR=1 shows where" in sentence

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from secmi_exp import rows, training
+from secmi_exp import rows
 from secmi_exp.attacks.signal import Signals
 from secmi_exp.data import decoding, decoding_processes
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.samples import Array
+from secmi_exp.errors import UserError
 from secmi_exp.row_journal import Noted, append, keep_verified, noted, queries_of_rows
 from tests.support.damaging import DAMAGES, flip, truncate, zero
 from tests.support.decoded import decoded
@@ -144,7 +145,7 @@ def test_a_damaged_checkpoint_is_left_out_and_an_older_one_or_none_continued(
     tmp_path: Path, damage: Damage, damaged: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    with pytest.raises(training.UserError):
+    with pytest.raises(UserError):
         train(Line(8, gradient_only=False), tmp_path)
     checkpoints = sorted(tmp_path.glob("scratch/checkpoints/*.ckpt"), reverse=True)
     assert [file.stem for file in checkpoints] == ["step=000000006", "step=000000003"]

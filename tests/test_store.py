@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from secmi_exp.components import General
 from secmi_exp.errors import UserError
-from secmi_exp.store import MANIFEST, SCRATCH, Damaged, Key, Store, check
+from secmi_exp.store import MANIFEST, SCRATCH, Damaged, Json, Key, Store, check
 from secmi_exp.testing import compose_config
 from tests.support.store_entries import KEY, OTHER, write
 
@@ -283,7 +283,7 @@ def test_a_build_must_leave_what_its_key_names_and_a_key_must_name_something(tmp
 def test_what_changes_while_it_is_sealed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from secmi_exp.store import manifest
 
-    def write_and_damage(path: Path, content: manifest.Json) -> None:
+    def write_and_damage(path: Path, content: Json) -> None:
         path.write_text(json.dumps(content))
         write("y", path.parent)
 

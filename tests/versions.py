@@ -187,7 +187,7 @@ def complaints(recorded: Recorded, now: Recorded) -> list[str]:
         if before is None or after is None or before["version"] != after["version"]:
             found.append(f"{name} is new, gone or another number: run `python -m tests.versions`.")
             continue
-        modules = dict(before["modules"]), dict(after["modules"])  # type: ignore[call-overload]
+        modules = dict(before["modules"]), dict(after["modules"])  # type: ignore[arg-type]
         changed = sorted({*modules[0], *modules[1]} - {m for m, d in modules[0].items() if modules[1].get(m) == d})
         files = ", ".join(f"{each.replace('.', '/')}.py" for each in changed)
         found.append(

@@ -111,7 +111,9 @@ class PreparedTarget:
 class Target(Protocol):
     """What a file in ``conf/target`` names."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """As the configuration names it."""
 
     @property
     def uses_captions(self) -> bool:

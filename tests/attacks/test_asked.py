@@ -73,7 +73,7 @@ def test_the_value_is_the_published_formula(tmp_path: Path, case: str) -> None:
     assert found.queries_per_sample == queries
     assert found.queries_spent == queries * N
     (scorer,) = attack(*overrides).scorers.values()
-    np.testing.assert_array_equal(scorer.score(found), -found.numbers[value])  # type: ignore[union-attr]
+    np.testing.assert_array_equal(scorer.score(found), -found.numbers[value])
 
 
 @torch.no_grad()
@@ -86,7 +86,7 @@ def test_pfami_is_the_relative_growth_of_the_loss_under_a_crop(tmp_path: Path) -
     np.testing.assert_allclose(found.numbers["fluctuation"], (sum(growth) / 2).numpy(), rtol=1e-6)  # type: ignore[union-attr]
     assert found.queries_per_sample == 4
     (scorer,) = attack("+attack=pfami").scorers.values()
-    assert np.array_equal(scorer.score(found), found.numbers["fluctuation"])  # type: ignore[union-attr]
+    assert np.array_equal(scorer.score(found), found.numbers["fluctuation"])
 
 
 def test_gsa_is_the_gradients_norm_in_each_parameter(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Walks through the store: no query is made twice, whatever the order of requests, kills, and numbers of ranks."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from secmi_exp import batch_size, ranks, rows
-from secmi_exp.array_files import RowFile
+from secmi_exp.array_files import RowFile, create_array
 from secmi_exp.attacks.signal import trajectory_signals
 from secmi_exp.data.images import Images
 from secmi_exp.data.slices import slices
@@ -79,7 +80,7 @@ def test_a_killed_walk_continues_with_the_rows_that_are_not_done(
 
 
 def test_a_kill_while_files_are_made_leaves_none_by_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, made = rows.create_array, []
+    whole, made = create_array, []
 
     def killed(file: Path, *arguments: object) -> None:
         made.append(file)
@@ -152,7 +153,7 @@ def test_the_largest_batch_that_repays_is_found_and_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     clock = [0.0]
-    monkeypatch.setattr(batch_size.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     caplog.set_level("INFO")
     images = Images.of(np.zeros((n, 1, 1, 1), np.uint8))
     assert batch_size.try_batches(Walker(fits, gains_until, clock), [images], torch.device("cpu")) == found

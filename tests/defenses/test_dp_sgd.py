@@ -12,10 +12,10 @@ import pytorch_lightning as pl
 import torch
 from diffusers import UNet2DModel
 from opacus.accountants import PRVAccountant, RDPAccountant
+from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
 from secmi_exp.data.batches import PoissonOrder, TrainingBatches
-from secmi_exp.defenses import private_steps
 from secmi_exp.defenses.accounting import Spending
 from secmi_exp.defenses.dp_sgd import DPSGD
 from secmi_exp.defenses.private_steps import ContiguousHooks, PrivateSteps
@@ -221,14 +221,14 @@ def test_no_more_images_are_in_the_network_than_a_microbatch(
 
 
 def test_bfloat16_clips_in_full_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kinds = set()
-    clip = private_steps.DPOptimizer.clip_and_accumulate
+    kinds: set[torch.dtype] = set()
+    clip = DPOptimizer.clip_and_accumulate
 
     def watched(self: Any) -> None:
         kinds.update(each.dtype for each in self.grad_samples)
         clip(self)
 
-    monkeypatch.setattr(private_steps.DPOptimizer, "clip_and_accumulate", watched)
+    monkeypatch.setattr(DPOptimizer, "clip_and_accumulate", watched)
     assert torch.isfinite(weights(trained(tmp_path, *DP, "target.max_steps=1", precision="bf16"))).all()
     assert kinds == {torch.float32}
 

@@ -100,8 +100,8 @@ def test_paired_p_values_are_uniform_where_the_aucs_are_equal() -> None:
     rng, p_values = np.random.default_rng(2), []
     for _ in range(1500):
         scored = normal_scores(rng, 80, 80, 1.0)  # two noisy views of the same samples
-        views = scored.scores + rng.normal(size=(2, 160))
-        p_values.append(paired_test(*views, scored.is_member).p_value)
+        one, other = scored.scores + rng.normal(size=(2, 160))
+        p_values.append(paired_test(one, other, scored.is_member).p_value)
     assert stats.kstest(p_values, "uniform").pvalue > 0.01
 
 

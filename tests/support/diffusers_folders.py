@@ -76,14 +76,13 @@ def change_json(path: Path, **values: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-def refusal(folder: Path | str, store: Path, *shape: int) -> str:
+def refusal(folder: Path | str, store: Path, channels: int, height: int, width: int) -> str:
     """The one sentence of a run on this folder, after which the store is as empty as before."""
+    shape = channels, height, width
 
     def attack() -> None:
-        prepared = prepare(target(folder), store, *shape)
-        trajectory_signals(
-            prepared, random_images(2, shape), k=10, t_max=20, maps=[20], store=Store(store), runtime=cpu_runtime()
-        )
+        prepared, images = prepare(target(folder), store, *shape), random_images(2, shape)
+        trajectory_signals(prepared, images, k=10, t_max=20, maps=[20], store=Store(store), runtime=cpu_runtime())
 
     with pytest.raises(UserError) as refused:
         attack()

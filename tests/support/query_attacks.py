@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from secmi_exp.attacks.measured import Measured
-from secmi_exp.data.images import Images, to_model_range
+from secmi_exp.data.images import Images
 from secmi_exp.testing import (
     SMALL_ALPHAS,
+    SMALL_X_0,
     SmallNetwork,
     configured,
     cpu_runtime,
@@ -22,7 +22,7 @@ from tests.support.runs import one_run
 ALPHAS = SMALL_ALPHAS
 T, N, SIDE = len(ALPHAS), 7, 8
 IMAGES = random_images(N, (1, SIDE, SIDE))
-X_0 = to_model_range(torch.from_numpy(IMAGES[:])).double()
+X_0 = SMALL_X_0
 TARGET = small_target()
 EPS = SmallNetwork().double()
 

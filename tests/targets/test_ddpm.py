@@ -64,7 +64,7 @@ def test_flips_mirror_whole_images_half_of_the_time(monkeypatch: pytest.MonkeyPa
     trainer = pl.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
     monkeypatch.setattr(module, "_trainer", trainer)
     ramp = np.broadcast_to(np.arange(8, dtype=np.uint8), (400, 1, 8, 8)).copy()
-    module.training_step((torch.from_numpy(ramp), Piece(0, 400, 400)), 0)
+    module.training_step([torch.from_numpy(ramp), Piece(0, 400, 400)], 0)
     flipped = (clean[0][:, 0, 0, 0] > clean[0][:, 0, 0, -1]).float().mean().item()
     assert 0.4 < flipped < 0.6
 

@@ -1,5 +1,6 @@
 """The target's training in parts, in other precisions, and compiled: the same steps; and what a step leaves alone."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from secmi_exp import compiling, ranks
+from secmi_exp import ranks
 from secmi_exp.compiling import CompileWhenItRepays
 from secmi_exp.errors import UserError
 from secmi_exp.targets import ddpm_training
@@ -82,7 +83,7 @@ def test_the_average_starts_from_the_initial_weights_and_follows(tmp_path: Path)
         accelerator="cpu", max_steps=3, callbacks=[MovingAverage(0.9)], logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
-    trainer.fit(module, torch.utils.data.DataLoader(range(3)))
+    trainer.fit(module, torch.utils.data.DataLoader([0, 1, 2]))
     expected = 0.0
     for weight in (1, 2, 3):
         expected = 0.9 * expected + 0.1 * weight
@@ -103,7 +104,7 @@ def test_compilation_waits_until_it_is_known_to_repay(monkeypatch: pytest.Monkey
     monkeypatch.setattr(CompileWhenItRepays, "_compile", lambda self, why: compiled.append(why))
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     clock = [0.0]
-    monkeypatch.setattr(compiling.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     for when, device, remaining, repays in [
         ("auto", "cuda", 1000, True), ("auto", "cuda", 100, False), ("auto", "cpu", 10_000, False),
         (False, "cuda", 10_000, False),
