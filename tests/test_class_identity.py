@@ -30,7 +30,7 @@ def copy_of(module: object, folder: Path, name: str, *change: str) -> Path:
     source = Path(str(module.__file__)).read_text(encoding="utf-8")  # type: ignore[attr-defined]
     if change:
         assert source.count(change[0]) == 1
-        source = source.replace(*change)
+        source = source.replace(change[0], change[1])
     file = folder / f"{name}.py"
     file.write_text(source, encoding="utf-8")
     importlib.invalidate_caches()

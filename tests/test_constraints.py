@@ -18,7 +18,7 @@ def pinned(name: str) -> dict[str, list[Version]]:
     """Package → its versions, of which each is for some versions of Python."""
     found: dict[str, list[Version]] = {}
     for line in (REPOSITORY / "constraints" / f"{name}.txt").read_text(encoding="utf-8").splitlines():
-        package, version = re.match(r"([\w.-]+)==([^\s;]+)", line).groups()  # type: ignore[union-attr]
+        package, version = re.match(r"([\w.-]+)==([^\s;]+)", line).groups()
         found.setdefault(canonicalize_name(package), []).append(Version(version))
     return found
 

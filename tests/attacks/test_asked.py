@@ -83,7 +83,7 @@ def test_pfami_is_the_relative_growth_of_the_loss_under_a_crop(tmp_path: Path) -
         X_0[:, :, 1:7, 1:7], (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False
     )
     growth = [(loss(cropped, t, j) - loss(X_0, t, j)) / loss(X_0, t, j) for j, t in enumerate((0, 50))]
-    np.testing.assert_allclose(found.numbers["fluctuation"], (sum(growth) / 2).numpy(), rtol=1e-6)  # type: ignore[union-attr]
+    np.testing.assert_allclose(found.numbers["fluctuation"], (sum(growth) / 2).numpy(), rtol=1e-6)
     assert found.queries_per_sample == 4
     (scorer,) = attack("+attack=pfami").scorers.values()
     assert np.array_equal(scorer.score(found), found.numbers["fluctuation"])

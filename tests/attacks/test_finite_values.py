@@ -113,7 +113,7 @@ def test_later_timesteps_than_the_attacks_own_are_a_warning(tmp_path: Path) -> N
 def test_error_maps_beyond_float16_are_told_as_such() -> None:
     maps = np.ones((N, 1, 2, 2), np.float16)
     maps[3] = INF
-    signals = Signals([10], np.ones((N, 1), np.float32), {}, [2], 0, "", {})
+    signals = Signals([10], np.ones((N, 1), np.float32), {}, [2], 0, Key("t_errors", 1, {}), {})
     measured = Measured({"t_error": np.ones(N), "error_map": maps}, 2, 0, "", trajectory=signals)
     with pytest.raises(UserError, match=rf"values error_map of attack=nn .* for 1 of {N} images: they exceed float16"):
         refuse_non_finite_values("attack=nn", measured, IMAGES, None, None, cpu_runtime())  # type: ignore[arg-type]
@@ -121,12 +121,15 @@ def test_error_maps_beyond_float16_are_told_as_such() -> None:
 
 def test_latents_that_are_not_finite_are_the_encoders(tmp_path: Path) -> None:
     class Latents:
-        digest = "latents"
+        key = "latents"
 
         def arrays(self) -> InputArrays:
             x_0 = np.zeros((N, 1, 2, 2), np.float32)
             x_0[1] = NAN
             return InputArrays(x_0)
+
+        def texts(self) -> dict[str, Any]:
+            return {}
 
         def facts(self) -> dict[str, Any]:
             return {}

@@ -234,11 +234,12 @@ def test_bfloat16_clips_in_full_precision(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_what_cannot_be_private_is_refused_before_anything_is_kept(tmp_path: Path) -> None:
-    for given, message in [
+    refused: list[tuple[dict[str, Any], str]] = [
         ({"devices": 2}, "trains on one device, and there are 2: set trainer.devices=1"),
         ({"precision": "16"}, "scaled for float16: set trainer.precision"),
         ({"compile": True}, "set trainer.compile=auto"),
-    ]:
+    ]
+    for given, message in refused:
         with pytest.raises(UserError, match=message):
             recipe(*DP).prepare(MEMBERS, Store(tmp_path), cpu_runtime(**given), no_logger)
         assert is_empty(tmp_path)

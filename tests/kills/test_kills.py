@@ -91,7 +91,12 @@ def prepared(main: Callable[[], None]) -> None:
     main()
 
 
-STAGES = {"images": images, "target": trained, "blind": blind, "t_errors": partial(walked, 10)}
+STAGES: dict[str, Callable[[], None]] = {
+    "images": images,
+    "target": trained,
+    "blind": blind,
+    "t_errors": partial(walked, 10),
+}
 
 
 @pytest.fixture(scope="module", autouse=True)

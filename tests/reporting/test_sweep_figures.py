@@ -25,7 +25,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[object]]:
 
         def record(self: Axes, *args: object, name: str = name, original: object = original, **more: object) -> object:
             calls.setdefault(name, []).append(args)
-            return original(self, *args, **more)  # type: ignore[operator]
+            return original(self, *args, **more)
 
         monkeypatch.setattr(Axes, name, record)
     return calls

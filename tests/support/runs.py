@@ -8,6 +8,9 @@ from secmi_exp.store import Store
 from secmi_exp.testing import run
 from tests.support.commands import SMOKE
 
+MEMORIZING = ["target=memorizing", "split.members=64", "split.holdouts=64", "evaluation.bootstrap_rounds=200"]
+"""A run on a target that knows its members by heart, and needs no training."""
+
 
 def run_here(output: Path, *overrides: str, base: Sequence[str] = SMOKE) -> Path:
     """The smoke experiment without Hydra's logging; much quicker to start than the command."""

@@ -13,7 +13,7 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from transformers import (
-    BertTokenizerFast,
+    BertTokenizerFast,  # type: ignore[attr-defined]
     BlipConfig,
     BlipForConditionalGeneration,
     BlipImageProcessor,

@@ -11,6 +11,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -194,7 +195,7 @@ def _fits(kind: str, field: str) -> bool:
     return kind != "xl" or field.startswith(ONLY_XL)
 
 
-UNWRITTEN = {"text_encoder/config.json": {
+UNWRITTEN: dict[str, dict[str, object]] = {"text_encoder/config.json": {
     "num_labels": 2, "attn_implementation": None, "quantization_config": None, "text_config": None, "auto_map": None,
 }, "unet/config.json": {"quantization_config": None}}  # fmt: skip
 """Fields that the libraries read and haven't written."""
@@ -291,7 +292,7 @@ def _compressed(file: Path) -> None:
 
 
 WRONG_WEIGHTS: dict[str, Callable[[Path], object]] = {
-    **{f"cut at {cut}": (lambda file, cut=cut: os.truncate(file, cut)) for cut in (0, 1, 7, 8, 9, 100, 1000)},
+    **{f"cut at {cut}": partial(os.truncate, length=cut) for cut in (0, 1, 7, 8, 9, 100, 1000)},
     "cut at the end": lambda file: os.truncate(file, file.stat().st_size - 1),
     **{f"flipped {seed}": _flipped(seed) for seed in range(12)},
     "an endless header": lambda file: file.write_bytes(struct.pack("<Q", 2**60) + file.read_bytes()[8:]),

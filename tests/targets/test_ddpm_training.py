@@ -83,7 +83,7 @@ def test_the_average_starts_from_the_initial_weights_and_follows(tmp_path: Path)
         accelerator="cpu", max_steps=3, callbacks=[MovingAverage(0.9)], logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
-    trainer.fit(module, torch.utils.data.DataLoader([0, 1, 2]))
+    trainer.fit(module, torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.zeros(3))))
     expected = 0.0
     for weight in (1, 2, 3):
         expected = 0.9 * expected + 0.1 * weight

@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import pytest
@@ -32,9 +33,7 @@ class Predicts(nn.Module):
 
     dtype = torch.float32
 
-    def __init__(
-        self, predictor: nn.Module, tell: Callable[[Tensor, Tensor, float, float], Tensor], alphas: list[float]
-    ):
+    def __init__(self, predictor: Any, tell: Callable[[Tensor, Tensor, float, float], Tensor], alphas: list[float]):
         super().__init__()
         self.predictor, self.tell, self.alphas = predictor, tell, alphas
 

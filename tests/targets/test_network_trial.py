@@ -1,6 +1,7 @@
 """Networks are tried before the first stage, unless a training in the store has made the same."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import DictConfig
@@ -32,7 +33,9 @@ def test_a_network_that_was_trained_before_is_not_built_again(tmp_path: Path, mo
     config = configuration(tmp_path, SMALL)
     with pytest.raises(UserError, match="Tried"):
         prepare(config)
-    recipe = prepare(configuration(tmp_path, SMALL, "+attack=blind")).parts.target  # an attack that needs no target
+    recipe: Any = prepare(
+        configuration(tmp_path, SMALL, "+attack=blind")
+    ).parts.target  # an attack that needs no target
     trained = {"network": recipe.network, "optimizer": recipe.optimizer, "batch_size": 3}
     key = Key("target", 1, trained, {"members": "others"}, files=("weights",))
     Store(tmp_path / "store").obtain(key, leaving("weights", b"w"))

@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import huggingface_hub
 import pytest
@@ -171,7 +172,10 @@ def test_a_variant_of_the_unet_alone_leaves_the_other_parts_as_they_are(tmp_path
 
 
 def test_a_copy_has_the_names_that_are_read_by_default(rounded: Path, tmp_path: Path) -> None:
-    for part, library in (("vae", "diffusers"), ("text_encoder", "transformers")):
+    parts: list[tuple[str, Literal["diffusers", "transformers"]]] = [
+        ("vae", "diffusers"), ("text_encoder", "transformers")
+    ]  # fmt: skip
+    for part, library in parts:
         model = ModelFolder(rounded / part, library)
         model.copy(tmp_path / part)
         copied = ModelFolder(tmp_path / part, library)
