@@ -15,9 +15,8 @@ from secmi_exp.data.images import ImageSet
 from secmi_exp.data.split import Halves, Split
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.delong import auc_interval
-from secmi_exp.testing import run
 from tests.support.commands import CONF
-from tests.support.runs import MEMORIZING
+from tests.support.runs import MEMORIZING, run_here
 
 ATTACKS = sorted(path.stem for path in (CONF / "attack").glob("*.yaml") if path.stem != "scores")
 FAST = {
@@ -42,7 +41,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def ran(root: Path, name: str, *overrides: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     few = ["attack.samples=128", "attack.steps=4"] if name in GENERATED else []
-    folder = run(root, f"+attack={name}", *MEMORIZING, *FAST.get(name, []), *few, *overrides)
+    folder = run_here(root, f"+attack={name}", *FAST.get(name, []), *few, *overrides, base=MEMORIZING)
     table = pq.read_table(folder / "scores.parquet")
     rows = {column: table[column].to_numpy(zero_copy_only=False) for column in table.column_names}
     return json.loads((folder / "results.json").read_text()) | {"folder": str(folder)}, rows

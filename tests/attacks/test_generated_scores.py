@@ -100,7 +100,7 @@ def test_features_are_what_they_are_called() -> None:
 def measured(name: str, planted: bool, root: Path) -> Measured:
     few = ["attack.samples=400", "attack.steps=10"]
     if name in ("logan", "tvd"):
-        few += [f"attack.training_steps={1500 if planted else 300}"]
+        few += [f"attack.training_steps={1500 if planted else 100}"]
     target = memorizing(MEMBERS if planted else OTHERS, f"planted={planted}")
     made: Measured = attack(f"+attack={name}", *few).measure(
         target, IMAGES, Store(root), cpu_runtime(query_batch_size=400)

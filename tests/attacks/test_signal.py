@@ -18,13 +18,14 @@ from secmi_exp.attacks.stacked_maps import StackedMaps
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.split import Halves, Split
 from secmi_exp.errors import UserError
-from secmi_exp.testing import cpu_runtime, no_logger, run
+from secmi_exp.testing import cpu_runtime, no_logger
 from tests.support.runs import MEMORIZING, run_here
 
 
 def test_labels_never_reach_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def ran() -> tuple[np.ndarray, np.ndarray]:
-        table = pq.read_table(run(tmp_path, "+attack=stat", "attack.t_sec=20", *MEMORIZING) / "scores.parquet")
+        folder = run_here(tmp_path, "+attack=stat", "attack.t_sec=20", base=MEMORIZING)
+        table = pq.read_table(folder / "scores.parquet")
         return table["is_member"].to_numpy(zero_copy_only=False), table["t_error"].to_numpy()
 
     labels, errors = ran()

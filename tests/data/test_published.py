@@ -14,7 +14,7 @@ from tests.support.commands import CONF
 from tests.support.published import MAKERS, celeba, dataset, loaded, tiny_imagenet
 from tests.support.runs import run_here
 
-NETWORK = ["target=ddpm_small", "split.members=null", "split.holdouts=null"]
+WHOLE = ["trainer=cpu", "target=memorizing", "evaluation.bootstrap_rounds=200"]
 NUMBER = 60
 
 
@@ -50,9 +50,9 @@ def test_pixels_and_order_are_those_of_the_authors_loaders(
 def test_whole_path_runs_on_genuine_files(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     MAKERS[name](tmp_path, monkeypatch, NUMBER)
     attack = "nn" if name == "tinyin" else "stat"
-    short = ["target.max_steps=2", "attack.t_sec=20", "attack.t_max=20"]
+    short = ["attack.t_sec=20", "attack.t_max=20"]
     short += ["attack.scorers.nn.min_steps=4", "attack.scorers.nn.epochs=1"] if attack == "nn" else []
-    folder = run_here(tmp_path, f"+attack={attack}", f"dataset={name}", f"paths.data={tmp_path}", *NETWORK, *short)
+    folder = run_here(tmp_path, f"+attack={attack}", f"dataset={name}", f"paths.data={tmp_path}", *short, base=WHOLE)
     results = json.loads((folder / "results.json").read_text())
     assert (results["dataset"], results["attack"]) == (name, attack)
     n = len(by_torchvision(name, tmp_path))

@@ -30,7 +30,7 @@ def test_jobs_with_both_are_drawn_under_their_settings(tmp_path: Path, saved: li
     assert draw_tradeoff(tmp_path / "f.png", ROWS, ["defense"])
     (axes,) = saved[0].axes
     assert [text.get_text() for text in axes.texts] == ["none", "dp_sgd"]
-    points = [tuple(line.get_xydata()[0].tolist()) for line in axes.lines if line.get_marker() == "o"]  # type: ignore[index, union-attr]
+    points = [tuple(line.get_xydata()[0].tolist()) for line in axes.lines if line.get_marker() == "o"]  # type: ignore[index]
     assert points == [(0.2, 0.9), (0.7, 0.5)]
 
 

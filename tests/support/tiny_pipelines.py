@@ -12,8 +12,8 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from transformers import (
-    BertTokenizerFast,  # type: ignore[attr-defined]
+from transformers import (  # type: ignore[attr-defined]
+    BertTokenizerFast,
     BlipConfig,
     BlipForConditionalGeneration,
     BlipImageProcessor,

@@ -24,13 +24,20 @@ def weights(folder: Path, *overrides: str, **settings: Any) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in module.network.parameters()])
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> torch.Tensor:
+    """The weights of a training in whole batches."""
+    return weights(tmp_path_factory.mktemp("whole"))
+
+
 @pytest.mark.parametrize("device_batch_size", [20, 10, 7])
-def test_a_batch_in_parts_is_the_same_step(tmp_path: Path, device_batch_size: int) -> None:
-    whole = weights(tmp_path / "whole")
-    parts = weights(tmp_path / "parts", device_batch_size=device_batch_size)
+def test_a_batch_in_parts_is_the_same_step(tmp_path: Path, whole: torch.Tensor, device_batch_size: int) -> None:
+    parts = weights(tmp_path, device_batch_size=device_batch_size)
     torch.testing.assert_close(parts, whole, rtol=0, atol=2e-5)
-    other = weights(tmp_path / "other", "target.seed=1")
-    assert (other - whole).abs().max() > 1e-3
+
+
+def test_another_seed_gives_other_weights(tmp_path: Path, whole: torch.Tensor) -> None:
+    assert (weights(tmp_path, "target.seed=1") - whole).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("count", [7, 50])
