@@ -8,7 +8,7 @@ import sys
 
 from omegaconf import OmegaConf
 
-from secmi_exp.home_folders import expand_home, from_environment, not_empty
+from secmi_exp.configuration.paths import expand_home, from_environment, not_empty
 
 OmegaConf.register_new_resolver("expand_home", expand_home, replace=True)  # for the folders that Hydra itself makes
 OmegaConf.register_new_resolver("environment", from_environment, replace=True)

@@ -11,16 +11,16 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from secmi_exp.arguments import checked_arguments, read_flags
-from secmi_exp.config_errors import explain, refuse_merged_choices, refuse_unread_keys
+from secmi_exp.configuration.arguments import checked_arguments, read_flags
+from secmi_exp.configuration.command_errors import explain, refuse_merged_choices, refuse_unread_keys
+from secmi_exp.configuration.search import end_without_attack, prefer_own_sweeper
+from secmi_exp.configuration.setting_errors import naming
+from secmi_exp.engine.ranks import dismiss, end, is_first, join
+from secmi_exp.engine.sigterm import Terminated, raise_on_sigterm, stop_raising
+from secmi_exp.engine.worker_processes import end_with_parent
 from secmi_exp.errors import UserError, first_line
-from secmi_exp.log_files import keep_log_files_from_failing
-from secmi_exp.ranks import dismiss, end, is_first, join
+from secmi_exp.files.log_files import keep_log_files_from_failing
 from secmi_exp.reporting.sweep_callback import close_open_sweep
-from secmi_exp.search import end_without_attack, prefer_own_sweeper
-from secmi_exp.setting_errors import naming
-from secmi_exp.sigterm import Terminated, raise_on_sigterm, stop_raising
-from secmi_exp.worker_processes import end_with_parent
 
 PACKAGE = Path(__file__).parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"

@@ -1,6 +1,6 @@
 """The one exception for a user's mistakes; its message is a single sentence, shown without a traceback."""
 
-from secmi_exp.shown_text import LONGEST_LINE, LONGEST_SENTENCE, printable, shortened
+from secmi_exp.formatting import LONGEST_LINE, LONGEST_SENTENCE, printable, shortened
 
 
 class UserError(Exception):

@@ -7,8 +7,8 @@ import reprlib
 from collections import Counter
 from pathlib import Path
 
-from secmi_exp.regular_files import read_regular
-from secmi_exp.strict_json import Json
+from secmi_exp.files.regular import read_regular
+from secmi_exp.files.strict_json import Json
 
 MOST_BYTES = 8 * 2**20
 """Of a file of settings; the largest that are known, indices of weights in thousands of parts, have less than one."""

@@ -11,27 +11,32 @@ from omegaconf import DictConfig, OmegaConf
 
 from secmi_exp.attacks.attack import Attack, TargetFree
 from secmi_exp.attacks.finite_values import refuse_non_finite_scores, refuse_non_finite_values
-from secmi_exp.attacks.measured import Measured
-from secmi_exp.attacks.scorer import Fitting, LearnedScorer, Scorer, Scores
-from secmi_exp.caption_check import caption_facts, check_captions
-from secmi_exp.class_identity import class_identity, outside_classes
-from secmi_exp.components import General
+from secmi_exp.attacks.measurements import Measurements
+from secmi_exp.attacks.scorers.scorer import Fitting, LearnedScorer, Scorer, Scores
+from secmi_exp.configuration.components import General
+from secmi_exp.configuration.preparation import Preparation, prepare
+from secmi_exp.data.checks.caption_check import caption_facts, check_captions
+from secmi_exp.data.checks.split_check import (
+    check_split,
+    refuse_drawn_membership,
+    refuse_other_membership,
+    trained_rows,
+)
 from secmi_exp.data.copies import copies_facts
 from secmi_exp.data.split import Part, split_facts
 from secmi_exp.evaluation.judge import Judgement, Scored, judge
 from secmi_exp.evaluation.privacy_bound import PrivacyBound, bound_calibrated
 from secmi_exp.evaluation.relative_t_error import relative_t_error
-from secmi_exp.preparation import Preparation, prepare
+from secmi_exp.files.storage_errors import explain_storage_errors, output_place
+from secmi_exp.files.strict_json import as_strict_json
+from secmi_exp.formatting import unicode_name
 from secmi_exp.quality.quality import Measures, Quality
 from secmi_exp.reporting.provenance import code_state
 from secmi_exp.reporting.run_output import print_run, write_run
+from secmi_exp.run_state import AttackOutcome, Run, timed
 from secmi_exp.run_warnings import RunWarning, collect_warnings, warn
-from secmi_exp.shown_text import unicode_name
-from secmi_exp.split_check import check_split, refuse_drawn_membership, refuse_other_membership, trained_rows
-from secmi_exp.stages import Attacked, Run, timed
-from secmi_exp.storage_errors import explain_storage_errors, output_place
 from secmi_exp.store import Json, Key
-from secmi_exp.strict_json import as_strict_json
+from secmi_exp.store.class_identity import class_identity, outside_classes
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.tracking.tracker import RunIdentity, start_tracker
 
@@ -111,13 +116,13 @@ def check_sides(run: Run, target: PreparedTarget | None) -> Mapping[str, Json]:
         return check_split(images, run.split.is_member, run.parts.general.seed, run.store, texts, sizes)
 
 
-def attack_images(run: Run, attack: Attack, target: PreparedTarget | None) -> Attacked:
+def attack_images(run: Run, attack: Attack, target: PreparedTarget | None) -> AttackOutcome:
     """Signal, scores, evaluation; the target is None for attacks that ask none."""
     images = run.images.select(run.split.attacked)
     with timed(run.seconds, "signal"):
         if isinstance(attack, TargetFree):
             refuse_other_membership(attack, images, run.split)
-            measured = attack.look(images)
+            measured = attack.measure_images(images)
         else:
             assert target is not None
             measured = attack.measure(target, images, run.store, run.parts.runtime)
@@ -130,7 +135,7 @@ def attack_images(run: Run, attack: Attack, target: PreparedTarget | None) -> At
         judged, signals = run.split.of_part(Part.EVALUATION), measured.trajectory
         is_member = run.split.is_member[judged]
         relative = relative_t_error(signals.timesteps, signals.t_errors[judged], is_member) if signals else None
-    return Attacked(attack, measured, scores, judgements, evaluated, bounds, relative)
+    return AttackOutcome(attack, measured, scores, judgements, evaluated, bounds, relative)
 
 
 def score(run: Run, attack: Attack, measured: Measured) -> dict[str, Scores]:
@@ -158,7 +163,7 @@ def score(run: Run, attack: Attack, measured: Measured) -> dict[str, Scores]:
             fitting = Fitting(fit_rows, is_member, workspace, runtime, run.tracker.lightning)
             np.save(workspace / "scores.npy", scorer.fit_and_score(measured, fitting))
 
-        scores[name] = np.load(run.store.obtain(key, fit).path / "scores.npy")
+        scores[name] = np.load(run.store.get_or_build(key, fit).path / "scores.npy")
     return scores
 
 

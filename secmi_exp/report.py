@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from secmi_exp.errors import UserError
-from secmi_exp.whole_files import written_whole
+from secmi_exp.files.atomic import written_whole
 
 
 def write_report(folders: Sequence[Path], output: Path) -> None:

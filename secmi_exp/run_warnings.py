@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from secmi_exp.shown_text import LONGEST_SENTENCE, printable, shortened
+from secmi_exp.formatting import LONGEST_SENTENCE, printable, shortened
 
 log = logging.getLogger(__name__)
 

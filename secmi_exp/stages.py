@@ -9,9 +9,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from secmi_exp.attacks.attack import Attack, TargetFree
-from secmi_exp.attacks.measured import Measured
-from secmi_exp.attacks.scorer import Scores
-from secmi_exp.components import Components
+from secmi_exp.attacks.measurements import Measurements
+from secmi_exp.attacks.scorers.scorer import Scores
+from secmi_exp.configuration.components import Components
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.split import Split
 from secmi_exp.evaluation.judge import Judgement, Scored
@@ -49,11 +49,11 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Attacked:
+class AttackOutcome:
     """What an attack gave."""
 
     attack: Attack
-    measured: Measured
+    measured: Measurements
     scores: dict[str, Scores]
     """Scorer → scores of all attacked images, the attack's own scorer first."""
     judgements: dict[str, Judgement]

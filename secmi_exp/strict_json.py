@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from secmi_exp.shown_text import unicode_name
+from secmi_exp.formatting import unicode_name
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 

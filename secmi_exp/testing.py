@@ -22,15 +22,15 @@ from torch import Tensor, nn
 
 from secmi_exp.__main__ import CONF
 from secmi_exp.attacks.attack import Attack
-from secmi_exp.attacks.measured import Measured
-from secmi_exp.components import component
+from secmi_exp.attacks.measurements import Measurements
+from secmi_exp.configuration.components import component
 from secmi_exp.data.images import Images, to_model_range
 from secmi_exp.deferred import Deferred
+from secmi_exp.diffusion.noise_predictor import Condition, NoisePredictor
 from secmi_exp.diffusion.timesteps import Timesteps
-from secmi_exp.runtime import MakeLogger, Runtime
+from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget, Target
-from secmi_exp.targets.noise_predictor import Condition, NoisePredictor
 
 run_pipeline: Callable[[DictConfig, Path], object] = Deferred("secmi_exp.pipeline:run")
 
@@ -214,7 +214,7 @@ def measure(
     images: Images | None = None,
     target: PreparedTarget | None = None,
     runtime: Runtime | None = None,
-) -> Measured:
+) -> Measurements:
     """Make an attack's queries, as a run does.
 
     Args:
@@ -228,7 +228,7 @@ def measure(
     measured = attack.measure(
         target or small_target(), images or random_images(), store, runtime or cpu_runtime(query_precision="64")
     )
-    store.forget_queries()
+    store.delete_tallies()
     return measured
 
 

@@ -25,10 +25,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from secmi_exp.arguments import checked_arguments
-from secmi_exp.config_errors import explain, refuse_merged_choices, refuse_unread_keys
-from secmi_exp.preparation import prepare
-from secmi_exp.setting_errors import naming
+from secmi_exp.configuration.arguments import checked_arguments
+from secmi_exp.configuration.command_errors import explain, refuse_merged_choices, refuse_unread_keys
+from secmi_exp.configuration.preparation import prepare
+from secmi_exp.configuration.setting_errors import naming
 from secmi_exp.testing import compose_config
 from tests.support.commands import CONF, SMOKE
 

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import DictConfig
 
-from secmi_exp.arguments import checked_arguments, quoted
-from secmi_exp.components import Components
-from secmi_exp.config_errors import explain, refuse_merged_choices
+from secmi_exp.configuration.arguments import checked_arguments, quoted
+from secmi_exp.configuration.command_errors import explain, refuse_merged_choices
+from secmi_exp.configuration.components import Components
+from secmi_exp.configuration.paths import expand_homes
 from secmi_exp.errors import UserError
-from secmi_exp.home_folders import expand_homes
 from secmi_exp.pipeline import run
 from secmi_exp.testing import compose_config
 from tests.support.commands import CONF, SMOKE

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from secmi_exp.caption_check import check_captions
+from secmi_exp.data.checks.caption_check import check_captions
 from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.digits import Digits
 from secmi_exp.data.image_folder import ImageFolder

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from secmi_exp import class_identity as identities
 from secmi_exp.attacks import feature_classifier, pia
 from secmi_exp.attacks.pia import PIA
-from secmi_exp.class_identity import class_identity, outside_classes
 from secmi_exp.defenses import cutout
 from secmi_exp.defenses.cutout import Cutout
 from secmi_exp.errors import UserError
-from secmi_exp.targets.recipe import optimizer_class
+from secmi_exp.store import class_identity as identities
+from secmi_exp.store.class_identity import class_identity, outside_classes
+from secmi_exp.targets.library_settings import optimizer_class
 from secmi_exp.testing import cpu_runtime
 from tests.support.defended import MEMBERS, recipe
 from tests.support.query_attacks import measured

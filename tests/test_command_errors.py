@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from secmi_exp.__main__ import main
-from secmi_exp.config_errors import explain
+from secmi_exp.configuration.command_errors import explain
+from secmi_exp.configuration.setting_errors import naming
 from secmi_exp.errors import UserError
-from secmi_exp.setting_errors import naming
-from secmi_exp.shown_text import LONGEST_SENTENCE, one_sentence, shown
+from secmi_exp.formatting import LONGEST_SENTENCE, one_sentence, shown
 from tests.support.commands import CONF
 
 End = Callable[..., str]

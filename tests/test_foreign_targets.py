@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from diffusers import DDPMPipeline, DDPMScheduler
 
-from secmi_exp.attacks.feature_classifier import FeatureClassifier
+from secmi_exp.attacks.scorers.feature_classifier import FeatureClassifier
 from secmi_exp.errors import UserError
 from tests.support.audits import SHORT, audit, checkpoint, results, sides
 from tests.support.commands import REPOSITORY, Command, SmokeRun

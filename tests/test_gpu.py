@@ -10,13 +10,13 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from secmi_exp.attacks.attack import Attack
-from secmi_exp.attacks.signal import Signals, trajectory_signals
-from secmi_exp.data import batches
+from secmi_exp.attacks.signals.trajectories import Trajectories, compute_trajectories
 from secmi_exp.data.images import Images
+from secmi_exp.engine import batches
 from secmi_exp.store import Store
-from secmi_exp.targets.authors_format import Flags
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.targets.unconditional import Unconditional
+from secmi_exp.targets.pixel.authors_format import Flags
+from secmi_exp.targets.pixel.unconditional import Unconditional
 from secmi_exp.testing import configured, cpu_runtime, no_logger
 from tests.support.text_to_image import stable_diffusion
 from tests.support.tiny_pipelines import save_stable_diffusion, save_stable_diffusion_xl
@@ -35,9 +35,9 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> PreparedTarget:
     return PreparedTarget(folder, "on two devices", partial(Unconditional, folder))
 
 
-def walked(target: PreparedTarget, root: Path, **settings: object) -> Signals:
+def walked(target: PreparedTarget, root: Path, **settings: object) -> Trajectories:
     runtime = cpu_runtime(**settings)
-    return trajectory_signals(target, IMAGES, k=10, t_max=100, maps=[50], store=Store(root), runtime=runtime)
+    return compute_trajectories(target, IMAGES, k=10, t_max=100, maps=[50], store=Store(root), runtime=runtime)
 
 
 @pytest.mark.parametrize(("precision", "rtol"), [("32", 1e-2), ("tf32", 0.1), ("16", 0.1), ("bf16", 1.0)])
@@ -83,7 +83,7 @@ def test_text_to_image_targets_are_those_of_the_cpu(tmp_path: Path, kind: str, p
         chosen = precision if accelerator == "cuda" else "32"
         runtime = cpu_runtime(accelerator=accelerator, query_precision=chosen, query_batch_size="auto")
         prepared = stable_diffusion(path, guidance=2.0).prepare(images, store, runtime, no_logger)
-        found[accelerator] = trajectory_signals(
+        found[accelerator] = compute_trajectories(
             prepared, images, k=10, t_max=50, maps=[], store=store, runtime=runtime
         ).t_errors
     np.testing.assert_allclose(found["cuda"], found["cpu"], rtol=rtol)

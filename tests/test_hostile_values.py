@@ -50,8 +50,8 @@ def refused(output: Path, *arguments: str) -> str:
     return outcome.told
 
 
-COLUMN = "secmi_exp.attacks.column.Column"
-MAPS = "{_target_:secmi_exp.attacks.map_distance.MapDistance,p:2}"
+COLUMN = "secmi_exp.attacks.scorers.column.Column"
+MAPS = "{_target_:secmi_exp.attacks.scorers.map_distance.MapDistance,p:2}"
 NETWORK = ["experiment=smoke", "trainer=cpu"]
 
 

@@ -8,8 +8,8 @@ from tests.support.commands import CONF
 SCRIPT = """
 import sys
 from hydra import compose, initialize_config_dir
-import secmi_exp.pipeline, secmi_exp.split_check, secmi_exp.attacks.blind
-from secmi_exp.components import Components
+import secmi_exp.pipeline, secmi_exp.data.checks.split_check, secmi_exp.attacks.blind
+from secmi_exp.configuration.components import Components
 with initialize_config_dir(sys.argv[1], version_base="1.3"):
     for attack in sys.argv[2:]:
         Components.of(compose("config", [f"+attack={attack}"]))

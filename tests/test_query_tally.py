@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from secmi_exp.query_tally import QueryTally, noting_queries
 from secmi_exp.store import Key, Store
+from secmi_exp.store.query_tally import QueryTally, counting_queries
 from tests.support.damaging import empty, flip, truncate, zero
 from tests.support.walks import Waves
 
@@ -19,7 +19,7 @@ KEY = Key("values", 1, {"a": 1})
 
 def ask(tally: QueryTally, images: int) -> None:
     predictor = Waves(0)
-    with noting_queries(predictor, tally.file()):
+    with counting_queries(predictor, tally.file()):
         predictor.predict_noise(torch.zeros(images, 1, 4, 4), 0)
 
 
@@ -47,21 +47,21 @@ def test_queries_of_killed_processes_are_told_by_the_next_one_once(tmp_path: Pat
     tally = store.tally(KEY)
     ask(tally, 5)
     ask(tally, 1)
-    assert tally.untold() == 13
-    assert store.tally(KEY).untold() == 0
-    store.forget_queries()
+    assert tally.unreported() == 13
+    assert store.tally(KEY).unreported() == 0
+    store.delete_tallies()
     assert left(tmp_path) == []
-    assert Store(tmp_path).tally(KEY).untold() == 0
+    assert Store(tmp_path).tally(KEY).unreported() == 0
 
 
 def test_queries_of_a_run_that_goes_on_are_its_own_to_tell(tmp_path: Path) -> None:
     first, second = Store(tmp_path), Store(tmp_path)
     ask(first.tally(KEY), 3)
     ask(second.tally(KEY), 4)
-    assert (first.tally(KEY).untold(), second.tally(KEY).untold()) == (3, 4)
-    first.forget_queries()
+    assert (first.tally(KEY).unreported(), second.tally(KEY).unreported()) == (3, 4)
+    first.delete_tallies()
     second.tally(KEY).close()  # as its end without results does
-    assert Store(tmp_path).tally(KEY).untold() == 4
+    assert Store(tmp_path).tally(KEY).unreported() == 4
 
 
 def test_queries_of_a_process_that_ends_while_another_waits_for_it_are_told(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_queries_of_a_process_that_ends_while_another_waits_for_it_are_told(tmp_
     ask(first.tally(KEY), 3)
     waiting = second.tally(KEY)
     first.tally(KEY).close()
-    assert waiting.untold() == 3
+    assert waiting.unreported() == 3
 
 
 @pytest.mark.parametrize("damage", [flip, truncate, zero, empty], ids=lambda damage: damage.__name__)
@@ -79,4 +79,4 @@ def test_a_damaged_count_counts_nothing(tmp_path: Path, damage: Callable[[Path],
     damage(file)
     tally = Store(tmp_path).tally(KEY)
     ask(tally, 2)
-    assert tally.untold() == 2
+    assert tally.unreported() == 2

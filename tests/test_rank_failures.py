@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from secmi_exp import rank_failures
+from secmi_exp.engine import rank_failures
+from secmi_exp.engine.rank_failures import Failure, Member, introduce, read_introduction, reason, report_failure
 from secmi_exp.errors import UserError
-from secmi_exp.rank_failures import Failure, Member, introduce, introduced, reason, report_failure
 
 LOST = RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by peer [10.0.0.2]:49900. This is typical.")
 
@@ -49,7 +49,7 @@ HERE = socket.gethostname()
 
 def test_a_rank_that_another_launcher_has_started_and_that_has_gone_is_named(meeting: Any) -> None:
     introduce(meeting, 1)
-    alive, dead = introduced(meeting, 1), Member(2, gone(), HERE)
+    alive, dead = read_introduction(meeting, 1), Member(2, gone(), HERE)
     assert (alive.pid, alive.host, alive.has_ended, dead.has_ended) == (os.getpid(), HERE, False, True)
     report_failure(meeting, 1, Failure.of(LOST))  # it has lost rank 2 as rank 0 has
     found = reason(meeting, [alive, dead], "walk_images", LOST)

@@ -17,10 +17,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from secmi_exp import ranks
 from secmi_exp.__main__ import only_shows
+from secmi_exp.engine import ranks
+from secmi_exp.engine.ranks import Place, Team, launched_from_outside
 from secmi_exp.errors import UserError
-from secmi_exp.ranks import Place, Team, launched_from_outside
 from secmi_exp.testing import cpu_runtime
 from tests.support import failing_stages
 from tests.support.commands import NN, REPOSITORY, SMOKE, Command, SmokeRun, training
@@ -189,7 +189,7 @@ def test_what_happens_to_another_rank_is_told_by_the_first(how: str, kind: type[
 @pytest.mark.slow
 def test_a_first_rank_that_would_wait_for_ever_is_ended_with_the_sentence() -> None:
     program = (
-        "from secmi_exp.ranks import Place, Team; from tests.support.failing_stages import waits\n"
+        "from secmi_exp.engine.ranks import Place, Team; from tests.support.failing_stages import waits\n"
         "Team(Place(world_size=2), start=True).everywhere(waits, devices=2, logger=None)"
     )
     ended = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=100)

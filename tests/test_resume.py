@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from secmi_exp import rows
-from secmi_exp.attacks.signal import Signals
+from secmi_exp.attacks.signals.trajectories import Trajectories
 from secmi_exp.data import decoding, decoding_processes
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.samples import Array
+from secmi_exp.engine import rows
+from secmi_exp.engine.row_journal import Noted, append, noted, queries_of_rows, verify_journal
 from secmi_exp.errors import UserError
-from secmi_exp.row_journal import Noted, append, keep_verified, noted, queries_of_rows
 from tests.support.damaging import DAMAGES, flip, truncate, zero
 from tests.support.decoded import decoded
 from tests.support.lines import Line, train
@@ -36,7 +36,7 @@ def noted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Signals:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Trajectories:
     return signals(tmp_path_factory.mktemp("whole"), 40, maps=[40])
 
 
@@ -53,7 +53,7 @@ def killed_walk(root: Path) -> None:
     "error_maps-*/scratch/rows-0.txt",
 )
 def test_rows_that_changed_after_a_kill_are_computed_again(
-    tmp_path: Path, name: str, damage: Damage, undisturbed: Signals, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, name: str, damage: Damage, undisturbed: Trajectories, caplog: pytest.LogCaptureFixture
 ) -> None:
     killed_walk(tmp_path)
     for file in tmp_path.glob(f"work/{name}"):
@@ -86,7 +86,7 @@ def test_a_line_of_the_journal_that_a_kill_has_cut_takes_no_later_one_with_it(tm
     append(tmp_path, 0, batches[:1])
     with (tmp_path / "scratch/rows-0.txt").open("ab") as journal:
         journal.write(batches[1].line[:-9])
-    assert keep_verified(tmp_path, {}, 8).tolist() == [True] * 4 + [False] * 4
+    assert verify_journal(tmp_path, {}, 8).tolist() == [True] * 4 + [False] * 4
     append(tmp_path, 0, batches[1:])
     assert noted(tmp_path) == batches
 

@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from omegaconf import OmegaConf
+from secmi_exp.run_state import Run
 from sklearn.metrics import roc_auc_score
 
-from secmi_exp.components import Components
+from secmi_exp.configuration.components import Components
 from secmi_exp.data.split import Part
 from secmi_exp.pipeline import evaluate, identity
-from secmi_exp.stages import Run
 from secmi_exp.store import Store
 from secmi_exp.testing import compose_config
 from tests.support.commands import SMOKE, Command, Finished

@@ -20,9 +20,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf.errors import OmegaConfBaseException
 from safetensors.torch import save_file
 
-from secmi_exp.config_errors import explain
+from secmi_exp.configuration.command_errors import explain
+from secmi_exp.configuration.paths import refuse_empty
 from secmi_exp.errors import UserError
-from secmi_exp.home_folders import refuse_empty
 from secmi_exp.store import MANIFEST, Store, check
 from secmi_exp.testing import compose_config
 from tests.support.commands import CONF, NN, REPOSITORY, SMOKE, SmokeRun
@@ -52,7 +52,7 @@ def test_all_that_an_entry_holds_has_the_mode_that_the_umask_gives(
         write("x", workspace)
 
     with umask(mask):
-        path = Store(tmp_path / "store").obtain(KEY, build).path
+        path = Store(tmp_path / "store").get_or_build(KEY, build).path
     modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in (path, *path.rglob("*"))}
     assert modes == {
         path.name: folder_mode, "unet": folder_mode,
@@ -72,16 +72,16 @@ from secmi_exp.errors import UserError
 from secmi_exp.store import Key, Store
 KEY, OTHER = (Key("thing", 1, {{"a": a}}, files=("content.txt",)) for a in (1, 2))
 store = Store(Path("{}"))
-print(store.obtain(KEY, None).reused)
+print(store.get_or_build(KEY, None).reused)
 try:
-    store.obtain_all([KEY, OTHER], None)
+    store.get_or_build_all([KEY, OTHER], None)
 except UserError as error:
     print(error)
 """
 
 
 def test_a_complete_store_that_is_read_only_is_used_without_writing(tmp_path: Path) -> None:
-    Store(tmp_path).obtain(KEY, partial(write, "x"))
+    Store(tmp_path).get_or_build(KEY, partial(write, "x"))
     shutil.rmtree(tmp_path / "locks")
     before = tree(tmp_path)
     ended = run_mounted(read_only(tmp_path), PROGRAM.format(tmp_path))
@@ -95,13 +95,13 @@ def test_a_complete_store_that_is_read_only_is_used_without_writing(tmp_path: Pa
 
 def test_an_entry_that_this_user_may_not_write_is_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path)
-    store.obtain(KEY, partial(write, "x"))
+    store.get_or_build(KEY, partial(write, "x"))
     before = tree(tmp_path)
     monkeypatch.setattr(os, "access", lambda path, mode: mode == os.R_OK)  # for root, everything is writable
-    assert store.obtain(KEY, partial(write, "y")).reused
+    assert store.get_or_build(KEY, partial(write, "y")).reused
     assert tree(tmp_path) == before
     with pytest.raises(UserError, match=rf"{OTHER} must be computed, and .*/work of the store is read-only"):
-        store.obtain(OTHER, partial(write, "y"))
+        store.get_or_build(OTHER, partial(write, "y"))
     assert tree(tmp_path) == before
 
 
@@ -118,7 +118,7 @@ def test_another_user_reads_the_store_of_one_and_is_told_what_must_be_computed(o
     def build(workspace: Path) -> None:
         save_file({"x": torch.zeros(3)}, workspace / "content.txt")
 
-    Store(open_folder / "store").obtain(KEY, build)
+    Store(open_folder / "store").get_or_build(KEY, build)
     before = tree(open_folder)
     program = PROGRAM.format(str(open_folder / "store"))
     user = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", sys.executable, "-c", program]
@@ -133,7 +133,7 @@ def test_another_user_reads_the_store_of_one_and_is_told_what_must_be_computed(o
 @pytest.mark.parametrize("aim", ["nowhere", "a circle", "a damaged entry", "a file"])
 def test_a_link_in_the_place_of_an_entry_is_damage_and_what_it_leads_to_stays(tmp_path: Path, aim: str) -> None:
     store = Store(tmp_path / "store")
-    path = store.obtain(KEY, partial(write, "x")).path
+    path = store.get_or_build(KEY, partial(write, "x")).path
     elsewhere = tmp_path / "elsewhere"
     path.rename(elsewhere)
     if aim == "nowhere":
@@ -144,7 +144,7 @@ def test_a_link_in_the_place_of_an_entry_is_damage_and_what_it_leads_to_stays(tm
         shutil.rmtree(elsewhere)
         elsewhere.write_text("a file")
     path.symlink_to(path if aim == "a circle" else elsewhere)
-    mended = store.obtain(KEY, partial(write, "mended"))
+    mended = store.get_or_build(KEY, partial(write, "mended"))
     assert (mended.reused, mended.path.is_symlink()) == (False, False)
     assert (mended.path / "content.txt").read_text() == "mended"
     assert not any((tmp_path / "store/work").iterdir())
@@ -156,10 +156,10 @@ def test_a_link_in_the_place_of_an_entry_is_damage_and_what_it_leads_to_stays(tm
 
 def test_an_entry_that_was_moved_and_linked_is_reused(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    path = store.obtain(KEY, partial(write, "x")).path
+    path = store.get_or_build(KEY, partial(write, "x")).path
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
-    assert store.obtain(KEY, partial(write, "y")).reused
+    assert store.get_or_build(KEY, partial(write, "y")).reused
 
 
 def failing_locks(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,8 +176,8 @@ def test_a_file_system_without_locks_is_told_in_a_sentence(
     with monkeypatch.context() as patched:
         failing_locks(number, patched)
         with pytest.raises(UserError, match=rf"The store {tmp_path} is on a file system without file locks"):
-            Store(tmp_path).obtain(KEY, partial(write, "x"))
-    assert not Store(tmp_path).obtain(KEY, partial(write, "x")).reused
+            Store(tmp_path).get_or_build(KEY, partial(write, "x"))
+    assert not Store(tmp_path).get_or_build(KEY, partial(write, "x")).reused
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
@@ -193,9 +193,9 @@ def test_whatever_fails_in_the_store_is_a_sentence_and_continues_later(
         if operation != "build":
             patched.setattr(operation, fail)
         with pytest.raises(UserError, match=rf"^The store {tmp_path} has "):
-            store.obtain(KEY, fail if operation == "build" else partial(write, "x"))
+            store.get_or_build(KEY, fail if operation == "build" else partial(write, "x"))
     assert not any(tmp_path.glob("thing/*/"))
-    path = store.obtain(KEY, partial(write, "x")).path
+    path = store.get_or_build(KEY, partial(write, "x")).path
     check(path, KEY)
     assert not any((tmp_path / "work").iterdir())
 

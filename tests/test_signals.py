@@ -38,7 +38,7 @@ def terminated(process: subprocess.Popen[str]) -> str:
 
 SWALLOWED = """
 import io, os, signal, time
-from secmi_exp.sigterm import Terminated, raise_on_sigterm
+from secmi_exp.engine.sigterm import Terminated, raise_on_sigterm
 
 class File(io.IOBase):
     @property

@@ -15,11 +15,11 @@ import torch
 from safetensors.torch import save_file
 
 from secmi_exp import array_files, storage_errors
-from secmi_exp.array_files import create_array
 from secmi_exp.errors import UserError
-from secmi_exp.log_files import LogFile
+from secmi_exp.files.arrays import create_array
+from secmi_exp.files.log_files import LogFile
+from secmi_exp.files.storage_errors import Place, explain_storage_errors, storage_sentence
 from secmi_exp.reporting.terminal import terminal
-from secmi_exp.storage_errors import Place, explain_storage_errors, storage_sentence
 from tests.support.private_mounts import run_mounted, small
 from tests.support.processes import largest_file
 
@@ -174,7 +174,7 @@ def test_decoding_into_a_full_disk_ends_in_an_exception_and_no_signal(tmp_path: 
 from pathlib import Path
 import numpy as np
 from secmi_exp.data.decoded_rows import ARRAYS, DecodedRows
-from secmi_exp.storage_errors import storage_sentence
+from secmi_exp.files.storage_errors import storage_sentence
 workspace = Path({str(tmp_path)!r}, "w"); (workspace / "scratch").mkdir(parents=True)
 image, n = (1, 64, 64), 100
 rows = {{name: np.ones((n, *(image if shape is None else shape)), dtype) for name, (shape, dtype) in ARRAYS.items()}}

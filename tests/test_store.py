@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secmi_exp.components import General
+from secmi_exp.configuration.components import General
 from secmi_exp.errors import UserError
 from secmi_exp.store import MANIFEST, SCRATCH, Damaged, Json, Key, Store, check
 from secmi_exp.testing import compose_config
@@ -26,7 +26,7 @@ def test_an_entry_is_built_once(tmp_path: Path) -> None:
         builds.append(workspace)
         write("x", workspace)
 
-    first, second = Store(tmp_path).obtain(KEY, build), Store(tmp_path).obtain(KEY, build)
+    first, second = Store(tmp_path).get_or_build(KEY, build), Store(tmp_path).get_or_build(KEY, build)
     assert (len(builds), first.reused, second.reused) == (1, False, True)
     assert (second.path / "content.txt").read_text() == "x"
 
@@ -43,7 +43,7 @@ def test_keys_are_equal_exactly_where_their_content_is(a: dict[str, int], b: dic
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "manifest"])
 def test_damage_is_found_and_mended(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
     store = Store(tmp_path)
-    entry = store.obtain(KEY, lambda workspace: write("content", workspace))
+    entry = store.get_or_build(KEY, lambda workspace: write("content", workspace))
     file = entry.path / ("content.txt" if damage != "manifest" else MANIFEST)
     if damage == "missing":
         file.unlink()
@@ -51,7 +51,7 @@ def test_damage_is_found_and_mended(tmp_path: Path, damage: str, caplog: pytest.
         file.write_text("conten" if damage == "truncated" else "cOntent")
     with pytest.raises(Damaged):
         check(entry.path)
-    mended = store.obtain(KEY, lambda workspace: write("content", workspace))
+    mended = store.get_or_build(KEY, lambda workspace: write("content", workspace))
     assert not mended.reused
     assert "is damaged" in caplog.text
     check(mended.path)
@@ -63,14 +63,14 @@ def test_a_failed_build_leaves_no_entry_but_its_workspace(tmp_path: Path) -> Non
         raise RuntimeError("stopped")
 
     with pytest.raises(RuntimeError):
-        Store(tmp_path).obtain(KEY, fail)
+        Store(tmp_path).get_or_build(KEY, fail)
     assert not (tmp_path / "thing").exists()
 
     def go_on(workspace: Path) -> None:
         assert (workspace / "content.txt").read_text() == "half"
         write("whole", workspace)
 
-    assert (Store(tmp_path).obtain(KEY, go_on).path / "content.txt").read_text() == "whole"
+    assert (Store(tmp_path).get_or_build(KEY, go_on).path / "content.txt").read_text() == "whole"
 
 
 def test_a_build_that_fails_before_it_wrote_anything_leaves_nothing(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_build_that_fails_before_it_wrote_anything_leaves_nothing(tmp_path: Pa
         raise UserError("refused")
 
     with pytest.raises(UserError):
-        Store(tmp_path).obtain(KEY, fail)
+        Store(tmp_path).get_or_build(KEY, fail)
     assert list((tmp_path / "work").iterdir()) == []
 
 
@@ -90,7 +90,7 @@ def _slow_build(root: Path, builds: Path) -> None:
         for workspace in workspaces.values():
             write("x", workspace)
 
-    Store(root).obtain_all([KEY, OTHER], build)
+    Store(root).get_or_build_all([KEY, OTHER], build)
 
 
 def test_processes_that_want_the_same_entries_build_them_once(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_processes_that_want_the_same_entries_build_them_once(tmp_path: Path) ->
 
 def test_only_what_is_missing_of_several_is_built(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.obtain(KEY, lambda workspace: write("x", workspace))
+    store.get_or_build(KEY, lambda workspace: write("x", workspace))
     asked: list[str] = []
 
     def build(workspaces: dict[str, Path]) -> None:
@@ -115,7 +115,7 @@ def test_only_what_is_missing_of_several_is_built(tmp_path: Path) -> None:
         for workspace in workspaces.values():
             write("y", workspace)
 
-    entries = store.obtain_all([KEY, OTHER], build)
+    entries = store.get_or_build_all([KEY, OTHER], build)
     assert asked == [OTHER.digest]
     assert [entry.reused for entry in entries] == [True, False]
 
@@ -128,7 +128,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 def test_a_build_killed_between_manifest_and_rename_is_adopted(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    entry = store.obtain(KEY, lambda workspace: write("x", workspace))
+    entry = store.get_or_build(KEY, lambda workspace: write("x", workspace))
     workspace = tmp_path / "work" / f"thing-{KEY.digest}"
     entry.path.rename(workspace)
     (workspace / SCRATCH).mkdir()
@@ -136,7 +136,7 @@ def test_a_build_killed_between_manifest_and_rename_is_adopted(tmp_path: Path) -
     def unwanted(workspace: Path) -> None:
         raise AssertionError("built again")
 
-    adopted = store.obtain(KEY, unwanted)
+    adopted = store.get_or_build(KEY, unwanted)
     check(adopted.path)
     assert not workspace.exists()
     assert not (adopted.path / SCRATCH).exists()
@@ -152,7 +152,7 @@ def test_scratch_is_no_part_of_the_entry_and_a_stale_manifest_does_no_harm(tmp_p
         (workspace / SCRATCH / "step.ckpt").touch()
         write("x", workspace)
 
-    entry = store.obtain(KEY, build)
+    entry = store.get_or_build(KEY, build)
     check(entry.path)
     assert sorted(path.name for path in entry.path.iterdir()) == ["content.txt", MANIFEST]
 
@@ -163,7 +163,7 @@ def test_what_a_kill_has_left_of_json_being_written_is_no_part_of_the_entry(tmp_
     workspace.mkdir(parents=True)
     for name in (MANIFEST, "queries.json"):
         (workspace / f".{name}.partial").write_text('{"half')
-    entry = store.obtain(KEY, lambda workspace: write("x", workspace))
+    entry = store.get_or_build(KEY, lambda workspace: write("x", workspace))
     check(entry.path)
     assert sorted(path.name for path in entry.path.iterdir()) == ["content.txt", MANIFEST]
 
@@ -171,7 +171,7 @@ def test_what_a_kill_has_left_of_json_being_written_is_no_part_of_the_entry(tmp_
 def test_what_is_found_is_built_by_nobody_and_what_is_discarded_is_gone(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert store.find(KEY) is None
-    entry = store.obtain(KEY, partial(write, "done"))
+    entry = store.get_or_build(KEY, partial(write, "done"))
     found = store.find(KEY)
     assert found
     assert (found.path, found.reused) == (entry.path, True)
@@ -191,7 +191,7 @@ def swap(one: Path, other: Path) -> None:
 
 def built(store: Store, *keys: Key) -> list[Path]:
     """Entries whose content tells their key."""
-    return [store.obtain(key, partial(write, str(key.config))).path for key in keys]
+    return [store.get_or_build(key, partial(write, str(key.config))).path for key in keys]
 
 
 def test_entries_that_lie_in_each_others_place_are_computed_again(
@@ -213,7 +213,7 @@ def test_an_entry_that_was_copied_over_one_of_another_kind_is_computed_again(tmp
     one, other = built(store, KEY, sibling)
     shutil.rmtree(one)
     shutil.copytree(other, one)
-    entry = store.obtain(KEY, partial(write, "right"))
+    entry = store.get_or_build(KEY, partial(write, "right"))
     assert (entry.reused, (entry.path / "content.txt").read_text()) == (False, "right")
 
 
@@ -237,13 +237,13 @@ def test_a_manifest_that_lists_the_wrong_files_is_damage(
     tmp_path: Path, files: object, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = Store(tmp_path)
-    entry = store.obtain(KEY, partial(write, "x")).path
+    entry = store.get_or_build(KEY, partial(write, "x")).path
     (entry / "folder").mkdir()
     for name in ("another.txt", "../outside.txt"):
         (entry / name).write_text("x")
     content = json.loads((entry / MANIFEST).read_text())
     (entry / MANIFEST).write_text(json.dumps(content | {"files": files}))
-    mended = store.obtain(KEY, partial(write, "mended"))
+    mended = store.get_or_build(KEY, partial(write, "mended"))
     assert (mended.reused, (mended.path / "content.txt").read_text()) == (False, "mended")
     assert why in caplog.text
 
@@ -254,30 +254,30 @@ def test_a_manifest_that_lists_the_wrong_files_is_damage(
 )
 def test_what_is_no_manifest_is_damage(tmp_path: Path, content: str) -> None:
     store = Store(tmp_path)
-    entry = store.obtain(KEY, partial(write, "x")).path
+    entry = store.get_or_build(KEY, partial(write, "x")).path
     (entry / MANIFEST).write_text(content)
     assert store.find(KEY) is None
-    assert not store.obtain(KEY, partial(write, "x")).reused
+    assert not store.get_or_build(KEY, partial(write, "x")).reused
     assert store.find(KEY)
 
 
 def test_a_file_in_the_place_of_an_entry_is_damage(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    entry = store.obtain(KEY, partial(write, "x")).path
+    entry = store.get_or_build(KEY, partial(write, "x")).path
     shutil.rmtree(entry)
     entry.write_text("a file")
-    assert not store.obtain(KEY, partial(write, "x")).reused
+    assert not store.get_or_build(KEY, partial(write, "x")).reused
     check(entry, KEY)
 
 
 def test_a_build_must_leave_what_its_key_names_and_a_key_must_name_something(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with pytest.raises(RuntimeError, match=rf"The build of {KEY} has left no content.txt"):
-        store.obtain(KEY, lambda workspace: (workspace / "contents.txt").touch())
+        store.get_or_build(KEY, lambda workspace: (workspace / "contents.txt").touch())
     assert store.find(KEY) is None
-    assert store.obtain(KEY, partial(write, "x")).path.is_dir()  # and goes on after the mistake is mended
+    assert store.get_or_build(KEY, partial(write, "x")).path.is_dir()  # and goes on after the mistake is mended
     with pytest.raises(RuntimeError, match="names no files"):
-        store.obtain(Key("thing", 1, {"a": 3}), partial(write, "x"))
+        store.get_or_build(Key("thing", 1, {"a": 3}), partial(write, "x"))
 
 
 def test_what_changes_while_it_is_sealed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,7 +289,7 @@ def test_what_changes_while_it_is_sealed_is_told(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(manifest, "write_json", write_and_damage)
     with pytest.raises(RuntimeError, match=r"What was built for .* is not what was sealed: content.txt has changed"):
-        Store(tmp_path).obtain(KEY, partial(write, "x"))
+        Store(tmp_path).get_or_build(KEY, partial(write, "x"))
 
 
 @pytest.mark.parametrize("mistake", ["another's", "changed"])
@@ -308,7 +308,7 @@ def test_a_finished_workspace_that_is_damaged_is_not_continued(
         assert not (folder / "content.txt").exists()
         write("right", folder)
 
-    assert (store.obtain(KEY, build).path / "content.txt").read_text() == "right"
+    assert (store.get_or_build(KEY, build).path / "content.txt").read_text() == "right"
     assert "What a killed run has left of" in caplog.text
 
 
@@ -317,7 +317,7 @@ def test_the_manifest_tells_what_an_entry_rests_on_and_no_digest_depends_on_it(t
     walked = Key("trajectory", 1, {"k": 10}, {"target": trained})
     scores = Key("scores", 1, {}, {"measured": walked}, files=("content.txt",), label="stat")
     assert scores.digest == Key("scores", 1, {}, {"measured": walked.digest}).digest
-    manifest = check(Store(tmp_path).obtain(scores, partial(write, "x")).path, scores)
+    manifest = check(Store(tmp_path).get_or_build(scores, partial(write, "x")).path, scores)
     assert manifest.key.inputs == {"measured": walked.digest}
     assert {digest: key.config for digest, key in manifest.made_from.items()} == {
         walked.digest: {"k": 10}, trained.digest: {"steps": 3},
@@ -328,13 +328,13 @@ def test_a_store_remembers_what_it_handed_out_and_when_it_was_used(tmp_path: Pat
     first, inner = Store(tmp_path), Key("inner", 1, {}, files=("content.txt",))
 
     def build(workspace: Path) -> None:
-        first.obtain(inner, partial(write, "x"))
+        first.get_or_build(inner, partial(write, "x"))
         write("x", workspace)
 
-    entry = first.obtain(KEY, build).path
+    entry = first.get_or_build(KEY, build).path
     os.utime(entry / MANIFEST, (1, 1))
     second = Store(tmp_path)
-    second.obtain(KEY, build)
+    second.get_or_build(KEY, build)
     assert list(first.used.values()) == list(second.used.values()) == [KEY]
     assert time.time() - (entry / MANIFEST).stat().st_mtime < 100
 
@@ -348,7 +348,7 @@ def test_an_entry_that_is_removed_while_it_is_checked_is_missing(
         raise FileNotFoundError(path)
 
     store = Store(tmp_path)
-    store.obtain(KEY, partial(write, "x"))
+    store.get_or_build(KEY, partial(write, "x"))
     monkeypatch.setattr(manifest, "file_digest", gone)
     assert store.find(KEY) is None
 

@@ -25,8 +25,8 @@ DAY = 86400
 def root(tmp_path: Path) -> Path:
     """A store of a target of 2,000 bytes and scores of it."""
     store = Store(tmp_path / "store")
-    store.obtain(TARGET, leaving("weights.bin", bytes(2000)))
-    store.obtain(SCORES, leaving("scores.npy", b"12"))
+    store.get_or_build(TARGET, leaving("weights.bin", bytes(2000)))
+    store.get_or_build(SCORES, leaving("scores.npy", b"12"))
     return store.root
 
 
@@ -86,7 +86,7 @@ def test_inputs_lead_on_to_entries_through_keys_that_are_none(root: Path, run: R
     assert f"      target: target/{TARGET.digest}\n" in told
     assert "computed from it: nothing in this store\n" in told
     run("gc", "--older-than", "0s")  # what is gone is still told
-    Store(root).obtain(SCORES, leaving("scores.npy", b"12"))
+    Store(root).get_or_build(SCORES, leaving("scores.npy", b"12"))
     told = run("show", SCORES.digest)
     assert f"      target: target/{TARGET.digest}, which is no entry of this store:\n" in told
     assert "        steps: 3\n" in told
@@ -95,7 +95,7 @@ def test_inputs_lead_on_to_entries_through_keys_that_are_none(root: Path, run: R
 def test_files_of_an_entry_are_recognised_as_inputs(root: Path, run: Run) -> None:
     weights = root / f"target/{TARGET.digest}/weights.bin"
     noise = Key("values", 1, {}, {"unet/weights.bin": file_digest(weights)}, files=("values.npy",))
-    Store(root).obtain(noise, lambda workspace: (workspace / "values.npy").touch())
+    Store(root).get_or_build(noise, lambda workspace: (workspace / "values.npy").touch())
     assert f"  unet/weights.bin: weights.bin of target/{TARGET.digest}\n" in run("show", noise.digest)
     assert f"  values/{noise.digest}\n" in run("show", TARGET.digest).partition("computed from it:")[2]
 
@@ -160,7 +160,7 @@ def test_what_nobody_has_used_for_long_is_removed(root: Path, run: Run) -> None:
 def test_reuse_counts_as_use_and_what_is_being_built_stays(root: Path, run: Run) -> None:
     target = root / f"target/{TARGET.digest}"
     unused_for(target, 31 * DAY)
-    Store(root).obtain(TARGET, lambda workspace: None)
+    Store(root).get_or_build(TARGET, lambda workspace: None)
     assert run("gc", "--older-than", "30d") == "0 removed, 0 B.\n"
     unused_for(target, 31 * DAY)
     with FileLock(root / f"locks/target-{TARGET.digest}.lock"):

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import MissingConfigException
 from sklearn.metrics import roc_auc_score
 
-from secmi_exp.config_errors import explain
+from secmi_exp.configuration.command_errors import explain
 from secmi_exp.evaluation.delong import paired_test
 from tests.support.commands import CONF, SMOKE, Command, Finished
 

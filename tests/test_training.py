@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
+from secmi_exp.engine.training import newest_checkpoint
 from secmi_exp.errors import UserError
-from secmi_exp.training import newest_checkpoint
 from tests.support.lines import Line, train
 
 

@@ -17,14 +17,14 @@ from tests.versions import (
 )  # fmt: skip
 
 NOT_STORED = {
-    "secmi_exp.attacks.column",
+    "secmi_exp.attacks.scorers.column",
     "secmi_exp.attacks.gan_leaks",
-    "secmi_exp.attacks.map_distance",
+    "secmi_exp.attacks.scorers.map_distance",
     "secmi_exp.data.copies",
     "secmi_exp.data.index_files",
     "secmi_exp.data.split",
-    "secmi_exp.targets.diffusers_folder",
-    "secmi_exp.targets.stable_diffusion",
+    "secmi_exp.targets.pixel.diffusers_folder",
+    "secmi_exp.targets.text_to_image.stable_diffusion",
 }
 """Modules behind no version: what they give is computed by every run, or decided by keys of others."""
 
@@ -49,9 +49,9 @@ def test_a_changed_formula_is_told_with_its_file_and_the_version_to_raise() -> N
     changed, pia = deepcopy(now), "secmi_exp.attacks.pia.PIA.version"
     modules = changed[pia]["modules"]
     assert isinstance(modules, dict)
-    modules["secmi_exp.attacks.question"] = "other"
+    modules["secmi_exp.attacks.signals.query_batch"] = "other"
     (sentence,) = complaints(now, changed)
-    assert sentence.startswith(f"The code behind {pia} changed (secmi_exp/attacks/question.py): raise it")
+    assert sentence.startswith(f"The code behind {pia} changed (secmi_exp/attacks/signals/query_batch.py): raise it")
     changed[pia]["version"] = 99
     (sentence,) = complaints(now, changed)
     assert "run `python -m tests.versions`" in sentence

@@ -43,7 +43,7 @@ def decode_slowly(folder: Path) -> None:
     def build(workspace: Path) -> None:
         list(decoded_in_order(samples, Preprocessing((8, 8), 3, None), 4, 0, False))
 
-    Store(folder / "store").obtain(KEY, build)
+    Store(folder / "store").get_or_build(KEY, build)
 
 
 def wait_until(condition: "partial[bool]", seconds: float, why: str) -> None:
@@ -66,14 +66,14 @@ def test_processes_that_decode_end_with_a_killed_run_and_leave_its_locks(tmp_pat
     os.kill(run.pid or 0, signal.SIGKILL)
     run.join()
     wait_until(partial(all_gone, workers), 5, "workers outlive their run")
-    assert not Store(tmp_path / "store").obtain(KEY, lambda workspace: (workspace / "content.txt").touch()).reused
+    assert not Store(tmp_path / "store").get_or_build(KEY, lambda workspace: (workspace / "content.txt").touch()).reused
 
 
 JOBS = """
 import os, sys, time
 from pathlib import Path
 from joblib import Parallel, delayed
-from secmi_exp.worker_processes import end_with_parent
+from secmi_exp.engine.worker_processes import end_with_parent
 
 def job(number):
     end_with_parent()

@@ -21,17 +21,17 @@ ALONE = ("blind_views",)
 PLUMBING = {
     "secmi_exp.attacks.attack",
     "secmi_exp.attacks.finite_values",
-    "secmi_exp.attacks.measured",
-    "secmi_exp.attacks.scorer",
+    "secmi_exp.attacks.measurements",
+    "secmi_exp.attacks.scorers.scorer",
     "secmi_exp.data.membership",
-    "secmi_exp.targets.file_kind",
-    "secmi_exp.targets.hub",
+    "secmi_exp.targets.loading.file_kind",
+    "secmi_exp.targets.loading.hub",
     "secmi_exp.targets.interface",
-    "secmi_exp.targets.latent_trial",
-    "secmi_exp.targets.network_trial",
-    "secmi_exp.targets.optimizer_trial",
-    "secmi_exp.targets.recipe",
-    "secmi_exp.targets.setting_trial",
+    "secmi_exp.targets.text_to_image.latent_ddpm_dry_run",
+    "secmi_exp.targets.dry_run.networks",
+    "secmi_exp.targets.dry_run.optimizers",
+    "secmi_exp.targets.library_settings",
+    "secmi_exp.targets.dry_run.settings",
     "secmi_exp.targets.trained_before",
 }
 """Modules that compute no value: interfaces, and refusals."""
@@ -46,7 +46,7 @@ def named_in(group: str) -> list[str]:
 
 
 NAMED_IN_CONFIGURATIONS = {
-    "secmi_exp.targets.ddpm": named_in("defense"),
+    "secmi_exp.targets.pixel.ddpm": named_in("defense"),
     "secmi_exp.data.dataset": named_in("dataset"),
 }
 """Module of a version → modules that compute its values and that it doesn't import itself."""
@@ -57,7 +57,7 @@ class Version:
     """A number in keys that stands for code."""
 
     name: str
-    """Such as ``secmi_exp.attacks.signal.VERSION`` or ``secmi_exp.attacks.pia.PIA.version``."""
+    """Such as ``secmi_exp.attacks.signals.trajectories.VERSION`` or ``secmi_exp.attacks.pia.PIA.version``."""
     module: str
     """That holds it."""
     number: int

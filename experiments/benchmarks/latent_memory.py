@@ -38,7 +38,7 @@ def save_pipeline(folder: Path) -> None:
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-    from secmi_exp.targets.byte_tokenizer import save_byte_tokenizer
+    from secmi_exp.targets.text_to_image.byte_tokenizer import save_byte_tokenizer
 
     vocabulary = save_byte_tokenizer(folder / "tokenizer", 77)
     text = CLIPTextConfig(
@@ -64,7 +64,7 @@ def save_pipeline(folder: Path) -> None:
 def main(accelerator: str, n: int, side: int) -> None:
     """Print the peak in GiB, what the store holds of latents and embeddings in GiB, and seconds."""
     from experiments.benchmarks.subjects import configured, runtime
-    from secmi_exp.attacks.signal import trajectory_signals
+    from secmi_exp.attacks.signals.trajectories import compute_trajectories
     from secmi_exp.data.images import Images, pixel_digests
     from secmi_exp.store import Store
 
@@ -88,7 +88,7 @@ def main(accelerator: str, n: int, side: int) -> None:
     store = Store(root / "store")
     started = time.perf_counter()
     prepared = target.prepare(images, store, settings, lambda: None)
-    trajectory_signals(prepared, images, k=K, t_max=T_MAX, maps=[T_MAX], store=store, runtime=settings)
+    compute_trajectories(prepared, images, k=K, t_max=T_MAX, maps=[T_MAX], store=store, runtime=settings)
     seconds = time.perf_counter() - started
     encoded = [file for kind in ("posteriors", "embeddings") for file in (root / "store" / kind).rglob("*.npy")]
     stored = sum(file.stat().st_size for file in encoded) / 2**30

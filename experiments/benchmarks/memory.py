@@ -35,7 +35,7 @@ def benchmark(device: torch.device, numbers: tuple[int, ...] = NUMBERS) -> list[
 def main(accelerator: str, n: int) -> None:
     """Print the peak in GiB, and images/s."""
     from experiments.benchmarks.subjects import free_target, runtime
-    from secmi_exp.attacks.signal import trajectory_signals
+    from secmi_exp.attacks.signals.trajectories import compute_trajectories
     from secmi_exp.data.images import Images, pixel_digests
     from secmi_exp.evaluation.judge import Scored, judge
     from secmi_exp.store import Store
@@ -56,7 +56,7 @@ def main(accelerator: str, n: int) -> None:
     baseline = status("VmRSS")
     images = Images(np.load(root / "pixels.npy", mmap_mode="r"), np.concatenate(digests), np.arange(n))
     started = time.perf_counter()
-    signals = trajectory_signals(
+    signals = compute_trajectories(
         free_target(), images, k=K, t_max=T_MAX, maps=[], store=Store(root / "store"), runtime=settings
     )
     seconds = time.perf_counter() - started

@@ -11,10 +11,10 @@ import torch
 
 from experiments.benchmarks.measure import ROUNDS, Figure
 from experiments.benchmarks.subjects import free_target, images, network, runtime, saved_target
-from secmi_exp.attacks.signal import trajectory_signals
+from secmi_exp.attacks.signals.trajectories import compute_trajectories
+from secmi_exp.diffusion.noise_predictor import NoisePredictor
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.targets.noise_predictor import NoisePredictor
 
 T_MAX, K = 100, 10
 
@@ -23,7 +23,7 @@ def seconds(target: PreparedTarget, size: str, n: int, device: torch.device) -> 
     """Of a walk from nothing to what the store keeps."""
     pictures, root = images(size, n), Path(tempfile.mkdtemp())
     started = time.perf_counter()
-    trajectory_signals(
+    compute_trajectories(
         target, pictures, k=K, t_max=T_MAX, maps=[], store=Store(root), runtime=runtime(accelerator=device.type)
     )
     elapsed = time.perf_counter() - started

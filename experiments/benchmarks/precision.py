@@ -14,7 +14,7 @@ from experiments.benchmarks import published
 from experiments.benchmarks.measure import ROUNDS, Figure, matrix_rate
 from experiments.benchmarks.queries import flop_a_query
 from experiments.benchmarks.subjects import T, images, network, recipe, runtime, saved_target, scaled
-from secmi_exp.attacks.signal import Signals, trajectory_signals
+from secmi_exp.attacks.signals.trajectories import Trajectories, compute_trajectories
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.ddim import alphas_cumprod_from_betas
 from secmi_exp.store import Store
@@ -37,9 +37,9 @@ def drift(device: torch.device, kept: Path, *overrides: str) -> list[Figure]:
     target = recipe("small", *overrides).prepare(members, Store(kept), settings, lambda: None)
     root = Path(tempfile.mkdtemp())
 
-    def walked(precision: str) -> Signals:
+    def walked(precision: str) -> Trajectories:
         chosen = runtime(accelerator=device.type, query_precision=precision)
-        return trajectory_signals(target, pictures, k=K, t_max=T_MAX, maps=[], store=Store(root), runtime=chosen)
+        return compute_trajectories(target, pictures, k=K, t_max=T_MAX, maps=[], store=Store(root), runtime=chosen)
 
     is_member = np.arange(2 * MEMBERS) < MEMBERS
     exact = walked("64")
@@ -91,7 +91,7 @@ def throughput(
             for _ in range(ROUNDS + 1):
                 store = Store(root / "store")
                 started = time.perf_counter()
-                trajectory_signals(target, pictures, k=K, t_max=T_MAX, maps=[], store=store, runtime=settings)
+                compute_trajectories(target, pictures, k=K, t_max=T_MAX, maps=[], store=store, runtime=settings)
                 rates.append(n / (time.perf_counter() - started))
                 shutil.rmtree(root / "store")
             what = f"query_precision={precision}, compile={str(compile_).lower()}"

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from experiments.benchmarks import published
 from experiments.benchmarks.measure import ROUNDS, Figure, alternating, matrix_rate, ratios
 from experiments.benchmarks.subjects import T, images, network, runtime, saved_target, scaled
-from secmi_exp.attacks.signal import Signals, trajectory_signals
+from secmi_exp.attacks.signals.trajectories import Trajectories, compute_trajectories
 from secmi_exp.diffusion.ddim import alphas_cumprod_from_betas
 from secmi_exp.store import Store
 
@@ -42,9 +42,9 @@ def benchmark(
     def theirs() -> torch.Tensor:
         return published.t_errors(on_device, pixels, abar, steps, K).cpu()
 
-    def ours() -> Signals:
+    def ours() -> Trajectories:
         shutil.rmtree(root / "store", ignore_errors=True)
-        return trajectory_signals(
+        return compute_trajectories(
             target, pictures, k=K, t_max=t_max, maps=[], store=Store(root / "store"), runtime=settings
         )
 

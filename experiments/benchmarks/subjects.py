@@ -10,14 +10,14 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
-from secmi_exp.components import component
+from secmi_exp.configuration.components import component
 from secmi_exp.data.digits import digit_pixels
 from secmi_exp.data.images import Images, to_model_range
-from secmi_exp.runtime import Runtime
-from secmi_exp.targets.ddpm import DDPM
+from secmi_exp.diffusion.noise_predictor import Condition, NoisePredictor
+from secmi_exp.engine.runtime import Runtime
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.targets.noise_predictor import Condition, NoisePredictor
-from secmi_exp.targets.unconditional import Unconditional
+from secmi_exp.targets.pixel.ddpm import DDPM
+from secmi_exp.targets.pixel.unconditional import Unconditional
 
 CONF = Path(__file__).parents[2] / "conf"
 T = 1000

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, InstanceOf
 from pydantic.dataclasses import dataclass
 
-from secmi_exp.attacks.measured import Measured
-from secmi_exp.attacks.scorer import LearnedScorer, Scorer
+from secmi_exp.attacks.measurements import Measurements
+from secmi_exp.attacks.scorers.scorer import LearnedScorer, Scorer
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
+from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.runtime import Runtime
-from secmi_exp.shown_text import shown
+from secmi_exp.formatting import shown
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
 
@@ -66,7 +66,7 @@ class Attack(ABC):
                     )
 
     @abstractmethod
-    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
+    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measurements:
         """Query the target, or find in the store what it said.
 
         Args:
@@ -89,12 +89,12 @@ class TargetFree(Attack):
     """An attack that asks no target, so that a run needs none."""
 
     @abstractmethod
-    def look(self, images: Images) -> Measured:
+    def measure_images(self, images: Images) -> Measurements:
         """Measure n images by themselves, or by what is known of them."""
 
-    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
+    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measurements:
         """The same, beside others that do ask."""
-        return self.look(images)
+        return self.measure_images(images)
 
     def stated_membership(self, images: Images) -> NDArray[np.bool_] | None:
         """What the attack's own source says of the images' membership, [n]; None where it says nothing."""

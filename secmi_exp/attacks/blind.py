@@ -8,11 +8,11 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.attack import TargetFree
-from secmi_exp.attacks.image_features import low_level
-from secmi_exp.attacks.measured import Measured
-from secmi_exp.class_identity import outside_classes
+from secmi_exp.attacks.measurements import Measurements
+from secmi_exp.attacks.signals.image_features import low_level
 from secmi_exp.data.images import Images
 from secmi_exp.store import Key
+from secmi_exp.store.class_identity import outside_classes
 
 VERSION = 1
 """Of the features and the classifier; raised when the same images would get other scores."""
@@ -26,7 +26,7 @@ class Blind(TargetFree):
     """Its ``features`` [n, F] are the images' own: see `low_level`. No query.
 
     It asks no target, so that it can't know of prompts; every run's check of its split sees them, and more: see
-    `secmi_exp.blind_views`.
+    `secmi_exp.data.checks.blind_views`.
     """
 
     @property
@@ -34,7 +34,7 @@ class Blind(TargetFree):
         """See `Attack.measured_names`."""
         return frozenset({"features"})
 
-    def look(self, images: Images) -> Measured:
+    def measure_images(self, images: Images) -> Measurements:
         """At their pixels."""
         key = Key("blind", VERSION, outside_classes(attack=self), {"images": images.digest})
-        return Measured({"features": low_level(images)}, queries_per_sample=0, queries_spent=0, key=key)
+        return Measurements({"features": low_level(images)}, queries_per_sample=0, queries_spent=0, key=key)

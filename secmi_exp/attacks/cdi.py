@@ -13,12 +13,12 @@ from pydantic import ConfigDict, Field, InstanceOf
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.attack import ARRAYS, Attack
-from secmi_exp.attacks.measured import Measured
-from secmi_exp.class_identity import outside_classes
+from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
-from secmi_exp.runtime import Runtime
+from secmi_exp.engine.runtime import Runtime
 from secmi_exp.store import Json, Key, Store
+from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget
 
 VERSION = 1
@@ -47,13 +47,13 @@ class CDI(Attack):
             names |= {f"{name}/{value}" for value in part.measured_names - ARRAYS}
         return frozenset(names)
 
-    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
+    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measurements:
         """Each part by itself; what a part has measured before, it finds in the store."""
         measured = {name: part.measure(target, images, store, runtime) for name, part in self.parts.items()}
         values = {
             f"{name}/{value}": numbers for name, part in measured.items() for value, numbers in part.numbers.items()
         }
-        return Measured(
+        return Measurements(
             {**values, "features": np.stack(list(values.values()), axis=1).astype(np.float64)},
             queries_per_sample=sum(part.queries_per_sample for part in measured.values()),
             queries_spent=sum(part.queries_spent for part in measured.values()),

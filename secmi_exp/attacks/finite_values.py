@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from secmi_exp.attacks.measured import Measured
-from secmi_exp.attacks.stacked_maps import StackedMaps
+from secmi_exp.attacks.measurements import Measurements
+from secmi_exp.attacks.signals.stacked_maps import StackedMaps
 from secmi_exp.data.images import Images
 from secmi_exp.data.slices import slices
+from secmi_exp.engine.runtime import Precision, Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import warn
-from secmi_exp.runtime import Precision, Runtime
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import Pixels, PreparedTarget
 
 if TYPE_CHECKING:
-    from secmi_exp.attacks.scorer import Scores
-    from secmi_exp.data.batches import Array
+    from secmi_exp.attacks.scorers.scorer import Scores
+    from secmi_exp.engine.batches import Array
 
-LOOKED_AT_ONCE = 2**22
+CHECKED_AT_ONCE = 2**22
 """Numbers of a batch of rows."""
 NAMED = 3
 """Values of an attack that are named one by one."""
@@ -40,14 +40,14 @@ def rows_not_finite(values: Array) -> NDArray[np.bool_]:
     [False, True]
     """
     found = np.zeros(len(values), dtype=bool)
-    for rows in slices(len(values), max(1, LOOKED_AT_ONCE // int(np.prod(values.shape[1:])))):
+    for rows in slices(len(values), max(1, CHECKED_AT_ONCE // int(np.prod(values.shape[1:])))):
         batch = np.asarray(values[rows])
         found[rows] = ~np.isfinite(batch.reshape(len(batch), -1)).all(axis=1)
     return found
 
 
 def refuse_non_finite_values(
-    asked_by: str, measured: Measured, images: Images, target: PreparedTarget | None, store: Store, runtime: Runtime
+    asked_by: str, measured: Measurements, images: Images, target: PreparedTarget | None, store: Store, runtime: Runtime
 ) -> None:
     """Refuse values that are not finite; warn where t-errors are not, but at later timesteps than the attack's own.
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from secmi_exp.attacks.comparing import ComparingAttack
-from secmi_exp.attacks.generated import measured_on
-from secmi_exp.attacks.measured import Measured
+from secmi_exp.attacks.measurements import Measurements
+from secmi_exp.attacks.signals.sample_comparison import SampleComparisonAttack
+from secmi_exp.attacks.signals.samples import measurements_on
 from secmi_exp.data.images import Images
-from secmi_exp.runtime import Runtime
+from secmi_exp.engine.runtime import Runtime
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class GANLeaks(ComparingAttack):
+class GANLeaks(SampleComparisonAttack):
     """Its value is ``distance``, min_j ‖x − g_j‖_2 over the samples g_j; members have less."""
 
     @property
@@ -27,8 +27,8 @@ class GANLeaks(ComparingAttack):
         """See `Attack.measured_names`."""
         return frozenset({"distance", "pixels"})
 
-    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
+    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measurements:
         """Draw samples, find the nearest; or have either from the store."""
         generated = self.sampling.generated(target, images, store, runtime)
         distances, key = self.nearest(generated, images, store)
-        return measured_on(generated, {"distance": distances}, images, key, self.facts())
+        return measurements_on(generated, {"distance": distances}, images, key, self.facts())

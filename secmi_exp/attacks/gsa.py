@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import ConfigDict, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from secmi_exp.attacks.asked import AskingAttack
+from secmi_exp.attacks.signals.query_attack import QueryAttack
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from secmi_exp.attacks.question import Question
-    from secmi_exp.targets.noise_predictor import NoisePredictor
+    from secmi_exp.attacks.signals.query_batch import QueryBatch
+    from secmi_exp.diffusion.noise_predictor import NoisePredictor
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class GSA(AskingAttack):
+class GSA(QueryAttack):
     """Its ``features`` are a norm for each parameter tensor, [n, F]. As many queries as timesteps."""
 
     version: ClassVar[int] = 1
@@ -36,7 +36,7 @@ class GSA(AskingAttack):
     """Of the noises."""
 
     @property
-    def asked_timesteps(self) -> dict[str, int]:
+    def queried_timesteps(self) -> dict[str, int]:
         """They follow from the schedule."""
         return {}
 

@@ -18,13 +18,13 @@ from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.finite_values import rows_not_finite
-from secmi_exp.attacks.generated import Generated, SampledAttack, measured_on
-from secmi_exp.attacks.measured import Measured
-from secmi_exp.class_identity import outside_classes
+from secmi_exp.attacks.measurements import Measurements
+from secmi_exp.attacks.signals.samples import Generated, SampledAttack, measurements_on
 from secmi_exp.data.images import Images
+from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.runtime import Runtime
 from secmi_exp.store import Input, Json, Key, Store
+from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class LOGAN(SampledAttack):
         """See `Attack.measured_names`."""
         return frozenset({"discriminator", "pixels"})
 
-    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
+    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measurements:
         """Draw samples, train on them, look at the images; or have any of it from the store.
 
         Raises:
@@ -66,24 +66,24 @@ class LOGAN(SampledAttack):
         key = Key("discriminator_outputs", VERSION, outside_classes(attack=self), inputs, files=("outputs.npy",))
 
         def build(workspace: Path) -> None:
-            from secmi_exp.attacks.local_gan import outputs
+            from secmi_exp.attacks.logan_training import outputs
 
-            weights = store.obtain(trained, lambda inner: self._train(generated, inner, runtime)).path
+            weights = store.get_or_build(trained, lambda inner: self._train(generated, inner, runtime)).path
             np.save(workspace / "outputs.npy", outputs(weights, self, images, runtime))
 
-        outputs = np.load(store.obtain(key, build).path / "outputs.npy")
+        outputs = np.load(store.get_or_build(key, build).path / "outputs.npy")
         if count := int(rows_not_finite(outputs).sum()):
             raise UserError(
                 f"The discriminator of the local GAN gives {count} of {len(images)} images an output that is not "
                 f"finite: its training has diverged, so lower attack.lr={self.lr:g}."
             )
-        return measured_on(generated, {"discriminator": outputs}, images, key, self.facts())
+        return measurements_on(generated, {"discriminator": outputs}, images, key, self.facts())
 
     def _train(self, generated: Generated, workspace: Path, runtime: Runtime) -> None:
-        from secmi_exp.attacks.local_gan import save, train
+        from secmi_exp.attacks.logan_training import save, train
 
         log.info("Training a GAN on %d samples for %d steps.", self.samples, self.training_steps)
-        save(runtime.everywhere(train, self, generated.pixels, workspace, runtime), workspace)
+        save(runtime.run_on_all_ranks(train, self, generated.pixels, workspace, runtime), workspace)
 
     def _key(self, generated: Generated, runtime: Runtime) -> Key:
         """What decides the discriminator's weights."""

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import ConfigDict, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from secmi_exp.attacks.asked import AskingAttack
+from secmi_exp.attacks.signals.query_attack import QueryAttack
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from secmi_exp.attacks.question import Question
-    from secmi_exp.targets.noise_predictor import NoisePredictor
+    from secmi_exp.attacks.signals.query_batch import QueryBatch
+    from secmi_exp.diffusion.noise_predictor import NoisePredictor
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class Loss(AskingAttack):
+class Loss(QueryAttack):
     """Its value is ``loss``, the mean over timesteps; members have less. Where there are several, ``loss_T`` too."""
 
     version: ClassVar[int] = 1
@@ -32,7 +32,7 @@ class Loss(AskingAttack):
     """Of the noises."""
 
     @property
-    def asked_timesteps(self) -> dict[str, int]:
+    def queried_timesteps(self) -> dict[str, int]:
         """The last."""
         return {"t": max(self._timesteps)}
 

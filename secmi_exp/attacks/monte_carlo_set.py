@@ -15,15 +15,15 @@ import numpy as np
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from secmi_exp.attacks.comparing import ComparingAttack
-from secmi_exp.attacks.generated import measured_on
-from secmi_exp.attacks.measured import Measured
-from secmi_exp.attacks.sample_distances import Distances, blocks
-from secmi_exp.attacks.sample_features import FeatureRows
-from secmi_exp.class_identity import outside_classes
+from secmi_exp.attacks.measurements import Measurements
+from secmi_exp.attacks.signals.sample_comparison import SampleComparisonAttack
+from secmi_exp.attacks.signals.sample_distances import Distances, blocks
+from secmi_exp.attacks.signals.sample_features import FeatureRows
+from secmi_exp.attacks.signals.samples import measurements_on
 from secmi_exp.data.images import Images
-from secmi_exp.runtime import Runtime
+from secmi_exp.engine.runtime import Runtime
 from secmi_exp.store import Key, Store, write_json
+from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget
 
 VERSION = 1
@@ -35,7 +35,7 @@ SMALLEST = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class MonteCarloSet(ComparingAttack):
+class MonteCarloSet(SampleComparisonAttack):
     """Its values are ``concentration``, of which members have more, and ``distance`` to the nearest sample.
 
     The radius is chosen without labels, from the distances of all attacked images.
@@ -52,7 +52,7 @@ class MonteCarloSet(ComparingAttack):
         """See `Attack.measured_names`."""
         return frozenset({"concentration", "distance", "pixels"})
 
-    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
+    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measurements:
         """Draw samples, find the radius, count; or have it from the store."""
         generated = self.sampling.generated(target, images, store, runtime)
         distances, nearest_key = self.nearest(generated, images, store)
@@ -73,10 +73,10 @@ class MonteCarloSet(ComparingAttack):
             np.save(workspace / "concentration.npy", concentration(images_, samples, radius, self.distance))
             write_json(workspace / "radius.json", {"radius": radius})
 
-        entry = store.obtain(key, build).path
+        entry = store.get_or_build(key, build).path
         radius = json.loads((entry / "radius.json").read_text(encoding="utf-8"))["radius"]
         values = {"concentration": np.load(entry / "concentration.npy"), "distance": distances}
-        return measured_on(generated, values, images, key, self.facts() | {"radius": radius})
+        return measurements_on(generated, values, images, key, self.facts() | {"radius": radius})
 
 
 def concentration(

@@ -14,18 +14,18 @@ import numpy as np
 from pydantic import ConfigDict, NonNegativeInt, PositiveFloat
 from pydantic.dataclasses import dataclass
 
-from secmi_exp.attacks.comparing import ComparingAttack
-from secmi_exp.attacks.feature_classifier import classifier
-from secmi_exp.attacks.generated import measured_on
-from secmi_exp.attacks.measured import Measured
-from secmi_exp.attacks.sample_features import FeatureRows
-from secmi_exp.attacks.scorer import Fitting, LearnedScorer, Scores
-from secmi_exp.class_identity import outside_classes
+from secmi_exp.attacks.measurements import Measurements
+from secmi_exp.attacks.scorers.feature_classifier import classifier
+from secmi_exp.attacks.scorers.scorer import Fitting, LearnedScorer, Scores
+from secmi_exp.attacks.signals.sample_comparison import SampleComparisonAttack
+from secmi_exp.attacks.signals.sample_features import FeatureRows
+from secmi_exp.attacks.signals.samples import measurements_on
 from secmi_exp.data.images import Images
 from secmi_exp.data.slices import slices
+from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.runtime import Runtime
 from secmi_exp.store import Key, Store
+from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget
 
 VERSION = 1
@@ -43,7 +43,7 @@ class Beside(Measured):
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class OverRepresentation(ComparingAttack):
+class OverRepresentation(SampleComparisonAttack):
     """Its ``features`` [n, F] are the images', computed when a batch of them is asked for."""
 
     @property
@@ -51,14 +51,14 @@ class OverRepresentation(ComparingAttack):
         """See `Attack.measured_names`."""
         return frozenset({"features", "pixels"})
 
-    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
+    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measurements:
         """Draw samples, or have them from the store."""
         generated = self.sampling.generated(target, images, store, runtime)
         features = self.features_of(generated)
         config = {**features.settings, **outside_classes(attack=self)}
         key = Key("features", VERSION, config, {"samples": generated.key, "images": images.digest})
         values = {"features": FeatureRows(features, images)}
-        measured = measured_on(generated, values, images, key, self.facts())
+        measured = measurements_on(generated, values, images, key, self.facts())
         return Beside(**vars(measured), samples=FeatureRows(features, generated.pixels))
 
 
@@ -75,7 +75,7 @@ class DensityRatio(LearnedScorer):
     """Inverse strength of the linear model's L2 penalty."""
     seed: NonNegativeInt
 
-    def fit_and_score(self, measured: Measured, fitting: Fitting) -> Scores:
+    def fit_and_score(self, measured: Measurements, fitting: Fitting) -> Scores:
         """Tell the samples from the hold-outs of the fitted rows, score all.
 
         Raises:

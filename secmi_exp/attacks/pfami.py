@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import ConfigDict, Field, NonNegativeInt
 from pydantic.dataclasses import dataclass
 
-from secmi_exp.attacks.asked import AskingAttack
-from secmi_exp.attacks.measured import Measured
+from secmi_exp.attacks.measurements import Measurements
+from secmi_exp.attacks.signals.query_attack import QueryAttack
 from secmi_exp.data.images import Images
+from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.runtime import Runtime
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import Pixels, PreparedTarget
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from secmi_exp.attacks.question import Question
-    from secmi_exp.targets.noise_predictor import NoisePredictor
+    from secmi_exp.attacks.signals.query_batch import QueryBatch
+    from secmi_exp.diffusion.noise_predictor import NoisePredictor
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class PFAMI(AskingAttack):
+class PFAMI(QueryAttack):
     """Its value is ``fluctuation``; members have more. Two queries a timestep."""
 
     version: ClassVar[int] = 1
@@ -39,7 +39,7 @@ class PFAMI(AskingAttack):
     """Of the noises."""
 
     @property
-    def asked_timesteps(self) -> dict[str, int]:
+    def queried_timesteps(self) -> dict[str, int]:
         """The last."""
         return {"timesteps": max(self.timesteps)}
 
@@ -52,7 +52,7 @@ class PFAMI(AskingAttack):
         """One."""
         return ["fluctuation"]
 
-    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
+    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measurements:
         """See `Attack.measure`.
 
         Raises:

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import ConfigDict, NonNegativeInt, PositiveFloat
 from pydantic.dataclasses import dataclass
 
-from secmi_exp.attacks.asked import AskingAttack
+from secmi_exp.attacks.signals.query_attack import QueryAttack
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from secmi_exp.attacks.question import Question
-    from secmi_exp.targets.noise_predictor import NoisePredictor
+    from secmi_exp.attacks.signals.query_batch import QueryBatch
+    from secmi_exp.diffusion.noise_predictor import NoisePredictor
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class PIA(AskingAttack):
+class PIA(QueryAttack):
     """Its value is ``proximal_error``; members have less. Two queries."""
 
     version: ClassVar[int] = 1
@@ -34,7 +34,7 @@ class PIA(AskingAttack):
     """Whether the prediction is scaled to the mean absolute value of standard normal noise: PIAN."""
 
     @property
-    def asked_timesteps(self) -> dict[str, int]:
+    def queried_timesteps(self) -> dict[str, int]:
         """One."""
         return {"t": self.t}
 
@@ -49,7 +49,7 @@ class PIA(AskingAttack):
 
     def values(self, question: Question) -> Tensor:
         """‖ε_θ(√ᾱ_t x_0 + √(1−ᾱ_t) ε_0, t) − ε_0‖_p with ε_0 = ε_θ(x_0, 0), normalised for PIAN. [B, 1]."""
-        from secmi_exp.attacks.question import norm
+        from secmi_exp.attacks.signals.query_batch import norm
 
         eps = question.predict(question.x_0, 0)
         if self.normalize:

@@ -12,18 +12,18 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from secmi_exp import ranks
 from secmi_exp.attacks.finite_values import overflow
-from secmi_exp.attacks.generated import InitialNoise
-from secmi_exp.compiling import CompileWhenItRepays
+from secmi_exp.attacks.signals.samples import InitialNoise
 from secmi_exp.diffusion.ddim import ddim_step, noised
+from secmi_exp.diffusion.noise_predictor import NoisePredictor
+from secmi_exp.engine import ranks
+from secmi_exp.engine.compiling import CompileWhenItRepays
+from secmi_exp.engine.row_journal import queries_of_rows
+from secmi_exp.engine.rows import Computed, fill_rows
+from secmi_exp.engine.runtime import Precision, Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.query_tally import noting_queries
-from secmi_exp.row_journal import queries_of_rows
-from secmi_exp.rows import Computed, fill_rows
-from secmi_exp.runtime import Precision, Runtime
 from secmi_exp.store import write_json
-from secmi_exp.targets.noise_predictor import NoisePredictor
+from secmi_exp.store.query_tally import counting_queries
 
 
 def draw_samples(
@@ -35,10 +35,10 @@ def draw_samples(
     module = Sampling(predictor, steps, workspace, runtime.query_precision)
     files = {workspace / "samples.npy": (noise.image, np.dtype(np.uint8))}
     compiled = CompileWhenItRepays(runtime.compile, predictor.network)
-    with noting_queries(predictor, counts):
+    with counting_queries(predictor, counts):
         fill_rows(module, [noise], files, [workspace], runtime, runtime.query_batch_size, [compiled])
-    ranks.wait_for_all()  # to note their queries
-    if ranks.current().rank == 0:
+    barrier()  # to note their queries
+    if rank_info().rank == 0:
         write_json(workspace / "queries.json", {"queries": int(queries_of_rows(workspace, len(noise)).sum())})
 
 

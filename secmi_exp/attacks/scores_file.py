@@ -9,13 +9,13 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.attack import TargetFree
-from secmi_exp.attacks.measured import Measured
-from secmi_exp.class_identity import outside_classes
+from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.data.file_lists import refuse_repeated
 from secmi_exp.data.images import Images
 from secmi_exp.data.tables import Table, read_table
 from secmi_exp.errors import UserError
 from secmi_exp.store import Input, Key, file_digest
+from secmi_exp.store.class_identity import outside_classes
 
 VERSION = 1
 """Of the reading; raised when the same file would give other scores."""
@@ -36,7 +36,7 @@ class ScoresFile(TargetFree):
         """See `Attack.measured_names`."""
         return frozenset({"score"})
 
-    def look(self, images: Images) -> Measured:
+    def measure_images(self, images: Images) -> Measurements:
         """Read it.
 
         Raises:
@@ -55,7 +55,7 @@ class ScoresFile(TargetFree):
             )
         inputs: dict[str, Input] = {"file": file_digest(self.path), "images": images.digest}
         key = Key("scores_file", VERSION, outside_classes(attack=self), inputs)
-        return Measured({"score": scores}, queries_per_sample=0, queries_spent=0, key=key)
+        return Measurements({"score": scores}, queries_per_sample=0, queries_spent=0, key=key)
 
     def stated_membership(self, images: Images) -> NDArray[np.bool_] | None:
         """What the file says of the images' membership, [n]."""

@@ -6,15 +6,15 @@ from pydantic import ConfigDict, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.attack import Attack, refuse_beyond
-from secmi_exp.attacks.measured import Measured
-from secmi_exp.attacks.signal import trajectory_signals
-from secmi_exp.attacks.stacked_maps import StackedMaps
-from secmi_exp.class_identity import outside_classes
+from secmi_exp.attacks.measurements import Measurements
+from secmi_exp.attacks.signals.stacked_maps import StackedMaps
+from secmi_exp.attacks.signals.trajectories import compute_trajectories
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps, timesteps
+from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.runtime import Runtime
 from secmi_exp.store import Key, Store
+from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget
 
 VERSION = 1
@@ -79,14 +79,14 @@ class SecMI(Attack):
             refuse_beyond("t_max", self.t_max, timesteps, "image", self.k)
         super().check(timesteps)
 
-    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measured:
+    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measurements:
         """Walk every image's trajectory as far as it hasn't been walked before."""
-        signals = trajectory_signals(
+        signals = compute_trajectories(
             target, images, k=self.k, t_max=self.last, maps=self.kept_maps, store=store, runtime=runtime
         )
         kept = [signals.maps[t] for t in self._read if t in signals.maps]
         maps = {"error_map": StackedMaps(kept) if self.stacked else kept[0]} if "error_map" in self.reads else {}
-        return Measured(
+        return Measurements(
             {"t_error": signals.t_error(self.t_sec), "pixels": images, **maps},
             queries_per_sample=signals.queries_per_sample(max(self._read)),
             queries_spent=signals.queries_spent,

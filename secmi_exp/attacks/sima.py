@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import ConfigDict, NonNegativeInt, PositiveFloat
 from pydantic.dataclasses import dataclass
 
-from secmi_exp.attacks.asked import AskingAttack
+from secmi_exp.attacks.signals.query_attack import QueryAttack
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from secmi_exp.attacks.question import Question
-    from secmi_exp.targets.noise_predictor import NoisePredictor
+    from secmi_exp.attacks.signals.query_batch import QueryBatch
+    from secmi_exp.diffusion.noise_predictor import NoisePredictor
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class SimA(AskingAttack):
+class SimA(QueryAttack):
     """Its value is ``prediction_norm``; members have less. One query, or one a noise."""
 
     version: ClassVar[int] = 1
@@ -34,7 +34,7 @@ class SimA(AskingAttack):
     """Of the noises."""
 
     @property
-    def asked_timesteps(self) -> dict[str, int]:
+    def queried_timesteps(self) -> dict[str, int]:
         """One."""
         return {"t": self.t}
 
@@ -51,7 +51,7 @@ class SimA(AskingAttack):
         """‖ε_θ(x_0, t)‖_p, or the mean over noises of ‖ε_θ(√ᾱ_t x_0 + √(1−ᾱ_t) ε, t)‖_p. [B, 1]."""
         import torch
 
-        from secmi_exp.attacks.question import norm
+        from secmi_exp.attacks.signals.query_batch import norm
 
         if not self.noises:
             return norm(question.predict(question.x_0, self.t), self.p)[:, None]

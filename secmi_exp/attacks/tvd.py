@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from secmi_exp.attacks.measured import Measured
-from secmi_exp.attacks.scorer import Fitting, LearnedScorer, Scores
+from secmi_exp.attacks.measurements import Measurements
+from secmi_exp.attacks.scorers.scorer import Fitting, LearnedScorer, Scores
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class HistogramRatio(LearnedScorer):
     pseudo_count: PositiveFloat
     """Images that are added to each bin of either histogram, so that empty ones have a ratio."""
 
-    def fit_and_score(self, measured: Measured, fitting: Fitting) -> Scores:
+    def fit_and_score(self, measured: Measurements, fitting: Fitting) -> Scores:
         """Count the outputs of the fitted rows, score all."""
         from scipy.special import expit
 

@@ -18,7 +18,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from secmi_exp.errors import first_line
-from secmi_exp.regular_files import open_regular
+from secmi_exp.files.regular import open_regular
 
 CHUNK = 2**20
 """Bytes that are read at a time, so that a header which promises more than there is costs nothing."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from secmi_exp.errors import UserError
+from secmi_exp.formatting import is_unicode, shown, unicode_name, unicode_text
 from secmi_exp.run_warnings import warn
-from secmi_exp.shown_text import is_unicode, shown, unicode_name, unicode_text
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from secmi_exp.data.captions import CaptionChoice
 from secmi_exp.data.file_lists import refuse_repeated
 from secmi_exp.data.samples import ImageFiles
 from secmi_exp.errors import UserError, first_line
-from secmi_exp.regular_files import is_folder, read_regular
+from secmi_exp.files.regular import is_folder, read_regular
 
 CAPTIONS = "annotations/captions_*.json"
 

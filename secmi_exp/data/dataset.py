@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, ConfigDict
 from pydantic.dataclasses import dataclass
 
-from secmi_exp.class_identity import outside_classes
 from secmi_exp.data.decoding import FILES, decode, load, unreadable_sample
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.data.samples import Samples
 from secmi_exp.run_warnings import warn
 from secmi_exp.store import Json, Key, Store
+from secmi_exp.store.class_identity import outside_classes
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class Dataset(ABC):
             skip = self.on_error == "skip"
             decode(samples, preprocessing, workspace, skip_unreadable=skip, progress_bar=progress_bar)
 
-        images = load(store.obtain(key, build).path, samples.is_member, samples.captions)
+        images = load(store.get_or_build(key, build).path, samples.is_member, samples.captions)
         if images.unreadable:
             row, why = next(iter(images.unreadable.items()))
             if self.on_error == "stop":

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from secmi_exp.array_files import RowFile, checksum, create_array, holds_array
 from secmi_exp.data.images import DIGEST_BYTES, release
 from secmi_exp.data.slices import slices
+from secmi_exp.files.arrays import RowFile, checksum, create_array, holds_array
 from secmi_exp.store import SCRATCH, Json, write_json
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from secmi_exp.data.images import ImageSet
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.data.samples import Samples
 from secmi_exp.errors import UserError
-from secmi_exp.git_lfs import is_pointer
+from secmi_exp.files.git_lfs import is_pointer
 
 FILES = (*(f"{name}.npy" for name in ARRAYS), "samples.parquet")
 """That `decode` leaves, and `load` reads."""

@@ -13,11 +13,11 @@ from secmi_exp.data.image_formats import exif_orientation, has_several_frames
 from secmi_exp.data.images import pixel_digests
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.data.samples import Samples
+from secmi_exp.engine.runtime import usable_processors
+from secmi_exp.engine.worker_processes import end_with_parent
 from secmi_exp.errors import first_line
+from secmi_exp.formatting import printable
 from secmi_exp.progress import progress_bar
-from secmi_exp.runtime import usable_processors
-from secmi_exp.shown_text import printable
-from secmi_exp.worker_processes import end_with_parent
 
 BATCH = 256
 """Images that a process decodes at a time …"""

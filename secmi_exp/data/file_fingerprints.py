@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 
-from secmi_exp.regular_files import open_regular
+from secmi_exp.files.regular import open_regular
 from secmi_exp.store import Verify
 
 BLOCK = 4096

@@ -10,7 +10,7 @@ from secmi_exp.data.captions import CaptionChoice
 from secmi_exp.data.samples import ImageFiles
 from secmi_exp.data.tables import read_table
 from secmi_exp.errors import UserError, first_line
-from secmi_exp.regular_files import MOST_BYTES
+from secmi_exp.files.regular import MOST_BYTES
 
 
 def listed(file: Path, choice: CaptionChoice) -> ImageFiles:

@@ -18,7 +18,7 @@ from secmi_exp.data.samples import Samples, Sides
 from secmi_exp.data.saved_dataset import INFO, SPLITS, STATE, SavedDataset, refuse_splits
 from secmi_exp.data.tables import SUFFIXES
 from secmi_exp.errors import UserError, first_line
-from secmi_exp.regular_files import is_folder, is_regular
+from secmi_exp.files.regular import is_folder, is_regular
 from secmi_exp.run_warnings import warn
 
 

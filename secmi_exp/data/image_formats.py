@@ -7,7 +7,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from secmi_exp.regular_files import refuse_irregular
+from secmi_exp.files.regular import refuse_irregular
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 """As Pillow names them. Named to it whenever an image is opened: it starts Ghostscript for EPS, whatever a file is

@@ -11,8 +11,8 @@ from secmi_exp.data.array_lists import Header, UnreadableArray, read_array, read
 from secmi_exp.data.images import Rows
 from secmi_exp.data.tables import read_rows
 from secmi_exp.errors import UserError, first_line
-from secmi_exp.plain_yaml import read_yaml
-from secmi_exp.shown_text import shown
+from secmi_exp.files.plain_yaml import read_yaml
+from secmi_exp.formatting import shown
 
 AUTHORS = ("mia_train_idxs", "mia_eval_idxs")
 """Members and hold-outs in the authors' .npz split files …"""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 
-from secmi_exp.regular_files import open_regular
+from secmi_exp.files.regular import open_regular
 
 MOST_ROWS = 2**24
 """Of a table, which costs a row some hundred bytes of memory; a few bytes of a file can stand for millions of rows."""

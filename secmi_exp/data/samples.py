@@ -14,7 +14,7 @@ from secmi_exp.data.file_fingerprints import files_fingerprint
 from secmi_exp.data.image_formats import open_image
 from secmi_exp.data.images import Pixels
 from secmi_exp.data.membership import Statement, refuse_contradiction
-from secmi_exp.shown_text import unicode_name
+from secmi_exp.formatting import unicode_name
 from secmi_exp.store import Verify
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from secmi_exp.data.captions import CaptionChoice
 from secmi_exp.data.image_cells import Cell, ImageCells, image_column, paths_without_bytes
 from secmi_exp.errors import UserError, first_line
-from secmi_exp.regular_files import read_regular, refuse_irregular
+from secmi_exp.files.regular import read_regular, refuse_irregular
 
 SPLITS = "dataset_dict.json"
 """In a folder of several datasets, names them."""

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from secmi_exp.data.parquet_files import cells_of, open_parquet
 from secmi_exp.errors import UserError, first_line
-from secmi_exp.regular_files import read_regular
-from secmi_exp.shown_text import shown
+from secmi_exp.files.regular import read_regular
+from secmi_exp.formatting import shown
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 SUFFIXES = (*DELIMITERS, ".jsonl", ".parquet")

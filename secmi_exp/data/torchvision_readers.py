@@ -13,7 +13,7 @@ from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.images import Pixels
 from secmi_exp.data.samples import Array, ImageFiles
 from secmi_exp.errors import UserError
-from secmi_exp.storage_errors import Place, explain_storage_errors
+from secmi_exp.files.storage_errors import Place, explain_storage_errors
 
 PARTS: dict[str, dict[str, bool | str]] = {
     "CIFAR10": {"train": True},

@@ -16,7 +16,7 @@ from secmi_exp.defenses.defense import Defense
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from secmi_exp.targets.optimization import Draws
+    from secmi_exp.engine.optimization import Draws
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

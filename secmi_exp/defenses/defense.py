@@ -16,8 +16,8 @@ from secmi_exp.store import Json
 if TYPE_CHECKING:  # torch is heavy, and a run that reuses its target needs none of it
     from torch import Tensor
 
-    from secmi_exp.targets.ddpm import DDPM
-    from secmi_exp.targets.optimization import Draws
+    from secmi_exp.engine.optimization import Draws
+    from secmi_exp.targets.pixel.ddpm import DDPM
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

@@ -21,9 +21,9 @@ from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveFloat, Positiv
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.defenses.defense import Defense
+from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import warn
-from secmi_exp.runtime import Runtime
 
 PRIVACY = "privacy.json"
 """File beside a target's weights that tells the privacy spent on them."""

@@ -17,7 +17,7 @@ from secmi_exp.defenses.defense import Defense
 from secmi_exp.store import Json
 
 if TYPE_CHECKING:
-    from secmi_exp.targets.ddpm import DDPM
+    from secmi_exp.targets.pixel.ddpm import DDPM
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

@@ -15,13 +15,13 @@ from opacus.optimizers import DPOptimizer
 from opacus.validators import ModuleValidator
 from torch import Tensor
 
-from secmi_exp.data.batches import Piece
 from secmi_exp.defenses.accounting import Spending
 from secmi_exp.defenses.dp_sgd import DPSGD
+from secmi_exp.engine.batches import Piece
+from secmi_exp.engine.optimization import DrawsApart, Optimization
+from secmi_exp.engine.training import step_seed
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.store import Json
-from secmi_exp.targets.optimization import DrawsApart, Optimization
-from secmi_exp.training import step_seed
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from secmi_exp.defenses.transformations import TransformationsByImage
-    from secmi_exp.targets.optimization import Draws
+    from secmi_exp.engine.optimization import Draws
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

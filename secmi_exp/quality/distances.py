@@ -20,8 +20,8 @@ from secmi_exp.data.slices import slices
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.evaluation.distributions import mean_interval
 from secmi_exp.evaluation.scored import Interval
-from secmi_exp.git_lfs import refuse_pointer
-from secmi_exp.targets.weights import refuse_compressed, refuse_non_finite_weights
+from secmi_exp.files.git_lfs import refuse_pointer
+from secmi_exp.targets.loading.weights import refuse_compressed, refuse_non_finite_weights
 
 Pixels = NDArray[np.uint8]
 

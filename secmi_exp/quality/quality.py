@@ -15,17 +15,17 @@ from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.finite_values import refuse_non_finite_values
-from secmi_exp.attacks.generated import Sampling
 from secmi_exp.attacks.loss import Loss
-from secmi_exp.class_identity import outside_classes
+from secmi_exp.attacks.signals.samples import Sampling
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
+from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.distributions import mean_interval
 from secmi_exp.evaluation.scored import Interval
-from secmi_exp.runtime import Runtime
+from secmi_exp.files.strict_json import as_strict_json
 from secmi_exp.store import Input, Json, Key, Store, file_digest, write_json
-from secmi_exp.strict_json import as_strict_json
+from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget
 
 log = logging.getLogger(__name__)
@@ -150,7 +150,7 @@ class Quality:
             facts = self._compare(compared, holdouts, runtime).facts()
             write_json(workspace / "quality.json", as_strict_json(facts, lambda number: None))
 
-        told = json.loads((store.obtain(key, build).path / "quality.json").read_text(encoding="utf-8"))
+        told = json.loads((store.get_or_build(key, build).path / "quality.json").read_text(encoding="utf-8"))
         for name, value in told["metrics"].items():
             if value is None or not math.isfinite(value):
                 raise UserError(

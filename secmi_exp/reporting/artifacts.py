@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from secmi_exp.targets.hub import is_fetched
 from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.targets.loading.hub import is_fetched
 from secmi_exp.tracking.tracker import FileSet
 
 

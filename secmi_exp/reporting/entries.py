@@ -13,9 +13,9 @@ from secmi_exp.data.split import Part
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.evaluation.roc import Roc
 from secmi_exp.evaluation.scored import Floats, Scored
+from secmi_exp.formatting import shortened
 from secmi_exp.reporting.results_file import ScorerResults
 from secmi_exp.reporting.run_folders import FinishedRun
-from secmi_exp.shown_text import shortened
 
 NOT_IN_NAMES = {"attack", "dataset", "target", "logger", "trainer.progress_bar"}
 """Settings that a name has already, or that don't change results."""

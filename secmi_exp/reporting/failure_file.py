@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from secmi_exp.errors import UserError, first_line
-from secmi_exp.regular_files import read_end
-from secmi_exp.shown_text import LONGEST_LINE, one_sentence, shortened
+from secmi_exp.files.regular import read_end
+from secmi_exp.formatting import LONGEST_LINE, one_sentence, shortened
 
 NAME = "failure.txt"
 

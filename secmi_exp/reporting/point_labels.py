@@ -10,8 +10,8 @@ from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
+from secmi_exp.formatting import shortened
 from secmi_exp.reporting.results_file import Estimate
-from secmi_exp.shown_text import shortened
 
 NEAR = 8
 """Number of a label's first places, which are so near its point that no line to it is needed."""

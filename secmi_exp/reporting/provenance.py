@@ -17,15 +17,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from secmi_exp import __version__
 from secmi_exp.data.split import Split
-from secmi_exp.stages import Attacked, Run
+from secmi_exp.files.strict_json import as_strict_json
+from secmi_exp.run_state import AttackOutcome, Run
 from secmi_exp.store import Input, Json, Key
-from secmi_exp.strict_json import as_strict_json
 from secmi_exp.targets.interface import PreparedTarget
 
 PACKAGE = Path(__file__).parents[1]
 
 
-def provenance(run: Run, target: PreparedTarget | None, attacked: Attacked | None) -> dict[str, Json]:
+def provenance(run: Run, target: PreparedTarget | None, attacked: AttackOutcome | None) -> dict[str, Json]:
     """Return the field of results.json. Keys are given as ``KIND/DIGEST``, contents by their SHA-256."""
     return {
         "code": run.code,

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
+from secmi_exp.formatting import shortened
 from secmi_exp.reporting.drawing import (
     CHANCE,
     COLOURS,
@@ -23,7 +24,6 @@ from secmi_exp.reporting.point_labels import LONGEST_LABEL, Point, draw_point, l
 from secmi_exp.reporting.ranking import Ranking, mean_roc
 from secmi_exp.reporting.results_file import Estimate
 from secmi_exp.reporting.table_files import TableRow
-from secmi_exp.shown_text import shortened
 
 MARKERS = ("o", "s", "^")
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from secmi_exp.errors import UserError, first_line
-from secmi_exp.regular_files import read_regular
+from secmi_exp.files.regular import read_regular
 from secmi_exp.run_warnings import RunWarning
 
 METRIC_NAMES = {

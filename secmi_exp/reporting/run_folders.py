@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from secmi_exp.errors import UserError
-from secmi_exp.plain_yaml import read_yaml
-from secmi_exp.regular_files import read_end
+from secmi_exp.files.plain_yaml import read_yaml
+from secmi_exp.files.regular import read_end
 from secmi_exp.reporting.failure_file import read_failure
 from secmi_exp.reporting.results_file import Results, read_results
 

@@ -18,14 +18,14 @@ from secmi_exp.reporting.drawing import draws_or_logs
 from secmi_exp.reporting.results_file import METRIC_NAMES, Estimate
 from secmi_exp.reporting.run_results import RunResults, describe_run, write_results, write_scores
 from secmi_exp.reporting.terminal import terminal
+from secmi_exp.run_state import AttackOutcome, Run
 from secmi_exp.run_warnings import RunWarning
-from secmi_exp.stages import Attacked, Run
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.tracking.tracker import FileSet
 
 
 def write_run(
-    run: Run, target: PreparedTarget | None, attacked: Attacked | None, measures: Measures | None
+    run: Run, target: PreparedTarget | None, attacked: AttackOutcome | None, measures: Measures | None
 ) -> RunResults:
     """Write results, scores and figures into the run's directory, and then log them to the tracker."""
     header = describe_run(run, target, attacked)
@@ -34,7 +34,7 @@ def write_run(
     judgements, bounds = (attacked.judgements, attacked.bounds) if attacked else ({}, {})
     results = RunResults(header, judgements, bounds, quality=measures, warnings=run.warnings)
     write_results(run.folder, results)
-    run.store.forget_queries()
+    run.store.delete_tallies()
     figures = _copy_samples(run, target) if target else []
     figures += _draw(run, attacked) if attacked else []
     _track(run, attacked, measures, figures)
@@ -141,7 +141,7 @@ def _t_sec(attacked: Attacked) -> int:
     return int(str(attacked.measured.facts["t_sec"]))
 
 
-def _track(run: Run, attacked: Attacked | None, measures: Measures | None, figures: list[Path]) -> None:
+def _track(run: Run, attacked: AttackOutcome | None, measures: Measures | None, figures: list[Path]) -> None:
     if measures:
         run.tracker.log_summary({f"quality/{name}": value for name, value in measures.metrics.items()})
     run.tracker.log_summary({"warnings": len(run.warnings)})
@@ -152,7 +152,7 @@ def _track(run: Run, attacked: Attacked | None, measures: Measures | None, figur
     run.tracker.log_figures(figures)
 
 
-def _track_artifacts(run: Run, target: PreparedTarget | None, attacked: Attacked | None) -> None:
+def _track_artifacts(run: Run, target: PreparedTarget | None, attacked: AttackOutcome | None) -> None:
     """Log split, target and scores; a target that was stored before is an input of the run."""
     dataset, seed = run.parts.dataset.name, run.parts.general.seed
     used = [split_files(run.folder, dataset)]

@@ -19,13 +19,13 @@ from secmi_exp.evaluation.judge import Judgement, Validation
 from secmi_exp.evaluation.multiple_testing import benjamini_hochberg
 from secmi_exp.evaluation.privacy_bound import PrivacyBound
 from secmi_exp.evaluation.scored import Floats, Scored
+from secmi_exp.files.storage_errors import explain_storage_errors, output_place
+from secmi_exp.files.strict_json import as_strict_json
 from secmi_exp.quality.quality import Measures
 from secmi_exp.reporting.provenance import attack_settings, provenance
+from secmi_exp.run_state import AttackOutcome, Run
 from secmi_exp.run_warnings import RunWarning
-from secmi_exp.stages import Attacked, Run
-from secmi_exp.storage_errors import explain_storage_errors, output_place
 from secmi_exp.store import Json, write_json
-from secmi_exp.strict_json import as_strict_json
 from secmi_exp.targets.interface import PreparedTarget
 
 SCHEMA = 1
@@ -87,7 +87,7 @@ def write_scores(run: Run, attacked: Attacked) -> None:
         pa.parquet.write_table(pa.table(arrays), run.folder / "scores.parquet")
 
 
-def describe_run(run: Run, target: PreparedTarget | None, attacked: Attacked | None) -> dict[str, Json]:
+def describe_run(run: Run, target: PreparedTarget | None, attacked: AttackOutcome | None) -> dict[str, Json]:
     """Return the fields of results.json that describe the run."""
     header: dict[str, Json] = {
         "attack": attacked.attack.name if attacked else None,

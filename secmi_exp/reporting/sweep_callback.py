@@ -7,9 +7,9 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from secmi_exp.configuration.search import search_direction
+from secmi_exp.files.storage_errors import explain_storage_errors, output_place
 from secmi_exp.reporting.failure_file import write_failure
-from secmi_exp.search import search_direction
-from secmi_exp.storage_errors import explain_storage_errors, output_place
 
 
 class OpenSweep(NamedTuple):

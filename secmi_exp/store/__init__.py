@@ -22,9 +22,9 @@ from typing import Literal, Protocol
 from filelock import FileLock, Timeout
 
 from secmi_exp.errors import UserError
-from secmi_exp.query_tally import QueryTally
-from secmi_exp.storage_errors import Place as StoragePlace
-from secmi_exp.storage_errors import broken_link, explain_storage_errors
+from secmi_exp.files.storage_errors import Place as StoragePlace
+from secmi_exp.files.storage_errors import broken_link, explain_storage_errors
+from secmi_exp.files.strict_json import Json
 from secmi_exp.store.key import Input, Key, digest_of, file_digest
 from secmi_exp.store.manifest import (
     MANIFEST,
@@ -38,7 +38,7 @@ from secmi_exp.store.manifest import (
     write_json,
     write_manifest,
 )
-from secmi_exp.strict_json import Json
+from secmi_exp.store.query_tally import QueryTally
 
 __all__ = [
     "MANIFEST",
@@ -122,11 +122,11 @@ class Store:
                     (self.root / name).mkdir(parents=True, exist_ok=True)
             self._finish_removals()
 
-    def obtain(self, key: Key, build: Callable[[Path], None]) -> Entry:
-        """The entry of this key, built first where it is missing or damaged; see `obtain_all`."""
-        return self.obtain_all([key], lambda workspaces: build(workspaces[key.digest]))[0]
+    def get_or_build(self, key: Key, build: Callable[[Path], None]) -> Entry:
+        """The entry of this key, built first where it is missing or damaged; see `get_or_build_all`."""
+        return self.get_or_build_all([key], lambda workspaces: build(workspaces[key.digest]))[0]
 
-    def obtain_all(self, keys: Sequence[Key], build: Callable[[dict[str, Path]], None]) -> list[Entry]:
+    def get_or_build_all(self, keys: Sequence[Key], build: Callable[[dict[str, Path]], None]) -> list[Entry]:
         """The entries of these keys, of which the missing or damaged ones are built together.
 
         Args:
@@ -146,7 +146,7 @@ class Store:
         for key in keys:
             if not key.files:
                 raise RuntimeError(f"The key of {key} names no files, so that nobody could tell whether it is whole.")
-        found = self._present(keys)
+        found = self._load_valid(keys)
         missing = [key for key in keys if key.digest not in found]
         if missing:
             self._refuse_read_only(missing)
@@ -155,8 +155,8 @@ class Store:
                 locks.enter_context(self._locked(key))
             for key in missing:
                 self._discard_damaged(key)
-                self._adopt(key)
-            found |= self._present(missing)
+                self._finalize_killed(key)
+            found |= self._load_valid(missing)
             missing = [key for key in missing if key.digest not in found]
             if missing:
                 self._build(missing, build)
@@ -171,7 +171,7 @@ class Store:
 
     def find(self, key: Key) -> Entry | None:
         """The entry of this key where it is there and whole; nothing is built."""
-        return self._present([key]).get(key.digest)
+        return self._load_valid([key]).get(key.digest)
 
     def tally(self, key: Key) -> QueryTally:
         """What queries were made for the result of this key."""
@@ -179,7 +179,7 @@ class Store:
             self._tallies[key.digest] = QueryTally(self.root / "work", key.digest)
         return self._tallies[key.digest]
 
-    def forget_queries(self) -> None:
+    def delete_tallies(self) -> None:
         """Forget those that this store has told: they stand in a run's results now."""
         for tally in self._tallies.values():
             tally.forget()
@@ -227,7 +227,7 @@ class Store:
                 more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
                 raise UserError(f"{missing[0]}{more} must be computed, and {why}{self.place.or_elsewhere}.")
 
-    def _present(self, keys: Sequence[Key]) -> dict[str, Entry]:
+    def _load_valid(self, keys: Sequence[Key]) -> dict[str, Entry]:
         """Digest → entry, of those that are there and whole."""
         entries = {}
         for key in keys:
@@ -297,7 +297,7 @@ class Store:
         finally:
             lock.release()
 
-    def _adopt(self, key: Key) -> None:
+    def _finalize_killed(self, key: Key) -> None:
         """Turn a workspace that a killed process has finished into the entry; the key is locked."""
         workspace = self._workspace(key)
         if not (workspace / MANIFEST).exists():

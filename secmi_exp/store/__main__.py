@@ -12,9 +12,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from secmi_exp.byte_sizes import as_size
+from secmi_exp.configuration.paths import from_environment
 from secmi_exp.errors import UserError
-from secmi_exp.home_folders import from_environment
+from secmi_exp.formatting import as_size
 from secmi_exp.reporting.terminal import terminal
 from secmi_exp.store import Store
 from secmi_exp.store.inventory import Inventory, Stored

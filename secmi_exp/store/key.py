@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from secmi_exp.strict_json import Json, as_strict_json
+from secmi_exp.files.strict_json import Json, as_strict_json
 
 
 @dataclass(frozen=True)

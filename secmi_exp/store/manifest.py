@@ -10,10 +10,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from secmi_exp.foreign_json import read_foreign_json
+from secmi_exp.files.atomic import PARTIAL, written_whole
+from secmi_exp.files.strict_json import Json, read_foreign_json
 from secmi_exp.store.key import Key, file_digest
-from secmi_exp.strict_json import Json
-from secmi_exp.whole_files import PARTIAL, written_whole
 
 MANIFEST = "entry.json"
 SCRATCH = "scratch"

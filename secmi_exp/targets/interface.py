@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
-from secmi_exp.runtime import MakeLogger, Runtime
+from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.store import Input, Json, Store, digest_of
 
 if TYPE_CHECKING:
-    from secmi_exp.data.batches import Array
-    from secmi_exp.targets.noise_predictor import NoisePredictor
+    from secmi_exp.diffusion.noise_predictor import NoisePredictor
+    from secmi_exp.engine.batches import Array
 
 PIXEL_PIPELINE_FILES = (
     "model_index.json",

@@ -17,9 +17,9 @@ from pydantic import ConfigDict, Field
 
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
-from secmi_exp.targets.json_fields import checked
-from secmi_exp.targets.model_file_schemas import MOST_TIMESTEPS, Scheduler
-from secmi_exp.targets.weights import reason
+from secmi_exp.targets.loading.json_fields import checked
+from secmi_exp.targets.loading.model_file_schemas import MOST_TIMESTEPS, Scheduler
+from secmi_exp.targets.loading.weights import reason
 
 if TYPE_CHECKING:
     from torch import Tensor

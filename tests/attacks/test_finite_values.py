@@ -12,28 +12,28 @@ import pytest
 import torch
 from torch import Tensor
 
-from secmi_exp.attacks import local_gan
-from secmi_exp.attacks.column import Column
+from secmi_exp.attacks import logan_training
 from secmi_exp.attacks.finite_values import (
     refuse_non_finite_scores,
     refuse_non_finite_values,
     rows_not_finite,
 )
-from secmi_exp.attacks.generated import Sampling
-from secmi_exp.attacks.image_features import coarse_view, low_level
-from secmi_exp.attacks.measured import Measured
-from secmi_exp.attacks.nn import ErrorMapClassifier
+from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.attacks.pia import normalized
-from secmi_exp.attacks.scorer import Fitting
+from secmi_exp.attacks.scorers.column import Column
+from secmi_exp.attacks.scorers.nn import ErrorMapClassifier
+from secmi_exp.attacks.scorers.scorer import Fitting
 from secmi_exp.attacks.scores_file import ScoresFile
-from secmi_exp.attacks.signal import Signals
+from secmi_exp.attacks.signals.image_features import coarse_view, low_level
+from secmi_exp.attacks.signals.samples import Sampling
+from secmi_exp.attacks.signals.trajectories import Trajectories
 from secmi_exp.attacks.tvd import HistogramRatio
 from secmi_exp.data.images import Images
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import collect_warnings
 from secmi_exp.store import Key, Store
 from secmi_exp.targets.interface import InputArrays, Inputs, PreparedTarget
-from secmi_exp.targets.secmi_checkpoint import SecMICheckpoint
+from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint
 from secmi_exp.testing import SmallPredictor, cpu_runtime, prepare
 from tests.support.authors_network import FLAGS, change, random_weights, save_checkpoint
 from tests.support.diffusers_folders import change_weights, pipeline, refusal, target
@@ -60,7 +60,7 @@ def overflowing(after: int) -> PreparedTarget:
     return PreparedTarget(Path(), f"overflowing {after}", partial(Overflowing, after))
 
 
-def measure(root: Path, after: int, *overrides: str, precision: str = "32") -> Measured:
+def measure(root: Path, after: int, *overrides: str, precision: str = "32") -> Measurements:
     """As a run does it."""
     asking, store, runtime = attack(*overrides), Store(root), cpu_runtime(query_precision=precision)
     measured = asking.measure(overflowing(after), IMAGES, store, runtime)
@@ -113,8 +113,8 @@ def test_later_timesteps_than_the_attacks_own_are_a_warning(tmp_path: Path) -> N
 def test_error_maps_beyond_float16_are_told_as_such() -> None:
     maps = np.ones((N, 1, 2, 2), np.float16)
     maps[3] = INF
-    signals = Signals([10], np.ones((N, 1), np.float32), {}, [2], 0, Key("t_errors", 1, {}), {})
-    measured = Measured({"t_error": np.ones(N), "error_map": maps}, 2, 0, "", trajectory=signals)
+    signals = Trajectories([10], np.ones((N, 1), np.float32), {}, [2], 0, Key("t_errors", 1, {}), {})
+    measured = Measurements({"t_error": np.ones(N), "error_map": maps}, 2, 0, "", trajectory=signals)
     with pytest.raises(UserError, match=rf"values error_map of attack=nn .* for 1 of {N} images: they exceed float16"):
         refuse_non_finite_values("attack=nn", measured, IMAGES, None, None, cpu_runtime())  # type: ignore[arg-type]
 
@@ -138,7 +138,7 @@ def test_latents_that_are_not_finite_are_the_encoders(tmp_path: Path) -> None:
         return Latents()
 
     latent = PreparedTarget(Path(), "latent", SmallPredictor, inputs=inputs)
-    measured = Measured({"loss": np.full(N, NAN)}, 1, 0, "")
+    measured = Measurements({"loss": np.full(N, NAN)}, 1, 0, "")
     with pytest.raises(UserError, match=rf"encoders make .* is not finite: latents of 1 of {N} images"):
         refuse_non_finite_values("attack=loss", measured, IMAGES, latent, Store(tmp_path), cpu_runtime())
 
@@ -188,7 +188,7 @@ def test_weights_explain_values_that_lay_in_the_store(tmp_path: Path) -> None:
     folder = pipeline(tmp_path / "theirs")
     change_weights(folder, lambda weights: weights["conv_in.bias"].fill_(NAN))
     prepared = prepare(target(folder), tmp_path / "store", 3, 8, 8)
-    measured = Measured({"loss": np.full(2, NAN)}, 1, 0, "")
+    measured = Measurements({"loss": np.full(2, NAN)}, 1, 0, "")
     images = Images.of(np.zeros((2, 3, 8, 8), np.uint8))
     with pytest.raises(UserError, match="holds 8 weights that are NaN or infinite"):
         refuse_non_finite_values("attack=loss", measured, images, prepared, Store(tmp_path / "store"), cpu_runtime())
@@ -207,18 +207,18 @@ def test_scores_from_a_file_are_finite_for_every_attacked_image(tmp_path: Path, 
     path = tmp_path / "scores.parquet"
     pa.parquet.write_table(pa.table({"id": ["a", "b", "c", "d"], "score": [*cells, NAN]}), path)
     with pytest.raises(UserError, match=f"scores.parquet has no finite score {told}"):
-        scores_file(path).look(images)
+        scores_file(path).measure_images(images)
 
 
 def test_an_empty_score_is_told_with_its_row(tmp_path: Path) -> None:
     pa.parquet.write_table(pa.table({"id": ["a", "b"], "score": [0.5, None]}), tmp_path / "scores.parquet")
     with pytest.raises(UserError, match=r"The column score is empty in row 1 of .*scores.parquet"):
-        scores_file(tmp_path / "scores.parquet").look(named("a", "b"))
+        scores_file(tmp_path / "scores.parquet").measure_images(named("a", "b"))
 
 
 def test_scores_of_images_that_are_not_attacked_may_be_anything(tmp_path: Path) -> None:
     pa.csv.write_csv(pa.table({"id": ["a", "b", "c"], "score": [0.5, 1.0, NAN]}), tmp_path / "scores.csv")
-    assert scores_file(tmp_path / "scores.csv").look(named("a", "b")).numbers["score"].tolist() == [0.5, 1.0]
+    assert scores_file(tmp_path / "scores.csv").measure_images(named("a", "b")).numbers["score"].tolist() == [0.5, 1.0]
 
 
 def named(*ids: str) -> Any:
@@ -245,7 +245,8 @@ def test_a_classifier_of_maps_that_diverges_is_told(tmp_path: Path) -> None:
     rows = np.arange(8)
     with pytest.raises(UserError, match=r"training diverged by step \d of 3.* lower the learning rate"):
         recipe.fit_and_score(
-            Measured({"error_map": maps}, 0, 0, ""), Fitting(rows, rows % 2 == 0, tmp_path, cpu_runtime(), lambda: None)
+            Measurements({"error_map": maps}, 0, 0, ""),
+            Fitting(rows, rows % 2 == 0, tmp_path, cpu_runtime(), lambda: None),
         )
 
 
@@ -267,7 +268,7 @@ def test_a_scorer_that_has_not_converged_is_named() -> None:
 
 
 def test_a_histogram_with_endless_pseudo_counts_is_told(tmp_path: Path) -> None:
-    measured = Measured({"discriminator": np.linspace(-1, 1, 8)}, 0, 0, "")
+    measured = Measurements({"discriminator": np.linspace(-1, 1, 8)}, 0, 0, "")
     rows = np.arange(8)
     fitting = Fitting(rows, rows % 2 == 0, tmp_path, cpu_runtime(), lambda: None)
     with np.errstate(invalid="ignore"):
@@ -298,7 +299,7 @@ def test_features_of_the_smallest_images_are_finite(features: Callable[[Any], An
 
 
 def test_rows_are_looked_at_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("secmi_exp.attacks.finite_values.LOOKED_AT_ONCE", 6)
+    monkeypatch.setattr("secmi_exp.attacks.finite_values.CHECKED_AT_ONCE", 6)
     values = np.zeros((7, 2, 2))
     values[4, 1, 0] = -INF
     assert rows_not_finite(values).tolist() == [row == 4 for row in range(7)]

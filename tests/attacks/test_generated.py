@@ -8,15 +8,14 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 
-from secmi_exp import rows
-from secmi_exp.attacks.generated import Generated, InitialNoise, SampledAttack
-from secmi_exp.attacks.sampling import sample, to_pixels
+from secmi_exp.attacks.signals.samples import Generated, InitialNoise, SampledAttack, sample, to_pixels
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
+from secmi_exp.engine import rows
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import Inputs, PreparedTarget
-from secmi_exp.targets.unconditional import Unconditional
+from secmi_exp.targets.pixel.unconditional import Unconditional
 from secmi_exp.testing import cpu_runtime
 from tests.support.memorizing import ALPHAS, Killed, Memorizing, memorizing
 from tests.support.query_attacks import attack

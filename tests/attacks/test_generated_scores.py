@@ -11,20 +11,20 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 from secmi_exp.attacks import monte_carlo_set, sample_distances
-from secmi_exp.attacks.local_gan import LocalGAN
-from secmi_exp.attacks.measured import Measured
+from secmi_exp.attacks.logan_training import LocalGAN
+from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.attacks.monte_carlo_set import concentration, percentile
-from secmi_exp.attacks.sample_distances import nearest
-from secmi_exp.attacks.sample_features import FeatureRows, Features
-from secmi_exp.attacks.scorer import Fitting, LearnedScorer
+from secmi_exp.attacks.scorers.scorer import Fitting, LearnedScorer
+from secmi_exp.attacks.signals.sample_distances import nearest
+from secmi_exp.attacks.signals.sample_features import FeatureRows, Features
 from secmi_exp.attacks.tvd import HistogramRatio
-from secmi_exp.data.batches import Piece
 from secmi_exp.data.images import Images
+from secmi_exp.engine.batches import Piece
+from secmi_exp.engine.optimization import Draws
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.delong import auc_interval
 from secmi_exp.evaluation.roc import Roc
 from secmi_exp.store import Store
-from secmi_exp.targets.optimization import Draws
 from secmi_exp.testing import cpu_runtime, no_logger
 from tests.support.memorizing import memorizing
 from tests.support.query_attacks import attack
@@ -97,7 +97,7 @@ def test_features_are_what_they_are_called() -> None:
 
 
 @cache
-def measured(name: str, planted: bool, root: Path) -> Measured:
+def measured(name: str, planted: bool, root: Path) -> Measurements:
     few = ["attack.samples=400", "attack.steps=10"]
     if name in ("logan", "tvd"):
         few += [f"attack.training_steps={1500 if planted else 100}"]
@@ -113,7 +113,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("samples")
 
 
-def scores(name: str, measured: Measured, is_member: np.ndarray, folder: Path) -> np.ndarray:
+def scores(name: str, measured: Measurements, is_member: np.ndarray, folder: Path) -> np.ndarray:
     fewer_bins = ["attack.scorers.tvd.bins=10"] if name == "tvd" else []  # there are 30 images a side to fit on
     scorer = attack(f"+attack={name}", *fewer_bins).scorers[name]
     if isinstance(scorer, LearnedScorer):
@@ -167,7 +167,7 @@ def test_the_monte_carlo_attack_chooses_its_radius_from_the_distances(radius: An
 def test_the_histogram_ratio_is_that_of_the_fitted_part(tmp_path: Path) -> None:
     probabilities = np.array([0.1, 0.1, 0.9, 0.1, 0.9, 0.9, 0.1, 0.9])
     is_member = np.array([True, True, True, False, False, False])
-    outputs = Measured({"discriminator": np.log(probabilities / (1 - probabilities))}, 0, 0, "outputs")
+    outputs = Measurements({"discriminator": np.log(probabilities / (1 - probabilities))}, 0, 0, "outputs")
     ratio = HistogramRatio("discriminator", bins=2, pseudo_count=1.0)
     found = ratio.fit_and_score(outputs, Fitting(np.arange(6), is_member, tmp_path, cpu_runtime(), no_logger))
     np.testing.assert_allclose(found, np.log(3 / 2) * np.where(probabilities < 0.5, 1, -1))  # 2 + 1 against 1 + 1
@@ -197,6 +197,6 @@ def test_each_network_of_the_local_gan_follows_its_own_loss(shape: tuple[int, ..
 
 def test_a_scorer_of_samples_says_where_it_belongs(tmp_path: Path) -> None:
     scorer: Any = attack("+attack=over_representation").scorers["over_representation"]
-    bare = Measured({"features": np.zeros((4, 2))}, 0, 0, "bare")
+    bare = Measurements({"features": np.zeros((4, 2))}, 0, 0, "bare")
     with pytest.raises(UserError, match="needs samples of the target"):
         scorer.fit_and_score(bare, Fitting(np.arange(2), np.array([True, False]), tmp_path, cpu_runtime(), no_logger))

@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from secmi_exp.attacks.column import Column
-from secmi_exp.attacks.map_distance import MapDistance
-from secmi_exp.attacks.measured import Measured
-from secmi_exp.attacks.nn import ErrorMapClassifier
-from secmi_exp.attacks.scorer import Fitting
-from secmi_exp.attacks.stacked_maps import StackedMaps
+from secmi_exp.attacks.measurements import Measurements
+from secmi_exp.attacks.scorers.column import Column
+from secmi_exp.attacks.scorers.map_distance import MapDistance
+from secmi_exp.attacks.scorers.nn import ErrorMapClassifier
+from secmi_exp.attacks.scorers.scorer import Fitting
+from secmi_exp.attacks.signals.stacked_maps import StackedMaps
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.split import Halves, Split
 from secmi_exp.errors import UserError
@@ -42,13 +42,13 @@ def test_labels_never_reach_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len([*tmp_path.glob("store/t_errors/*")]) == 1  # the very same entry
 
 
-def planted(n: int = 120) -> tuple[Measured, np.ndarray]:
+def planted(n: int = 120) -> tuple[Measurements, np.ndarray]:
     """Maps that are smaller on members."""
     rng = np.random.default_rng(0)
     is_member = np.arange(n) % 2 == 0
     maps = np.abs(rng.normal(0, np.where(is_member, 0.01, 0.03)[:, None, None, None], (n, 1, 8, 8))).astype(np.float16)
     errors = np.square(maps.astype(np.float32)).sum(axis=(1, 2, 3))
-    return Measured({"t_error": errors, "error_map": maps}, 2, 0, "planted"), is_member
+    return Measurements({"t_error": errors, "error_map": maps}, 2, 0, "planted"), is_member
 
 
 def test_a_value_is_turned_so_that_members_score_higher() -> None:

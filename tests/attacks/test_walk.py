@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from secmi_exp import batch_size, ranks, rows
-from secmi_exp.array_files import RowFile, create_array
-from secmi_exp.attacks.signal import trajectory_signals
+from secmi_exp.attacks.signals.trajectories import compute_trajectories
 from secmi_exp.data.images import Images
 from secmi_exp.data.slices import slices
 from secmi_exp.diffusion.trajectory import begin
 from secmi_exp.diffusion.trajectory import walk as walk_states
-from secmi_exp.row_journal import noted
+from secmi_exp.engine.row_journal import read_journal
+from secmi_exp.files.arrays import RowFile, create_array
 from secmi_exp.store import Store
 from secmi_exp.testing import cpu_runtime
 from tests.support.walks import IMAGES, MADE_IN_12, Killed, N, Waves, same, signals, target
@@ -67,7 +67,7 @@ def test_a_killed_walk_continues_with_the_rows_that_are_not_done(
     with pytest.raises(Killed):
         signals(tmp_path, 40, maps=[40], fails_after=12)  # within the third batch of five queries each
     (note,) = tmp_path.glob("work/error_maps-*/scratch/rows-0.txt")
-    (batch,) = noted(note.parent.parent)
+    (batch,) = read_journal(note.parent.parent)
     assert (batch.rows, batch.queries) == (slice(0, 4), 5)  # the second batch was still on its way
     note.write_bytes(batch.line + batch.line.replace(b"[0, 4", b"[4, 8")[:-4])  # as a kill cuts it
     continued = signals(tmp_path, 40, maps=[40], size=size)
@@ -117,7 +117,7 @@ def test_rows_in_place_keep_to_their_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize("precision", ["64", "bf16", "16"])
 def test_states_stay_in_float32_or_better_in_every_precision(tmp_path: Path, precision: str) -> None:
     runtime = cpu_runtime(query_precision=precision)
-    walked = trajectory_signals(target(), IMAGES, k=10, t_max=40, maps=[], store=Store(tmp_path), runtime=runtime)
+    walked = compute_trajectories(target(), IMAGES, k=10, t_max=40, maps=[], store=Store(tmp_path), runtime=runtime)
     exact = signals(tmp_path, 40)
     np.testing.assert_allclose(walked.t_errors, exact.t_errors, rtol=1e-4 if precision == "64" else 0.1)
     states = {np.load(file).dtype for file in tmp_path.glob("states/*/*.npy")}

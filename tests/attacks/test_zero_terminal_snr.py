@@ -7,12 +7,11 @@ import torch
 from diffusers import DDIMScheduler
 
 from secmi_exp.attacks.attack import Attack
-from secmi_exp.attacks.generated import InitialNoise
-from secmi_exp.attacks.sampling import sample
+from secmi_exp.attacks.signals.samples import InitialNoise, sample
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
-from secmi_exp.targets.text_to_image_training import prepare_sampling
-from secmi_exp.targets.unconditional import Unconditional
+from secmi_exp.targets.pixel.unconditional import Unconditional
+from secmi_exp.targets.text_to_image.unet_training import prepare_sampling
 from secmi_exp.testing import configured
 from tests.support.audits import audit, sides
 from tests.support.diffusers_folders import zero_snr

@@ -80,7 +80,7 @@ def as_scores(root: Path, file: Path) -> float:
         name="scores", path=file, id_column="id", score_column="score", member_column="is_member", scorers={}
     )
     attack.stated_membership(images)
-    return float(attack.look(images).numbers["score"].sum())
+    return float(attack.measure_images(images).numbers["score"].sum())
 
 
 def image_kind(suffix: str) -> Kind:

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secmi_exp import ranks
-from secmi_exp.data.batches import ArrayRows, ResidentRows, ShuffledOrder
+from secmi_exp.engine import ranks
+from secmi_exp.engine.batches import ArrayRows, ResidentRows, ShuffledOrder
 
 
 def batches(order: ShuffledOrder, number: int) -> list[np.ndarray]:
@@ -39,7 +39,7 @@ def test_the_pieces_of_all_ranks_make_up_the_batch(batch_size: int, world_size: 
     pieces = []
     for rank in range(world_size):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ranks, "_current", ranks.Place(rank, world_size))
+            patch.setattr(ranks, "_current", RankInfo(rank, world_size))
             pieces += list(islice(ShuffledOrder(40, batch_size, seed=1, start=3, parts=parts), parts))
     assert np.concatenate([rows for rows, _ in pieces]).tolist() == whole.tolist()
     assert [row for _, piece in pieces for row in range(piece.start, piece.stop)] == list(range(batch_size))

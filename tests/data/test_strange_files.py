@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, Resize
 
-from secmi_exp.components import component
+from secmi_exp.configuration.components import component
 from secmi_exp.data import image_formats, preprocessing
 from secmi_exp.data.image_formats import from_16_bits, open_image
 from secmi_exp.data.index_files import read_indices, read_list

@@ -35,7 +35,7 @@ def scores_of(file: Path, names: Sequence[str]) -> tuple[list[float], list[bool]
         name="scores", path=file, id_column="id", score_column="score", member_column="is_member", scorers={}
     )
     stated = attack.stated_membership(images)
-    return attack.look(images).numbers["score"].tolist(), None if stated is None else stated.tolist()
+    return attack.measure_images(images).numbers["score"].tolist(), None if stated is None else stated.tolist()
 
 
 @pytest.mark.parametrize("header", [b"", b"row\r\n", b'"row"\n'])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from secmi_exp.components import component
+from secmi_exp.configuration.components import component
 from secmi_exp.errors import UserError
 from secmi_exp.testing import compose_config
 from tests.support.published import crops

@@ -15,17 +15,17 @@ from opacus.accountants import PRVAccountant, RDPAccountant
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
-from secmi_exp.data.batches import PoissonOrder, TrainingBatches
 from secmi_exp.defenses.accounting import Spending
 from secmi_exp.defenses.dp_sgd import DPSGD
 from secmi_exp.defenses.private_steps import ContiguousHooks, PrivateSteps
+from secmi_exp.engine.batches import PoissonOrder, TrainingBatches
+from secmi_exp.engine.optimization import Draws
+from secmi_exp.engine.training import fit, newest_checkpoint
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
-from secmi_exp.targets import ddpm_training
-from secmi_exp.targets.ddpm_training import DDPMTraining
-from secmi_exp.targets.optimization import Draws
+from secmi_exp.targets.pixel import ddpm_training
+from secmi_exp.targets.pixel.ddpm_training import DDPMTraining
 from secmi_exp.testing import cpu_runtime, no_logger
-from secmi_exp.training import fit, newest_checkpoint
 from tests.support.defended import MEMBERS, recipe, trained, weights
 from tests.support.hostile_files import is_empty
 

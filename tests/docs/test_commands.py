@@ -13,9 +13,9 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from secmi_exp.arguments import checked_arguments
-from secmi_exp.components import component
-from secmi_exp.search import prefer_own_sweeper
+from secmi_exp.configuration.arguments import checked_arguments
+from secmi_exp.configuration.components import component
+from secmi_exp.configuration.search import prefer_own_sweeper
 from tests.support.commands import CONF, REPOSITORY
 from tests.support.documented_commands import HELP, PAGES, commands
 

@@ -110,9 +110,9 @@ def make_cheap() -> None:
     """Figures without a drawing, and a small network in SecMI_NN's place; what is written stays."""
     from torch import nn
 
-    from secmi_exp import rows
-    from secmi_exp.attacks import nn_training
+    from secmi_exp.attacks.scorers import nn_training
     from secmi_exp.data import decoding
+    from secmi_exp.engine import rows
     from secmi_exp.reporting import run_figures
 
     for name in ("draw_roc", "draw_scores", "draw_exposed", "draw_t_errors", "draw_relative_t_error"):

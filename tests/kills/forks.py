@@ -56,7 +56,7 @@ QUERIES = QueryCounter()
 
 
 def count_queries() -> None:
-    from secmi_exp.targets.noise_predictor import NoisePredictor
+    from secmi_exp.diffusion.noise_predictor import NoisePredictor
 
     for name in ("predict_noise", "predict_image"):
         predict = getattr(NoisePredictor, name)

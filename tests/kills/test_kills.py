@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from secmi_exp import rows
-from secmi_exp.attacks.signal import trajectory_signals
+from secmi_exp.attacks.signals.trajectories import compute_trajectories
 from secmi_exp.data import decoding
+from secmi_exp.data.checks.split_check import check_split
 from secmi_exp.data.samples import Array
-from secmi_exp.split_check import check_split
+from secmi_exp.engine import rows
 from secmi_exp.store import Key, Store
 from secmi_exp.testing import cpu_runtime
 from tests.kills.forks import Ended, count_queries, in_fork
@@ -30,7 +30,7 @@ from tests.support.walks import IMAGES, N, target
 
 STORE = Path("outputs/store")
 IMPORTED = [
-    "pandas", "secmi_exp.attacks.walk", "secmi_exp.checkpoint_files", "secmi_exp.data.decoding_processes",
+    "pandas", "secmi_exp.attacks.signals.walk", "secmi_exp.engine.checkpoint_files", "secmi_exp.data.decoding_processes",
     "sklearn.compose", "sklearn.linear_model", "sklearn.model_selection", "sklearn.pipeline", "sklearn.preprocessing",
 ]  # fmt: skip
 """By stages when they begin; here once for all forks."""
@@ -51,7 +51,7 @@ def test_a_command_that_is_killed_anywhere_continues_to_the_undisturbed_result(n
 def images() -> None:
     samples = Array("made", "made", lambda: PIXELS)
     build = partial(decoding.decode, samples, SMALL, skip_unreadable=False, progress_bar=False)
-    Store(STORE).obtain(Key("images", 1, {}, files=decoding.FILES), build)
+    Store(STORE).get_or_build(Key("images", 1, {}, files=decoding.FILES), build)
 
 
 SMALL_RECIPE = recipe(
@@ -71,7 +71,7 @@ def blind() -> None:
 
 def walked(t_max: int) -> None:
     with one_run(STORE) as store:
-        signals = trajectory_signals(
+        signals = compute_trajectories(
             target(), IMAGES, k=10, t_max=t_max, maps=[t_max], store=store, runtime=cpu_runtime(query_batch_size=4)
         )
         Path("told").write_text(str(signals.queries_spent))

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from secmi_exp.targets.authors_format import Flags
+from secmi_exp.targets.pixel.authors_format import Flags
 from tests.support.authors_network import random_weights, save_checkpoint
 from tests.support.published import crops
 from tests.support.runs import run_here

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from diffusers import UNet2DModel
 from torch import Tensor
 
-from secmi_exp.targets.authors_format import Flags, to_authors
+from secmi_exp.targets.pixel.authors_format import Flags, to_authors
 
 TABLE = "time_embedding.timembedding.0.weight"
 

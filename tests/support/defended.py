@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from secmi_exp.data.batches import Piece
 from secmi_exp.data.images import Images
-from secmi_exp.targets import ddpm_training
-from secmi_exp.targets.ddpm import DDPM
-from secmi_exp.targets.optimization import Draws
+from secmi_exp.engine.batches import Piece
+from secmi_exp.engine.optimization import Draws
+from secmi_exp.targets.pixel import ddpm_training
+from secmi_exp.targets.pixel.ddpm import DDPM
 from secmi_exp.testing import configured, cpu_runtime
 
 MEMBERS = Images.of(np.random.default_rng(0).integers(0, 256, (24, 1, 8, 8), dtype=np.uint8))

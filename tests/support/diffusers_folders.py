@@ -11,12 +11,12 @@ from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, SchedulerMixin
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from secmi_exp.attacks.signal import trajectory_signals
+from secmi_exp.attacks.signals.trajectories import compute_trajectories
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
-from secmi_exp.targets.diffusers_folder import DiffusersFolder
+from secmi_exp.targets.loading.training_folder import WeightsChoice
+from secmi_exp.targets.pixel.diffusers_folder import DiffusersFolder
 from secmi_exp.targets.schedule import NoiseSchedule
-from secmi_exp.targets.training_folder import WeightsChoice
 from secmi_exp.testing import cpu_runtime, prepare, random_images
 from tests.support.hostile_files import is_empty
 
@@ -82,7 +82,7 @@ def refusal(folder: Path | str, store: Path, channels: int, height: int, width: 
 
     def attack() -> None:
         prepared, images = prepare(target(folder), store, *shape), random_images(2, shape)
-        trajectory_signals(prepared, images, k=10, t_max=20, maps=[20], store=Store(store), runtime=cpu_runtime())
+        compute_trajectories(prepared, images, k=10, t_max=20, maps=[20], store=Store(store), runtime=cpu_runtime())
 
     with pytest.raises(UserError) as refused:
         attack()

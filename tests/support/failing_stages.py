@@ -4,13 +4,13 @@ import errno
 import os
 import signal
 
-from secmi_exp import ranks
+from secmi_exp.engine import ranks
 from secmi_exp.errors import UserError
 
 
 def fails(how: str, *, logger: None) -> None:
     """Rank 1 fails; rank 0 waits for it in the way that stages do."""
-    if ranks.current().rank == 1:
+    if rank_info().rank == 1:
         match how:
             case "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -22,11 +22,11 @@ def fails(how: str, *, logger: None) -> None:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             case "fault":
                 raise KeyError("a fault")
-    ranks.total(1)
+    all_reduce_sum(1)
 
 
 def waits(*, logger: None) -> None:
     """Rank 1 is killed, and rank 0 waits for it where no error comes, as NCCL does."""
-    if ranks.current().rank == 1:
+    if rank_info().rank == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     signal.pause()

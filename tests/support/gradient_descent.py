@@ -3,7 +3,7 @@
 import numpy as np
 
 from secmi_exp.data.images import Images
-from secmi_exp.targets.ddpm import DDPM
+from secmi_exp.targets.pixel.ddpm import DDPM
 from secmi_exp.testing import configured
 
 MEMBERS = Images.of(np.random.default_rng(0).integers(0, 256, (30, 1, 8, 8), dtype=np.uint8))

@@ -8,9 +8,9 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from secmi_exp.data.batches import TrainingBatches
+from secmi_exp.engine.batches import TrainingBatches
+from secmi_exp.engine.training import fit
 from secmi_exp.testing import cpu_runtime
-from secmi_exp.training import fit
 
 
 class Line(pl.LightningModule):

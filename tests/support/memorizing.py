@@ -7,8 +7,8 @@ import numpy as np
 from torch import Tensor
 
 from secmi_exp.data.images import Images
+from secmi_exp.diffusion.noise_predictor import Condition
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.targets.noise_predictor import Condition
 from secmi_exp.testing import MEMORIZING_ALPHAS, MemorizingPredictor
 
 ALPHAS = MEMORIZING_ALPHAS

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from secmi_exp.attacks.measured import Measured
+from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.data.images import Images
 from secmi_exp.testing import (
     SMALL_ALPHAS,
@@ -27,7 +27,9 @@ TARGET = small_target()
 EPS = SmallNetwork().double()
 
 
-def measured(root: Path, *overrides: str, precision: str = "64", size: int = 3, images: Images = IMAGES) -> Measured:
+def measured(
+    root: Path, *overrides: str, precision: str = "64", size: int = 3, images: Images = IMAGES
+) -> Measurements:
     runtime = cpu_runtime(query_precision=precision, query_batch_size=size)
     with one_run(root) as store:
         return attack(*overrides).measure(TARGET, images, store, runtime)

@@ -34,7 +34,7 @@ def one_run(root: Path) -> Iterator[Store]:
     store = Store(root)
     try:
         yield store
-        store.forget_queries()
+        store.delete_tallies()
     finally:
         for tally in store._tallies.values():
             tally.close()  # as the end of the process does

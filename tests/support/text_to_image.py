@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from secmi_exp.attacks.signal import Signals, trajectory_signals
+from secmi_exp.attacks.signals.trajectories import Trajectories, compute_trajectories
 from secmi_exp.data.images import Images
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.targets.stable_diffusion import StableDiffusion
+from secmi_exp.targets.text_to_image.stable_diffusion import StableDiffusion
 from secmi_exp.testing import cpu_runtime, no_logger
 from tests.support.tiny_pipelines import (
     SIDE,
@@ -40,9 +40,11 @@ def prepared(path: Path, store: Path, given: Images | None = None, **settings: A
     return stable_diffusion(path, **settings).prepare(given or images(), Store(store), cpu_runtime(), no_logger)
 
 
-def walked(path: Path, store: Path, given: Images | None = None, precision: str = "32", **settings: Any) -> Signals:
+def walked(
+    path: Path, store: Path, given: Images | None = None, precision: str = "32", **settings: Any
+) -> Trajectories:
     runtime = cpu_runtime(query_batch_size=3, query_precision=precision)
-    return trajectory_signals(
+    return compute_trajectories(
         prepared(path, store, given, **settings), given or images(), k=K, t_max=T_SEC, maps=[T_SEC],
         store=Store(store), runtime=runtime,
     )  # fmt: skip

@@ -24,7 +24,7 @@ from transformers import (  # type: ignore[attr-defined]
     CLIPTokenizer,
 )
 
-from secmi_exp.targets.byte_tokenizer import save_byte_tokenizer
+from secmi_exp.targets.text_to_image.byte_tokenizer import save_byte_tokenizer
 
 SIDE = 16
 """Pixels of the images that the pipelines take; their latents are 8×8."""

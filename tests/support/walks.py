@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from secmi_exp.attacks.signal import Signals, trajectory_signals
+from secmi_exp.attacks.signals.trajectories import Trajectories, compute_trajectories
 from secmi_exp.data.images import Images, to_model_range
+from secmi_exp.diffusion.noise_predictor import Condition, NoisePredictor
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.targets.noise_predictor import Condition, NoisePredictor
 from secmi_exp.testing import cpu_runtime
 from tests.support.runs import one_run
 
@@ -60,15 +60,15 @@ def target(fails_after: float = math.inf) -> PreparedTarget:
 
 def signals(
     root: Path, t_max: int, maps: list[int] | None = None, fails_after: float = math.inf, size: int = 4
-) -> Signals:
+) -> Trajectories:
     with one_run(root) as store:
-        return trajectory_signals(
+        return compute_trajectories(
             target(fails_after), IMAGES, k=10, t_max=t_max, maps=maps or [], store=store,
             runtime=cpu_runtime(query_batch_size=size),
         )  # fmt: skip
 
 
-def same(one: Signals, other: Signals) -> None:
+def same(one: Trajectories, other: Signals) -> None:
     assert one.timesteps == other.timesteps
     assert one.queries == other.queries
     assert np.array_equal(one.t_errors, other.t_errors)

@@ -21,17 +21,17 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler
 from safetensors.torch import load_file, save_file
 
-from secmi_exp.attacks.column import Column
 from secmi_exp.attacks.finite_values import refuse_non_finite_values
+from secmi_exp.attacks.scorers.column import Column
 from secmi_exp.attacks.secmi import SecMI
 from secmi_exp.data.images import Images
 from secmi_exp.defenses.defense import Undefended
 from secmi_exp.store import Key, Store, write_json
-from secmi_exp.targets.authors_format import Flags
-from secmi_exp.targets.ddpm import DDPM
 from secmi_exp.targets.interface import Target
+from secmi_exp.targets.pixel.authors_format import Flags
+from secmi_exp.targets.pixel.ddpm import DDPM
+from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint
 from secmi_exp.targets.schedule import NoiseSchedule
-from secmi_exp.targets.secmi_checkpoint import SecMICheckpoint
 from secmi_exp.testing import cpu_runtime, no_logger, random_images
 from tests.support.authors_network import random_weights, save_checkpoint
 from tests.support.diffusers_folders import network, pipeline, target
@@ -68,7 +68,7 @@ def save_store_target(folder: Path) -> None:
         (workspace / "samples.png").write_bytes(b"a picture")
         write_json(workspace / "privacy.json", {"steps": 3, "planned_steps": 9, "max_epsilon": 8.0, "epsilon": 7.9})
 
-    entry = Store(folder / "store").obtain(
+    entry = Store(folder / "store").get_or_build(
         Key("target", 2, {"batch_size": 4}, {"members": "0" * 32}, ("unet/*",)), build
     )
     for file in entry.path.iterdir():

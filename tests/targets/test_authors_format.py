@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secmi_exp.errors import UserError
-from secmi_exp.targets.authors_format import Flags, from_authors, read_flags, to_authors
-from secmi_exp.targets.pipeline_folder import blank_network
-from secmi_exp.targets.secmi_checkpoint import SecMICheckpoint
+from secmi_exp.targets.pixel.authors_format import Flags, from_authors, read_flags, to_authors
+from secmi_exp.targets.pixel.pipeline_folder import blank_network
+from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint
 from secmi_exp.testing import prepare
 from tests.support.authors_network import predict, random_weights, save_checkpoint
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from secmi_exp.errors import UserError
-from secmi_exp.targets.diffusers_folder import DiffusersFolder
-from secmi_exp.targets.secmi_checkpoint import SecMICheckpoint
+from secmi_exp.targets.pixel.diffusers_folder import DiffusersFolder
+from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint
 from secmi_exp.testing import configured
 
 

@@ -9,14 +9,14 @@ import pytorch_lightning as pl
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
-from secmi_exp.components import component
-from secmi_exp.data.batches import Piece
+from secmi_exp.configuration.components import component
 from secmi_exp.data.digits import Digits
+from secmi_exp.engine.batches import Piece
 from secmi_exp.errors import UserError
 from secmi_exp.store import Key, Store, write_json
-from secmi_exp.targets.ddpm import DDPM
-from secmi_exp.targets.ddpm_training import DDPMTraining
 from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES
+from secmi_exp.targets.pixel.ddpm import DDPM
+from secmi_exp.targets.pixel.ddpm_training import DDPMTraining
 from secmi_exp.testing import compose_config, configured, cpu_runtime, prepare, random_images
 from tests.support.hostile_files import is_empty
 from tests.support.runs import run_here
@@ -87,7 +87,7 @@ def trained(tmp_path: Path) -> Path:
         (workspace / "samples.png").write_bytes(b"a picture")
 
     key = Key("target", 1, {}, {"members": random_images(2, (1, 8, 8)).digest}, files=PIXEL_PIPELINE_FILES)
-    return Store(tmp_path / "elsewhere").obtain(key, build).path
+    return Store(tmp_path / "elsewhere").get_or_build(key, build).path
 
 
 @pytest.mark.parametrize("by", ["entry", "run"])

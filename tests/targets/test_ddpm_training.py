@@ -9,12 +9,12 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from secmi_exp import ranks
-from secmi_exp.compiling import CompileWhenItRepays
+from secmi_exp.engine import ranks
+from secmi_exp.engine.compiling import CompileWhenItRepays
+from secmi_exp.engine.training import MovingAverage
 from secmi_exp.errors import UserError
-from secmi_exp.targets import ddpm_training
+from secmi_exp.targets.pixel import ddpm_training
 from secmi_exp.testing import cpu_runtime
-from secmi_exp.training import MovingAverage
 from tests.support.gradient_descent import MEMBERS, recipe
 
 
@@ -56,7 +56,7 @@ def test_a_schedule_without_signal_at_its_end_is_refused() -> None:
 
 
 def test_a_batch_smaller_than_its_shares_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranks, "_current", ranks.Place(0, 4))
+    monkeypatch.setattr(ranks, "_current", RankInfo(0, 4))
     with pytest.raises(UserError, match="A batch of 3 can't be shared by 4 devices"):
         weights(tmp_path, "target.batch_size=3")
 

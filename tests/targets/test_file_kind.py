@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from secmi_exp.data.decoding import unreadable_sample
 from secmi_exp.errors import UserError
 from secmi_exp.quality.distances import inception
-from secmi_exp.targets.hub import found
-from secmi_exp.targets.text_to_image_folder import TextToImageFolder
-from secmi_exp.targets.weights import read_json, read_pickled
+from secmi_exp.targets.loading.hub import found
+from secmi_exp.targets.loading.weights import read_json, read_pickled
+from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
 from tests.support.diffusers_folders import refusal
 from tests.support.hostile_files import POINTER, Opens
 from tests.support.text_to_image import prepared as prepared_pipeline

@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from secmi_exp.diffusion.noise_predictor import NoisePredictor
 from secmi_exp.diffusion.trajectory import RoundTrip, begin, walk
-from secmi_exp.targets.noise_predictor import NoisePredictor
-from secmi_exp.targets.secmi_checkpoint import SecMICheckpoint
+from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint
 from secmi_exp.testing import prepare
 from tests.support.authors_network import TABLE, predict, time_table
 

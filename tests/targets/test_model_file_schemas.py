@@ -21,13 +21,13 @@ from transformers import CLIPTextConfig
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
 from secmi_exp.targets import json_fields, model_file_schemas
-from secmi_exp.targets.blank_networks import try_network
-from secmi_exp.targets.json_fields import Settings, checked
-from secmi_exp.targets.model_file_schemas import Autoencoder, TextEncoder, UNet2DCondition
+from secmi_exp.targets.loading.blank_networks import try_network
+from secmi_exp.targets.loading.json_fields import Settings, checked
+from secmi_exp.targets.loading.model_file_schemas import Autoencoder, TextEncoder, UNet2DCondition
+from secmi_exp.targets.loading.weights import read_json, read_pickled
+from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint
 from secmi_exp.targets.schedule import Schedule
-from secmi_exp.targets.secmi_checkpoint import SecMICheckpoint
-from secmi_exp.targets.text_to_image_folder import TextToImageFolder
-from secmi_exp.targets.weights import read_json, read_pickled
+from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
 from secmi_exp.testing import cpu_runtime, no_logger, prepare, random_images
 from tests.support.authors_network import random_weights, save_checkpoint
 from tests.support.diffusers_folders import change_json, pipeline, refusal, target

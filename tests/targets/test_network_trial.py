@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig
 
+from secmi_exp.configuration.preparation import prepare
 from secmi_exp.errors import UserError
-from secmi_exp.preparation import prepare
 from secmi_exp.store import Key, Store
-from secmi_exp.targets import network_trial
+from secmi_exp.targets.dry_run import networks
 from secmi_exp.testing import compose_config
 from tests.support.store_entries import leaving
 
@@ -38,7 +38,7 @@ def test_a_network_that_was_trained_before_is_not_built_again(tmp_path: Path, mo
     ).parts.target  # an attack that needs no target
     trained = {"network": recipe.network, "optimizer": recipe.optimizer, "batch_size": 3}
     key = Key("target", 1, trained, {"members": "others"}, files=("weights",))
-    Store(tmp_path / "store").obtain(key, leaving("weights", b"w"))
+    Store(tmp_path / "store").get_or_build(key, leaving("weights", b"w"))
     prepare(config)
     with pytest.raises(UserError, match="Tried"):
         prepare(configuration(tmp_path, SMALL, "target.network.norm_eps=1e-4"))

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import collect_warnings
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.targets.secmi_checkpoint import SecMICheckpoint
+from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint
 from secmi_exp.testing import prepare
 from tests.support.authors_network import FLAGS, change, random_weights, save_checkpoint
 from tests.support.hostile_files import POINTER, Opens, is_empty

@@ -19,7 +19,7 @@ from diffusers import (
 from torch import Tensor
 
 from secmi_exp.attacks.attack import Attack
-from secmi_exp.attacks.signal import trajectory_signals
+from secmi_exp.attacks.signals.trajectories import compute_trajectories
 from secmi_exp.data.images import Images, to_model_range
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
@@ -117,7 +117,7 @@ def test_sixteen_queries_give_what_the_authors_latent_script_spends_39_on(
     pipelines: dict[str, Path], tmp_path: Path
 ) -> None:
     target = prepared(pipelines["sd"], tmp_path)
-    signals = trajectory_signals(
+    signals = compute_trajectories(
         target, images(), k=10, t_max=150, maps=[], store=Store(tmp_path), runtime=cpu_runtime()
     )
     assert signals.queries_per_sample(150) == 16

@@ -13,16 +13,16 @@ from diffusers import DDPMScheduler, DiffusionPipeline, StableDiffusionPipeline
 from safetensors.torch import load_file
 from torch import Tensor
 
-from secmi_exp import ranks
-from secmi_exp.data.batches import Piece
 from secmi_exp.data.images import Images
+from secmi_exp.engine import ranks
+from secmi_exp.engine.batches import Piece
+from secmi_exp.engine.optimization import Draws
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import collect_warnings
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.targets.optimization import Draws
-from secmi_exp.targets.text_to_image_recipe import TrainedTextToImage
-from secmi_exp.targets.text_to_image_training import TextToImageTraining
+from secmi_exp.targets.text_to_image.fine_tuning import TrainedTextToImage
+from secmi_exp.targets.text_to_image.unet_training import TextToImageTraining
 from secmi_exp.testing import configured, cpu_runtime, no_logger
 from tests.support.hostile_files import naming
 from tests.support.tiny_pipelines import SIDE, edited, save_stable_diffusion, save_stable_diffusion_xl

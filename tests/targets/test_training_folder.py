@@ -15,9 +15,9 @@ from PIL import Image
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import collect_warnings
 from secmi_exp.store import Store
-from secmi_exp.targets.diffusers_folder import DiffusersFolder
-from secmi_exp.targets.stable_diffusion import StableDiffusion
-from secmi_exp.targets.training_folder import WeightsChoice
+from secmi_exp.targets.loading.training_folder import WeightsChoice
+from secmi_exp.targets.pixel.diffusers_folder import DiffusersFolder
+from secmi_exp.targets.text_to_image.stable_diffusion import StableDiffusion
 from secmi_exp.testing import cpu_runtime, no_logger, prepare
 from tests.support.diffusers_folders import network, pipeline, target
 from tests.support.runs import run_here

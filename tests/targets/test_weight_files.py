@@ -14,11 +14,11 @@ from transformers import CLIPTextModel
 
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import RunWarning, collect_warnings
-from secmi_exp.targets.model_folder import ModelFolder
-from secmi_exp.targets.prompts import blip_files
-from secmi_exp.targets.text_to_image_folder import TextToImageFolder
-from secmi_exp.targets.text_to_image_parts import pipeline_files
-from secmi_exp.targets.weight_files import choose_weights, network_files
+from secmi_exp.targets.loading.model_folder import ModelFolder
+from secmi_exp.targets.loading.weight_files import choose_weights, network_files
+from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
+from secmi_exp.targets.text_to_image.pipeline_parts import pipeline_files
+from secmi_exp.targets.text_to_image.prompts import blip_files
 from secmi_exp.testing import prepare
 from tests.support.diffusers_folders import BIN, SAFETENSORS, network, pipeline, refusal, target
 from tests.support.hostile_files import POINTER, is_empty

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import wandb
 
-from secmi_exp.components import Components
+from secmi_exp.configuration.components import Components
 from secmi_exp.errors import UserError
 from secmi_exp.testing import compose_config
 from secmi_exp.tracking.tracker import RunIdentity

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from secmi_exp.errors import first_line
-from secmi_exp.regular_files import read_regular
+from secmi_exp.files.regular import read_regular
 from secmi_exp.reporting.entries import Entry
 
 BUDGET = 5_000_000

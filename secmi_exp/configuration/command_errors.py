@@ -1,0 +1,244 @@
+"""Mistakes in a command line or configuration, each told in one sentence that lists what exists."""
+
+import difflib
+import re
+import traceback
+from contextlib import suppress
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn
+from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from secmi_exp.configuration.arguments import choices, given_arguments, literal_dollars, quoted, refuse_several
+from secmi_exp.configuration.setting_errors import unforeseen
+from secmi_exp.errors import UserError, first_line
+from secmi_exp.files.storage_errors import Place, output_place, storage_sentence
+from secmi_exp.formatting import LONGEST_LINE, LONGEST_VALUE, one_sentence, shortened, shown
+
+RESOLVING = "UserError raised while resolving interpolation: "
+"""What OmegaConf puts before the sentence of a resolver of ours."""
+
+ELSEWHERE = ("--config-name", "--config-path", "-cn", "-cp")
+"""Flags that replace the whole configuration."""
+
+PLUGINS = {"hydra/launcher": "launchers", "hydra/sweeper": "search", "hydra/sweeper/sampler": "search"}
+"""Groups whose choices come with packages of their own → our extra that brings them."""
+
+
+def explain(error: Exception, arguments: list[str], conf: Path) -> str | None:
+    """The sentence for a mistake of the user's, and for whatever is raised before a job begins; raises nothing.
+
+    Args:
+        error: what was raised.
+        arguments: of the command line.
+        conf: folder of the configuration.
+
+    Returns:
+        None for an exception of a job's own stages that is no `UserError`: a fault of the program.
+    """
+    sentence = None
+    with suppress(Exception):  # whatever the same hostile text does to those who look at it
+        sentence = _explained(error, arguments, conf)
+    if sentence is None and not raised_by_a_job(error):
+        reason = unforeseen(error)
+        with suppress(Exception):
+            reason = _unforeseen(error, arguments, conf)
+        sentence = f"The run could not be started: {reason}."
+    return sentence and one_sentence(sentence)
+
+
+def raised_by_a_job(error: BaseException) -> bool:
+    """Whether a job has raised an exception, in any process: Hydra raises it again from what the job returned."""
+    places = [
+        (frame.f_globals.get("__name__"), frame.f_code.co_name) for frame, _ in traceback.walk_tb(error.__traceback__)
+    ]
+    return (JobReturn.__module__, "return_value") in places
+
+
+def _explained(error: Exception, arguments: list[str], conf: Path) -> str | None:
+    told = error
+    while not isinstance(told, UserError) and isinstance(told.__cause__, Exception):
+        told = told.__cause__
+    if isinstance(told, UserError):  # which OmegaConf may have put an exception of its own around
+        return str(told)
+    if sentence := storage_sentence(error, _output_place()):
+        return sentence
+    if isinstance(error, MissingConfigException):
+        return _missing_choice(error, conf, arguments)
+    if isinstance(error, OmegaConfBaseException) and str(error).startswith(RESOLVING):
+        return f"{first_line(error).removeprefix(RESOLVING)}."
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        cause = f" ({first_line(error.__cause__)})" if isinstance(error.__cause__, OmegaConfBaseException) else ""
+        return _bad_override(str(error), cause, arguments, conf)
+    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):  # swept or a preset's
+        return f"A group is set to what is no name of a choice ({first_line(error)})."
+    if _of_search(error):
+        return f"Optuna has ended the search: {first_line(error)}."
+    return None
+
+
+def _output_place() -> Place | None:
+    """The directory of the run or the sweep, where Hydra has got as far as to name it."""
+    if not HydraConfig.initialized() or OmegaConf.is_missing(HydraConfig.get().runtime, "output_dir"):
+        return None
+    return output_place(Path(HydraConfig.get().runtime.output_dir))
+
+
+def _unforeseen(error: Exception, arguments: list[str], conf: Path) -> str:
+    """What an exception says that nobody has foreseen, and which argument or settings it comes from."""
+    frames = {frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)}
+    if "configure_log" in frames:
+        cause = error.__cause__ or error
+        return f"hydra.job_logging, hydra.hydra_logging or hydra.verbose can't be used ({first_line(cause)})"
+    if isinstance(error, OSError) and error.filename and "load_configuration" not in frames:
+        return (
+            f"{shown(str(error.filename))} can't be made or written ({error.strerror}): check hydra.run.dir, "
+            "hydra.sweep.dir and paths.output"
+        )
+    wrong = _at_fault(arguments, conf)
+    return f"{shortened(wrong, LONGEST_VALUE)} can't be used ({unforeseen(error)})" if wrong else unforeseen(error)
+
+
+def _at_fault(arguments: list[str], conf: Path) -> str | None:
+    """The argument without which the others can be composed."""
+    settings = [argument for argument in arguments if not argument.startswith("-")]
+    if _compose(settings, conf) is not None:
+        return None
+    for argument in settings:
+        if _compose([other for other in settings if other != argument], conf) is not None:
+            return argument
+    return None
+
+
+def _of_search(error: Exception) -> bool:
+    """Whether Optuna, or Hydra's plugin for it, has raised an exception, rather than a job of the search."""
+    packages = [frame.f_globals["__name__"].partition(".")[0] for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return "optuna" in packages or packages[-1:] == ["hydra_plugins"]
+
+
+def _missing_choice(error: MissingConfigException, conf: Path, arguments: list[str]) -> str:
+    if elsewhere := [each for each in arguments if each.startswith(ELSEWHERE)]:
+        return f"There is no configuration '{error.missing_cfg_file}' there: leave out {elsewhere[0]}."
+    group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+    if group in PLUGINS:
+        others = f"choose one of {', '.join(error.options)}, or " if error.options else ""
+        return (
+            f"There is no {group} '{choice}' here: {others}get Hydra's plugins by "
+            f"pip install 'secmi-exp[{PLUGINS[group]}]'."
+        )
+    if error.options:
+        return f"There is no {group} '{choice}': choose one of {', '.join(error.options)}."
+    groups = sorted(folder.name for folder in conf.iterdir() if folder.is_dir())
+    return f"There is no config group '{group or choice}': choose one of {', '.join(groups)}."
+
+
+def _bad_override(message: str, cause: str, arguments: list[str], conf: Path) -> str:
+    first = shortened(message.splitlines()[0].rstrip("."), LONGEST_LINE)
+    named = re.search(r"[Cc]ould not (?:override|append(?: to)?|delete) '([^']+)'", message)
+    if chosen := re.search(r"Multiple values for (\S+)\. To override a value use 'override \S+: (\S+)'", first):
+        return f"A preset has chosen {chosen[1]} already: write {chosen[1]}={chosen[2]} without +."
+    if several := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.+)'", first):
+        return _several_values(several[1], conf)
+    if named is None:
+        return f"The command line can't be read: {first}{cause}{literal_dollars(arguments)}."
+    key = named[1].split("@")[0].split("=")[0]
+    if (conf / key).is_dir() and "Could not delete" in message:
+        return f"No {named[1]} is chosen that could be left out."
+    if (conf / key).is_dir() and "No match in the defaults list" in message:
+        return f"{key} is added rather than overridden: write +{key}=…, with one of {', '.join(choices(conf / key))}."
+    known = _composed(arguments, key, conf)
+    if known is None:
+        return f"{first}{cause}."
+    node, path = known, key.split(".")
+    for depth, name in enumerate(path):
+        place = ".".join(path[:depth])
+        if name not in node:
+            return _no_such_key(name, place, [str(each) for each in node if not str(each).startswith("_")])
+        child = OmegaConf.select(node, name)
+        if not isinstance(child, DictConfig):
+            return f"{place}.{name} holds a value, so {key} can't be set: set {place}.{name} itself."
+        node = child
+    return f"{first}{cause}."
+
+
+def _several_values(argument: str, conf: Path) -> str:
+    sweep = f"{argument} is several values, which -m sweeps over"
+    if (conf / argument.lstrip("+").partition("=")[0]).is_dir():
+        return f"{sweep}: write `-m {argument}`."
+    return f"{sweep}; if it is one, quote it: {quoted(argument)}."
+
+
+def _no_such_key(name: str, place: str, keys: list[str]) -> str:
+    close = difflib.get_close_matches(name, keys, n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    where = f"in {place}" if place else "at the top level"
+    return f"There is no key '{name}' {where}{hint}: choose one of {', '.join(sorted(keys))}."
+
+
+def refuse_unread_keys(config: DictConfig, conf: Path) -> None:
+    """Refuse what `+KEY=…` has put at the top level and nothing reads.
+
+    Raises:
+        UserError: naming the key and those that exist.
+    """
+    read = {str(key) for key in OmegaConf.load(conf / "config.yaml")} - {"defaults", "hydra"}
+    read |= {folder.name for folder in conf.iterdir() if folder.is_dir()}
+    for key in config:
+        if key not in read:
+            raise UserError(_no_such_key(str(key), "", sorted(read)))
+
+
+def refuse_merged_choices(config: DictConfig, conf: Path) -> None:
+    """Refuse several choices of one group, wherever they come from: a preset's list of defaults may name them too.
+
+    Args:
+        config: composed, of a job that Hydra has started.
+        conf: folder of the configuration.
+
+    Raises:
+        UserError: naming them.
+    """
+    hydra = HydraConfig.get()
+    groups = {folder.name for folder in conf.iterdir() if folder.is_dir()}
+    if not any(group in config and group not in hydra.runtime.choices for group in groups):
+        return  # of a list, Hydra tells no choice
+    overrides = [*hydra.overrides.hydra, *given_arguments()]
+    loader = GlobalHydra.instance().config_loader()
+    chosen: dict[str, list[str]] = {}
+    for default in loader.compute_defaults_list(hydra.job.config_name, overrides, RunMode.RUN).defaults:
+        group, _, choice = (default.config_path or "").rpartition("/")
+        if group in groups and default.package == group and not (default.parent or "").startswith(f"{group}/"):
+            chosen.setdefault(group, []).append(choice)
+    for group, names in chosen.items():
+        if len(names) > 1:
+            refuse_several(group, names)
+
+
+def _composed(arguments: list[str], wrong_key: str, conf: Path) -> DictConfig | None:
+    """The configuration without the override of the wrong key, where it can be composed."""
+    parser = OverridesParser.create()
+    kept = []
+    for argument in arguments:
+        if argument.startswith("-") or "=" not in argument:
+            continue
+        override = parser.parse_override(argument)
+        if override.key_or_group != wrong_key and not override.is_sweep_override():
+            kept.append(argument)
+    return _compose(kept, conf)
+
+
+def _compose(settings: list[str], conf: Path) -> DictConfig | None:
+    """The configuration; None where it can't be composed."""
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf.absolute()), version_base="1.3"):
+            return compose("config", overrides=settings)
+    except Exception:  # whatever hostile text makes Hydra and OmegaConf raise
+        return None

@@ -1,0 +1,48 @@
+"""Everything that can be checked before the first stage of a run: afterwards no setting can be wrong by itself."""
+
+from dataclasses import dataclass
+
+from omegaconf import DictConfig, OmegaConf
+
+from secmi_exp.attacks.attack import TargetFree
+from secmi_exp.configuration.components import Components
+from secmi_exp.configuration.paths import expand_homes, refuse_empty
+from secmi_exp.configuration.setting_errors import naming
+from secmi_exp.data.preprocessing import Preprocessing
+from secmi_exp.store import Store
+from secmi_exp.targets.interface import TrainedHere
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What a run starts with."""
+
+    parts: Components
+    store: Store
+    resolved: str
+    """The configuration as YAML, without interpolations."""
+
+
+def prepare(config: DictConfig) -> Preparation:
+    """Make the components that a configuration describes, and try what they will make later; computes nothing.
+
+    Args:
+        config: composed by Hydra; its paths are expanded in place.
+
+    Raises:
+        UserError: for whatever goes wrong.
+    """
+    with naming(""):
+        refuse_empty(config)
+        expand_homes(config)
+    parts = Components.of(config)
+    with naming(""):
+        resolved = OmegaConf.to_yaml(config, resolve=True)
+    with naming("paths.store"):
+        store = Store(parts.general.paths.store, verify=parts.general.store.verify)
+    if isinstance(parts.target, TrainedHere) and not isinstance(parts.attack, TargetFree):
+        with naming("target"):
+            data = parts.dataset
+            images = Preprocessing(data.image_size, data.channels, data.crop).shape
+            parts.target.try_out(images, store, parts.runtime)
+    return Preparation(parts, store, resolved)

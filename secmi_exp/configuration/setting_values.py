@@ -1,0 +1,91 @@
+"""Values that no setting may have, whatever reads it, and values that were silently taken for others."""
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from secmi_exp.configuration.setting_errors import found_in
+from secmi_exp.errors import UserError
+from secmi_exp.formatting import shown
+
+GREATEST = 10**9
+"""No setting counts further."""
+GREATEST_REAL = 1e30
+"""Whose square float32 doesn't hold any more."""
+GREATEST_SEED = 2**63 - 1
+"""That all generators take."""
+LONGEST_TEXT = 10_000
+"""Characters; twice as many as the longest path has."""
+MAY_BE_INFINITE = {"p"}
+"""Settings for which infinity means something: of a norm, the largest number."""
+
+Leaf = tuple[str, object]
+
+
+def leaves(value: object, key: str = "") -> Iterator[Leaf]:
+    """The values within dictionaries and lists, each with its key."""
+    if not isinstance(value, Mapping | list | tuple):
+        yield key, value
+        return
+    for name, each in value.items() if isinstance(value, Mapping) else enumerate(value):
+        yield from leaves(each, f"{key}.{name}".lstrip("."))
+
+
+def refuse_impossible_values(values: object, place: str = "") -> None:
+    """Refuse NaN, infinity, numbers beyond all counting, and text that is no text.
+
+    Args:
+        values: of settings, resolved.
+        place: their key.
+
+    Raises:
+        UserError: naming the first setting with such a value.
+    """
+    for key, value in leaves(values, place):
+        if why := _impossible(key.rpartition(".")[2], value):
+            raise UserError(f"{key}={shown(value)} can't be used: {why}.")
+
+
+def _impossible(name: str, value: object) -> str | None:
+    """What is wrong with a value; None where nothing is."""
+    greatest = GREATEST_SEED if name == "seed" else GREATEST
+    match value:
+        case float() if math.isfinite(value) and abs(value) > GREATEST_REAL:
+            return f"numbers here go up to {GREATEST_REAL:g}"
+        case float() if math.isnan(value) or (math.isinf(value) and name not in MAY_BE_INFINITE):
+            return "a finite number is wanted"
+        case int() if abs(value) > greatest:
+            return f"numbers here go up to {greatest}"
+        case str() if len(value) > LONGEST_TEXT:
+            return f"it has {len(value)} characters, of {LONGEST_TEXT} that there may be"
+        case str() if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+            return "it has characters that are no text"
+    return None
+
+
+def refuse_converted(given: Mapping[str, object], made: object, place: str) -> None:
+    """Refuse values that have been taken for another kind: true for the number 1, nothing for the working directory.
+
+    Args:
+        given: the settings of a component.
+        made: the component, with attributes of the same names; others aren't compared.
+        place: its key.
+
+    Raises:
+        UserError: naming the first such setting.
+    """
+    for key, value in leaves(given):
+        read = _attribute(made, key)
+        name = f"{place}.{key}".lstrip(".")
+        if isinstance(value, bool) and isinstance(read, int | float) and not isinstance(read, bool):
+            raise UserError(f"{name}={str(value).lower()} can't be used: a number is wanted.")
+        if value == "" and isinstance(read, Path):
+            raise UserError(f"{name} is empty, and a path is wanted: set it to one, or leave it out.")
+
+
+def _attribute(made: object, key: str) -> object:
+    """What an object, or what is in its attributes, dictionaries and lists, has at a key; None where it has nothing."""
+    for name in key.split("."):
+        within = made if isinstance(made, Mapping | list | tuple) else getattr(made, "__dict__", {})
+        made = found_in(within, [name])
+    return made

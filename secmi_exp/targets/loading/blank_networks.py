@@ -1,0 +1,198 @@
+"""Networks without memory: built on the meta device by their description, compared with the weights, and tried once.
+
+What a description asks for is known so before anything is allocated, and what a network would stumble over when it is
+queried before anything is computed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from secmi_exp.errors import UserError
+from secmi_exp.targets.loading.weight_files import SAFETENSORS
+from secmi_exp.targets.loading.weights import read_pickled, reason, root, unreadable
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Name of a tensor → its shape."""
+
+
+def network_without_memory(kind: Any, config: Mapping[str, Any], what: str) -> Any:
+    """A network on the meta device, in evaluation mode.
+
+    Args:
+        kind: its class, of diffusers or transformers.
+        config: its description.
+        what: it is, for the message.
+
+    Raises:
+        UserError: where the library refuses the description.
+    """
+    try:
+        with torch.device("meta"):
+            if described := getattr(kind, "config_class", None):  # of transformers
+                return kind(described.from_dict(dict(config))).eval()
+            return kind.from_config(dict(config)).eval()
+    except Exception as error:  # whatever its layers raise for arguments that they can't take
+        raise UserError(f"{library_name(kind)} refuses {what}: {reason(root(error))}.") from error
+
+
+def library_name(kind: type) -> str:
+    """Of a network's class."""
+    return kind.__module__.partition(".")[0]
+
+
+def stored_shapes(files: Sequence[Path]) -> Shapes:
+    """Shapes of the tensors that files of weights hold; of safetensors only the headers are read.
+
+    A tensor of a pickle may claim more elements than are stored for it: then it counts as those that are.
+
+    Raises:
+        UserError: for a file that can't be read, or that holds something else than tensors by their names.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for file in files:
+        if file.suffix == SAFETENSORS:
+            try:
+                with safe_open(file, framework="pt") as content:
+                    shapes |= {name: tuple(content.get_slice(name).get_shape()) for name in content.keys()}  # noqa: SIM118
+            except Exception as error:  # safetensors names no single exception for a broken file
+                raise unreadable(file, error) from error
+        else:
+            shapes |= tensor_shapes(read_pickled(file), file)
+    return shapes
+
+
+def tensor_shapes(content: object, file: Path) -> Shapes:
+    """See `stored_shapes`.
+
+    Raises:
+        UserError: for anything but dense tensors by their names.
+    """
+    if not isinstance(content, dict):
+        raise UserError(f"{file} holds a {type(content).__name__} instead of weights: is it the right file?")
+    shapes = {}
+    for name, tensor in content.items():
+        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.device.type != "cpu":
+            raise UserError(
+                f"{file} holds {str(name)!r}, which is no dense tensor but a {type(tensor).__name__}: have the weights "
+                "saved as a plain state dict or as safetensors."
+            )
+        stored = tensor.untyped_storage().nbytes() // tensor.element_size()
+        shapes[str(name)] = tuple(tensor.shape) if tensor.numel() <= stored else (stored,)
+    return shapes
+
+
+def refuse_other_weights(network: Any, stored: Shapes, weights: Path, config: Path) -> None:
+    """Refuse a network of more parameters than its weights have, before memory is taken for them.
+
+    Args:
+        network: on the meta device.
+        stored: of its weights; see `stored_shapes`.
+        weights: the file that they come from, for the message.
+        config: that describes the network, for the message.
+
+    Raises:
+        UserError: naming a tensor that is missing or of another shape, or both numbers.
+    """
+    needed = sum(parameter.numel() for parameter in network.parameters())
+    held = sum(map(math.prod, stored.values()))
+    if needed <= held:
+        return
+    contradiction = f"The weights in {weights} contradict the {config.name} beside them"
+    advice = f"put the {config.name} of the same network there"
+    own = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    differing = [name for name, shape in own.items() if name in stored and stored[name] != shape]
+    missing = [name for name in own if name not in stored]
+    if differing:
+        name = differing[0]
+        raise UserError(f"{contradiction}: {name} has the shapes {[*stored[name]]} and {[*own[name]]}; {advice}.")
+    if len(missing) < len(own):
+        raise UserError(f"{contradiction}: {missing[0]} is missing; {advice}.")
+    raise UserError(f"{contradiction}: it describes {needed:,} parameters, and they are {held:,}; {advice}.")
+
+
+def try_network(kind: type, config: Mapping[str, Any], what: str) -> None:
+    """Evaluate a network once on the meta device, for one sample of the smallest size.
+
+    Args:
+        kind: see `network_without_memory`.
+        config: see `network_without_memory`.
+        what: see `network_without_memory`.
+
+    Raises:
+        UserError: where it fails, or gives something of another shape than noise, latents or an embedding have.
+    """
+    if kind.__name__ in TRIALS and (fault := _fault(kind, json.dumps(dict(config), sort_keys=True))):
+        raise UserError(
+            f"{library_name(kind)} can't evaluate {what} ({fault}): put the description of its training there."
+        )
+
+
+@lru_cache(maxsize=256)
+def _fault(kind: type, config: str) -> str | None:
+    """What goes wrong in one evaluation of a network with this description, in JSON; None where nothing does."""
+    network = network_without_memory(kind, json.loads(config), "a network")
+    try:
+        with torch.device("meta"), torch.inference_mode():
+            given, expected = TRIALS[kind.__name__](network)
+    except Exception as error:  # whatever its layers raise for sizes that don't fit
+        return reason(root(error))
+    if tuple(given.shape) != expected:
+        return f"it gives {list(given.shape)} where {list(expected)} is needed"
+    return None
+
+
+Trial = tuple[Tensor, tuple[int, ...]]
+"""What a network gave, and the shape that it should have."""
+
+
+def _unconditional(network: Any) -> Trial:
+    config = network.config
+    side = 2 ** len(config.block_out_channels)
+    output = network(torch.empty(1, config.in_channels, side, side), torch.zeros(1, dtype=torch.long)).sample
+    return output, (1, config.out_channels, side, side)
+
+
+def _text_conditioned(network: Any) -> Trial:
+    config = network.config
+    side, width = 2 ** len(config.block_out_channels), config.cross_attention_dim
+    text = torch.empty(1, 4, width[0] if isinstance(width, list | tuple) else width)
+    added = None
+    if config.addition_embed_type == "text_time":
+        pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
+        added = {"text_embeds": torch.empty(1, pooled), "time_ids": torch.empty(1, 6)}
+    states, times = torch.empty(1, config.in_channels, side, side), torch.zeros(1, dtype=torch.long)
+    output = network(states, times, encoder_hidden_states=text, added_cond_kwargs=added).sample
+    return output, (1, config.out_channels, side, side)
+
+
+def _autoencoder(network: Any) -> Trial:
+    config = network.config
+    unit = 2 ** (len(config.block_out_channels) - 1)
+    mean = network.encode(torch.empty(1, config.in_channels, 2 * unit, 2 * unit)).latent_dist.mean
+    return mean, (1, config.latent_channels, 2, 2)
+
+
+def _text_encoder(network: Any) -> Trial:
+    tokens = min(network.config.max_position_embeddings, 4)
+    output = network(input_ids=torch.zeros(1, tokens, dtype=torch.long))
+    return output.last_hidden_state, (1, tokens, network.config.hidden_size)
+
+
+TRIALS = {
+    "UNet2DModel": _unconditional,
+    "UNet2DConditionModel": _text_conditioned,
+    "AutoencoderKL": _autoencoder,
+    "CLIPTextModel": _text_encoder,
+    "CLIPTextModelWithProjection": _text_encoder,
+}
+"""Class of a network → one evaluation of it."""

@@ -1,0 +1,94 @@
+"""A target trained elsewhere that comes in diffusers' layout: a folder on disk, or a repository of the hub."""
+
+from collections.abc import Collection
+from dataclasses import asdict
+from functools import cached_property, partial
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from secmi_exp.data.images import Images
+from secmi_exp.diffusion.timesteps import Timesteps
+from secmi_exp.engine.runtime import MakeLogger, Runtime
+from secmi_exp.run_warnings import warn
+from secmi_exp.store import Json, Store
+from secmi_exp.store.class_identity import outside_classes
+from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.targets.loading.hub import found
+from secmi_exp.targets.loading.training_folder import (
+    NETWORK_CONFIGS,
+    PIPELINE_CONFIG,
+    SCHEDULER_CONFIG,
+    WeightsChoice,
+    choose_network,
+)
+from secmi_exp.targets.loading.weight_files import network_files
+from secmi_exp.targets.pixel.pipeline_folder import PipelineFolder, refuse_other_images
+from secmi_exp.targets.pixel.unconditional import Unconditional
+from secmi_exp.targets.schedule import NoiseSchedule, Prediction
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class DiffusersFolder:
+    """An unconditional pipeline, or a U-Net alone; its fields are those of ``conf/target/diffusers.yaml``."""
+
+    uses_captions: ClassVar[bool] = False
+
+    name: str
+    path: str
+    input_range: tuple[float, float]
+    schedule: NoiseSchedule
+    prediction_type: Prediction
+    weights: WeightsChoice
+    variant: str | None
+    """Of the weights, such as fp16; None: the default ones."""
+
+    @cached_property
+    def _pipeline(self) -> PipelineFolder:
+        return PipelineFolder.of(found(self.path, self._read_of), self.weights, self.variant)
+
+    def _read_of(self, names: Collection[str]) -> list[str]:
+        """The files of a repository that are read."""
+        network = choose_network(names, self.weights, self.path).folder
+        described = {PIPELINE_CONFIG, SCHEDULER_CONFIG, f"scheduler/{SCHEDULER_CONFIG}", *NETWORK_CONFIGS}
+        weights = network_files(names, network, "diffusers", self.variant, self.path)
+        return sorted({*described.intersection(names), *weights})
+
+    @cached_property
+    def _alone(self) -> dict[str, Any] | None:
+        """Configuration of the scheduler, where the network has none beside it."""
+        if self._pipeline.scheduler_path:
+            return None
+        warn(
+            "schedule_assumed",
+            f"No scheduler lies in {self._pipeline.path}, so that target.schedule "
+            f"({self.schedule.beta_schedule} from {self.schedule.beta_start:g} to {self.schedule.beta_end:g} in "
+            f"{self.schedule.num_train_timesteps} steps) and "
+            f"target.prediction_type={self.prediction_type} are assumed; "
+            "unless it was trained with them, its t-errors are wrong.",
+        )
+        return {"_class_name": "DDPMScheduler", **asdict(self.schedule), "prediction_type": self.prediction_type}
+
+    @property
+    def timesteps(self) -> Timesteps:
+        """Of the scheduler."""
+        return self._pipeline.schedule(self._alone).timesteps
+
+    def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:
+        """Read the descriptions; the weights are read where they lie.
+
+        Raises:
+            UserError: for a path that leads nowhere, another kind of model, and images of another shape.
+        """
+        pipeline = self._pipeline
+        pipeline.warn_of_choices()
+        refuse_other_images(pipeline.network, members, f"The network in {self.path}")
+        pipeline.refuse_unusable()
+        reading: dict[str, Json] = {"input_range": self.input_range, "scheduler": self._alone}
+        reading |= outside_classes(target=self)
+        return PreparedTarget(
+            pipeline.path,
+            pipeline.key(reading),
+            load=partial(Unconditional, pipeline.path, self.input_range, self._alone, self.weights, self.variant),
+        )

@@ -1,0 +1,25 @@
+"""Stable Diffusion as it was released, or any pipeline of its kind that was trained elsewhere."""
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from secmi_exp.data.images import Images
+from secmi_exp.engine.runtime import MakeLogger, Runtime
+from secmi_exp.store import Store
+from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.targets.text_to_image.target import FromElsewhere
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class StableDiffusion(FromElsewhere):
+    """A pipeline as it is; its fields are those of ``conf/target/stable_diffusion.yaml``."""
+
+    def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:
+        """Read the descriptions; the weights are read where they lie.
+
+        Raises:
+            UserError: for a path that leads nowhere, another kind of model, and images that it can't take.
+        """
+        self.folder.warn_of_choices()
+        self.folder.refuse_other_images(members)
+        return self.prepared(self.folder)
