@@ -1,134 +1,22 @@
-"""Runs of the real command on the smallest target, shared by the tests that look at what a run leaves."""
+"""Fixtures that many tests use."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import yaml
 from filelock import FileLock
-from hydra import compose, initialize_config_dir
 from hypothesis import settings
 
-from secmi_exp.store import Store
+from tests.support.commands import NN, Command, Finished, SmokeRun
 
+yaml.SafeLoader = (
+    yaml.CSafeLoader
+)  # OmegaConf's loader derives from it; a third of composing a configuration is reading
 settings.register_profile("any machine", deadline=None)  # a slow moment of a shared machine is no fault
 settings.load_profile("any machine")
-
-REPOSITORY = Path(__file__).parents[1]
-CONF = REPOSITORY / "conf"
-SMOKE = ["experiment=smoke", "trainer=cpu"]
-NN = ["+attack=nn", "attack.scorers.nn.min_steps=24", *SMOKE]
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A command that has ended."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-    @property
-    def folder(self) -> Path:
-        """The run's directory: the last line of standard output."""
-        return Path(self.stdout.splitlines()[-1])
-
-
-class Command:
-    """`python -m secmi_exp` in a folder of its own, without credentials."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("WANDB")},
-            "HOME": str(folder),
-            "PYTHONPATH": str(REPOSITORY),
-            "COLUMNS": "120",
-        }
-        self.module = [sys.executable, "-m", "secmi_exp"]
-
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        """Start it, in a process group of its own."""
-        return subprocess.Popen(
-            [*self.module, *arguments],
-            cwd=self.folder,
-            env=self.environment | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in a background
-        )
-
-    @contextmanager
-    def running(self, condition: Callable[[Path], bool], *arguments: str) -> Iterator[subprocess.Popen[str]]:
-        """The started command as soon as its store meets a condition; nothing of it is left at the end."""
-        process = self.start(*arguments)
-        try:
-            deadline = time.monotonic() + 200
-            while not condition(self.folder / "outputs/store"):
-                assert process.poll() is None, process.communicate()[1]
-                assert time.monotonic() < deadline, "the condition never came"
-                time.sleep(0.01)
-            yield process
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-
-    def __call__(self, *arguments: str, **environment: str) -> Finished:
-        """Run it to its end."""
-        process = self.start(*arguments, **environment)
-        stdout, stderr = process.communicate(timeout=240)
-        return Finished(process.returncode, stdout, stderr)
-
-    def kill_when(self, condition: Callable[[Path], bool], *arguments: str) -> None:
-        """Start it, and kill -9 it with all its children as soon as the store meets the condition."""
-        process = self.start(*arguments)
-        deadline = time.monotonic() + 120
-        while not condition(self.folder / "outputs/store"):
-            assert process.poll() is None, f"ended before it could be killed:\n{process.communicate()[1]}"
-            assert time.monotonic() < deadline, "the condition never came"
-            time.sleep(0.005)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
-
-
-def training(store: Path) -> bool:
-    """Whether a target is being trained and has left a checkpoint."""
-    return any(store.glob("work/target-*/scratch/checkpoints/*.ckpt"))
-
-
-def run_here(output: Path, *overrides: str, base: Sequence[str] = SMOKE) -> Path:
-    """The same run within this process, without Hydra's logging; much quicker to start."""
-    from secmi_exp.pipeline import run
-
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", [f"paths.output={output}", "logger=none", *base, *overrides])
-    folder = output / "runs" / str(time.monotonic_ns())
-    folder.mkdir(parents=True)
-    run(config, folder)
-    return folder
-
-
-@contextmanager
-def one_run(root: Path) -> Iterator[Store]:
-    """The store of a run that tells its queries when it ends well, as writing its results does."""
-    store = Store(root)
-    try:
-        yield store
-        store.delete_tallies()
-    finally:
-        for tally in store._tallies.values():
-            tally.close()  # as the end of the process does
 
 
 @pytest.fixture
@@ -141,14 +29,6 @@ def without_tmpdir(monkeypatch: pytest.MonkeyPatch) -> None:
 def secmi(tmp_path: Path) -> Command:
     """The command in an empty folder."""
     return Command(tmp_path)
-
-
-@dataclass(frozen=True)
-class SmokeRun:
-    """A finished run of the whole path."""
-
-    command: Command
-    finished: Finished
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,8 @@ from secmi_exp.configuration.arguments import checked_arguments
 from secmi_exp.configuration.command_errors import explain, refuse_merged_choices, refuse_unread_keys
 from secmi_exp.configuration.preparation import prepare
 from secmi_exp.configuration.setting_errors import naming
-from tests.conftest import CONF, SMOKE
+from secmi_exp.testing import compose_config
+from tests.support.commands import CONF, SMOKE
 
 PATIENCE_S = 60
 """Processor time that a single case may take."""
@@ -90,8 +91,7 @@ class Outcome:
 @cache
 def keys(composition: str) -> list[str]:
     """All keys of its configuration, those of groups and lists too."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", [*untracked(COMPOSITIONS[composition])])
+    config = compose_config(*untracked(COMPOSITIONS[composition]))
     return list(_keys(OmegaConf.to_container(config, resolve=False)))
 
 

@@ -19,7 +19,9 @@ from secmi_exp.configuration.components import Components
 from secmi_exp.configuration.paths import expand_homes
 from secmi_exp.errors import UserError
 from secmi_exp.pipeline import run
-from tests.conftest import CONF, SMOKE, run_here
+from secmi_exp.testing import compose_config
+from tests.support.commands import CONF, SMOKE
+from tests.support.runs import run_here
 
 
 def told(*arguments: str) -> str:
@@ -76,8 +78,7 @@ def test_a_group_is_set_to_one_of_its_choices(arguments: list[str], sentence: st
 def test_presets_may_apply_in_turn() -> None:
     arguments = ["experiment=[faces,smoke]", "~attack", "++target={max_steps: 7}"]
     assert checked_arguments(arguments, CONF) == arguments
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", arguments)
+    config = compose_config(*arguments)
     assert (config.dataset.name, config.split.members, config.target.max_steps) == ("lfw", 64, 7)
     assert "attack" not in config
 
@@ -127,8 +128,7 @@ def test_an_argument_that_cannot_be_read_is_told_in_the_form_that_can(name: str)
     sentence = told("target=diffusers", argument)
     _, _, form = sentence.rpartition("quote it: ")
     (given_again,) = shlex.split(form.removesuffix("."))
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", ["target=diffusers", *checked_arguments([given_again], CONF)])
+    config = compose_config("target=diffusers", *checked_arguments([given_again], CONF))
     assert config.target.path == argument.removeprefix("target.path=")
 
 

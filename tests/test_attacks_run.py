@@ -1,4 +1,4 @@
-"""Runs of every attack: what they leave, that labels decide nothing but the evaluation, and scores from elsewhere."""
+"""Runs of every attack: what they find and leave, that labels decide nothing but fits, and scores from elsewhere."""
 
 import json
 from dataclasses import replace
@@ -15,7 +15,8 @@ from secmi_exp.data.images import ImageSet
 from secmi_exp.data.split import Halves, Split
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.delong import auc_interval
-from tests.conftest import CONF, run_here
+from tests.support.commands import CONF
+from tests.support.runs import MEMORIZING, run_here
 
 ATTACKS = sorted(path.stem for path in (CONF / "attack").glob("*.yaml") if path.stem != "scores")
 FAST = {
@@ -25,18 +26,22 @@ FAST = {
     "logan": ["attack.training_steps=20"],
     "tvd": ["attack.training_steps=20"],
 }
+BARELY_TRAINED = {"nn", "logan"}
+"""Those that would find members after more steps than are affordable here; tests of their own show that."""
+LEARNED = sorted({"cdi", "gsa", "nn", "quantile"} & set(ATTACKS))
+"""Those whose scorers are fitted to labels, or to values of one side."""
 GENERATED = {"gan_leaks", "monte_carlo_set", "over_representation", "logan", "tvd"}
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One store for all, so that the target is trained once."""
+    """One store for all, so that the target is queried once."""
     return tmp_path_factory.mktemp("attacks")
 
 
 def ran(root: Path, name: str, *overrides: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    few = ["attack.samples=32", "attack.steps=4"] if name in GENERATED else []
-    folder = run_here(root, f"+attack={name}", "target.max_steps=3", *FAST.get(name, []), *few, *overrides)
+    few = ["attack.samples=128", "attack.steps=4"] if name in GENERATED else []
+    folder = run_here(root, f"+attack={name}", *FAST.get(name, []), *few, *overrides, base=MEMORIZING)
     table = pq.read_table(folder / "scores.parquet")
     rows = {column: table[column].to_numpy(zero_copy_only=False) for column in table.column_names}
     return json.loads((folder / "results.json").read_text()) | {"folder": str(folder)}, rows
@@ -57,15 +62,16 @@ def permute_labels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_every_attack_leaves_the_same_things_and_permuted_labels_leave_chance(
-    root: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_attack_finds_the_members_of_a_target_that_knows_them_by_heart(root: Path, name: str) -> None:
     results, rows = ran(root, name)
     assert results["attack"] == name
-    assert results["queries_per_sample"] >= 0
+    assert (results["queries_per_sample"] == 0) == (name == "blind")
     assert {"auc", "asr", "tpr_at_1pct_fpr", "precision_calibrated"} <= set(results["metrics"])
-    assert results["epsilon_lower_bound"]["epsilon"] >= 0
-    assert 0 <= results["collection"]["p_mann_whitney"] <= 1
+    if name == "blind":  # which doesn't see the target
+        assert 0.35 < results["metrics"]["auc"] < 0.65
+    elif name not in BARELY_TRAINED:
+        assert results["metrics"]["auc"] > 0.8
+        assert results["collection"]["p_mann_whitney"] < 1e-6
     assert results["split"]["blind"]["split_at_fault"] is False
     files = {path.name for path in Path(results["folder"]).iterdir()}
     assert {"roc.png", "roc_log.png", "scores.png", "exposed.png"} <= files
@@ -76,12 +82,19 @@ def test_every_attack_leaves_the_same_things_and_permuted_labels_leave_chance(
     assert np.isnan(rows["p_value"][~judged]).all()
     assert (rows["q_value"][members] >= rows["p_value"][members] - 1e-12).all()
     assert np.isnan(rows["q_value"][~members]).all()
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_what_is_fitted_to_permuted_labels_leaves_chance(
+    root: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran(root, name)
     permute_labels(monkeypatch)
     results, rows = ran(root, name)
     assert results["queries_spent"] == 0  # the target is asked nothing that depends on labels
     judged = rows["part"] == "evaluation"
     low, high = auc_interval(rows[f"score_{name}"][judged], rows["is_member"][judged], confidence=0.999)
-    assert low < 0.5 < high
+    assert low < 0.5 < high < 0.85
 
 
 def test_scores_from_elsewhere_are_judged_like_our_own(root: Path, tmp_path: Path) -> None:

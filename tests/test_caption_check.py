@@ -16,10 +16,10 @@ from secmi_exp.data.images import ImageSet
 from secmi_exp.data.split import Split
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import RunWarning, collect_warnings
-from tests.conftest import run_here
-from tests.data.captioned import image_files, imagefolder
-from tests.data.test_split import halves, image_set
-from tests.targets.tiny_pipelines import SIDE, save_stable_diffusion
+from tests.support.captioned import image_files, imagefolder
+from tests.support.runs import run_here
+from tests.support.splits import halves, image_set
+from tests.support.tiny_pipelines import SIDE, save_stable_diffusion
 
 FOLDER: dict[str, Any] = {
     "name": "own", "source": "", "licence": "", "path": None, "members": None, "holdout": None, "image_size": 8,

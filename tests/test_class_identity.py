@@ -9,19 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from secmi_exp.attacks import pia
+from secmi_exp.attacks import feature_classifier, pia
 from secmi_exp.attacks.pia import PIA
-from secmi_exp.attacks.scorers import feature_classifier
 from secmi_exp.defenses import cutout
 from secmi_exp.defenses.cutout import Cutout
 from secmi_exp.errors import UserError
 from secmi_exp.store import class_identity as identities
 from secmi_exp.store.class_identity import class_identity, outside_classes
 from secmi_exp.targets.library_settings import optimizer_class
-from tests.attacks.test_query_attacks import measured
-from tests.conftest import run_here
-from tests.defenses.defended import MEMBERS, recipe
-from tests.targets.preparing import cpu
+from secmi_exp.testing import cpu_runtime
+from tests.support.defended import MEMBERS, recipe
+from tests.support.query_attacks import measured
+from tests.support.runs import run_here
 
 FORMULA = "self.t), self.t) - eps, self.p)"
 
@@ -31,7 +30,7 @@ def copy_of(module: object, folder: Path, name: str, *change: str) -> Path:
     source = Path(str(module.__file__)).read_text(encoding="utf-8")  # type: ignore[attr-defined]
     if change:
         assert source.count(change[0]) == 1
-        source = source.replace(*change)
+        source = source.replace(change[0], change[1])
     file = folder / f"{name}.py"
     file.write_text(source, encoding="utf-8")
     importlib.invalidate_caches()
@@ -110,21 +109,24 @@ def auc(folder: Path) -> float:
 def test_a_copied_defense_trains_a_target_of_its_own(elsewhere: Path) -> None:
     copy_of(cutout, elsewhere, "my_cutout")
     keys = [
-        recipe("defense=cutout", *more).key(MEMBERS, cpu()) for more in ((), ("defense._target_=my_cutout.Cutout",))
+        recipe("defense=cutout", *more).key(MEMBERS, cpu_runtime())
+        for more in ((), ("defense._target_=my_cutout.Cutout",))
     ]
     assert keys[0].digest != keys[1].digest
     (elsewhere / "my_none.py").write_text(
         "from secmi_exp.defenses.defense import Undefended\n\n\nclass Undefended(Undefended): ...\n"
     )
     importlib.invalidate_caches()
-    undefended = [recipe(*more).key(MEMBERS, cpu()).digest for more in ((), ("defense._target_=my_none.Undefended",))]
+    undefended = [
+        recipe(*more).key(MEMBERS, cpu_runtime()).digest for more in ((), ("defense._target_=my_none.Undefended",))
+    ]
     assert undefended[0] != undefended[1]
 
 
 def test_an_optimizer_from_elsewhere_is_named_with_its_source(elsewhere: Path) -> None:
     (elsewhere / "my_optimizer.py").write_text("import torch\n\n\nclass Slow(torch.optim.SGD): ...\n")
     importlib.invalidate_caches()
-    key = recipe("target.optimizer._target_=my_optimizer.Slow").key(MEMBERS, cpu())
+    key = recipe("target.optimizer._target_=my_optimizer.Slow").key(MEMBERS, cpu_runtime())
     assert str(key.config["optimizer_class"]).startswith("my_optimizer.Slow ")
     assert optimizer_class({"_target_": "torch.optim.Adam", "lr": 1.0}) == {}
     with pytest.raises(UserError, match=r"optimizer\._target_=my_optimizer\.Slwo names no class"):
@@ -135,7 +137,7 @@ def test_keys_of_this_packages_classes_are_what_they_were(tmp_path: Path) -> Non
     assert class_identity(PIA) == "PIA"
     assert outside_classes(defense=Cutout("cutout", 0.5)) == {}
     assert measured(tmp_path, "+attack=pia").key.digest == "ba45be34fcac2ecd49e09340db9d4094"
-    assert recipe("defense=cutout").key(MEMBERS, cpu()).digest == "c7370d9fac6b5108c5a0fc65e3f48a8d"
+    assert recipe("defense=cutout").key(MEMBERS, cpu_runtime()).digest == "c7370d9fac6b5108c5a0fc65e3f48a8d"
 
 
 def test_a_package_whose_name_begins_like_this_one_is_another() -> None:

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from secmi_exp.errors import UserError
-from tests.conftest import REPOSITORY, SMOKE, Command, run_here, training
+from tests.support.commands import REPOSITORY, SMOKE, Command, training
+from tests.support.runs import run_here
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["+attack=nn", "--cfg", "job"]], ids=["help", "cfg"])

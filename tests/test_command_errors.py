@@ -13,7 +13,7 @@ from secmi_exp.configuration.command_errors import explain
 from secmi_exp.configuration.setting_errors import naming
 from secmi_exp.errors import UserError
 from secmi_exp.formatting import LONGEST_SENTENCE, one_sentence, shown
-from tests.conftest import CONF
+from tests.support.commands import CONF
 
 End = Callable[..., str]
 
@@ -101,7 +101,7 @@ def test_what_nobody_has_foreseen_is_quoted_and_not_guessed_at() -> None:
         pytest.raises(UserError, match=r"of attack can't be used \(KeyError: 'x'; HYDRA_FULL_ERROR=1 shows"),
         naming("attack"),
     ):
-        {}["x"]
+        dict[str, int]()["x"]
     sentence = explain(ZeroDivisionError("by zero"), [], CONF)
     assert sentence is not None
     assert "ZeroDivisionError: by zero; HYDRA_FULL_ERROR=1 shows where" in sentence

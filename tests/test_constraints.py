@@ -8,7 +8,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from tests.conftest import REPOSITORY
+from tests.support.commands import REPOSITORY
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DIRECT = [Requirement(each) for each in PROJECT["dependencies"]]
@@ -18,7 +18,7 @@ def pinned(name: str) -> dict[str, list[Version]]:
     """Package → its versions, of which each is for some versions of Python."""
     found: dict[str, list[Version]] = {}
     for line in (REPOSITORY / "constraints" / f"{name}.txt").read_text(encoding="utf-8").splitlines():
-        package, version = re.match(r"([\w.-]+)==([^\s;]+)", line).groups()  # type: ignore[union-attr]
+        package, version = re.match(r"([\w.-]+)==([^\s;]+)", line).groups()
         found.setdefault(canonicalize_name(package), []).append(Version(version))
     return found
 

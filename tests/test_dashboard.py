@@ -13,10 +13,9 @@ from omegaconf import OmegaConf
 from experiments.dashboard import main, sections
 from secmi_exp.reporting.sweep_output import close_sweep
 from secmi_exp.tracking import wandb_settings
-from tests.conftest import CONF, SmokeRun
-from tests.reporting.sweep_folder import SweepFolder
-from tests.reporting.test_comparison import WANDB
-from tests.reporting.wandb_file import all_records, logged_names, summarized_names
+from tests.support.commands import CONF, SmokeRun
+from tests.support.sweep_folder import SweepFolder
+from tests.support.wandb_file import WANDB, all_records, logged_names, summarized_names
 
 
 def shown_names(panel: Any) -> Iterator[str]:

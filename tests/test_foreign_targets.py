@@ -1,56 +1,20 @@
 """Attacks on targets that a run did not train: with images of one's own, with listed rows, and with a run's split."""
 
-import json
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from diffusers import DDPMPipeline, DDPMScheduler
-from PIL import Image
 
 from secmi_exp.attacks.scorers.feature_classifier import FeatureClassifier
 from secmi_exp.errors import UserError
-from secmi_exp.targets.pixel.authors_format import Flags
-from tests.conftest import REPOSITORY, Command, SmokeRun, run_here
-from tests.data.published import crops
-from tests.targets.authors_network import random_weights, save_checkpoint
-from tests.targets.test_diffusers_folder import change_weights, network
-
-FLAGS = Flags(T=50, ch=32, ch_mult=(1, 2), attn=(1,), num_res_blocks=1, img_size=8)
-SHORT = ["+attack=stat", "attack.t_sec=20", "attack.t_max=20"]
-
-
-def sides(root: Path, n: int = 12) -> list[str]:
-    """Folders A and B with pictures, as the arguments that name them."""
-    for name, seed in (("A", 1), ("B", 2)):
-        (root / name).mkdir()
-        for i, pixels in enumerate(crops(n, 24, 24, seed)):
-            Image.fromarray(pixels).save(root / name / f"{i}.jpg")
-    folders = [f"dataset.members={root}/A", f"dataset.holdout={root}/B"]
-    return ["dataset=image_folder", "dataset.image_size=8", "split.attack_train=0.5", *folders]
-
-
-def checkpoint(folder: Path) -> Path:
-    """Of the authors' code, with its flag file."""
-    return save_checkpoint(folder, FLAGS, ema_model=random_weights(FLAGS, 0), net_model=random_weights(FLAGS, 1))
-
-
-def audit(root: Path, target: str, path: Path, *overrides: str) -> dict[str, Any]:
-    """Results of a run on a target that was trained elsewhere."""
-    given = {override.split("=")[0] for override in overrides}
-    short = [override for override in SHORT if override.split("=")[0] not in given]
-    arguments = [*short, f"target={target}", f"target.path={path}", *overrides]
-    folder = run_here(root, *arguments, base=["trainer=cpu", "evaluation.bootstrap_rounds=50"])
-    return results(folder) | {"folder": folder}
-
-
-def results(folder: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((folder / "results.json").read_text())
-    return content
+from tests.support.audits import SHORT, audit, checkpoint, results, sides
+from tests.support.commands import REPOSITORY, Command, SmokeRun
+from tests.support.diffusers_folders import change_weights, network
+from tests.support.runs import run_here
 
 
 @pytest.mark.parametrize("weights", ["ema", "net"])
@@ -84,11 +48,9 @@ def test_values_that_are_not_finite_are_refused_before_anything_is_fitted_to_the
     DDPMPipeline(unet=network(), scheduler=DDPMScheduler()).save_pretrained(folder)
     change_weights(folder, lambda weights: weights["conv_out.weight"].mul_(1e30))
     monkeypatch.setattr(FeatureClassifier, "fit_and_score", None)
-    asked = ["+attack=gsa", "attack.timesteps=2"]
-    monkeypatch.setattr("tests.test_foreign_targets.SHORT", [])
     message = r"of attack=gsa are not finite for 24 of 24 images.* weights are finite, and its predictions are not"
     with pytest.raises(UserError, match=message):
-        audit(tmp_path, "diffusers", folder, *sides(tmp_path), *asked)
+        audit(tmp_path, "diffusers", folder, *sides(tmp_path), attack=["+attack=gsa", "attack.timesteps=2"])
 
 
 def test_a_membership_drawn_at_random_is_no_truth_about_a_foreign_target(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ import pytest
 from secmi_exp.__main__ import close_failed_sweep
 from secmi_exp.errors import UserError
 from secmi_exp.reporting import sweep_callback, sweep_output
-from tests.conftest import NN, SmokeRun, run_here
-from tests.private_mounts import run_mounted, small
-from tests.test_storage_errors import largest_file
+from tests.support.commands import NN, SmokeRun
+from tests.support.private_mounts import run_mounted, small
+from tests.support.processes import largest_file
+from tests.support.runs import run_here
 
 FIGURES = {"roc.png", "roc_log.png", "scores.png", "exposed.png", "t_errors.png", "relative_t_error.png"}
 

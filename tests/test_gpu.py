@@ -8,21 +8,18 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
-from hydra import compose, initialize_config_dir
 
 from secmi_exp.attacks.attack import Attack
 from secmi_exp.attacks.signals.trajectories import Trajectories, compute_trajectories
-from secmi_exp.configuration.components import component
 from secmi_exp.data.images import Images
 from secmi_exp.engine import batches
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.pixel.authors_format import Flags
 from secmi_exp.targets.pixel.unconditional import Unconditional
-from tests.conftest import CONF
-from tests.targets.preparing import cpu, no_logger
-from tests.targets.test_text_to_image import configured
-from tests.targets.tiny_pipelines import save_stable_diffusion, save_stable_diffusion_xl
+from secmi_exp.testing import configured, cpu_runtime, no_logger
+from tests.support.text_to_image import stable_diffusion
+from tests.support.tiny_pipelines import save_stable_diffusion, save_stable_diffusion_xl
 
 pytestmark = pytest.mark.gpu
 
@@ -39,7 +36,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> PreparedTarget:
 
 
 def walked(target: PreparedTarget, root: Path, **settings: object) -> Trajectories:
-    runtime = cpu(**settings)
+    runtime = cpu_runtime(**settings)
     return compute_trajectories(target, IMAGES, k=10, t_max=100, maps=[50], store=Store(root), runtime=runtime)
 
 
@@ -84,8 +81,8 @@ def test_text_to_image_targets_are_those_of_the_cpu(tmp_path: Path, kind: str, p
     for accelerator in ("cpu", "cuda"):
         store = Store(tmp_path / accelerator)
         chosen = precision if accelerator == "cuda" else "32"
-        runtime = cpu(accelerator=accelerator, query_precision=chosen, query_batch_size="auto")
-        prepared = configured(path, guidance=2.0).prepare(images, store, runtime, no_logger)
+        runtime = cpu_runtime(accelerator=accelerator, query_precision=chosen, query_batch_size="auto")
+        prepared = stable_diffusion(path, guidance=2.0).prepare(images, store, runtime, no_logger)
         found[accelerator] = compute_trajectories(
             prepared, images, k=10, t_max=50, maps=[], store=store, runtime=runtime
         ).t_errors
@@ -94,10 +91,9 @@ def test_text_to_image_targets_are_those_of_the_cpu(tmp_path: Path, kind: str, p
 
 @pytest.mark.parametrize("attack", ["loss", "pia", "sima", "pfami", "gsa"])
 def test_other_attacks_give_the_values_of_the_cpu(target: PreparedTarget, tmp_path: Path, attack: str) -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        made: Attack = component(compose("config", [f"+attack={attack}"]), "attack")
+    made: Attack = configured("attack", f"+attack={attack}")
     on_cpu, on_cuda = (
-        made.measure(target, IMAGES, Store(tmp_path / each), cpu(accelerator=each, query_batch_size=16))
+        made.measure(target, IMAGES, Store(tmp_path / each), cpu_runtime(accelerator=each, query_batch_size=16))
         for each in ("cpu", "cuda")
     )
     np.testing.assert_allclose(on_cuda.values["features"][:], on_cpu.values["features"][:], rtol=2e-2)

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from tests.conftest import CONF
+from tests.support.commands import CONF
 
 HEAVY = {
     "torch", "torchvision", "torchmetrics", "pytorch_lightning", "lightning_fabric", "transformers", "diffusers",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Command
+from tests.support.commands import Command
 
 CASES = {
     "+attack=mien": "There is no attack 'mien': choose one of",

@@ -1,5 +1,6 @@
 """Where a run's numbers come from: what results.json tells of it, and entries of the store in the wrong place."""
 
+import importlib.metadata
 import json
 import subprocess
 from collections import Counter
@@ -16,7 +17,7 @@ from omegaconf import OmegaConf
 from secmi_exp.reporting import provenance
 from secmi_exp.store import check
 from secmi_exp.store.__main__ import main
-from tests.conftest import run_here
+from tests.support.runs import run_here
 
 FAST = ["+attack=cdi", "attack.parts.losses.t=[0,500]", "target.max_steps=3"]
 
@@ -160,7 +161,7 @@ def test_the_revision_of_an_installation_is_what_pip_has_noted(
         def read_text(self, name: str) -> str | None:
             return told
 
-    monkeypatch.setattr(provenance.importlib.metadata, "distribution", lambda name: Installed())
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: Installed())
     assert provenance._of_installation(tmp_path / "secmi_exp") == revision
     assert provenance._of_installation(tmp_path / "elsewhere/secmi_exp") is None
 
@@ -170,5 +171,5 @@ def test_without_git_or_pip_nothing_fails(tmp_path: Path, monkeypatch: pytest.Mo
         raise PackageNotFoundError(name)
 
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(provenance.importlib.metadata, "distribution", unknown)
+    monkeypatch.setattr(importlib.metadata, "distribution", unknown)
     assert provenance.code_state.__wrapped__() == {"version": "0.1.0", "revision": None, "modified": None}

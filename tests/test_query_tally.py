@@ -12,8 +12,8 @@ import torch
 from secmi_exp.engine.queries import counting_queries
 from secmi_exp.store import Key, Store
 from secmi_exp.store.query_tally import QueryTally
-from tests.attacks.test_walk import Waves
-from tests.damaging import empty, flip, truncate, zero
+from tests.support.damaging import empty, flip, truncate, zero
+from tests.support.walks import Waves
 
 KEY = Key("values", 1, {"a": 1})
 

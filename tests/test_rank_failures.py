@@ -5,11 +5,19 @@ import os
 import socket
 import subprocess
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from secmi_exp.engine import rank_failures
-from secmi_exp.engine.rank_failures import Failure, Member, find_reason, introduce, read_introduction, report_failure
+from secmi_exp.engine.rank_failures import (
+    Failure,
+    Member,
+    find_reason,
+    introduce,
+    read_introduction,
+    report_failure,
+)
 from secmi_exp.errors import UserError
 
 LOST = RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by peer [10.0.0.2]:49900. This is typical.")
@@ -32,7 +40,7 @@ class Meeting:
 
 
 @pytest.fixture
-def meeting(monkeypatch: pytest.MonkeyPatch) -> Meeting:
+def meeting(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(rank_failures, "SETTLE_S", 0.1)
     return Meeting()
 
@@ -46,7 +54,7 @@ def gone() -> int:
 HERE = socket.gethostname()
 
 
-def test_a_rank_that_another_launcher_has_started_and_that_has_gone_is_named(meeting: Meeting) -> None:
+def test_a_rank_that_another_launcher_has_started_and_that_has_gone_is_named(meeting: Any) -> None:
     introduce(meeting, 1)
     alive, dead = read_introduction(meeting, 1), Member(2, gone(), HERE)
     assert (alive.pid, alive.host, alive.has_ended, dead.has_ended) == (os.getpid(), HERE, False, True)
@@ -64,19 +72,19 @@ def test_one_that_has_ended_and_not_been_waited_for_has_ended() -> None:
     assert process.wait() == 0
 
 
-def test_what_a_rank_reports_goes_before_those_that_it_took_along(meeting: Meeting) -> None:
+def test_what_a_rank_reports_goes_before_those_that_it_took_along(meeting: Any) -> None:
     report_failure(meeting, 2, Failure.from_exception(OSError(errno.EDQUOT, "Disk quota exceeded", "/store/x.npy")))
     found = find_reason(meeting, [Member(1, gone(), HERE), Member(2, gone(), HERE)], "walk_images", LOST)
     assert isinstance(found, OSError)
     assert (found.errno, found.filename) == (errno.EDQUOT, "/store/x.npy")
 
 
-def test_what_happens_on_another_machine_is_told_as_far_as_it_is_known(meeting: Meeting) -> None:
+def test_what_happens_on_another_machine_is_told_as_far_as_it_is_known(meeting: Any) -> None:
     found = find_reason(meeting, [Member(1, 7, "node2"), Member(2, 7, "node3")], "train", LOST)
     assert isinstance(found, UserError)
     assert "Rank 0 has lost another rank in the stage train (" in str(found)
     assert "one of 1 on node2, 2 on node3" in str(found)
 
 
-def test_an_error_of_rank_0_is_its_own(meeting: Meeting) -> None:
+def test_an_error_of_rank_0_is_its_own(meeting: Any) -> None:
     assert find_reason(meeting, [Member(1, 7, "node2")], "train", RuntimeError("shapes differ")) is None

@@ -18,17 +18,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from secmi_exp.__main__ import only_shows
-from secmi_exp.engine import rank_group
+from secmi_exp.engine import rank_group as meeting
 from secmi_exp.engine.launch import launched_rank
 from secmi_exp.engine.rank_group import RankGroup
 from secmi_exp.engine.rank_info import RankInfo
 from secmi_exp.engine.trainers import make_trainer
 from secmi_exp.errors import UserError
-from tests import failing_stages
-from tests.conftest import NN, REPOSITORY, SMOKE, Command, SmokeRun, run_here, training
-from tests.targets.preparing import cpu
+from secmi_exp.testing import cpu_runtime
+from tests.support import failing_stages
+from tests.support.commands import NN, REPOSITORY, SMOKE, Command, SmokeRun, training
+from tests.support.processes import TWO, children, gone
+from tests.support.runs import run_here
 
-TWO = "trainer.devices=2"
 SLOW = pytest.mark.slow
 
 
@@ -110,18 +111,7 @@ def test_tasks_of_slurm_are_the_ranks(secmi: Command) -> None:
     assert outcomes[1][0] == ""
 
 
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 FOR_EVER = ["logger=none", *SMOKE, "target.max_steps=100000", "target.checkpoint_every=5", TWO]
-
-
-def gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 @pytest.mark.slow
@@ -202,8 +192,8 @@ def test_what_happens_to_another_rank_is_told_by_the_first(how: str, kind: type[
 @pytest.mark.slow
 def test_a_first_rank_that_would_wait_for_ever_is_ended_with_the_sentence() -> None:
     program = (
-        "from secmi_exp.engine.rank_group import RankGroup, RankInfo; from tests.failing_stages import waits\n"
-        "RankGroup(RankInfo(world_size=2), start=True).run_on_all_ranks(waits, devices=2, rank_0_keywords={})"
+        "from secmi_exp.engine.ranks import Place, Team; from tests.support.failing_stages import waits\n"
+        "Team(Place(world_size=2), start=True).everywhere(waits, devices=2, logger=None)"
     )
     ended = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=100)
     assert ended.returncode == 1
@@ -273,17 +263,17 @@ def test_help_answers_where_other_ranks_never_come(secmi: Command) -> None:
 def test_a_rank_says_for_whom_it_waits_and_gives_up_in_a_sentence(
     rank: int, awaited: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(rank_group, "ANNOUNCE_AFTER_S", 0.1)
-    monkeypatch.setattr(rank_group, "ARRIVAL", timedelta(seconds=1.2))
+    monkeypatch.setattr(meeting, "ANNOUNCE_AFTER_S", 0.1)
+    monkeypatch.setattr(meeting, "ARRIVAL", timedelta(seconds=1.2))
     with pytest.raises(UserError, match=f"Rank {rank} of 3 waits for {awaited} at .* in vain"):
-        rank_group._meet(RankInfo(rank, 3, port=rank_group._free_port()))
+        meeting._meet(RankInfo(rank, 3, port=meeting._free_port()))
     assert f"Rank {rank} of 3 waits for {awaited} at 127.0.0.1:" in caplog.text
 
 
 def test_ranks_meet_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
-    port = rank_group._free_port()
+    port = meeting._free_port()
     with ThreadPoolExecutor() as pool:
-        stores = list(pool.map(rank_group._meet, [RankInfo(rank, 3, port=port) for rank in (2, 0, 1)]))
+        stores = list(pool.map(meeting._meet, [RankInfo(rank, 3, port=port) for rank in (2, 0, 1)]))
     assert len(stores) == 3
     assert caplog.text == ""
 
@@ -301,4 +291,4 @@ def test_another_number_of_processes_than_devices_is_told_before_anything_is_rea
 def test_one_device_in_an_allocation_of_several_tasks_is_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in ALLOCATION.items():  # of which Lightning by itself would make four, and refuse them
         monkeypatch.setenv(name, value)
-    assert make_trainer(cpu()).world_size == 1
+    assert make_trainer(cpu_runtime()).world_size == 1

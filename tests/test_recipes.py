@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.support.commands import REPOSITORY
 
 BLOCK = re.compile(r'^```\w+ title="(?P<path>[^"]+)"\n(?P<content>.*?)^```$', re.MULTILINE | re.DOTALL)
 FILES = {
@@ -27,8 +27,7 @@ def in_copy(folder: Path, *command: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("marked", ["not slow", "slow"])
-def test_the_recipes_files_pass_their_own_tests(tmp_path: Path, marked: str) -> None:
+def test_the_recipes_files_pass_their_own_tests(tmp_path: Path) -> None:
     for name in COPIED:
         source = REPOSITORY / name
         if source.is_dir():
@@ -43,7 +42,7 @@ def test_the_recipes_files_pass_their_own_tests(tmp_path: Path, marked: str) -> 
     in_copy(tmp_path, "ruff", "format", "--check", *modules)
     in_copy(tmp_path, "tests.versions")
     tests = [path for path in modules if path.startswith("tests/")]
-    told = in_copy(tmp_path, "pytest", "-p", "no:cacheprovider", "-m", marked, *tests, *VERSIONED)
+    told = in_copy(tmp_path, "pytest", "-p", "no:cacheprovider", *tests, *VERSIONED)
     assert re.search(r"\d+ passed", told)
 
 

@@ -13,7 +13,7 @@ from experiments import drawings, kept, reproduce
 from experiments.reproduce import EXPERIMENTS, FIGURES, PAGES, PROVENANCE, quoted, renewed
 from experiments.tables import attacks, markdown, scorers
 from secmi_exp.evaluation.roc import Roc
-from tests.conftest import CONF, SmokeRun
+from tests.support.commands import CONF, SmokeRun
 
 PRESETS = [name for name, experiment in EXPERIMENTS.items() if experiment.arguments[0].startswith("experiment=")]
 ONE_SIZE = {"prompts", "faces"}

@@ -7,20 +7,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import NN, SMOKE, Command, SmokeRun
-from tests.damaging import flip, truncate, zero
-
-
-def in_training(store: Path) -> bool:
-    return any(store.glob("work/target-*/scratch/checkpoints/step=000000040.ckpt"))
-
-
-def in_walk(store: Path) -> bool:
-    return any(store.glob("work/t_errors-*/t_errors.npy"))
-
-
-def in_classifier(store: Path) -> bool:
-    return any(store.glob("work/scores-*/scratch/checkpoints/*.ckpt"))
+from tests.support.commands import NN, SMOKE, Command, SmokeRun
+from tests.support.damaging import flip, truncate, zero
+from tests.support.processes import in_classifier, in_training, in_walk
 
 
 @pytest.mark.slow

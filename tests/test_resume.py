@@ -11,12 +11,13 @@ from secmi_exp.attacks.signals.trajectories import Trajectories
 from secmi_exp.data import decoding, decoding_processes
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.samples import ArraySamples
-from secmi_exp.engine import rows, training
+from secmi_exp.engine import rows
 from secmi_exp.engine.row_journal import WrittenBatch, append_batches, queries_of_rows, read_journal, verify_journal
-from tests.attacks.test_walk import MADE_IN_12, Killed, N, same, signals
-from tests.damaging import DAMAGES, flip, truncate, zero
-from tests.data.test_decoding import decoded
-from tests.test_training import Line, train
+from secmi_exp.errors import UserError
+from tests.support.damaging import DAMAGES, flip, truncate, zero
+from tests.support.decoded import decoded
+from tests.support.lines import Line, train
+from tests.support.walks import MADE_IN_12, Killed, N, same, signals
 
 Damage = Callable[[Path], None]
 PIXELS = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 3), dtype=np.uint8)
@@ -144,7 +145,7 @@ def test_a_damaged_checkpoint_is_left_out_and_an_older_one_or_none_continued(
     tmp_path: Path, damage: Damage, damaged: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    with pytest.raises(training.UserError):
+    with pytest.raises(UserError):
         train(Line(8, gradient_only=False), tmp_path)
     checkpoints = sorted(tmp_path.glob("scratch/checkpoints/*.ckpt"), reverse=True)
     assert [file.stem for file in checkpoints] == ["step=000000006", "step=000000003"]

@@ -16,8 +16,9 @@ from omegaconf import OmegaConf
 from sklearn.metrics import roc_auc_score
 
 import secmi_exp
-from tests.conftest import NN, SMOKE, Command, SmokeRun, run_here
-from tests.reporting.wandb_file import Records, all_records, artifacts, logged_names, summarized_names
+from tests.support.commands import NN, SMOKE, Command, SmokeRun
+from tests.support.runs import run_here
+from tests.support.wandb_file import Records, all_records, artifacts, logged_names, summarized_names
 
 
 def results(folder: Path) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from PIL import Image
 from secmi_exp.report import write_report
 from secmi_exp.reporting.sweep_output import close_sweep
 from secmi_exp.run_warnings import RunWarning, collect_warnings, warn
-from tests.conftest import REPOSITORY, run_here
+from tests.support.commands import REPOSITORY
+from tests.support.runs import run_here
 
 QUIET = (
     "data",

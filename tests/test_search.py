@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from sklearn.metrics import roc_auc_score
 
@@ -16,7 +15,8 @@ from secmi_exp.data.split import Part
 from secmi_exp.pipeline import evaluate, identity
 from secmi_exp.run_state import Run
 from secmi_exp.store import Store
-from tests.conftest import CONF, SMOKE, Command, Finished
+from secmi_exp.testing import compose_config
+from tests.support.commands import SMOKE, Command, Finished
 
 SEARCH = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "logger=none", *SMOKE, "trainer.progress_bar=false"]
 STAT = ["+attack=stat", "attack.t_max=40"]
@@ -109,8 +109,7 @@ def test_a_search_that_can_give_nothing_ends_in_a_sentence(secmi: Command, argum
 
 
 def test_who_is_a_member_in_the_evaluation_part_moves_no_validation(tmp_path: Path) -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", ["+attack=nn", "logger=none", f"paths.output={tmp_path}", *SMOKE])
+    config = compose_config("+attack=nn", "logger=none", f"paths.output={tmp_path}", *SMOKE)
     parts, store = Components.of(config), Store(tmp_path / "store")
     images = parts.dataset.load(store, progress_bar=False)
     split = parts.split.split(images)

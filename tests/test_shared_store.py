@@ -24,9 +24,10 @@ from secmi_exp.configuration.command_errors import explain
 from secmi_exp.configuration.paths import refuse_empty
 from secmi_exp.errors import UserError
 from secmi_exp.store import MANIFEST, Store, check
-from tests.conftest import CONF, NN, REPOSITORY, SMOKE, SmokeRun
-from tests.private_mounts import read_only, run_mounted
-from tests.test_store import KEY, OTHER, write
+from secmi_exp.testing import compose_config
+from tests.support.commands import CONF, NN, REPOSITORY, SMOKE, SmokeRun
+from tests.support.private_mounts import read_only, run_mounted
+from tests.support.store_entries import KEY, OTHER, write
 
 
 @contextmanager
@@ -202,8 +203,7 @@ def test_whatever_fails_in_the_store_is_a_sentence_and_continues_later(
 def test_an_empty_environment_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SECMI_STORE", "SECMI_DATA"):
         monkeypatch.setenv(name, "")
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        paths = compose("config", ["paths.output=out"]).paths
+    paths = compose_config("paths.output=out").paths
     assert (paths.store, paths.data) == ("out/store", "data")
     monkeypatch.setenv("SECMI_STORE", "kept")
     assert paths.store == "kept"

@@ -11,9 +11,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import NN, SMOKE, Command, SmokeRun, training
-from tests.test_ranks import TWO, children, gone
-from tests.test_restart import in_classifier, in_training, in_walk
+from tests.support.commands import NN, SMOKE, Command, SmokeRun, training
+from tests.support.processes import TWO, children, gone, in_classifier, in_training, in_walk
 
 FOR_EVER = ["logger=none", *SMOKE, "target.max_steps=100000", "target.checkpoint_every=5"]
 SENTENCE = "secmi_exp: ended by SIGTERM; the same command continues where it was."

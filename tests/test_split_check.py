@@ -16,7 +16,7 @@ from secmi_exp.data.images import Images, ImageSet, Rows
 from secmi_exp.run_warnings import RunWarning, collect_warnings
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
-from tests.data.test_split import halves, image_set
+from tests.support.splits import halves, image_set
 
 N = 512
 

@@ -3,10 +3,8 @@
 import errno
 import logging
 import os
-import resource
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,18 +20,8 @@ from secmi_exp.files.arrays import create_array
 from secmi_exp.files.log_files import LogFile
 from secmi_exp.files.storage_errors import Place, explain_storage_errors, storage_sentence
 from secmi_exp.reporting.terminal import terminal
-from tests.private_mounts import run_mounted, small
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """No file of this process may get larger."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+from tests.support.private_mounts import run_mounted, small
+from tests.support.processes import largest_file
 
 
 def store_at(folder: Path) -> Place:

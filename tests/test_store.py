@@ -9,21 +9,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import strategies as st
 
 from secmi_exp.configuration.general import General
 from secmi_exp.errors import UserError
-from secmi_exp.store import MANIFEST, SCRATCH, Damaged, Key, Store, check
-from tests.conftest import CONF
-
-KEY = Key("thing", 1, {"a": 1}, files=("content.txt",))
-OTHER = Key("thing", 1, {"a": 2}, files=("content.txt",))
-
-
-def write(text: str, workspace: Path) -> None:
-    (workspace / "content.txt").write_text(text)
+from secmi_exp.store import MANIFEST, SCRATCH, Damaged, Json, Key, Store, check
+from secmi_exp.testing import compose_config
+from tests.support.store_entries import KEY, OTHER, write
 
 
 def test_an_entry_is_built_once(tmp_path: Path) -> None:
@@ -290,7 +283,7 @@ def test_a_build_must_leave_what_its_key_names_and_a_key_must_name_something(tmp
 def test_what_changes_while_it_is_sealed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from secmi_exp.store import manifest
 
-    def write_and_damage(path: Path, content: manifest.Json) -> None:
+    def write_and_damage(path: Path, content: Json) -> None:
         path.write_text(json.dumps(content))
         write("y", path.parent)
 
@@ -361,8 +354,7 @@ def test_an_entry_that_is_removed_while_it_is_checked_is_missing(
 
 
 def test_files_outside_of_the_store_are_read_whole_or_when_they_have_changed() -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        assert General.of(compose("config")).store.verify == "changed"
-        assert General.of(compose("config", ["store.verify=always"])).store.verify == "always"
-        with pytest.raises(UserError, match=r"store.verify='never' can't be used: .* 'changed' or 'always'"):
-            General.of(compose("config", ["store.verify=never"]))
+    assert General.of(compose_config()).store.verify == "changed"
+    assert General.of(compose_config("store.verify=always")).store.verify == "always"
+    with pytest.raises(UserError, match=r"store.verify='never' can't be used: .* 'changed' or 'always'"):
+        General.of(compose_config("store.verify=never"))

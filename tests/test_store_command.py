@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from secmi_exp.store import MANIFEST, Key, Store, file_digest
 from secmi_exp.store.__main__ import main
+from tests.support.store_entries import leaving
 
 TARGET = Key("target", 2, {"steps": 3, "name": "größer"}, {"members": "a" * 64}, files=("weights.bin",))
 WALK = Key("trajectory", 1, {"k": 10}, {"target": TARGET})
@@ -24,8 +25,8 @@ DAY = 86400
 def root(tmp_path: Path) -> Path:
     """A store of a target of 2,000 bytes and scores of it."""
     store = Store(tmp_path / "store")
-    store.get_or_build(TARGET, lambda workspace: (workspace / "weights.bin").write_bytes(bytes(2000)) and None)
-    store.get_or_build(SCORES, lambda workspace: (workspace / "scores.npy").write_bytes(b"12") and None)
+    store.get_or_build(TARGET, leaving("weights.bin", bytes(2000)))
+    store.get_or_build(SCORES, leaving("scores.npy", b"12"))
     return store.root
 
 
@@ -85,7 +86,7 @@ def test_inputs_lead_on_to_entries_through_keys_that_are_none(root: Path, run: R
     assert f"      target: target/{TARGET.digest}\n" in told
     assert "computed from it: nothing in this store\n" in told
     run("gc", "--older-than", "0s")  # what is gone is still told
-    Store(root).get_or_build(SCORES, lambda workspace: (workspace / "scores.npy").write_bytes(b"12") and None)
+    Store(root).get_or_build(SCORES, leaving("scores.npy", b"12"))
     told = run("show", SCORES.digest)
     assert f"      target: target/{TARGET.digest}, which is no entry of this store:\n" in told
     assert "        steps: 3\n" in told

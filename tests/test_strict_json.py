@@ -15,10 +15,10 @@ from secmi_exp.files.strict_json import as_strict_json
 from secmi_exp.quality.quality import Measures, Quality
 from secmi_exp.reporting.table_files import write_csv, write_parquet
 from secmi_exp.store import write_json
-from tests.attacks.test_query_attacks import measured as asked
-from tests.quality.test_quality import measured
-from tests.targets.test_diffusers_folder import change_weights, pipeline
-from tests.test_foreign_targets import audit, sides
+from tests.support.audits import audit, sides
+from tests.support.diffusers_folders import change_weights, pipeline
+from tests.support.qualities import measured
+from tests.support.query_attacks import measured as asked
 
 NAN, INF = float("nan"), float("inf")
 

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from secmi_exp.configuration.command_errors import explain
 from secmi_exp.evaluation.delong import paired_test
-from tests.conftest import CONF, SMOKE, Command, Finished
+from tests.support.commands import CONF, SMOKE, Command, Finished
 
 ARGUMENTS = ["-m", "+attack=stat", "attack.t_sec=range(10,81,10)", "logger=none", *SMOKE, "trainer.progress_bar=false"]
 

@@ -7,9 +7,9 @@ from typing import Any
 import datasets
 import pytest
 
-from tests.conftest import run_here
-from tests.data.captioned import coco, encoded, laion, pictures, table
-from tests.targets.tiny_pipelines import SIDE, save_blip, save_stable_diffusion
+from tests.support.captioned import coco, encoded, laion, pictures, table
+from tests.support.runs import run_here
+from tests.support.tiny_pipelines import SIDE, save_blip, save_stable_diffusion
 
 N = 12
 SHORT = [

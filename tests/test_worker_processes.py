@@ -19,8 +19,8 @@ from secmi_exp.data.decoding_processes import decoded_in_order
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.data.samples import ArraySamples
 from secmi_exp.store import Key, Store
-from tests.conftest import SMOKE, Command, training
-from tests.test_ranks import children, gone
+from tests.support.commands import SMOKE, Command, training
+from tests.support.processes import children, gone
 
 KEY = Key("thing", 1, {}, files=("content.txt",))
 

@@ -42,3 +42,4 @@ class TrainingStep(Protocol):
 
     def save_report(self, folder: Path) -> None:
         """Write the files that the defense keeps beside the weights; see `Defense.report_files`."""
+        return

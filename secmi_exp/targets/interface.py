@@ -107,7 +107,9 @@ class PreparedTarget:
 class Target(Protocol):
     """A component of ``conf/target``."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """As the configuration names it."""
 
     @property
     def conditions(self) -> tuple[str, ...]:

@@ -33,16 +33,16 @@ from secmi_exp.run_warnings import collect_warnings
 from secmi_exp.store import Key, Store
 from secmi_exp.targets.interface import InputArrays, Inputs, PreparedTarget
 from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint
-from tests.attacks.test_query_attacks import IMAGES, N, Small, attack
-from tests.targets.authors_network import random_weights, save_checkpoint
-from tests.targets.preparing import cpu, is_empty, prepare
-from tests.targets.test_diffusers_folder import change_weights, pipeline, refusal, target
-from tests.targets.test_secmi_checkpoint import FLAGS, change
+from secmi_exp.testing import SmallPredictor, cpu_runtime, prepare
+from tests.support.authors_network import FLAGS, change, random_weights, save_checkpoint
+from tests.support.diffusers_folders import change_weights, pipeline, refusal, target
+from tests.support.hostile_files import is_empty
+from tests.support.query_attacks import IMAGES, N, attack
 
 NAN, INF = float("nan"), float("inf")
 
 
-class Overflowing(Small):
+class Overflowing(SmallPredictor):
     """Predicts what no float32 holds from a timestep on, for images whose first pixel is bright."""
 
     def __init__(self, after: int, factor: float = 1e39):
@@ -61,7 +61,7 @@ def overflowing(after: int) -> PreparedTarget:
 
 def measure(root: Path, after: int, *overrides: str, precision: str = "32") -> Measurements:
     """As a run does it."""
-    asking, store, runtime = attack(*overrides), Store(root), cpu(query_precision=precision)
+    asking, store, runtime = attack(*overrides), Store(root), cpu_runtime(query_precision=precision)
     measured = asking.measure(overflowing(after), IMAGES, store, runtime)
     refuse_non_finite_values(f"attack={asking.name}", measured, IMAGES, overflowing(after), store, runtime)
     return measured
@@ -112,20 +112,23 @@ def test_later_timesteps_than_the_attacks_own_are_a_warning(tmp_path: Path) -> N
 def test_error_maps_beyond_float16_are_told_as_such() -> None:
     maps = np.ones((N, 1, 2, 2), np.float16)
     maps[3] = INF
-    signals = Trajectories([10], np.ones((N, 1), np.float32), {}, [2], 0, "", {})
+    signals = Trajectories([10], np.ones((N, 1), np.float32), {}, [2], 0, Key("t_errors", 1, {}), {})
     measured = Measurements({"t_error": np.ones(N), "error_map": maps}, 2, 0, "", trajectory=signals)
     with pytest.raises(UserError, match=rf"values error_map of attack=nn .* for 1 of {N} images: they exceed float16"):
-        refuse_non_finite_values("attack=nn", measured, IMAGES, None, None, cpu())  # type: ignore[arg-type]
+        refuse_non_finite_values("attack=nn", measured, IMAGES, None, None, cpu_runtime())  # type: ignore[arg-type]
 
 
 def test_latents_that_are_not_finite_are_the_encoders(tmp_path: Path) -> None:
     class Latents:
-        digest = "latents"
+        key = "latents"
 
         def arrays(self) -> InputArrays:
             x_0 = np.zeros((N, 1, 2, 2), np.float32)
             x_0[1] = NAN
             return InputArrays(x_0)
+
+        def texts(self) -> dict[str, Any]:
+            return {}
 
         def facts(self) -> dict[str, Any]:
             return {}
@@ -133,21 +136,21 @@ def test_latents_that_are_not_finite_are_the_encoders(tmp_path: Path) -> None:
     def inputs(*given: object) -> Inputs:
         return Latents()
 
-    latent = PreparedTarget(Path(), "latent", Small, inputs=inputs)
+    latent = PreparedTarget(Path(), "latent", SmallPredictor, inputs=inputs)
     measured = Measurements({"loss": np.full(N, NAN)}, 1, 0, "")
     with pytest.raises(UserError, match=rf"encoders make .* is not finite: latents of 1 of {N} images"):
-        refuse_non_finite_values("attack=loss", measured, IMAGES, latent, Store(tmp_path), cpu())
+        refuse_non_finite_values("attack=loss", measured, IMAGES, latent, Store(tmp_path), cpu_runtime())
 
 
 def test_samples_that_are_not_finite_are_refused_with_the_step(tmp_path: Path) -> None:
     for precision, blamed in (("32", "weights are finite"), ("bf16", "overflow in bfloat16")):
         with pytest.raises(UserError, match=rf"samples are not finite for \d+ of .* at timestep 149 on: .*{blamed}"):
             Sampling(5, 4, 0, "attack").draw(
-                sampled(), IMAGES, Store(tmp_path), cpu(query_precision=precision, query_batch_size=5)
+                sampled(), IMAGES, Store(tmp_path), cpu_runtime(query_precision=precision, query_batch_size=5)
             )
 
 
-class OverflowingBelow(Small):
+class OverflowingBelow(SmallPredictor):
     """Predicts what no float32 holds below timestep 200."""
 
     def _predict_noise(self, x_t: Tensor, t: int, condition: Any) -> Tensor:
@@ -187,7 +190,7 @@ def test_weights_explain_values_that_lay_in_the_store(tmp_path: Path) -> None:
     measured = Measurements({"loss": np.full(2, NAN)}, 1, 0, "")
     images = Images.of(np.zeros((2, 3, 8, 8), np.uint8))
     with pytest.raises(UserError, match="holds 8 weights that are NaN or infinite"):
-        refuse_non_finite_values("attack=loss", measured, images, prepared, Store(tmp_path / "store"), cpu())
+        refuse_non_finite_values("attack=loss", measured, images, prepared, Store(tmp_path / "store"), cpu_runtime())
 
 
 @pytest.mark.parametrize(
@@ -241,7 +244,8 @@ def test_a_classifier_of_maps_that_diverges_is_told(tmp_path: Path) -> None:
     rows = np.arange(8)
     with pytest.raises(UserError, match=r"training diverged by step \d of 3.* lower the learning rate"):
         recipe.fit_and_score(
-            Measurements({"error_map": maps}, 0, 0, ""), Fitting(rows, rows % 2 == 0, tmp_path, cpu(), lambda: None)
+            Measurements({"error_map": maps}, 0, 0, ""),
+            Fitting(rows, rows % 2 == 0, tmp_path, cpu_runtime(), lambda: None),
         )
 
 
@@ -252,7 +256,7 @@ def test_a_local_gan_that_has_diverged_is_told_from_the_store_too(
     logan = attack("+attack=logan", "attack.samples=5", "attack.steps=2", "attack.training_steps=1")
     for _ in range(2):
         with pytest.raises(UserError, match=rf"local GAN gives {N} of {N} images .*lower attack.lr"):
-            logan.measure(PreparedTarget(Path(), "small", Small), IMAGES, Store(tmp_path), cpu())
+            logan.measure(PreparedTarget(Path(), "small", SmallPredictor), IMAGES, Store(tmp_path), cpu_runtime())
 
 
 def test_a_scorer_that_has_not_converged_is_named() -> None:
@@ -265,7 +269,7 @@ def test_a_scorer_that_has_not_converged_is_named() -> None:
 def test_a_histogram_with_endless_pseudo_counts_is_told(tmp_path: Path) -> None:
     measured = Measurements({"discriminator": np.linspace(-1, 1, 8)}, 0, 0, "")
     rows = np.arange(8)
-    fitting = Fitting(rows, rows % 2 == 0, tmp_path, cpu(), lambda: None)
+    fitting = Fitting(rows, rows % 2 == 0, tmp_path, cpu_runtime(), lambda: None)
     with np.errstate(invalid="ignore"):
         scores = HistogramRatio("discriminator", 4, INF).fit_and_score(measured, fitting)
     with pytest.raises(UserError, match="The scorer tvd gives 8 of 8"):

@@ -3,6 +3,7 @@
 import importlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +16,11 @@ from secmi_exp.attacks.signals.query_batch import QueryBatch, Timestep, norm
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
-from tests.attacks.test_query_attacks import EPS, IMAGES, TARGET, X_0, N
-from tests.conftest import one_run
-from tests.targets.preparing import cpu
+from secmi_exp.testing import cpu_runtime, small_target
+from tests.support.query_attacks import EPS, IMAGES, X_0, N
+from tests.support.runs import one_run
+
+TARGET = small_target()
 
 ELSEWHERE = """
 from secmi_exp.attacks.signals.query_batch import norm
@@ -32,20 +35,22 @@ def sizes(batch: QueryBatch, *, t: Timestep, later: list[Timestep], p: PositiveI
     return {f"size_{each}": norm(batch.predict_noise(batch.x_0, each), p) for each in (t, *later)}
 
 
-def function_attack(function: str = f"{__name__}.sizes", value: str = "size_5", **settings: object) -> FunctionAttack:
+def function_attack(function: str = f"{__name__}.sizes", value: str = "size_5", **settings: Any) -> FunctionAttack:
     scorers = {"f": Column(value, "less")}
     return FunctionAttack(name="f", scorers=scorers, function=function, settings=settings)  # type: ignore[arg-type]
 
 
 def test_the_values_are_the_functions_and_its_queries_are_counted(tmp_path: Path) -> None:
-    found = function_attack(t=5, later=[7]).measure(TARGET, IMAGES, Store(tmp_path), cpu(query_precision="64"))
+    found = function_attack(t=5, later=[7]).measure(TARGET, IMAGES, Store(tmp_path), cpu_runtime(query_precision="64"))
     assert found.queries_spent == 2 * N
     assert found.queries_per_sample == 2
     for t in (5, 7):
         expected = EPS(X_0, t).flatten(1).norm(dim=1).detach()
         np.testing.assert_allclose(found.numbers[f"size_{t}"], expected.numpy(), rtol=1e-9)
     assert found.last_timestep == 7
-    other = function_attack(t=5, later=[7], p=1).measure(TARGET, IMAGES, Store(tmp_path), cpu(query_precision="64"))
+    other = function_attack(t=5, later=[7], p=1).measure(
+        TARGET, IMAGES, Store(tmp_path), cpu_runtime(query_precision="64")
+    )
     assert other.key != found.key
 
 
@@ -60,7 +65,7 @@ def test_the_source_of_the_function_decides(tmp_path: Path, monkeypatch: pytest.
         sys.modules.pop(file.stem, None)
         attack = function_attack(f"{file.stem}.twice", "size", t=5)
         with one_run(tmp_path / "store") as store:
-            found.append(attack.measure(TARGET, IMAGES, store, cpu(query_precision="64")))
+            found.append(attack.measure(TARGET, IMAGES, store, cpu_runtime(query_precision="64")))
     assert [each.queries_spent for each in found] == [N, N, 0]
     np.testing.assert_allclose(found[1].numbers["size"] * 2, found[0].numbers["size"] * 3)
 
@@ -74,13 +79,13 @@ def test_the_source_of_the_function_decides(tmp_path: Path, monkeypatch: pytest.
         ({"t": 5, "later": [-1]}, r"attack\.settings\.later\.0=-1 can't be used"),
     ],
 )
-def test_settings_are_validated_against_the_functions_parameters(settings: dict[str, object], sentence: str) -> None:
+def test_settings_are_validated_against_the_functions_parameters(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         function_attack(**settings)
 
 
 @pytest.mark.parametrize(("settings", "key"), [({"t": 300, "later": []}, "t"), ({"t": 5, "later": [300]}, "later")])
-def test_timesteps_are_compared_with_the_schedule(settings: dict[str, object], key: str) -> None:
+def test_timesteps_are_compared_with_the_schedule(settings: dict[str, Any], key: str) -> None:
     with pytest.raises(UserError, match=rf"attack\.settings\.{key}=300 exceeds the last timestep"):
         function_attack(**settings).check(Timesteps(300, 299, 299))
 

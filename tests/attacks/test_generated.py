@@ -7,11 +7,8 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
-from hydra import compose, initialize_config_dir
 
-from secmi_exp.attacks.attack import Attack
 from secmi_exp.attacks.signals.samples import InitialNoise, SampledAttack, Samples, sample, to_pixels
-from secmi_exp.configuration.components import component
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine import rows
@@ -19,23 +16,18 @@ from secmi_exp.errors import UserError
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import Inputs, PreparedTarget
 from secmi_exp.targets.pixel.unconditional import Unconditional
-from tests.attacks.memorizing import ALPHAS, Killed, Memorizing, memorizing
-from tests.conftest import CONF, one_run
-from tests.targets.preparing import cpu
+from secmi_exp.testing import cpu_runtime
+from tests.support.memorizing import ALPHAS, Killed, Memorizing, memorizing
+from tests.support.query_attacks import attack
+from tests.support.runs import one_run
 
 N, SIDE, STEPS = 6, 4, 5
 IMAGES = Images.of(np.random.default_rng(0).integers(0, 256, (N, 1, SIDE, SIDE), dtype=np.uint8))
 
 
-def attack(*overrides: str) -> Any:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        made: Attack = component(compose("config", ["seed=3", *overrides]), "attack")
-    return made
-
-
 def drawn(root: Path, fails_after: int | None = None, size: int = 4, count: int = 11) -> Samples:
     sampled: SampledAttack = attack("+attack=gan_leaks", f"attack.samples={count}", f"attack.steps={STEPS}")
-    runtime = cpu(query_batch_size=size)
+    runtime = cpu_runtime(query_batch_size=size)
     with one_run(root) as store:
         return sampled.sampling.draw(memorizing(IMAGES, fails_after=fails_after), IMAGES, store, runtime)
 
@@ -96,7 +88,7 @@ def test_samples_are_drawn_once_for_all_attacks(tmp_path: Path) -> None:
         ("tvd", ["attack.training_steps=2"]),
     ]:
         with one_run(tmp_path) as store:
-            made = attack(f"+attack={name}", *few, *more).measure(memorizing(IMAGES), IMAGES, store, cpu())
+            made = attack(f"+attack={name}", *few, *more).measure(memorizing(IMAGES), IMAGES, store, cpu_runtime())
         spent.append(made.queries_spent)
         shared.append(made.queries_per_sample)
         assert made.facts["generated"] == {"samples": 11, "steps": STEPS, "seed": 3}
@@ -104,7 +96,7 @@ def test_samples_are_drawn_once_for_all_attacks(tmp_path: Path) -> None:
     assert spent == [11 * STEPS, 0, 0, 0, 0]
     assert shared == [10] * 5  # 55 queries for 6 images
     other = attack("+attack=gan_leaks", *few, "attack.samples=12").measure(
-        memorizing(IMAGES), IMAGES, Store(tmp_path), cpu()
+        memorizing(IMAGES), IMAGES, Store(tmp_path), cpu_runtime()
     )
     assert other.queries_spent == 12 * STEPS
 
@@ -145,4 +137,4 @@ def test_latent_targets_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(
         UserError, match=r"attack.samples=1000 .* decoding samples isn't offered for text-to-image targets"
     ):
-        attack(f"+attack={name}").measure(latent, IMAGES, Store(tmp_path), cpu())
+        attack(f"+attack={name}").measure(latent, IMAGES, Store(tmp_path), cpu_runtime())

@@ -10,12 +10,11 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
-from secmi_exp.attacks import monte_carlo_set
+from secmi_exp.attacks import monte_carlo_set, sample_distances
 from secmi_exp.attacks.logan_training import LocalGAN
 from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.attacks.monte_carlo_set import concentration, percentile
 from secmi_exp.attacks.scorers.scorer import Fitting, LearnedScorer
-from secmi_exp.attacks.signals import sample_distances
 from secmi_exp.attacks.signals.sample_distances import nearest
 from secmi_exp.attacks.signals.sample_features import FeatureRows, Features
 from secmi_exp.attacks.tvd import HistogramRatio
@@ -26,9 +25,9 @@ from secmi_exp.errors import UserError
 from secmi_exp.evaluation.delong import auc_interval
 from secmi_exp.evaluation.roc import Roc
 from secmi_exp.store import Store
-from tests.attacks.memorizing import memorizing
-from tests.attacks.test_generated import attack
-from tests.targets.preparing import cpu, no_logger
+from secmi_exp.testing import cpu_runtime, no_logger
+from tests.support.memorizing import memorizing
+from tests.support.query_attacks import attack
 
 LEAST = {"gan_leaks": 0.99, "monte_carlo_set": 0.99, "over_representation": 0.9, "logan": 0.75, "tvd": 0.65}
 """Attack → the AUC that it reaches on a target whose samples are its members."""
@@ -101,9 +100,11 @@ def test_features_are_what_they_are_called() -> None:
 def measured(name: str, planted: bool, root: Path) -> Measurements:
     few = ["attack.samples=400", "attack.steps=10"]
     if name in ("logan", "tvd"):
-        few += [f"attack.training_steps={1500 if planted else 300}"]
+        few += [f"attack.training_steps={1500 if planted else 100}"]
     target = memorizing(MEMBERS if planted else OTHERS, f"planted={planted}")
-    made: Measurements = attack(f"+attack={name}", *few).measure(target, IMAGES, Store(root), cpu(query_batch_size=400))
+    made: Measurements = attack(f"+attack={name}", *few).measure(
+        target, IMAGES, Store(root), cpu_runtime(query_batch_size=400)
+    )
     return made
 
 
@@ -116,7 +117,7 @@ def scores(name: str, measured: Measurements, is_member: np.ndarray, folder: Pat
     fewer_bins = ["attack.scorers.tvd.bins=10"] if name == "tvd" else []  # there are 30 images a side to fit on
     scorer = attack(f"+attack={name}", *fewer_bins).scorers[name]
     if isinstance(scorer, LearnedScorer):
-        return scorer.fit_and_score(measured, Fitting(FIT, is_member[FIT], folder, cpu(), no_logger))
+        return scorer.fit_and_score(measured, Fitting(FIT, is_member[FIT], folder, cpu_runtime(), no_logger))
     made: np.ndarray = scorer.score(measured)
     return made
 
@@ -153,7 +154,7 @@ def test_the_monte_carlo_attack_chooses_its_radius_from_the_distances(radius: An
         "+attack=monte_carlo_set", "attack.samples=400", "attack.steps=10", "attack.features=pixels",
         f"attack.radius={radius}", f"attack.distance={distance}",
     )  # fmt: skip
-    target, store, runtime = memorizing(MEMBERS, "planted=True"), Store(root), cpu(query_batch_size=400)
+    target, store, runtime = memorizing(MEMBERS, "planted=True"), Store(root), cpu_runtime(query_batch_size=400)
     found = made.measure(target, IMAGES, store, runtime)
     distances = brute(*rows_of("pixels", IMAGES[:], made.sampling.draw(target, IMAGES, store, runtime).pixels[:]))
     expected = np.median(distances.min(axis=1)) if radius == "median" else np.percentile(distances, radius)
@@ -168,7 +169,7 @@ def test_the_histogram_ratio_is_that_of_the_fitted_part(tmp_path: Path) -> None:
     is_member = np.array([True, True, True, False, False, False])
     outputs = Measurements({"discriminator": np.log(probabilities / (1 - probabilities))}, 0, 0, "outputs")
     ratio = HistogramRatio("discriminator", bins=2, pseudo_count=1.0)
-    found = ratio.fit_and_score(outputs, Fitting(np.arange(6), is_member, tmp_path, cpu(), no_logger))
+    found = ratio.fit_and_score(outputs, Fitting(np.arange(6), is_member, tmp_path, cpu_runtime(), no_logger))
     np.testing.assert_allclose(found, np.log(3 / 2) * np.where(probabilities < 0.5, 1, -1))  # 2 + 1 against 1 + 1
 
 
@@ -198,4 +199,4 @@ def test_a_scorer_of_samples_says_where_it_belongs(tmp_path: Path) -> None:
     scorer: Any = attack("+attack=over_representation").scorers["over_representation"]
     bare = Measurements({"features": np.zeros((4, 2))}, 0, 0, "bare")
     with pytest.raises(UserError, match="needs samples of the target"):
-        scorer.fit_and_score(bare, Fitting(np.arange(2), np.array([True, False]), tmp_path, cpu(), no_logger))
+        scorer.fit_and_score(bare, Fitting(np.arange(2), np.array([True, False]), tmp_path, cpu_runtime(), no_logger))

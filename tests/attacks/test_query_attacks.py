@@ -7,86 +7,27 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from torch import Tensor, nn
+from torch import Tensor
 
-from secmi_exp.attacks.attack import Attack
-from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.attacks.pia import normalized
-from secmi_exp.configuration.components import component
 from secmi_exp.data.images import Images
-from secmi_exp.data.model_range import to_model_range
-from secmi_exp.diffusion.noise_predictor import Condition, NoisePredictor
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import Inputs, PreparedTarget
-from tests.conftest import CONF, one_run
-from tests.targets.preparing import cpu
-
-T, N, SIDE = 300, 7, 8
-IMAGES = Images.of(np.random.default_rng(0).integers(0, 256, (N, 1, SIDE, SIDE), dtype=np.uint8))
-X_0 = to_model_range(torch.from_numpy(IMAGES[:])).double()
-ALPHAS = torch.linspace(0.999, 0.05, T, dtype=torch.float64).tolist()
-
-
-class Network(nn.Module):
-    """Two convolutions with something of t between them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(1)
-        self.first, self.second = nn.Conv2d(1, 3, 3, padding=1), nn.Conv2d(3, 1, 3, padding=1)
-
-    def forward(self, x: Tensor, t: int) -> Tensor:
-        output: Tensor = self.second(torch.tanh(self.first(x) + math.sin(t)))
-        return output
-
-
-class Small(NoisePredictor):
-    """The network as a target."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inner = Network()
-        self.alphas_cumprod = ALPHAS
-
-    @property
-    def network(self) -> nn.Module:
-        return self.inner
-
-    def encode(self, inputs: Tensor) -> Tensor:
-        return to_model_range(inputs).to(torch.promote_types(self.inner.first.weight.dtype, torch.float32))
-
-    def _predict_noise(self, x_t: Tensor, t: int, condition: Condition) -> Tensor:
-        output: Tensor = self.inner(x_t.to(self.inner.first.weight.dtype), t)
-        return output.to(x_t.dtype)
-
-
-TARGET = PreparedTarget(Path(), "small", Small)
-EPS = Network().double()
-
-
-def attack(*overrides: str) -> Attack:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        made: Attack = component(compose("config", ["seed=3", *overrides]), "attack")
-    return made
-
-
-def measured(
-    root: Path, *overrides: str, precision: str = "64", size: int = 3, images: Images = IMAGES
-) -> Measurements:
-    runtime = cpu(query_precision=precision, query_batch_size=size)
-    with one_run(root) as store:
-        return attack(*overrides).measure(TARGET, images, store, runtime)
-
-
-def noise(j: int) -> Tensor:
-    return torch.from_numpy(np.random.default_rng([3, j]).standard_normal((1, SIDE, SIDE), dtype=np.float32)).double()
-
-
-def noised(x_0: Tensor, eps: Tensor, t: int) -> Tensor:
-    return ALPHAS[t] ** 0.5 * x_0 + (1 - ALPHAS[t]) ** 0.5 * eps
+from secmi_exp.testing import SmallPredictor, cpu_runtime
+from tests.support.query_attacks import (
+    EPS,
+    IMAGES,
+    SIDE,
+    X_0,
+    N,
+    T,
+    attack,
+    measured,
+    noise,
+    noised,
+)
 
 
 def loss(x_0: Tensor, t: int, j: int) -> Tensor:
@@ -132,7 +73,7 @@ def test_the_value_is_the_published_formula(tmp_path: Path, case: str) -> None:
     assert found.queries_per_sample == queries
     assert found.queries_spent == queries * N
     (scorer,) = attack(*overrides).scorers.values()
-    np.testing.assert_array_equal(scorer.score(found), -found.numbers[value])  # type: ignore[union-attr]
+    np.testing.assert_array_equal(scorer.score(found), -found.numbers[value])
 
 
 @torch.no_grad()
@@ -142,10 +83,10 @@ def test_pfami_is_the_relative_growth_of_the_loss_under_a_crop(tmp_path: Path) -
         X_0[:, :, 1:7, 1:7], (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False
     )
     growth = [(loss(cropped, t, j) - loss(X_0, t, j)) / loss(X_0, t, j) for j, t in enumerate((0, 50))]
-    np.testing.assert_allclose(found.numbers["fluctuation"], (sum(growth) / 2).numpy(), rtol=1e-6)  # type: ignore[union-attr]
+    np.testing.assert_allclose(found.numbers["fluctuation"], (sum(growth) / 2).numpy(), rtol=1e-6)
     assert found.queries_per_sample == 4
     (scorer,) = attack("+attack=pfami").scorers.values()
-    assert np.array_equal(scorer.score(found), found.numbers["fluctuation"])  # type: ignore[union-attr]
+    assert np.array_equal(scorer.score(found), found.numbers["fluctuation"])
 
 
 def test_gradients_are_computed_in_the_layout_of_cuda_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,9 +160,9 @@ def test_crops_of_latents_are_refused(tmp_path: Path) -> None:
     def inputs(*given: object) -> Inputs:
         return Encoded()
 
-    latent = PreparedTarget(Path(), "small", Small, inputs=inputs)
+    latent = PreparedTarget(Path(), "small", SmallPredictor, inputs=inputs)
     with pytest.raises(UserError, match="is for targets in pixel space"):
-        attack("+attack=pfami").measure(latent, IMAGES, Store(tmp_path), cpu())
+        attack("+attack=pfami").measure(latent, IMAGES, Store(tmp_path), cpu_runtime())
 
 
 def test_normalised_noise_has_the_mean_size_of_normal_noise() -> None:

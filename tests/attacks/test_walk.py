@@ -1,8 +1,7 @@
 """Walks through the store: no query is made twice, whatever the order of requests, kills, and numbers of ranks."""
 
-import math
+import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,78 +9,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from secmi_exp.attacks.signals.trajectories import Trajectories, compute_trajectories
+from secmi_exp.attacks.signals.trajectories import compute_trajectories
 from secmi_exp.data.images import Images
-from secmi_exp.data.model_range import to_model_range
 from secmi_exp.data.slices import slices
-from secmi_exp.diffusion.noise_predictor import Condition, NoisePredictor
 from secmi_exp.diffusion.trajectory import begin
 from secmi_exp.diffusion.trajectory import walk as walk_states
 from secmi_exp.engine import batch_size, rows
 from secmi_exp.engine.row_journal import read_journal
-from secmi_exp.files.arrays import RowFile
+from secmi_exp.files.arrays import RowFile, create_array
 from secmi_exp.store import Store
-from secmi_exp.targets.interface import PreparedTarget
-from tests.conftest import one_run
-from tests.targets.preparing import cpu
-
-T = 100
-N = 11
-MADE_IN_12 = 5 * 4 + 5 * 4 + 3 * 3
-"""Queries of a walk to 40 in batches of four that fails after twelve: when it makes the third of the last batch."""
-IMAGES = Images.of(np.random.default_rng(0).integers(0, 256, (N, 1, 4, 4), dtype=np.uint8))
-
-
-class Killed(Exception):
-    """Ends a walk in the middle."""
-
-
-class Waves(NoisePredictor):
-    """A convolution whose outcome depends on t; fails after so many batches, as a killed process does."""
-
-    def __init__(self, seed: int, fails_after: float = math.inf):
-        super().__init__()
-        torch.manual_seed(seed)
-        self.layer = nn.Conv2d(1, 1, 3, padding=1)
-        self.alphas_cumprod = torch.linspace(0.99, 0.1, T).tolist()
-        self.left = fails_after
-
-    @property
-    def network(self) -> nn.Module:
-        return self.layer
-
-    def encode(self, inputs: Tensor) -> Tensor:
-        return to_model_range(inputs).to(torch.promote_types(self.layer.weight.dtype, torch.float32))
-
-    def _predict_noise(self, x_t: Tensor, t: int, condition: Condition) -> Tensor:
-        self.left -= 1
-        if self.left < 0:
-            raise Killed
-        output: Tensor = self.layer(x_t.to(self.layer.weight.dtype) + math.sin(t))
-        return output.to(x_t.dtype)
-
-
-def target(fails_after: float = math.inf) -> PreparedTarget:
-    return PreparedTarget(Path(), "waves", partial(Waves, 0, fails_after))
-
-
-def signals(
-    root: Path, t_max: int, maps: list[int] | None = None, fails_after: float = math.inf, size: int = 4
-) -> Trajectories:
-    with one_run(root) as store:
-        return compute_trajectories(
-            target(fails_after), IMAGES, k=10, t_max=t_max, maps=maps or [], store=store,
-            runtime=cpu(query_batch_size=size),
-        )  # fmt: skip
-
-
-def same(one: Trajectories, other: Trajectories) -> None:
-    assert one.timesteps == other.timesteps
-    assert one.queries == other.queries
-    assert np.array_equal(one.t_errors, other.t_errors)
-    assert one.maps.keys() == other.maps.keys()
-    assert all(np.array_equal(one.maps[t], other.maps[t]) for t in one.maps)
-    assert one.key == other.key
+from secmi_exp.testing import cpu_runtime
+from tests.support.walks import IMAGES, MADE_IN_12, Killed, N, Waves, same, signals, target
 
 
 def test_what_is_stored_is_what_a_plain_walk_gives(tmp_path: Path) -> None:
@@ -142,7 +80,7 @@ def test_a_killed_walk_continues_with_the_rows_that_are_not_done(
 
 
 def test_a_kill_while_files_are_made_leaves_none_by_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, made = rows.create_array, []
+    whole, made = create_array, []
 
     def killed(file: Path, *arguments: object) -> None:
         made.append(file)
@@ -178,7 +116,7 @@ def test_rows_in_place_keep_to_their_place(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["64", "bf16", "16"])
 def test_states_stay_in_float32_or_better_in_every_precision(tmp_path: Path, precision: str) -> None:
-    runtime = cpu(query_precision=precision)
+    runtime = cpu_runtime(query_precision=precision)
     walked = compute_trajectories(target(), IMAGES, k=10, t_max=40, maps=[], store=Store(tmp_path), runtime=runtime)
     exact = signals(tmp_path, 40)
     np.testing.assert_allclose(walked.t_errors, exact.t_errors, rtol=1e-4 if precision == "64" else 0.1)
@@ -217,7 +155,7 @@ def test_the_largest_batch_that_repays_is_found_and_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     clock = [0.0]
-    monkeypatch.setattr(batch_size.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     caplog.set_level("INFO")
     images = Images.of(np.zeros((n, 1, 1, 1), np.uint8))
     assert batch_size.try_batches(Walker(fits, gains_until, clock), [images], torch.device("cpu")) == found

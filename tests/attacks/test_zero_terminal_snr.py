@@ -1,36 +1,28 @@
 """Zero terminal SNR: an attack at the last timestep is made where the target tells something there, else refused."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from diffusers import DDIMScheduler
-from hydra import compose, initialize_config_dir
 
 from secmi_exp.attacks.attack import Attack
 from secmi_exp.attacks.signals.samples import InitialNoise, sample
-from secmi_exp.configuration.components import component
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.targets.pixel.unconditional import Unconditional
 from secmi_exp.targets.text_to_image.unet_training import prepare_sampling
-from tests.attacks.zero_snr import zero_snr
-from tests.conftest import CONF
-from tests.test_foreign_targets import audit, sides
+from secmi_exp.testing import configured
+from tests.support.audits import audit, sides
+from tests.support.diffusers_folders import zero_snr
 
 NOISE, IMAGE = Timesteps(1000, last_image=998, last_noise=999), Timesteps(1000, last_image=999, last_noise=998)
 """Of targets that predict ε, and of those that predict v or x_0."""
 LAST = ["attack.t_sec=999", "attack.k=111", "attack.t_max=999"]
 
 
-def made(group: str, *overrides: str) -> Any:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return component(compose("config", list(overrides)), group)
-
-
 def attack(*overrides: str) -> Attack:
-    found: Attack = made("attack", *overrides)
+    found: Attack = configured("attack", *overrides)
     return found
 
 
@@ -97,7 +89,7 @@ def test_noise_that_is_the_state_itself_is_no_question(overrides: list[str], ref
 
 
 def test_samples_are_for_targets_that_tell_an_image_at_the_end() -> None:
-    quality = made("quality", "quality=measured")
+    quality = configured("quality", "quality=measured")
     for asking, name in ((attack("+attack=gan_leaks"), "attack"), (quality, "quality")):
         asking.check(IMAGE)
         with pytest.raises(UserError, match=rf"{name}.samples=\d+ asks for samples .* timestep 999: ᾱ is 0"):
@@ -105,11 +97,11 @@ def test_samples_are_for_targets_that_tell_an_image_at_the_end() -> None:
 
 
 def test_quality_is_not_asked_for_at_the_end() -> None:
-    every = made("quality", "quality=measured", "quality.samples=null", "quality.timesteps=500")
+    every = configured("quality", "quality=measured", "quality.samples=null", "quality.timesteps=500")
     every.check(NOISE)
     with pytest.raises(UserError, match=r"quality.timesteps=500 are so many .* 999 .* choose at most 499"):
         every.check(IMAGE)
-    made("quality", "quality=measured", "quality.samples=null", "quality.timesteps=499").check(IMAGE)
+    configured("quality", "quality=measured", "quality.samples=null", "quality.timesteps=499").check(IMAGE)
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,9 @@ from secmi_exp.errors import UserError
 from secmi_exp.report import write_report
 from secmi_exp.store.__main__ import collect_garbage, list_entries, show_entry, verify_entries
 from secmi_exp.store.inventory import Inventory
-from tests.data.captioned import coco, encoded, image_files, laion, loaded, pictures, table
-from tests.data.test_split import image_set
-from tests.reporting.page_runs import swept
+from tests.support.captioned import coco, encoded, image_files, laion, loaded, pictures, table
+from tests.support.page_runs import swept
+from tests.support.splits import image_set
 
 N = 6
 NAMES = [f"{i}.png" for i in range(N)]

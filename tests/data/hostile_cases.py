@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.lib import format as npy
 
-from tests.data.captioned import encoded, image_files, pictures
 from tests.data.foreign_files import NAMES, as_scores, as_split, read_images
+from tests.support.captioned import encoded, image_files, pictures
 
 Reading = Callable[[], object]
 Case = Callable[[Path], Reading]

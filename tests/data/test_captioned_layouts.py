@@ -17,7 +17,7 @@ from secmi_exp.data.image_folder import found
 from secmi_exp.data.parquet_images import ParquetImages
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import collect_warnings
-from tests.data.captioned import (
+from tests.support.captioned import (
     coco,
     encoded,
     image_files,
@@ -159,7 +159,7 @@ def test_images_in_tables_are_known_by_their_path_where_each_has_its_own(tmp_pat
             (["b.png", None, "c.png"], ["000000", "000001", "000002"]),
         ]
     ):
-        made = table(contents, paths)
+        made = table(contents, paths)  # type: ignore[arg-type]
         made.save_to_disk(tmp_path / f"saved{i}")
         made.to_parquet(tmp_path / f"{i}.parquet")
         assert list(found(tmp_path / f"saved{i}", FIRST).ids()) == ids

@@ -14,7 +14,7 @@ from secmi_exp.data.digits import Digits
 from secmi_exp.data.images import Images
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
-from tests.data.captioned import coco, encoded, image_files, imagefolder, loaded, pictures, table
+from tests.support.captioned import coco, encoded, image_files, imagefolder, loaded, pictures, table
 
 HERE = Path("table")
 NAMES = [f"{i:04d}" for i in range(200)]
@@ -83,7 +83,7 @@ def test_a_column_that_is_not_there_is_missed_where_another_may_hold_captions(
         made.to_parquet(tmp_path / f"{name}.parquet")
         made.save_to_disk(tmp_path / f"{name}-saved")
         image_files(tmp_path / f"{name}-folder", ["a.png", "b.png"])
-        rows = [{"file_name": "a.png"}, {"file_name": "b.png"}]
+        rows: list[dict[str, object]] = [{"file_name": "a.png"}, {"file_name": "b.png"}]
         imagefolder(tmp_path / f"{name}-folder", [row | {key: key for key in columns} for row in rows])
     for kind in (".parquet", "-saved", "-folder"):
         assert loaded(tmp_path, path=tmp_path / f"bare{kind}").captions is None

@@ -11,8 +11,8 @@ from secmi_exp.data.copies import copied_holdouts, copies_facts
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.split import Part
 from secmi_exp.run_warnings import RunWarning, collect_warnings
-from tests.conftest import run_here
-from tests.data.test_split import halves, image_set
+from tests.support.runs import run_here
+from tests.support.splits import halves, image_set
 
 PIXELS = np.arange(80, dtype=np.uint8).reshape(80, 1, 1, 1)
 STATED = np.arange(80) < 40

@@ -9,20 +9,11 @@ import pytest
 from PIL import Image
 
 from secmi_exp.data import decoding, decoding_processes
-from secmi_exp.data.decoding import decode, load
 from secmi_exp.data.decoding_processes import DecodedBatches
 from secmi_exp.data.images import ImageSet, pixel_digests
-from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.data.samples import ArraySamples, ImageFiles
-from tests.data.published import crops
-
-SMALL = Preprocessing(image_size=8, channels=3, crop=None)
-
-
-def decoded(samples: ArraySamples | ImageFiles, workspace: Path) -> ImageSet:
-    (workspace / "scratch").mkdir(parents=True, exist_ok=True)
-    decode(samples, SMALL, workspace, skip_unreadable=True, progress_bar=False)
-    return load(workspace, samples.is_member, samples.captions)
+from tests.support.decoded import SMALL, decoded
+from tests.support.published import crops
 
 
 @pytest.fixture

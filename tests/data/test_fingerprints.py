@@ -12,12 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from secmi_exp.data import file_fingerprints
 from secmi_exp.data.file_fingerprints import SMALL, files_fingerprint
 from secmi_exp.data.image_folder import ImageFolder
 from secmi_exp.data.images import ImageSet
 from secmi_exp.store import Store, Verify
-from tests.data.captioned import encoded, image_files, loaded, pictures, pixels_of
+from tests.support.captioned import encoded, image_files, loaded, pictures, pixels_of
 
 DAY = 1_700_000_000
 """The time of modification that a reproducible archive gives all of its files."""
@@ -47,9 +46,9 @@ def write_saved_cells(folder: Path) -> None:
     described.write_text(json.dumps(json.loads(described.read_text()) | {"features": {"image": {"_type": "Image"}}}))
 
 
-LAYOUTS: dict[str, tuple[Callable[[Path], None], str]] = {
+LAYOUTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "files": (lambda folder: None, ""),
-    "list": (lambda folder: (folder / "list.csv").write_text("path\n0.png\n1.png\n2.png\n") and None, "list.csv"),
+    "list": (lambda folder: (folder / "list.csv").write_text("path\n0.png\n1.png\n2.png\n"), "list.csv"),
     "parquet": (write_path_cells, "table.parquet"),
     "saved": (write_saved_cells, "saved"),
 }
@@ -75,7 +74,7 @@ def test_folders_of_equal_names_sizes_and_times_are_told_apart(tmp_path: Path) -
     assert (one != two).any()
 
 
-def written(file: Path, content: bytes) -> Path:
+def written(file: Path, content: bytes | bytearray) -> Path:
     file.write_bytes(content)
     os.utime(file, (DAY, DAY))
     return file
@@ -90,7 +89,7 @@ def test_where_no_time_tells_of_a_change_the_blocks_at_both_ends_do(
         st_mtime_ns = st_ctime_ns = st_ino = 0
         st_size = size
 
-    monkeypatch.setattr(file_fingerprints.os, "fstat", lambda file: Timeless)
+    monkeypatch.setattr(os, "fstat", lambda file: Timeless)
     content = bytearray(np.random.default_rng(0).bytes(size))
     file = written(tmp_path / "a", content)
     before = files_fingerprint([str(file)], "changed")

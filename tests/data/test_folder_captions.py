@@ -9,7 +9,7 @@ from secmi_exp.data.captions import CaptionChoice
 from secmi_exp.data.image_folder import found
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import collect_warnings
-from tests.data.captioned import image_files, imagefolder
+from tests.support.captioned import image_files, imagefolder
 
 FIRST = CaptionChoice("text", "first", 0)
 

@@ -14,8 +14,8 @@ from secmi_exp.data.image_folder import ImageFolder
 from secmi_exp.data.images import ImageSet
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
-from tests.conftest import run_here
-from tests.data.published import crops
+from tests.support.published import crops
+from tests.support.runs import MEMORIZING, run_here
 
 
 def folder_of(path: Path, n: int, seed: int = 0, size: int = 40) -> list[Path]:
@@ -198,9 +198,9 @@ def test_whole_path_with_stated_sides_a_broken_image_and_duplicates(
     holdouts[3].write_bytes(members[5].read_bytes())
     truncated(holdouts[0])
     arguments = ["dataset=image_folder", f"dataset.members={tmp_path}/A", f"dataset.holdout={tmp_path}/B"]
-    arguments += ["dataset.on_error=skip", "dataset.image_size=16", "target=ddpm_small", "target.max_steps=2"]
+    arguments += ["dataset.on_error=skip", "dataset.image_size=16"]
     arguments += ["split.attack_train=0.5", "split.members=null", "split.holdouts=null"]
-    folder = run_here(tmp_path, "+attack=stat", "attack.t_sec=20", "attack.t_max=20", *arguments)
+    folder = run_here(tmp_path, "+attack=stat", "attack.t_sec=20", "attack.t_max=20", *arguments, base=MEMORIZING)
     split = json.loads((folder / "results.json").read_text())["split"]
     assert (split["members"], split["holdouts"]) == (12, 13)
     assert split["unreadable"] == 1

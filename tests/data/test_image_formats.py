@@ -19,9 +19,9 @@ from secmi_exp.data.image_formats import open_image
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import RunWarning, collect_warnings
-from tests.data.captioned import loaded
-from tests.data.image_files import COLOUR, GRAY, SIDE, png, tiff, twelve_bits, with_orientation
-from tests.data.published import crops
+from tests.support.captioned import loaded
+from tests.support.image_files import COLOUR, GRAY, SIDE, png, tiff, twelve_bits, with_orientation
+from tests.support.published import crops
 
 FIRST = CaptionChoice("text", "first", 0)
 

@@ -7,7 +7,7 @@ import pytest
 
 from secmi_exp.data.membership import Statement, refuse_contradiction
 from secmi_exp.errors import UserError
-from tests.data.captioned import image_files, loaded
+from tests.support.captioned import image_files, loaded
 
 NAMES = [f"{row}.png" for row in range(6)]
 

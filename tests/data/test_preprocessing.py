@@ -7,8 +7,8 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resiz
 
 from secmi_exp.data.dataset import read_image_size
 from secmi_exp.data.preprocessing import Preprocessing
-from tests.data.image_files import COLOUR
-from tests.data.published import crops
+from tests.support.image_files import COLOUR
+from tests.support.published import crops
 
 
 @pytest.mark.parametrize("size", [(90, 61), (61, 90), (64, 64), (32, 47), (32, 32), (20, 13), (9, 30), (333, 40)])

@@ -8,36 +8,20 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from hydra import compose, initialize_config_dir
 from sklearn.datasets import load_digits
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import CenterCrop, Compose, PILToTensor, Resize
 
-from secmi_exp.configuration.components import component
 from secmi_exp.data import torchvision_readers
-from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.digits import read_digits
-from secmi_exp.data.images import ImageSet
 from secmi_exp.data.tiny_imagenet import EXTENSIONS
 from secmi_exp.errors import UserError
-from secmi_exp.store import Store
-from tests.conftest import CONF, run_here
-from tests.data.published import MAKERS, celeba, tiny_imagenet
+from tests.support.commands import CONF
+from tests.support.published import MAKERS, celeba, dataset, loaded, tiny_imagenet
+from tests.support.runs import run_here
 
-NETWORK = ["target=ddpm_small", "split.members=null", "split.holdouts=null"]
+WHOLE = ["trainer=cpu", "target=memorizing", "evaluation.bootstrap_rounds=200"]
 NUMBER = 60
-
-
-def configured(name: str, *overrides: str) -> Dataset:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", [f"dataset={name}", *overrides])
-    dataset: Dataset = component(config, "dataset")
-    return dataset
-
-
-def loaded(name: str, root: Path, *overrides: str) -> ImageSet:
-    dataset = configured(name, f"paths.data={root}", *overrides)
-    return dataset.load(Store(root / "store"), progress_bar=False)
 
 
 def by_torchvision(name: str, root: Path) -> torch.Tensor:
@@ -90,9 +74,9 @@ def test_pixels_and_order_are_those_of_the_authors_loaders(
 def test_whole_path_runs_on_genuine_files(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     MAKERS[name](tmp_path, monkeypatch, NUMBER)
     attack = "nn" if name == "tinyin" else "stat"
-    short = ["target.max_steps=2", "attack.t_sec=20", "attack.t_max=20"]
+    short = ["attack.t_sec=20", "attack.t_max=20"]
     short += ["attack.scorers.nn.min_steps=4", "attack.scorers.nn.epochs=1"] if attack == "nn" else []
-    folder = run_here(tmp_path, f"+attack={attack}", f"dataset={name}", f"paths.data={tmp_path}", *NETWORK, *short)
+    folder = run_here(tmp_path, f"+attack={attack}", f"dataset={name}", f"paths.data={tmp_path}", *short, base=WHOLE)
     results = json.loads((folder / "results.json").read_text())
     assert (results["dataset"], results["attack"]) == (name, attack)
     n = len(by_torchvision(name, tmp_path))
@@ -151,8 +135,8 @@ def test_bundled_images_need_no_files(name: str, shape: tuple[int, ...], tmp_pat
 
 def test_every_dataset_names_source_licence_size_and_channels() -> None:
     for file in (CONF / "dataset").glob("*.yaml"):
-        dataset = configured(file.stem, "dataset.path=x") if file.stem == "image_folder" else configured(file.stem)
-        assert dataset.source
-        assert dataset.licence
-        assert dataset.image_size >= 8
-        assert dataset.channels in (1, 3)
+        made = dataset(file.stem, *(["dataset.path=x"] if file.stem == "image_folder" else []))
+        assert made.source
+        assert made.licence
+        assert made.image_size >= 8
+        assert made.channels in (1, 3)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, Resize
@@ -18,11 +17,11 @@ from secmi_exp.data.index_files import read_indices, read_list
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import collect_warnings
-from tests.conftest import CONF
-from tests.data.captioned import image_files, imagefolder, loaded
+from secmi_exp.testing import compose_config
 from tests.data.hostile_cases import bare, bomb, both
-from tests.data.published import crops, photographs, tiny_imagenet
-from tests.data.test_published import loaded as published
+from tests.support.captioned import image_files, imagefolder, loaded
+from tests.support.published import crops, photographs, tiny_imagenet
+from tests.support.published import loaded as published
 
 NAMES = [f"{i}.png" for i in range(10)]
 
@@ -98,8 +97,7 @@ def test_16_bits_become_8_as_they_did() -> None:
 
 
 def test_sizes_beyond_all_sense_are_refused_before_anything_is_read() -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", ["dataset=image_folder"])
+    config = compose_config("dataset=image_folder")
     for name, value in (("crop", 100_000), ("crop", 0), ("image_size", 100_000), ("image_size", [8, 100_000])):
         with pytest.raises(UserError, match=rf"dataset\.{name}=.* can't be used: .*8192"):
             component(OmegaConf.merge(config, {"dataset": {name: value}}), "dataset")  # type: ignore[arg-type]

@@ -9,8 +9,9 @@ from PIL import Image
 
 from secmi_exp.configuration.components import component
 from secmi_exp.errors import UserError
-from tests.conftest import CONF, run_here
-from tests.data.published import crops
+from secmi_exp.testing import compose_config
+from tests.support.published import crops
+from tests.support.runs import run_here
 
 
 def test_a_run_on_images_that_are_no_squares(tmp_path: Path) -> None:
@@ -39,9 +40,7 @@ def test_a_run_on_images_that_are_no_squares(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", ["[8]", "0", "[8,8,8]", "large"])
 def test_a_size_that_is_none_is_told(size: str) -> None:
-    from hydra import compose, initialize_config_dir
 
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", ["dataset=digits", f"dataset.image_size={size}"])
+    config = compose_config("dataset=digits", f"dataset.image_size={size}")
     with pytest.raises(UserError, match=r"dataset.image_size=.* a whole number of pixels above 0 is needed"):
         component(config, "dataset")

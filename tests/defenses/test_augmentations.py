@@ -13,7 +13,7 @@ from secmi_exp.defenses.cutout import Cutout
 from secmi_exp.defenses.defense import Defense
 from secmi_exp.defenses.randaugment import RandAugment
 from secmi_exp.defenses.transformations import TransformationsByImage
-from tests.defenses.defended import draws, recipe
+from tests.support.defended import draws, recipe
 
 
 def images(n: int, *shape: int) -> Tensor:

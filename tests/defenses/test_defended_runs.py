@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from secmi_exp.errors import UserError
-from tests.conftest import run_here
+from tests.support.runs import run_here
 
 
 def test_what_privacy_cost_and_what_the_attack_refutes_stand_side_by_side(tmp_path: Path) -> None:

@@ -1,21 +1,21 @@
 """The config group: every choice trains, none changes nothing, and each has the key that its weights need."""
 
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from secmi_exp.data.model_range import to_model_range
 from secmi_exp.defenses.dp_sgd import DPSGD
-from secmi_exp.engine.optimization import Draws
 from secmi_exp.errors import UserError
-from secmi_exp.store import Key, Store, write_json
-from secmi_exp.targets.pixel.ddpm_training import DDPMTraining
-from tests.conftest import CONF
-from tests.defenses.defended import MEMBERS, recipe, trained, weights
-from tests.targets.preparing import cpu, no_logger
+from secmi_exp.store import Store, write_json
+from secmi_exp.targets.pixel import ddpm_training
+from secmi_exp.testing import cpu_runtime, no_logger
+from tests.support import gradient_descent
+from tests.support.commands import CONF
+from tests.support.defended import MEMBERS, recipe, trained, weights
 
+train = partial(ddpm_training.train, runtime=cpu_runtime(), logger=None)
 CHOICES = sorted(file.stem for file in (CONF / "defense").glob("*.yaml"))
 
 
@@ -23,43 +23,32 @@ CHOICES = sorted(file.stem for file in (CONF / "defense").glob("*.yaml"))
 def test_every_choice_trains(tmp_path: Path, choice: str) -> None:
     target = recipe(f"defense={choice}", "target.max_steps=2")
     assert target.defense.name == choice
-    prepared = target.prepare(MEMBERS, Store(tmp_path), cpu(), no_logger)
+    prepared = target.prepare(MEMBERS, Store(tmp_path), cpu_runtime(), no_logger)
     assert all(torch.isfinite(weights(prepared.load().network)))
     assert prepared.samples is not None
     assert prepared.samples.is_file()
     assert set(prepared.facts) == ({"privacy"} if choice == "dp_sgd" else set())
-    again = recipe(f"target.path={prepared.folder}").prepare(MEMBERS, Store(tmp_path), cpu(), no_logger)
+    again = recipe(f"target.path={prepared.folder}").prepare(MEMBERS, Store(tmp_path), cpu_runtime(), no_logger)
     assert (again.facts, again.digest) == (prepared.facts, prepared.digest)
 
 
-def test_without_a_defense_the_weights_are_what_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = weights(trained(tmp_path / "now", "target.horizontal_flip=true"))
-
-    def loss_before(self: DDPMTraining, arrays: list[torch.Tensor], draws: Draws) -> torch.Tensor:
-        x_0 = to_model_range(arrays[0])
-        x_0 = torch.where(draws.happens(0.5)[:, None, None, None], x_0.flip(-1), x_0)
-        t = draws.integers(self.recipe.timesteps.count)
-        eps = draws.normal(*x_0.shape[1:])
-        draws.apart()
-        x_t = self.scheduler.add_noise(x_0, eps, t)
-        return torch.nn.functional.mse_loss(self.network(x_t, t).sample, eps)
-
-    monkeypatch.setattr(DDPMTraining, "loss", loss_before)
-    assert torch.equal(weights(trained(tmp_path / "before", "target.horizontal_flip=true")), now)
+def test_without_a_defense_the_weights_are_what_they_were(tmp_path: Path) -> None:
+    """The numbers are those of the training before there were defenses."""
+    module = train(gradient_descent.recipe("target.horizontal_flip=true"), gradient_descent.MEMBERS, tmp_path)
+    assert weights(module.network).double().norm().item() == pytest.approx(20.449454, rel=1e-5)
+    assert module.network.conv_out.bias.item() == pytest.approx(0.00122095, abs=1e-5)
+    assert module.network.conv_out.weight[0, 0, 0].tolist() == pytest.approx(
+        [-0.0314728, 0.0921262, -0.0303726], abs=1e-5
+    )
 
 
 def test_without_a_defense_the_key_is_what_it_was() -> None:
-    target, runtime = recipe(), cpu()
-    fields = asdict(target) | {"precision": runtime.precision}
-    for name in ("name", "path", "checkpoint_every", "sample_every", "defense"):
-        del fields[name]
-    before = Key("target", 2, fields, {"members": MEMBERS.digest})
-    assert target.key(MEMBERS, runtime).digest == before.digest
+    assert recipe().key(MEMBERS, cpu_runtime()).digest == "afc514fb1c017173d9fa25275e441bf6"
 
 
 def test_what_decides_the_weights_decides_the_key() -> None:
     def digest(*overrides: str) -> str:
-        return recipe(*overrides).key(MEMBERS, cpu()).digest
+        return recipe(*overrides).key(MEMBERS, cpu_runtime()).digest
 
     digests = [digest(f"defense={choice}") for choice in CHOICES]
     digests += [digest("defense=cutout", "defense.fraction=0.25"), digest("defense=dp_sgd", "defense.delta=1e-6")]
@@ -85,8 +74,8 @@ def test_settings_come_from_the_command_line_and_mistakes_are_named() -> None:
 
 
 def test_a_defense_of_what_is_trained_already_is_refused(tmp_path: Path) -> None:
-    trained_before = recipe("target.max_steps=1").prepare(MEMBERS, Store(tmp_path / "store"), cpu(), no_logger)
+    trained_before = recipe("target.max_steps=1").prepare(MEMBERS, Store(tmp_path / "store"), cpu_runtime(), no_logger)
     write_json(tmp_path / "results.json", {"target_folder": str(trained_before.folder)})
     target = recipe("defense=cutout", f"target.path={tmp_path}")
     with pytest.raises(UserError, match=r"defense=cutout acts on a training, and the target in .* is trained already"):
-        target.prepare(MEMBERS, Store(tmp_path / "store"), cpu(), no_logger)
+        target.prepare(MEMBERS, Store(tmp_path / "store"), cpu_runtime(), no_logger)

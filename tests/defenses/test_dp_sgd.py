@@ -13,12 +13,13 @@ import pytorch_lightning as pl
 import torch
 from diffusers import UNet2DModel
 from opacus.accountants import PRVAccountant, RDPAccountant
+from opacus.optimizers import DPOptimizer
+from secmi_exp.defenses.private_steps import ContiguousHooks
 from torch import Tensor, nn
 
-from secmi_exp.defenses import private_step
 from secmi_exp.defenses.accounting import Spending
 from secmi_exp.defenses.dp_sgd import DPSGD
-from secmi_exp.defenses.private_step import ContiguousHooks, PrivateStep
+from secmi_exp.defenses.private_step import PrivateStep
 from secmi_exp.engine.batches import PoissonOrder, TrainingBatches
 from secmi_exp.engine.optimization import Draws, Optimization
 from secmi_exp.engine.training import fit, newest_checkpoint
@@ -26,8 +27,9 @@ from secmi_exp.errors import UserError
 from secmi_exp.store import Store
 from secmi_exp.targets.pixel import ddpm_training
 from secmi_exp.targets.pixel.ddpm_training import DDPMTraining
-from tests.defenses.defended import MEMBERS, recipe, trained, weights
-from tests.targets.preparing import cpu, is_empty, no_logger
+from secmi_exp.testing import cpu_runtime, no_logger
+from tests.support.defended import MEMBERS, recipe, trained, weights
+from tests.support.hostile_files import is_empty
 
 DP = ["defense=dp_sgd", "defense.microbatch_size=3"]
 
@@ -80,8 +82,8 @@ def one_step(module: Optimization, folder: Path, drawn: int, *arrays: Any) -> No
     batches.drawn = drawn
     assert isinstance(module.step, PrivateStep)
     fit(
-        module, batches, name="line", workspace=folder, runtime=cpu(), logger=None, max_steps=1, checkpoint_every=1,
-        callbacks=module.step.callbacks,
+        module, batches, name="line", workspace=folder, runtime=cpu_runtime(), logger=None, max_steps=1,
+        checkpoint_every=1,
     )  # fmt: skip
 
 
@@ -165,7 +167,9 @@ def test_a_killed_training_continues_to_the_undisturbed_weights(tmp_path: Path) 
     given = [*DP, "target.checkpoint_every=3", "target.network.dropout=0.2"]
     undisturbed = weights(trained(tmp_path / "undisturbed", *given))
     with pytest.raises((KeyboardInterrupt, SystemExit)):
-        ddpm_training.train(recipe(*given), MEMBERS, tmp_path / "killed", cpu(), logger=None, callbacks=[Kill()])
+        ddpm_training.train(
+            recipe(*given), MEMBERS, tmp_path / "killed", cpu_runtime(), logger=None, callbacks=[Kill()]
+        )
     newest = newest_checkpoint(tmp_path / "killed/scratch/checkpoints", below_step=6)
     assert newest is not None
     assert newest.stem == "step=000000003"
@@ -176,7 +180,7 @@ def test_a_killed_training_continues_to_the_undisturbed_weights(tmp_path: Path) 
 @pytest.mark.parametrize(("accountant", "kind"), [("rdp", RDPAccountant), ("prv", PRVAccountant)])
 def test_the_target_tells_the_epsilon_of_opacus_own_accountant(tmp_path: Path, accountant: str, kind: Any) -> None:
     target = recipe(*DP, f"defense.accountant={accountant}", "defense.noise_multiplier=1.3")
-    prepared = target.prepare(MEMBERS, Store(tmp_path), cpu(), no_logger)
+    prepared = target.prepare(MEMBERS, Store(tmp_path), cpu_runtime(), no_logger)
     opacus = kind()
     for _ in range(6):
         opacus.step(noise_multiplier=1.3, sample_rate=8 / 24)
@@ -204,7 +208,7 @@ def test_training_stops_before_it_exceeds_the_epsilon(tmp_path: Path, caplog: py
 
 def test_without_noise_there_is_no_guarantee(tmp_path: Path) -> None:
     target = recipe(*DP, "defense.noise_multiplier=0", "target.max_steps=1")
-    prepared = target.prepare(MEMBERS, Store(tmp_path), cpu(), no_logger)
+    prepared = target.prepare(MEMBERS, Store(tmp_path), cpu_runtime(), no_logger)
     assert json.loads((prepared.folder / "privacy.json").read_text())["epsilon"] is None
 
 
@@ -231,26 +235,27 @@ def test_no_more_images_are_in_the_network_than_a_microbatch(
 
 
 def test_bfloat16_clips_in_full_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kinds = set()
-    clip = private_step.DPOptimizer.clip_and_accumulate
+    kinds: set[torch.dtype] = set()
+    clip = DPOptimizer.clip_and_accumulate
 
     def watched(self: Any) -> None:
         kinds.update(each.dtype for each in self.grad_samples)
         clip(self)
 
-    monkeypatch.setattr(private_step.DPOptimizer, "clip_and_accumulate", watched)
+    monkeypatch.setattr(DPOptimizer, "clip_and_accumulate", watched)
     assert torch.isfinite(weights(trained(tmp_path, *DP, "target.max_steps=1", precision="bf16"))).all()
     assert kinds == {torch.float32}
 
 
 def test_what_cannot_be_private_is_refused_before_anything_is_kept(tmp_path: Path) -> None:
-    for given, message in [
+    refused: list[tuple[dict[str, Any], str]] = [
         ({"devices": 2}, "trains on one device, and there are 2: set trainer.devices=1"),
         ({"precision": "16"}, "scaled for float16: set trainer.precision"),
         ({"compile": True}, "set trainer.compile=auto"),
-    ]:
+    ]
+    for given, message in refused:
         with pytest.raises(UserError, match=message):
-            recipe(*DP).prepare(MEMBERS, Store(tmp_path), cpu(**given), no_logger)
+            recipe(*DP).prepare(MEMBERS, Store(tmp_path), cpu_runtime(**given), no_logger)
         assert is_empty(tmp_path)
     mixing = Line(settings(), 4)
     mixing.norm = nn.BatchNorm1d(2)

@@ -16,8 +16,8 @@ from secmi_exp.defenses.defense import Defense, Recipe
 from secmi_exp.engine.training_step import TrainingStep
 from secmi_exp.store import Store, write_json
 from secmi_exp.targets.pixel import ddpm_training
-from tests.defenses.defended import MEMBERS, draws, recipe, weights
-from tests.targets.preparing import cpu, no_logger
+from secmi_exp.testing import cpu_runtime, no_logger
+from tests.support.defended import MEMBERS, draws, recipe, weights
 
 LEVEL = 3.0
 """Of the loss, which is about 1 at the beginning, so that the training ascends."""
@@ -30,7 +30,7 @@ class Flooding(TrainingStep):
         self.level, self.max_steps = level, max_steps
 
     def take(self, module: Any, batch: list[Any]) -> Tensor:
-        return (module.ordinary_step(batch) - self.level).abs() + self.level  # type: ignore[no-any-return]
+        return (module.ordinary_step(batch) - self.level).abs() + self.level
 
     def save_report(self, folder: Path) -> None:
         write_json(folder / "flooding.json", {"level": self.level})
@@ -74,14 +74,14 @@ class NoisyDefense(Defense):
 def test_its_step_trains_the_target_and_its_report_lies_beside_the_weights(tmp_path: Path) -> None:
     plain = recipe("target.max_steps=20", "target.ema_decay=0")
     flooded = replace(plain, defense=FloodingDefense(name="flooding", level=LEVEL))
-    prepared = flooded.prepare(MEMBERS, Store(tmp_path), cpu(), no_logger)
+    prepared = flooded.prepare(MEMBERS, Store(tmp_path), cpu_runtime(), no_logger)
     assert (prepared.folder / "flooding.json").is_file()
-    assert not flooded.prepare(MEMBERS, Store(tmp_path), cpu(), no_logger).trained_now
-    assert prepared.digest != plain.key(MEMBERS, cpu()).digest
+    assert not flooded.prepare(MEMBERS, Store(tmp_path), cpu_runtime(), no_logger).trained_now
+    assert prepared.digest != plain.key(MEMBERS, cpu_runtime()).digest
 
     def final_loss(defended: bool) -> float:
         target, folder = (flooded if defended else plain), tmp_path / str(defended)
-        module = ddpm_training.train(target, MEMBERS, folder, cpu(), logger=None)
+        module = ddpm_training.train(target, MEMBERS, folder, cpu_runtime(), logger=None)
         with torch.no_grad():
             return module.loss([torch.from_numpy(MEMBERS[:24])], draws(0, 24, 24)).item()
 
@@ -100,7 +100,7 @@ def test_it_may_step_the_optimizer_itself_on_poisson_batches(tmp_path: Path) -> 
     )
     torch.manual_seed(target.seed)
     before = weights(ddpm_training.DDPMTraining(target))
-    module = ddpm_training.train(target, MEMBERS, tmp_path, cpu(), logger=None)
+    module = ddpm_training.train(target, MEMBERS, tmp_path, cpu_runtime(), logger=None)
     assert isinstance(module.step, Noisy)
     assert len(module.step.sizes) == 3
     assert len(set(module.step.sizes)) > 1
@@ -113,7 +113,7 @@ def test_opacus_is_not_loaded_by_other_trainings(choice: str, tmp_path: Path) ->
 import sys
 from pathlib import Path
 from secmi_exp.targets.pixel import ddpm_training
-from tests.defenses.defended import trained
+from tests.support.defended import trained
 trained(Path({str(tmp_path)!r}), "defense={choice}", "target.max_steps=1")
 print("opacus" in sys.modules)
 """

@@ -16,8 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from secmi_exp.configuration.arguments import checked_arguments
 from secmi_exp.configuration.components import component
 from secmi_exp.configuration.search import prefer_own_sweeper
-from tests.conftest import CONF, REPOSITORY
-from tests.docs.commands import HELP, PAGES, commands
+from tests.support.commands import CONF, REPOSITORY
+from tests.support.documented_commands import HELP, PAGES, commands
 
 GROUPS = ("dataset", "split", "defense", "target", "trainer", "logger", "attack", "quality")
 SHOWN = sorted({tuple(command) for page in [*PAGES, HELP] for command in commands(page)})

@@ -12,8 +12,8 @@ import secmi_exp
 from docs.hooks.escaping import escaped
 from docs.hooks.links import site_links
 from docs.hooks.reference import GENERATED, attacks_page, configuration_page
-from tests.conftest import REPOSITORY
-from tests.docs.commands import ANY_BLOCK, PAGES
+from tests.support.commands import REPOSITORY
+from tests.support.documented_commands import ANY_BLOCK, PAGES
 
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s]*)\)")
 MADE = {f"docs/{uri}": made() for uri, made in GENERATED.items()}

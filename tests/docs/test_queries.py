@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from docs.hooks.reference import read_attacks
-from tests.attacks.test_query_attacks import measured
-from tests.conftest import CONF
+from secmi_exp.testing import compose_config
+from tests.support.query_attacks import measured
 
 FEWER = {
     "loss": ["attack.t=100", "attack.noises=2"],
@@ -23,8 +22,7 @@ STATED = {each.file.name: each.file.facts["Queries an image"] for each in read_a
 @pytest.mark.parametrize("name", ["gsa", "loss", "pfami", "pia", "pian", "sima", "stat"])
 def test_the_stated_queries_are_those_that_are_made(tmp_path: Path, name: str) -> None:
     overrides = [f"+attack={name}", *FEWER.get(name, [])]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        settings: Any = OmegaConf.to_container(compose("config", overrides).attack, resolve=True)
+    settings: Any = OmegaConf.to_container(compose_config(*overrides).attack, resolve=True)
     formula = STATED[name].split("`")[1]
     stated = eval(formula, {"__builtins__": {"len": len, "max": max}}, settings)
     assert measured(tmp_path, *overrides).queries_per_sample == stated

@@ -11,7 +11,7 @@ from secmi_exp.evaluation.comparison import compare
 from secmi_exp.evaluation.delong import paired_test
 from secmi_exp.evaluation.multiple_testing import holm
 from secmi_exp.evaluation.repeated_runs import repeated_runs
-from tests.evaluation.normal_scores import normal_scores
+from tests.support.normal_scores import normal_scores
 
 
 def three_attacks() -> tuple[dict[str, np.ndarray], np.ndarray]:

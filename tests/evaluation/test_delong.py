@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.delong import auc_interval, delong, midranks, paired_test, placements
-from tests.evaluation.normal_scores import normal_scores, true_auc
+from tests.support.normal_scores import normal_scores, true_auc
 
 TIED_SCORES = arrays(np.float64, (2, 20), elements=st.integers(-4, 4).map(float))
 SOME_MEMBERS = st.integers(0, 999).map(lambda seed: np.random.default_rng(seed).permutation(20) < 2 + seed % 17)
@@ -100,8 +100,8 @@ def test_paired_p_values_are_uniform_where_the_aucs_are_equal() -> None:
     rng, p_values = np.random.default_rng(2), []
     for _ in range(1500):
         scored = normal_scores(rng, 80, 80, 1.0)  # two noisy views of the same samples
-        views = scored.scores + rng.normal(size=(2, 160))
-        p_values.append(paired_test(*views, scored.is_member).p_value)
+        one, other = scored.scores + rng.normal(size=(2, 160))
+        p_values.append(paired_test(one, other, scored.is_member).p_value)
     assert stats.kstest(p_values, "uniform").pvalue > 0.01
 
 

@@ -12,7 +12,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.evaluation.confusion import Confusion
 from secmi_exp.evaluation.operating_points import operating_point, operating_points
 from secmi_exp.evaluation.roc import Roc
-from tests.evaluation.normal_scores import normal_scores
+from tests.support.normal_scores import normal_scores
 
 TIED = arrays(np.float64, 60, elements=st.integers(0, 40).map(float))
 HALF = st.integers(0, 99).map(lambda seed: np.random.default_rng(seed).permutation(60) < 30)

@@ -18,7 +18,7 @@ from secmi_exp.evaluation.privacy_bound import (
 )
 from secmi_exp.evaluation.roc import Roc
 from secmi_exp.evaluation.scored import Scored
-from tests.evaluation.normal_scores import normal_scores
+from tests.support.normal_scores import normal_scores
 
 
 def gaussian_epsilon(shift: float, delta: float) -> float:

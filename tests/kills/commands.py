@@ -7,16 +7,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-
-from tests.conftest import CONF
+from secmi_exp.testing import compose_config
 from tests.kills.forks import Main, in_fork
 
 
 def command(*arguments: str) -> Main:
     """A run with a configuration that is composed once for all forks."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", [*arguments, "paths.output=outputs"])
+    config = compose_config(*arguments, "paths.output=outputs")
 
     def main() -> None:
         from secmi_exp.pipeline import run

@@ -19,14 +19,14 @@ from secmi_exp.data.checks.split_check import check_split
 from secmi_exp.data.samples import ArraySamples
 from secmi_exp.engine import rows
 from secmi_exp.store import Key, Store
-from tests.attacks.test_walk import IMAGES, N, target
-from tests.conftest import one_run
-from tests.data.test_decoding import SMALL
+from secmi_exp.testing import cpu_runtime
 from tests.kills.forks import Ended, count_queries, in_fork
 from tests.kills.operations import Operation, announce_writers_in_c
 from tests.kills.trials import Left, kill_everywhere, store_files
-from tests.targets.preparing import cpu
-from tests.targets.test_ddpm_training import MEMBERS, recipe
+from tests.support.decoded import SMALL
+from tests.support.gradient_descent import MEMBERS, recipe
+from tests.support.runs import one_run
+from tests.support.walks import IMAGES, N, target
 
 STORE = Path("outputs/store")
 IMPORTED = [
@@ -62,7 +62,7 @@ SMALL_RECIPE = recipe(
 
 
 def trained() -> None:
-    SMALL_RECIPE.prepare(MEMBERS, Store(STORE), cpu(), lambda: None)
+    SMALL_RECIPE.prepare(MEMBERS, Store(STORE), cpu_runtime(), lambda: None)
 
 
 def blind() -> None:
@@ -73,7 +73,7 @@ def blind() -> None:
 def walked(t_max: int) -> None:
     with one_run(STORE) as store:
         signals = compute_trajectories(
-            target(), IMAGES, k=10, t_max=t_max, maps=[t_max], store=store, runtime=cpu(query_batch_size=4)
+            target(), IMAGES, k=10, t_max=t_max, maps=[t_max], store=store, runtime=cpu_runtime(query_batch_size=4)
         )
         Path("told").write_text(str(signals.queries_spent))
 
@@ -92,7 +92,12 @@ def prepared(main: Callable[[], None]) -> None:
     main()
 
 
-STAGES = {"images": images, "target": trained, "blind": blind, "t_errors": partial(walked, 10)}
+STAGES: dict[str, Callable[[], None]] = {
+    "images": images,
+    "target": trained,
+    "blind": blind,
+    "t_errors": partial(walked, 10),
+}
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -7,38 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from torchmetrics.image.fid import NoTrainInceptionV3
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from secmi_exp.configuration.components import component
-from secmi_exp.data.images import Images
 from secmi_exp.data.model_range import to_model_range
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.quality.distances import inception, inception_distance, kernel_distance
-from secmi_exp.quality.quality import Measures, Quality
-from secmi_exp.store import Store
-from tests.attacks.memorizing import ALPHAS, Memorizing, T, memorizing
-from tests.conftest import CONF, run_here
-from tests.targets.preparing import cpu
-
-N, SIDE = 24, 4
-RANDOM = np.random.default_rng(0)
-PIXELS = RANDOM.integers(0, 256, (N, 1, SIDE, SIDE), dtype=np.uint8)
-IS_MEMBER = np.arange(N) % 2 == 0
-
-
-def quality(*overrides: str) -> Quality:
-    small = ["quality=measured", "quality.samples=40", "quality.steps=5", "quality.blocks=3", "quality.timesteps=4"]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        made: Quality = component(compose("config", [*small, *overrides]), "quality")
-    return made
-
-
-def measured(store: Path, *overrides: str, fails_after: int | None = None) -> Measures:
-    target = memorizing(Images.of(PIXELS[IS_MEMBER]), fails_after=fails_after)
-    return quality(*overrides).measure(target, T, Images.of(PIXELS), IS_MEMBER, Store(store), cpu())
+from tests.support.memorizing import ALPHAS, Memorizing, T
+from tests.support.qualities import IS_MEMBER, PIXELS, RANDOM, SIDE, measured, quality
+from tests.support.runs import run_here
 
 
 def test_the_loss_is_the_trainings_own_on_each_side(tmp_path: Path) -> None:

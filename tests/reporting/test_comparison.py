@@ -27,8 +27,8 @@ from secmi_exp.reporting.ranking import MOST_PAIRED, rank
 from secmi_exp.reporting.run_folders import read_sweep
 from secmi_exp.reporting.sweep_output import close_sweep
 from secmi_exp.reporting.sweep_tables import ranking_table
-from tests.reporting.sweep_folder import ROUNDS, SweepFolder
-from tests.reporting.wandb_file import all_records, artifacts, logged_names
+from tests.support.sweep_folder import ROUNDS, SweepFolder
+from tests.support.wandb_file import WANDB, all_records, artifacts, logged_names
 
 ATTACKS = {"stat": (1.2, 11), "nn": (2.2, 11), "pia": (1.0, 2), "blind": (0.1, 0)}
 """Name → distance of members from hold-outs, queries."""
@@ -324,16 +324,6 @@ def test_labels_of_the_cost_figure_are_apart_and_inside(tmp_path: Path, saved: l
         assert inside.contains(box.x0, box.y0)
         assert inside.contains(box.x1, box.y1)
         assert not any(Bbox.intersection(box, other) for other in boxes[:place])
-
-
-WANDB = {
-    "_target_": "secmi_exp.tracking.logger.wandb_tracker",
-    "project": "p",
-    "entity": None,
-    "mode": "offline",
-    "timeout_s": 60,
-    "artifacts": True,
-}
 
 
 def test_wandb_gets_table_and_figures_in_the_sweeps_group(tmp_path: Path) -> None:

@@ -21,8 +21,10 @@ from secmi_exp.reporting.run_results import RunResults
 from secmi_exp.reporting.sweep_figures import draw_search, draw_sweep, draw_tradeoff
 from secmi_exp.reporting.sweep_output import close_sweep
 from secmi_exp.reporting.terminal import terminal
-from tests.conftest import REPOSITORY, run_here
-from tests.reporting.sweep_folder import SweepFolder, finished_run
+from secmi_exp.store import Json
+from tests.support.commands import REPOSITORY
+from tests.support.runs import run_here
+from tests.support.sweep_folder import SweepFolder, finished_run
 
 NAME = r"$\frac{a_$ [/b] [red] :bug: 50%"
 """A formula that can't be read, a tag that closes nothing, a colour, and an emoji."""
@@ -109,7 +111,7 @@ def test_logarithmic_axes_have_numbers_instead_of_formulas(tmp_path: Path, saved
 
 def test_a_table_is_printed_as_it_is_on_any_console(capsys: pytest.CaptureFixture[str]) -> None:
     judged = Judgement(3, 3, {"auc": 0.5}, {"auc": (0.4, 0.6)}, Validation(3, 3, 0.5, (0.4, 0.6)))
-    header = {"attack": "[/i]", "target": NAME, "dataset": ":bug:", "queries_per_sample": 1}
+    header: dict[str, Json] = {"attack": "[/i]", "target": NAME, "dataset": ":bug:", "queries_per_sample": 1}
     print_metrics(RunResults(header, {"[/b]": judged}, {}), Console(width=200, emoji=False))
     printed = " ".join(capsys.readouterr().out.split())
     assert f"[/i] on {NAME}, :bug:: 3 members" in printed

@@ -11,8 +11,8 @@ from secmi_exp.reporting.page.render import page_entries
 from secmi_exp.reporting.results_file import read_results
 from secmi_exp.reporting.run_folders import find_runs, read_sweep
 from secmi_exp.reporting.sweep_output import close_sweep
-from tests.reporting.page_runs import amend
-from tests.reporting.sweep_folder import SweepFolder
+from tests.support.page_runs import amend
+from tests.support.sweep_folder import SweepFolder
 
 
 def test_a_sweeps_table_and_the_page_name_the_same_entries_alike_and_in_the_same_order(tmp_path: Path) -> None:

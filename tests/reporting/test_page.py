@@ -19,8 +19,8 @@ from secmi_exp.reporting.page.images import Album
 from secmi_exp.reporting.page.render import environment, page_entries, render_page
 from secmi_exp.reporting.page.roc_curves import MOST_POINTS, thinned
 from secmi_exp.reporting.run_folders import find_runs
-from tests.reporting.page_runs import WARNED, amend, configure, swept
-from tests.reporting.sweep_folder import SweepFolder
+from tests.support.page_runs import WARNED, amend, configure, swept
+from tests.support.sweep_folder import SweepFolder
 
 HOSTILE = "</script><!--<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 

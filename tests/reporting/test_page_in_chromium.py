@@ -4,12 +4,13 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from secmi_exp.report import write_report
-from tests.reporting.page_runs import swept
-from tests.reporting.sweep_folder import SweepFolder
+from tests.support.page_runs import swept
+from tests.support.sweep_folder import SweepFolder
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PAT
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=document.title='taken'>"
 
-Open = Callable[..., "sync_api.Page"]
+Open = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator["sync_api.Browser"]:
+def browser() -> Iterator[Any]:
     with sync_api.sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield launched
@@ -41,12 +42,12 @@ def browser() -> Iterator["sync_api.Browser"]:
 
 
 @pytest.fixture
-def opened(file: Path, browser: "sync_api.Browser") -> Iterator[Open]:
+def opened(file: Path, browser: Any) -> Iterator[Open]:
     """Opens the page; in the end nothing may have been asked of a network, or complained of."""
     complaints: list[str] = []
     pages = []
 
-    def open_page(width: int = 1280, **settings: str) -> "sync_api.Page":
+    def open_page(width: int = 1280, **settings: str) -> Any:
         page = browser.new_page(viewport={"width": width, "height": 900}, **settings)
         pages.append(page)
         page.on("console", lambda message: complaints.append(message.text))
@@ -61,7 +62,7 @@ def opened(file: Path, browser: "sync_api.Browser") -> Iterator[Open]:
     assert complaints == []
 
 
-def column(page: "sync_api.Page", place: int) -> list[str]:
+def column(page: Any, place: int) -> list[str]:
     return page.locator(f"#comparison-table tbody tr > :nth-child({place})").all_inner_texts()
 
 
@@ -162,7 +163,7 @@ def test_hostile_names_run_nothing_and_are_shown(opened: Open) -> None:
     assert page.title() == "Membership inference: report"
 
 
-def test_the_policy_lets_no_other_script_run(file: Path, browser: "sync_api.Browser") -> None:
+def test_the_policy_lets_no_other_script_run(file: Path, browser: Any) -> None:
     page = browser.new_page()
     page.goto(file.as_uri())
     page.evaluate(

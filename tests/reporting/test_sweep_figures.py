@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from secmi_exp.reporting.sweep_figures import draw_sweep
 from secmi_exp.reporting.table_files import TableRow
-from tests.reporting.sweep_folder import finished_run
+from tests.support.sweep_folder import finished_run
 
 
 def job(auc: float | None, **given: str) -> TableRow:
@@ -25,7 +25,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[object]]:
 
         def record(self: Axes, *args: object, name: str = name, original: object = original, **more: object) -> object:
             calls.setdefault(name, []).append(args)
-            return original(self, *args, **more)  # type: ignore[operator]
+            return original(self, *args, **more)
 
         monkeypatch.setattr(Axes, name, record)
     return calls

@@ -8,7 +8,7 @@ from secmi_exp.reporting.run_folders import FinishedRun
 from secmi_exp.reporting.sweep_figures import draw_search
 from secmi_exp.reporting.sweep_output import close_sweep
 from secmi_exp.reporting.sweep_tables import choice, rank_by_validation
-from tests.reporting.sweep_folder import SweepFolder, finished_run
+from tests.support.sweep_folder import SweepFolder, finished_run
 
 
 def job(number: int, validation: float, evaluation: float, **given: str) -> FinishedRun:

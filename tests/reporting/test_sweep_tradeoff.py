@@ -9,7 +9,7 @@ from rich.console import Console
 from secmi_exp.reporting.sweep_figures import draw_tradeoff
 from secmi_exp.reporting.sweep_tables import tradeoff_table
 from secmi_exp.reporting.table_files import TableRow
-from tests.reporting.sweep_folder import finished_run
+from tests.support.sweep_folder import finished_run
 
 
 def job(defense: str, auc: float | None, loss: float | None, epsilon: float | None = None) -> TableRow:
@@ -30,7 +30,7 @@ def test_jobs_with_both_are_drawn_under_their_settings(tmp_path: Path, saved: li
     assert draw_tradeoff(tmp_path / "f.png", ROWS, ["defense"])
     (axes,) = saved[0].axes
     assert [text.get_text() for text in axes.texts] == ["none", "dp_sgd"]
-    points = [tuple(float(line.get_data()[i][0]) for i in (0, 1)) for line in axes.lines if line.get_marker() == "o"]
+    points = [tuple(line.get_xydata()[0].tolist()) for line in axes.lines if line.get_marker() == "o"]  # type: ignore[index]
     assert points == [(0.2, 0.9), (0.7, 0.5)]
 
 

@@ -11,6 +11,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,12 +32,12 @@ from secmi_exp.targets.pixel.authors_format import Flags
 from secmi_exp.targets.pixel.ddpm import DDPM
 from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint
 from secmi_exp.targets.schedule import NoiseSchedule
-from tests.targets.authors_network import random_weights, save_checkpoint
-from tests.targets.preparing import POINTER, Opens, cpu, no_logger
-from tests.targets.preparing import images as pictures
-from tests.targets.test_diffusers_folder import network, pipeline, target
-from tests.targets.test_text_to_image import configured
-from tests.targets.tiny_pipelines import SIDE, save_blip, save_stable_diffusion, save_stable_diffusion_xl
+from secmi_exp.testing import cpu_runtime, no_logger, random_images
+from tests.support.authors_network import random_weights, save_checkpoint
+from tests.support.diffusers_folders import network, pipeline, target
+from tests.support.hostile_files import POINTER, Opens
+from tests.support.text_to_image import stable_diffusion
+from tests.support.tiny_pipelines import SIDE, save_blip, save_stable_diffusion, save_stable_diffusion_xl
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads would be missing in a fork
 
@@ -130,16 +131,16 @@ FORMATS = {
     "run": Format(_run, ours, ("results.json",)),
     "authors": Format(_authors, lambda path: SecMICheckpoint("theirs", path / "ckpt.pt", "ema"), (), ("ckpt.pt",)),
     "sd": Format(
-        lambda folder: (save_stable_diffusion(folder), None)[1], configured, TEXT_TO_IMAGE,
+        lambda folder: (save_stable_diffusion(folder), None)[1], stable_diffusion, TEXT_TO_IMAGE,
         (f"vae/{WEIGHTS}", "text_encoder/model.safetensors"), PICTURE,
     ),
     "xl": Format(
-        lambda folder: (save_stable_diffusion_xl(folder), None)[1], configured,
+        lambda folder: (save_stable_diffusion_xl(folder), None)[1], stable_diffusion,
         ("model_index.json", "unet/config.json", "text_encoder_2/config.json", "tokenizer_2/tokenizer_config.json"),
         (), PICTURE,
     ),
     "blip": Format(
-        _captioned_by_blip, lambda path: configured(path / "sd", prompt="blip", blip=str(path / "blip")),
+        _captioned_by_blip, lambda path: stable_diffusion(path / "sd", prompt="blip", blip=str(path / "blip")),
         ("blip/config.json", "blip/processor_config.json", "blip/tokenizer_config.json"),
         ("blip/model.safetensors",), PICTURE,
     ),
@@ -150,8 +151,8 @@ def attack(kind: Format, folder: Path, work: Path) -> str:
     """What a run does with a folder: its t-errors, in words."""
     scorer = Column("t_error", "less")
     asked = SecMI(name="stat", scorers={"stat": scorer}, t_sec=20, k=10, t_max=20, maps=[], stacked=[])
-    images: Images = replace(pictures(*kind.size), captions=CAPTIONS)
-    store, runtime = Store(work / "store"), cpu()
+    images: Images = replace(random_images(2, kind.size), captions=CAPTIONS)
+    store, runtime = Store(work / "store"), cpu_runtime()
     prepared = kind.target(folder)
     asked.check(prepared.timesteps)
     ready = prepared.prepare(images, store, runtime, no_logger)
@@ -194,7 +195,7 @@ def _fits(kind: str, field: str) -> bool:
     return kind != "xl" or field.startswith(ONLY_XL)
 
 
-UNWRITTEN = {"text_encoder/config.json": {
+UNWRITTEN: dict[str, dict[str, object]] = {"text_encoder/config.json": {
     "num_labels": 2, "attn_implementation": None, "quantization_config": None, "text_config": None, "auto_map": None,
 }, "unet/config.json": {"quantization_config": None}}  # fmt: skip
 """Fields that the libraries read and haven't written."""
@@ -291,7 +292,7 @@ def _compressed(file: Path) -> None:
 
 
 WRONG_WEIGHTS: dict[str, Callable[[Path], object]] = {
-    **{f"cut at {cut}": (lambda file, cut=cut: os.truncate(file, cut)) for cut in (0, 1, 7, 8, 9, 100, 1000)},
+    **{f"cut at {cut}": partial(os.truncate, length=cut) for cut in (0, 1, 7, 8, 9, 100, 1000)},
     "cut at the end": lambda file: os.truncate(file, file.stat().st_size - 1),
     **{f"flipped {seed}": _flipped(seed) for seed in range(12)},
     "an endless header": lambda file: file.write_bytes(struct.pack("<Q", 2**60) + file.read_bytes()[8:]),

@@ -14,8 +14,8 @@ from secmi_exp.errors import UserError
 from secmi_exp.targets.loading.blank_networks import network_without_memory
 from secmi_exp.targets.pixel.authors_format import Flags, from_authors, read_flags, to_authors
 from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint
-from tests.targets.authors_network import predict, random_weights, save_checkpoint
-from tests.targets.preparing import prepare
+from secmi_exp.testing import prepare
+from tests.support.authors_network import predict, random_weights, save_checkpoint
 
 NETWORKS = [
     Flags(ch=32, ch_mult=(1,), attn=(0,), num_res_blocks=1, img_size=8),

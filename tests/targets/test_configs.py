@@ -3,25 +3,17 @@
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 
-from secmi_exp.configuration.components import component
 from secmi_exp.errors import UserError
 from secmi_exp.targets.pixel.diffusers_folder import DiffusersFolder
 from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint
-from tests.conftest import CONF
-
-
-def configured(*overrides: str) -> object:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        target: object = component(compose("config", list(overrides)), "target")
-    return target
+from secmi_exp.testing import configured
 
 
 def test_each_names_its_class() -> None:
-    theirs = configured("target=secmi_checkpoint", "target.path=ckpt.pt")
+    theirs = configured("target", "target=secmi_checkpoint", "target.path=ckpt.pt")
     assert theirs == SecMICheckpoint("secmi_checkpoint", Path("ckpt.pt"), "ema")
-    folder = configured("target=diffusers", "target.path=somebody/model", "target.input_range=[0,1]")
+    folder = configured("target", "target=diffusers", "target.path=somebody/model", "target.input_range=[0,1]")
     assert isinstance(folder, DiffusersFolder)
     assert (folder.path, folder.input_range, folder.prediction_type) == ("somebody/model", (0.0, 1.0), "epsilon")
 
@@ -29,9 +21,9 @@ def test_each_names_its_class() -> None:
 @pytest.mark.parametrize("choice", ["secmi_checkpoint", "diffusers"])
 def test_a_path_must_be_given(choice: str) -> None:
     with pytest.raises(UserError, match=r"target\.path"):
-        configured(f"target={choice}")
+        configured("target", f"target={choice}")
 
 
 def test_a_value_that_is_none_is_named() -> None:
     with pytest.raises(UserError, match=r"target\.weights='best' can't be used: input should be 'ema' or 'net'"):
-        configured("target=secmi_checkpoint", "target.path=ckpt.pt", "target.weights=best")
+        configured("target", "target=secmi_checkpoint", "target.path=ckpt.pt", "target.weights=best")

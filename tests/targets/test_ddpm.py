@@ -8,7 +8,6 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
-from hydra import compose, initialize_config_dir
 
 from secmi_exp.configuration.components import component
 from secmi_exp.data.digits import Digits
@@ -18,13 +17,13 @@ from secmi_exp.store import Key, Store, write_json
 from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES
 from secmi_exp.targets.pixel.ddpm import DDPM
 from secmi_exp.targets.pixel.ddpm_training import DDPMTraining
-from tests.conftest import CONF, run_here
-from tests.targets.preparing import cpu, images, is_empty, prepare
+from secmi_exp.testing import compose_config, configured, cpu_runtime, prepare, random_images
+from tests.support.hostile_files import is_empty
+from tests.support.runs import run_here
 
 
 def test_preset_is_the_papers_network() -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", ["target=ddpm", "dataset.image_size=32", "dataset.channels=3"])
+    config = compose_config("target=ddpm", "dataset.image_size=32", "dataset.channels=3")
     module = DDPMTraining(component(config, "target"))
     assert sum(p.numel() for p in module.network.parameters()) / 1e6 == pytest.approx(35.7, abs=0.05)
     assert config.target.max_steps == 800_000
@@ -42,8 +41,7 @@ def test_training_sees_member_images_only(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(DDPMTraining, "training_step", watched)
     run_here(tmp_path, "target.max_steps=20")
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", ["experiment=smoke"])
+    config = compose_config("experiment=smoke")
     digits: Digits = component(config, "dataset")
     image_set = digits.load(Store(tmp_path / "store"), progress_bar=False)
     images, split = image_set.pixels, component(config, "split").split(image_set)
@@ -53,8 +51,7 @@ def test_training_sees_member_images_only(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_flips_mirror_whole_images_half_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", ["target.horizontal_flip=true", "experiment=smoke"])
+    config = compose_config("target.horizontal_flip=true", "experiment=smoke")
     module = DDPMTraining(component(config, "target"))
     clean: list[torch.Tensor] = []
     add_noise = module.scheduler.add_noise
@@ -67,14 +64,13 @@ def test_flips_mirror_whole_images_half_of_the_time(monkeypatch: pytest.MonkeyPa
     trainer = pl.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
     monkeypatch.setattr(module, "_trainer", trainer)
     ramp = np.broadcast_to(np.arange(8, dtype=np.uint8), (400, 1, 8, 8)).copy()
-    module.training_step((torch.from_numpy(ramp), Piece(0, 400, 400)), 0)
+    module.training_step([torch.from_numpy(ramp), Piece(0, 400, 400)], 0)
     flipped = (clean[0][:, 0, 0, 0] > clean[0][:, 0, 0, -1]).float().mean().item()
     assert 0.4 < flipped < 0.6
 
 
-def configured(*overrides: str) -> DDPM:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        target: DDPM = component(compose("config", ["target=ddpm", *overrides]), "target")
+def ddpm(*overrides: str) -> DDPM:
+    target: DDPM = configured("target", "target=ddpm", *overrides)
     return target
 
 
@@ -90,7 +86,7 @@ def trained(tmp_path: Path) -> Path:
         DDPMPipeline(unet=unet, scheduler=DDPMScheduler(60)).save_pretrained(workspace)
         (workspace / "samples.png").write_bytes(b"a picture")
 
-    key = Key("target", 1, {}, {"members": images(1, 8, 8).digest}, files=PIXEL_PIPELINE_FILES)
+    key = Key("target", 1, {}, {"members": random_images(2, (1, 8, 8)).digest}, files=PIXEL_PIPELINE_FILES)
     return Store(tmp_path / "elsewhere").get_or_build(key, build).path
 
 
@@ -101,10 +97,10 @@ def test_a_target_that_was_trained_before_is_attacked_as_it_is(tmp_path: Path, t
         path = tmp_path / "run"
         path.mkdir()
         write_json(path / "results.json", {"target": "ddpm", "target_folder": str(trained)})
-    target = configured(f"target.path={path}")
+    target = ddpm(f"target.path={path}")
     prepared = prepare(target, tmp_path / "store", 1, 8, 8)
     assert prepared.folder == trained
-    assert prepared.trained_on == images(1, 8, 8).digest
+    assert prepared.trained_on == random_images(2, (1, 8, 8)).digest
     assert prepared.samples == trained / "samples.png"
     assert target.timesteps.count == len(prepared.load().alphas_cumprod) == 60
     assert is_empty(tmp_path / "store")
@@ -113,14 +109,14 @@ def test_a_target_that_was_trained_before_is_attacked_as_it_is(tmp_path: Path, t
 def test_of_a_mere_pipeline_nobody_knows_what_it_was_trained_on(tmp_path: Path, trained: Path) -> None:
     for name in ("entry.json", "samples.png"):
         (trained / name).unlink()
-    prepared = prepare(configured(f"target.path={trained}"), tmp_path / "store", 1, 8, 8)
+    prepared = prepare(ddpm(f"target.path={trained}"), tmp_path / "store", 1, 8, 8)
     assert (prepared.trained_on, prepared.samples) == (None, None)
 
 
 def test_what_was_not_trained_before_is_refused(tmp_path: Path, trained: Path) -> None:
     def refused(path: Path, message: str, *shape: int) -> None:
         with pytest.raises(UserError, match=message):
-            prepare(configured(f"target.path={path}"), tmp_path / "store", *shape)
+            prepare(ddpm(f"target.path={path}"), tmp_path / "store", *shape)
         assert is_empty(tmp_path / "store")
 
     refused(trained, "1 channels and 8×8 pixels, and the dataset's images have 3 channels and 16×16 pixels", 3, 16, 16)
@@ -144,23 +140,23 @@ def test_an_entry_json_of_somebody_else_is_refused_in_a_sentence(tmp_path: Path,
     with pytest.raises(
         UserError, match=r"entry\.json can't be read, or is none.* none of secmi_exp's, remove that file"
     ):
-        prepare(configured(f"target.path={trained}"), tmp_path / "store", 1, 8, 8)
+        prepare(ddpm(f"target.path={trained}"), tmp_path / "store", 1, 8, 8)
 
 
 def test_a_target_in_the_place_of_another_is_refused(tmp_path: Path, trained: Path) -> None:
     elsewhere = trained.rename(tmp_path / "my_target")
-    assert prepare(configured(f"target.path={elsewhere}"), tmp_path / "store", 1, 8, 8).trained_on
+    assert prepare(ddpm(f"target.path={elsewhere}"), tmp_path / "store", 1, 8, 8).trained_on
     other = elsewhere.rename(tmp_path / ("0" * 32))
     with pytest.raises(UserError, match=rf"The target in {other} is damaged \(it holds target \w+ instead\)"):
-        prepare(configured(f"target.path={other}"), tmp_path / "store", 1, 8, 8)
+        prepare(ddpm(f"target.path={other}"), tmp_path / "store", 1, 8, 8)
 
 
 def test_a_recipe_for_images_of_another_shape_is_refused(tmp_path: Path) -> None:
-    target = configured("dataset.image_size=8", "dataset.channels=1")
+    target = ddpm("dataset.image_size=8", "dataset.channels=1")
     with pytest.raises(UserError, match=r"target\.network describes takes images of 1 channels and 8×8 pixels, and"):
         prepare(target, tmp_path / "store", 3, 8, 8)
     assert is_empty(tmp_path / "store")
 
 
 def test_the_path_decides_no_key() -> None:
-    assert "path" not in configured().key(images(1, 8, 8), cpu()).config
+    assert "path" not in ddpm().key(random_images(2, (1, 8, 8)), cpu_runtime()).config

@@ -1,54 +1,44 @@
 """The target's training in parts, in other precisions, and compiled: the same steps; and what a step leaves alone."""
 
+import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from hydra import compose, initialize_config_dir
 from torch import nn
 
-from secmi_exp import compiling, ranks
-from secmi_exp.configuration.components import component
-from secmi_exp.data.images import Images
+from secmi_exp.engine import collectives
 from secmi_exp.engine.compiling import CompileWhenItRepays
 from secmi_exp.engine.rank_info import RankInfo
 from secmi_exp.engine.training import MovingAverage
 from secmi_exp.errors import UserError
 from secmi_exp.targets.pixel import ddpm_training
-from secmi_exp.targets.pixel.ddpm import DDPM
-from tests.conftest import CONF
-from tests.targets.preparing import cpu
-
-MEMBERS = Images.of(np.random.default_rng(0).integers(0, 256, (30, 1, 8, 8), dtype=np.uint8))
-
-
-def recipe(*overrides: str) -> DDPM:
-    """Plain gradient descent: Adam makes steps of gradients' signs, where the rounding of the smallest ones shows."""
-    given = [
-        "experiment=smoke", "target.batch_size=20", "target.max_steps=6", "target.warmup_steps=2",
-        "target.optimizer._target_=torch.optim.SGD", "target.optimizer.lr=0.1", *overrides,
-    ]  # fmt: skip
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        target: DDPM = component(compose("config", given), "target")
-    return target
+from secmi_exp.testing import cpu_runtime
+from tests.support.gradient_descent import MEMBERS, recipe
 
 
 def weights(folder: Path, *overrides: str, **settings: Any) -> torch.Tensor:
     """All averaged weights after a training, and their distance from the start at its beginning."""
-    module = ddpm_training.train(recipe(*overrides), MEMBERS, folder, cpu(**settings), logger=None)
+    module = ddpm_training.train(recipe(*overrides), MEMBERS, folder, cpu_runtime(**settings), logger=None)
     return torch.cat([parameter.detach().flatten() for parameter in module.network.parameters()])
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> torch.Tensor:
+    """The weights of a training in whole batches."""
+    return weights(tmp_path_factory.mktemp("whole"))
+
+
 @pytest.mark.parametrize("device_batch_size", [20, 10, 7])
-def test_a_batch_in_parts_is_the_same_step(tmp_path: Path, device_batch_size: int) -> None:
-    whole = weights(tmp_path / "whole")
-    parts = weights(tmp_path / "parts", device_batch_size=device_batch_size)
+def test_a_batch_in_parts_is_the_same_step(tmp_path: Path, whole: torch.Tensor, device_batch_size: int) -> None:
+    parts = weights(tmp_path, device_batch_size=device_batch_size)
     torch.testing.assert_close(parts, whole, rtol=0, atol=2e-5)
-    other = weights(tmp_path / "other", "target.seed=1")
-    assert (other - whole).abs().max() > 1e-3
+
+
+def test_another_seed_gives_other_weights(tmp_path: Path, whole: torch.Tensor) -> None:
+    assert (weights(tmp_path, "target.seed=1") - whole).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("count", [7, 50])
@@ -67,7 +57,7 @@ def test_a_schedule_without_signal_at_its_end_is_refused() -> None:
 
 
 def test_a_batch_smaller_than_its_shares_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranks, "_current", RankInfo(0, 4))
+    monkeypatch.setattr(collectives, "_current", RankInfo(0, 4))
     with pytest.raises(UserError, match="A batch of 3 can't be shared by 4 devices"):
         weights(tmp_path, "target.batch_size=3")
 
@@ -101,7 +91,7 @@ def test_the_average_starts_from_the_initial_weights_and_follows(tmp_path: Path)
         accelerator="cpu", max_steps=3, callbacks=[MovingAverage(0.9)], logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
-    trainer.fit(module, torch.utils.data.DataLoader(range(3)))
+    trainer.fit(module, torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.zeros(3))))
     expected = 0.0
     for weight in (1, 2, 3):
         expected = 0.9 * expected + 0.1 * weight
@@ -122,7 +112,7 @@ def test_compilation_waits_until_it_is_known_to_repay(monkeypatch: pytest.Monkey
     monkeypatch.setattr(CompileWhenItRepays, "_compile", lambda self, why: compiled.append(why))
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     clock = [0.0]
-    monkeypatch.setattr(compiling.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     for when, device, remaining, repays in [
         ("auto", "cuda", 1000, True), ("auto", "cuda", 100, False), ("auto", "cpu", 10_000, False),
         (False, "cuda", 10_000, False),
@@ -131,7 +121,7 @@ def test_compilation_waits_until_it_is_known_to_repay(monkeypatch: pytest.Monkey
         callback = CompileWhenItRepays(when, nn.Identity())  # type: ignore[arg-type]
         for _ in range(50):
             clock[0] += 1.0
-            callback._look(torch.device(device), remaining)
+            callback._decide(torch.device(device), remaining)
         assert bool(compiled) == repays, (when, device, remaining)
         assert len(compiled) <= 1
     compiled.clear()

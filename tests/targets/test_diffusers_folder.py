@@ -5,55 +5,27 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, PNDMScheduler, SchedulerMixin, UNet2DModel
-from safetensors.torch import load_file, save_file
+from diffusers import DDIMScheduler, DDPMScheduler, PNDMScheduler, SchedulerMixin
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from secmi_exp.attacks.signals.trajectories import compute_trajectories
-from secmi_exp.errors import UserError
-from secmi_exp.store import Store
-from secmi_exp.targets.loading.training_folder import WeightsChoice
-from secmi_exp.targets.pixel.diffusers_folder import DiffusersFolder
-from secmi_exp.targets.schedule import NoiseSchedule
-from tests.targets.preparing import Opens, cpu, images, is_empty, prepare
-
-SAFETENSORS, BIN = "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"
-PAPER = NoiseSchedule(num_train_timesteps=1000, beta_schedule="linear", beta_start=1e-4, beta_end=0.02)
-
-
-def network(channels: int = 3, size: int | tuple[int, int] | None = 8, **settings: object) -> UNet2DModel:
-    torch.manual_seed(0)
-    return UNet2DModel(
-        **{
-            "sample_size": size,
-            "in_channels": channels,
-            "out_channels": channels,
-            "block_out_channels": (8, 16),
-            "layers_per_block": 1,
-            "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
-            "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
-            "norm_num_groups": 4,
-            **settings,
-        }
-    ).eval()
-
-
-def pipeline(folder: Path, unet: UNet2DModel | None = None, scheduler: SchedulerMixin | None = None) -> Path:
-    DDPMPipeline(unet=unet or network(), scheduler=scheduler or DDPMScheduler(400)).save_pretrained(folder)
-    return folder
-
-
-def target(
-    path: Path | str,
-    input_range: tuple[float, float] = (-1.0, 1.0),
-    weights: WeightsChoice = "auto",
-    variant: str | None = None,
-) -> DiffusersFolder:
-    return DiffusersFolder("foreign", str(path), input_range, PAPER, "epsilon", weights, variant)
+from secmi_exp.testing import prepare
+from tests.support.diffusers_folders import (
+    BIN,
+    SAFETENSORS,
+    change_json,
+    change_weights,
+    network,
+    pipeline,
+    refusal,
+    target,
+)
+from tests.support.hostile_files import Opens, is_empty
 
 
 class Predicts(nn.Module):
@@ -61,9 +33,7 @@ class Predicts(nn.Module):
 
     dtype = torch.float32
 
-    def __init__(
-        self, predictor: nn.Module, tell: Callable[[Tensor, Tensor, float, float], Tensor], alphas: list[float]
-    ):
+    def __init__(self, predictor: Any, tell: Callable[[Tensor, Tensor, float, float], Tensor], alphas: list[float]):
         super().__init__()
         self.predictor, self.tell, self.alphas = predictor, tell, alphas
 
@@ -194,31 +164,6 @@ def test_pickled_weights_and_old_names_of_attention_are_read(tmp_path: Path) -> 
     x = torch.randn(2, 3, 8, 8)
     predictor = prepare(target(folder), tmp_path / "store", 3, 8, 8).load()
     assert torch.equal(predictor.predict_noise(x, 7), unet(x, 7).sample)
-
-
-def change_weights(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
-    weights = load_file(folder / "unet" / SAFETENSORS)
-    change(weights)
-    save_file(weights, folder / "unet" / SAFETENSORS, metadata={"format": "pt"})
-
-
-def change_json(path: Path, **values: object) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
-
-
-def refusal(folder: Path | str, store: Path, *shape: int) -> str:
-    """The one sentence of a run on this folder, after which the store is as empty as before."""
-
-    def attack() -> None:
-        prepared = prepare(target(folder), store, *shape)
-        compute_trajectories(prepared, images(*shape), k=10, t_max=20, maps=[20], store=Store(store), runtime=cpu())
-
-    with pytest.raises(UserError) as refused:
-        attack()
-    assert is_empty(store)
-    message, *more = str(refused.value).splitlines()
-    assert not more
-    return message
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,21 @@
 """Networks are tried before the first stage, unless a training in the store has made the same."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from secmi_exp.configuration.preparation import prepare
 from secmi_exp.errors import UserError
 from secmi_exp.store import Key, Store
 from secmi_exp.targets.pixel import ddpm_training
-from tests.conftest import CONF
+from secmi_exp.testing import compose_config
+from tests.support.store_entries import leaving
 
 
 def configuration(output: Path, *arguments: str) -> DictConfig:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", [f"paths.output={output}", "logger=none", "trainer=cpu", *arguments])
+    return compose_config(f"paths.output={output}", "logger=none", "trainer=cpu", *arguments)
 
 
 SMALL, LATENT = "experiment=smoke", "experiment=latent_digits"
@@ -33,10 +33,12 @@ def test_a_network_that_was_trained_before_is_not_built_again(tmp_path: Path, mo
     config = configuration(tmp_path, SMALL)
     with pytest.raises(UserError, match="Tried"):
         prepare(config)
-    recipe = prepare(configuration(tmp_path, SMALL, "+attack=blind")).parts.target  # an attack that needs no target
+    recipe: Any = prepare(
+        configuration(tmp_path, SMALL, "+attack=blind")
+    ).parts.target  # an attack that needs no target
     trained = {"network": recipe.network, "optimizer": recipe.optimizer, "batch_size": 3}
     key = Key("target", 1, trained, {"members": "others"}, files=("weights",))
-    Store(tmp_path / "store").get_or_build(key, lambda workspace: (workspace / "weights").write_bytes(b"w") and None)
+    Store(tmp_path / "store").get_or_build(key, leaving("weights", b"w"))
     prepare(config)
     with pytest.raises(UserError, match="Tried"):
         prepare(configuration(tmp_path, SMALL, "target.network.norm_eps=1e-4"))

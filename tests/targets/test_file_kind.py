@@ -19,10 +19,10 @@ from secmi_exp.quality.distances import inception
 from secmi_exp.targets.loading.hub import fetch
 from secmi_exp.targets.loading.weights import read_json, read_pickled
 from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
-from tests.targets.preparing import POINTER, Opens
-from tests.targets.test_diffusers_folder import refusal
-from tests.targets.test_text_to_image import prepared as prepared_pipeline
-from tests.targets.tiny_pipelines import save_stable_diffusion
+from tests.support.diffusers_folders import refusal
+from tests.support.hostile_files import POINTER, Opens
+from tests.support.text_to_image import prepared as prepared_pipeline
+from tests.support.tiny_pipelines import save_stable_diffusion
 
 SINGLE_FILE = {"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(1), "cond_stage_model.x": torch.zeros(1)}
 

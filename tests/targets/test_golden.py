@@ -19,8 +19,8 @@ from torch import Tensor
 from secmi_exp.diffusion.noise_predictor import NoisePredictor
 from secmi_exp.diffusion.trajectory import RoundTrip, begin, walk
 from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint
-from tests.targets.authors_network import TABLE, predict, time_table
-from tests.targets.preparing import prepare
+from secmi_exp.testing import prepare
+from tests.support.authors_network import TABLE, predict, time_table
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TIMESTEPS = pytest.mark.parametrize(

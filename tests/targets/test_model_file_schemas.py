@@ -20,7 +20,7 @@ from transformers import CLIPTextConfig
 
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
-from secmi_exp.targets.loading import json_fields, model_file_schemas
+from secmi_exp.targets import json_fields, model_file_schemas
 from secmi_exp.targets.loading.blank_networks import try_network
 from secmi_exp.targets.loading.json_fields import JsonObject, checked
 from secmi_exp.targets.loading.model_file_schemas import Autoencoder, TextEncoder, UNet2DCondition
@@ -28,13 +28,12 @@ from secmi_exp.targets.loading.weights import read_json, read_pickled
 from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint
 from secmi_exp.targets.schedule import Schedule
 from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
-from tests.targets.authors_network import random_weights, save_checkpoint
+from secmi_exp.testing import cpu_runtime, no_logger, prepare, random_images
+from tests.support.authors_network import random_weights, save_checkpoint
+from tests.support.diffusers_folders import change_json, pipeline, refusal, target
+from tests.support.text_to_image import images, prepared, walked
+from tests.support.tiny_pipelines import TOKENS, save_stable_diffusion, save_stable_diffusion_xl, unet
 from tests.targets.hostile_model_files import FLAGS, INDEX, WEIGHTS, ours, save_in_parts, save_store_target
-from tests.targets.preparing import cpu, no_logger, prepare
-from tests.targets.preparing import images as pictures
-from tests.targets.test_diffusers_folder import change_json, pipeline, refusal, target
-from tests.targets.test_text_to_image import images, prepared, walked
-from tests.targets.tiny_pipelines import TOKENS, save_stable_diffusion, save_stable_diffusion_xl, unet
 
 UNET, SCHEDULER = "unet/config.json", "scheduler/scheduler_config.json"
 T_ALLOWED = "which must be a whole number from 1 to 100,000."
@@ -289,7 +288,7 @@ def test_the_parts_of_a_pipeline_are_validated_before_anything_is_encoded(
 ) -> None:
     folder = copied(pipelines[kind], tmp_path / "changed", file, **changes)
     with pytest.raises(UserError, match=message):
-        prepared(folder, tmp_path / "store").inputs(images(), Store(tmp_path / "store"), cpu()).arrays()
+        prepared(folder, tmp_path / "store").inputs(images(), Store(tmp_path / "store"), cpu_runtime()).arrays()
     assert not [*(tmp_path / "store").glob("posteriors/*"), *(tmp_path / "store").glob("embeddings/*")]
 
 
@@ -350,5 +349,5 @@ def test_weights_of_another_kind_of_number_are_still_read(tmp_path: Path) -> Non
     folder = pipeline(tmp_path / "theirs")
     weights = {name: value.half() for name, value in load_file(folder / "unet" / WEIGHTS).items()}
     save_file(weights, folder / "unet" / WEIGHTS, metadata={"format": "pt"})
-    ready = target(folder).prepare(pictures(3, 8, 8), Store(tmp_path / "store"), cpu(), no_logger)
+    ready = target(folder).prepare(random_images(2, (3, 8, 8)), Store(tmp_path / "store"), cpu_runtime(), no_logger)
     assert ready.load().network.dtype == torch.float32

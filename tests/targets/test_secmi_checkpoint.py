@@ -14,27 +14,15 @@ from safetensors.torch import save_file
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import collect_warnings
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.targets.pixel.authors_format import Flags
 from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint
-from tests.targets.authors_network import random_weights, save_checkpoint
-from tests.targets.preparing import POINTER, Opens, is_empty, prepare
-
-FLAGS = Flags(ch=32, ch_mult=(1, 2), attn=(1,), num_res_blocks=1, img_size=8)
+from secmi_exp.testing import prepare
+from tests.support.authors_network import FLAGS, change, random_weights, save_checkpoint
+from tests.support.hostile_files import POINTER, Opens, is_empty
 
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     return save_checkpoint(tmp_path, FLAGS, ema_model=random_weights(FLAGS, 0), net_model=random_weights(FLAGS, 1))
-
-
-def change(path: Path, name: str, value: object) -> None:
-    """Replace one weight of the averaged ones; None removes it."""
-    checkpoint = torch.load(path, weights_only=True)
-    if value is None:
-        del checkpoint["ema_model"][name]
-    else:
-        checkpoint["ema_model"][name] = value
-    torch.save(checkpoint, path)
 
 
 def truncate(path: Path) -> None:

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +16,17 @@ from diffusers import (
     DiffusionPipeline,
     StableDiffusionXLPipeline,
 )
-from hydra import compose, initialize_config_dir
 from torch import Tensor
 
 from secmi_exp.attacks.attack import Attack
-from secmi_exp.attacks.signals.trajectories import Trajectories, compute_trajectories
-from secmi_exp.configuration.components import component
+from secmi_exp.attacks.signals.trajectories import compute_trajectories
 from secmi_exp.data.images import Images
 from secmi_exp.data.model_range import to_model_range
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
-from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.targets.text_to_image.stable_diffusion import StableDiffusion
-from tests.conftest import CONF
-from tests.targets.preparing import cpu, no_logger
-from tests.targets.tiny_pipelines import (
+from secmi_exp.testing import configured, cpu_runtime
+from tests.support.text_to_image import CAPTIONS, PIXELS, T_SEC, K, images, prepared, walked
+from tests.support.tiny_pipelines import (
     SCHEDULER,
     SIDE,
     edited,
@@ -39,14 +34,6 @@ from tests.targets.tiny_pipelines import (
     save_stable_diffusion,
     save_stable_diffusion_xl,
 )
-
-K, T_SEC = 10, 50
-CAPTIONS = ["a seven", "a zero", None, "a seven", "a caption of more than sixteen bytes"]
-PIXELS = np.random.default_rng(0).integers(0, 256, (len(CAPTIONS), 3, SIDE, SIDE), dtype=np.uint8)
-
-
-def images(captions: Sequence[str | None] | None = CAPTIONS) -> Images:
-    return dataclasses.replace(Images.of(PIXELS), captions=captions)
 
 
 @pytest.fixture(scope="module")
@@ -59,28 +46,6 @@ def pipelines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "xl": save_stable_diffusion_xl(root / "xl"),
         "blip": save_blip(root / "blip"),
     }
-
-
-def configured(path: Path, **settings: Any) -> StableDiffusion:
-    given: dict[str, Any] = {
-        "name": "stable_diffusion", "path": str(path), "prompt": "caption", "fixed_prompt": None, "blip": "none",
-        "guidance": 1.0, "latents": "mode", "attention_slicing": None, "seed": 0, "weights": "auto", "variant": None,
-    }  # fmt: skip
-    return StableDiffusion(**given | settings)
-
-
-def prepared(path: Path, store: Path, given: Images | None = None, **settings: Any) -> PreparedTarget:
-    return configured(path, **settings).prepare(given or images(), Store(store), cpu(), no_logger)
-
-
-def walked(
-    path: Path, store: Path, given: Images | None = None, precision: str = "32", **settings: Any
-) -> Trajectories:
-    runtime = cpu(query_batch_size=3, query_precision=precision)
-    return compute_trajectories(
-        prepared(path, store, given, **settings), given or images(), k=K, t_max=T_SEC, maps=[T_SEC],
-        store=Store(store), runtime=runtime,
-    )  # fmt: skip
 
 
 def embedded(pipeline: Any, prompts: list[str], kind: str, *, negative: bool) -> dict[str, Tensor]:
@@ -153,7 +118,9 @@ def test_sixteen_queries_give_what_the_authors_latent_script_spends_39_on(
     pipelines: dict[str, Path], tmp_path: Path
 ) -> None:
     target = prepared(pipelines["sd"], tmp_path)
-    signals = compute_trajectories(target, images(), k=10, t_max=150, maps=[], store=Store(tmp_path), runtime=cpu())
+    signals = compute_trajectories(
+        target, images(), k=10, t_max=150, maps=[], store=Store(tmp_path), runtime=cpu_runtime()
+    )
     assert signals.queries_per_sample(150) == 16
 
 
@@ -183,7 +150,7 @@ def test_a_latents_sample_depends_on_the_image_and_the_seed_alone(pipelines: dic
     def latents(rows: list[int], seed: int = 0) -> np.ndarray:
         some = dataclasses.replace(images(), rows=np.array(rows))
         target = prepared(pipelines["sd"], tmp_path, latents="sample", seed=seed)
-        drawn: np.ndarray = target.inputs(some, Store(tmp_path), cpu()).arrays().x_0[:]
+        drawn: np.ndarray = target.inputs(some, Store(tmp_path), cpu_runtime()).arrays().x_0[:]
         return drawn
 
     both = latents([0, 1])
@@ -289,7 +256,7 @@ def test_images_that_the_autoencoder_cannot_take_are_refused(pipelines: dict[str
 
 
 def test_weights_of_a_stranger_execute_nothing(pipelines: dict[str, Path], tmp_path: Path) -> None:
-    from tests.targets.preparing import Opens
+    from tests.support.hostile_files import Opens
 
     for part, stem in (("unet", "diffusion_pytorch_model"), ("text_encoder", "pytorch_model")):
         path = tmp_path / part
@@ -327,10 +294,9 @@ def test_the_tiny_pipelines_are_what_diffusers_saves(pipelines: dict[str, Path])
 def test_other_attacks_work_on_latents_and_prompts_too(
     pipelines: dict[str, Path], tmp_path: Path, attack: str, queries: int, kind: str
 ) -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        made: Attack = component(compose("config", [f"+attack={attack}"]), "attack")
+    made: Attack = configured("attack", f"+attack={attack}")
     target = prepared(pipelines[kind], tmp_path)
-    measured = made.measure(target, images(), Store(tmp_path), cpu(query_batch_size=3))
+    measured = made.measure(target, images(), Store(tmp_path), cpu_runtime(query_batch_size=3))
     assert measured.queries_per_sample == queries
     assert measured.facts["prompts"] == {"source": "caption", "distinct": 4, "missing": 1, "truncated": 1}
     values = np.asarray(measured.values["t_error" if attack == "quantile" else "features"])
@@ -339,9 +305,8 @@ def test_other_attacks_work_on_latents_and_prompts_too(
 
 
 def test_losses_on_latents_are_those_of_diffusers(pipelines: dict[str, Path], tmp_path: Path) -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        made: Attack = component(compose("config", ["+attack=loss", "attack.t=70", "attack.noises=1"]), "attack")
-    runtime = cpu(query_batch_size=3, query_precision="64")
+    made: Attack = configured("attack", "+attack=loss", "attack.t=70", "attack.noises=1")
+    runtime = cpu_runtime(query_batch_size=3, query_precision="64")
     found = made.measure(prepared(pipelines["sd"], tmp_path), images(), Store(tmp_path), runtime).numbers["loss"]
     pipeline = DiffusionPipeline.from_pretrained(pipelines["sd"]).to(torch.float64)
     text = embedded(pipeline, [caption or "" for caption in CAPTIONS], "sd", negative=False)["text"]

@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler, DiffusionPipeline, StableDiffusionPipeline
-from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 from torch import Tensor
 
-from secmi_exp.configuration.components import component
 from secmi_exp.data.images import Images
 from secmi_exp.engine.batches import Piece
 from secmi_exp.engine.launch import end_rank_group
@@ -25,9 +23,9 @@ from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.text_to_image.fine_tuning import TrainedTextToImage
 from secmi_exp.targets.text_to_image.unet_training import TextToImageTraining
-from tests.conftest import CONF
-from tests.targets.preparing import cpu, naming, no_logger
-from tests.targets.tiny_pipelines import SIDE, edited, save_stable_diffusion, save_stable_diffusion_xl
+from secmi_exp.testing import configured, cpu_runtime, no_logger
+from tests.support.hostile_files import naming
+from tests.support.tiny_pipelines import SIDE, edited, save_stable_diffusion, save_stable_diffusion_xl
 
 CAPTIONS = ["a seven", "a zero", None, "a one"] * 3
 PIXELS = np.random.default_rng(0).integers(0, 256, (len(CAPTIONS), 3, SIDE, SIDE), dtype=np.uint8)
@@ -56,13 +54,12 @@ def pipelines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def recipe(*overrides: str) -> TrainedTextToImage:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        made: TrainedTextToImage = component(compose("config", list(overrides)), "target")
+    made: TrainedTextToImage = configured("target", *overrides)
     return made
 
 
 def trained(target: TrainedTextToImage, store: Path, members: Images = MEMBERS, **machine: Any) -> PreparedTarget:
-    return target.prepare(members, Store(store), cpu(**machine), no_logger)
+    return target.prepare(members, Store(store), cpu_runtime(**machine), no_logger)
 
 
 def unet(target: PreparedTarget) -> dict[str, Tensor]:
@@ -141,8 +138,8 @@ def test_the_loss_is_that_of_what_the_scheduler_predicts(
     pipelines: dict[str, Path], tmp_path: Path, kind: str, dropout: float
 ) -> None:
     target = recipe("target=finetuned", f"target.path={pipelines[kind]}", f"target.training.caption_dropout={dropout}")
-    base = target.base(MEMBERS, Store(tmp_path), cpu(), no_logger)
-    module = TextToImageTraining(target, base, ("text", "negative_text"), fused=False)
+    base = target.base(MEMBERS, Store(tmp_path), cpu_runtime(), no_logger)
+    module = TextToImageTraining(target.training, target.seed, base, ("text", "negative_text"), fused=False)
     module.network = Recorded()
     torch.manual_seed(0)
     mean, std, text, empty = torch.randn(4, 4, 8, 8), torch.rand(4, 4, 8, 8), torch.ones(4, 2, 8), torch.zeros(4, 2, 8)
@@ -210,7 +207,7 @@ def test_a_latent_model_from_scratch_is_a_pipeline_that_makes_images_of_captions
     assert pipeline.tokenizer("a")["input_ids"] == [512, ord("a") + 256, 513]
     assert target.samples
     assert target.samples.is_file()
-    latents = target.inputs(MEMBERS, Store(tmp_path), cpu()).arrays().x_0
+    latents = target.inputs(MEMBERS, Store(tmp_path), cpu_runtime()).arrays().x_0
     assert latents.shape == (len(MEMBERS), 4, SIDE // 2, SIDE // 2)
     means = latents.mean[:] * pipeline.vae.config.scaling_factor  # type: ignore[attr-defined]
     assert np.std(means) == pytest.approx(1, rel=1e-3)

@@ -18,13 +18,13 @@ from secmi_exp.store import Store
 from secmi_exp.targets.loading.training_folder import WeightsChoice
 from secmi_exp.targets.pixel.diffusers_folder import DiffusersFolder
 from secmi_exp.targets.text_to_image.stable_diffusion import StableDiffusion
-from tests.conftest import run_here
-from tests.targets.preparing import cpu, no_logger, prepare
-from tests.targets.test_diffusers_folder import network, pipeline, target
-from tests.targets.test_text_to_image import configured
-from tests.targets.test_text_to_image import images as captioned_images
-from tests.targets.test_text_to_image import prepared as prepared_pipeline
-from tests.targets.tiny_pipelines import edited, save_stable_diffusion, unet
+from secmi_exp.testing import cpu_runtime, no_logger, prepare
+from tests.support.diffusers_folders import network, pipeline, target
+from tests.support.runs import run_here
+from tests.support.text_to_image import images as captioned_images
+from tests.support.text_to_image import prepared as prepared_pipeline
+from tests.support.text_to_image import stable_diffusion
+from tests.support.tiny_pipelines import edited, save_stable_diffusion, unet
 
 
 def save_average(model: UNet2DModel, folder: Path, by: float = 0.1) -> None:
@@ -158,7 +158,7 @@ def finetuning(tmp_path: Path) -> Path:
 
 def noise_of(pipeline_target: StableDiffusion, store: Path) -> tuple[list[str], dict[str, torch.Tensor]]:
     with collect_warnings() as warnings:
-        made = pipeline_target.prepare(captioned_images(), Store(store), cpu(), no_logger)
+        made = pipeline_target.prepare(captioned_images(), Store(store), cpu_runtime(), no_logger)
     return [warning.code for warning in warnings], made.load().network.state_dict()
 
 
@@ -169,14 +169,14 @@ def noise_of(pipeline_target: StableDiffusion, store: Path) -> tuple[list[str], 
 def test_a_checkpoint_of_text_to_image_training_is_attacked_in_its_pipeline(
     finetuning: Path, tmp_path: Path, weights: WeightsChoice, codes: list[str], read: str
 ) -> None:
-    found, state = noise_of(configured(finetuning / "checkpoint-20", weights=weights), tmp_path / "store")
+    found, state = noise_of(stable_diffusion(finetuning / "checkpoint-20", weights=weights), tmp_path / "store")
     assert found == codes
     expected = type(unet()).from_pretrained(finetuning / "checkpoint-20" / read).state_dict()
     assert all(torch.equal(state[name], value) for name, value in expected.items())
 
 
 def test_a_pipeline_and_its_checkpoint_share_what_their_encoders_make(finetuning: Path) -> None:
-    whole, checkpoint = (configured(path).folder for path in (finetuning, finetuning / "checkpoint-20"))
+    whole, checkpoint = (stable_diffusion(path).folder for path in (finetuning, finetuning / "checkpoint-20"))
     assert whole.key("posteriors", "vae") == checkpoint.key("posteriors", "vae")
     assert whole.key("noise", "unet", "scheduler") != checkpoint.key("noise", "unet", "scheduler")
 

@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import huggingface_hub
 import pytest
@@ -17,10 +18,11 @@ from secmi_exp.targets.loading.model_folder import ModelFolder
 from secmi_exp.targets.loading.weight_files import choose_weights, network_files
 from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder, pipeline_files
 from secmi_exp.targets.text_to_image.prompts import blip_files
-from tests.targets.preparing import POINTER, is_empty, prepare
-from tests.targets.test_diffusers_folder import BIN, SAFETENSORS, network, pipeline, refusal, target
-from tests.targets.test_text_to_image import configured
-from tests.targets.tiny_pipelines import save_blip, save_stable_diffusion
+from secmi_exp.testing import prepare
+from tests.support.diffusers_folders import BIN, SAFETENSORS, network, pipeline, refusal, target
+from tests.support.hostile_files import POINTER, is_empty
+from tests.support.text_to_image import stable_diffusion
+from tests.support.tiny_pipelines import save_blip, save_stable_diffusion
 
 FP16, NON_EMA = "diffusion_pytorch_model.fp16.safetensors", "diffusion_pytorch_model.non_ema.safetensors"
 SD15_UNET = [
@@ -163,13 +165,16 @@ def test_all_parts_of_a_pipeline_are_read_as_variants_and_in_full_precision(roun
 def test_a_variant_of_the_unet_alone_leaves_the_other_parts_as_they_are(tmp_path: Path) -> None:
     folder = save_stable_diffusion(tmp_path / "sd")
     shutil.copy(folder / "unet" / SAFETENSORS, folder / "unet" / NON_EMA)
-    made = configured(folder, variant="non_ema").folder
+    made = stable_diffusion(folder, variant="non_ema").folder
     read = [model.present_weights().name for model in (made.model("unet"), made.model("vae"))]
     assert read == [NON_EMA, SAFETENSORS]
 
 
 def test_a_copy_has_the_names_that_are_read_by_default(rounded: Path, tmp_path: Path) -> None:
-    for part, library in (("vae", "diffusers"), ("text_encoder", "transformers")):
+    parts: list[tuple[str, Literal["diffusers", "transformers"]]] = [
+        ("vae", "diffusers"), ("text_encoder", "transformers")
+    ]  # fmt: skip
+    for part, library in parts:
         model = ModelFolder(rounded / part, library)
         model.copy(tmp_path / part)
         copied = ModelFolder(tmp_path / part, library)

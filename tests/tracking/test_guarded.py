@@ -11,7 +11,7 @@ from secmi_exp.tracking.guarded import Outage
 from secmi_exp.tracking.lightning_loggers import MetricsFile, WandbMetrics
 from secmi_exp.tracking.logger import CsvTracker, csv_tracker
 from secmi_exp.tracking.tracker import RunIdentity, Tracker, start_tracker
-from tests.conftest import run_here
+from tests.support.runs import run_here
 
 CALLS = [name for name, found in vars(Tracker).items() if isinstance(found, FunctionType) and name[0] != "_"]
 

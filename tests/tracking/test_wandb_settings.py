@@ -6,20 +6,19 @@ from pathlib import Path
 
 import pytest
 import wandb
-from hydra import compose, initialize_config_dir
 
 from secmi_exp.configuration.components import Components
 from secmi_exp.errors import UserError
+from secmi_exp.testing import compose_config
 from secmi_exp.tracking.tracker import RunIdentity
 from secmi_exp.tracking.wandb_settings import resolve_mode
 from secmi_exp.tracking.wandb_tracker import WandbTracker
-from tests.conftest import CONF, SMOKE, Command
+from tests.support.commands import SMOKE, Command
 
 
 def refused(*overrides: str) -> str:
     """What is said of these settings when a run's components are made."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", [*SMOKE, *overrides])
+    config = compose_config(*SMOKE, *overrides)
     with pytest.raises(UserError) as refusal:
         Components.of(config)
     (sentence,) = str(refusal.value).splitlines()

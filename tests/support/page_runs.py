@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from PIL import Image
 
-from tests.reporting.sweep_folder import SweepFolder
+from tests.support.sweep_folder import SweepFolder
 
 WARNED = [
     {"code": "split_at_fault", "sentence": "The split is at fault.", "side": None, "count": None, "grave": True},

@@ -6,16 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
 
-from secmi_exp.configuration.components import component
 from secmi_exp.data.images import Images
 from secmi_exp.engine.batches import Piece
 from secmi_exp.engine.optimization import Draws
 from secmi_exp.targets.pixel import ddpm_training
 from secmi_exp.targets.pixel.ddpm import DDPM
-from tests.conftest import CONF
-from tests.targets.preparing import cpu
+from secmi_exp.testing import configured, cpu_runtime
 
 MEMBERS = Images.of(np.random.default_rng(0).integers(0, 256, (24, 1, 8, 8), dtype=np.uint8))
 SMALL = ["experiment=smoke", "target.batch_size=8", "target.max_steps=6", "target.warmup_steps=2"]
@@ -24,14 +21,13 @@ SMALL = ["experiment=smoke", "target.batch_size=8", "target.max_steps=6", "targe
 @cache
 def recipe(*overrides: str) -> DDPM:
     """The smallest target, as the command line would make it."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        target: DDPM = component(compose("config", [*SMALL, *overrides]), "target")
+    target: DDPM = configured("target", *SMALL, *overrides)
     return target
 
 
 def trained(folder: Path, *overrides: str, **settings: Any) -> ddpm_training.DDPMTraining:
     """A module at the end of its training."""
-    return ddpm_training.train(recipe(*overrides).defended, MEMBERS, folder, cpu(**settings), logger=None)
+    return ddpm_training.train(recipe(*overrides).defended, MEMBERS, folder, cpu_runtime(**settings), logger=None)
 
 
 def weights(module: torch.nn.Module) -> torch.Tensor:

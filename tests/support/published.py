@@ -19,6 +19,10 @@ from PIL import Image
 from skimage.data import astronaut, coffee
 
 from secmi_exp.data import torchvision_readers
+from secmi_exp.data.dataset import Dataset
+from secmi_exp.data.images import ImageSet
+from secmi_exp.store import Store
+from secmi_exp.testing import configured
 
 Pixels = NDArray[np.uint8]
 
@@ -153,3 +157,12 @@ MAKERS: dict[str, MakeFiles] = {
     "tinyin": lambda root, monkeypatch, n: tiny_imagenet(root, n),
 }
 """Dataset → how to make files of it below a root."""
+
+
+def dataset(name: str, *overrides: str) -> Dataset:
+    made: Dataset = configured("dataset", f"dataset={name}", *overrides)
+    return made
+
+
+def loaded(name: str, root: Path, *overrides: str) -> ImageSet:
+    return dataset(name, f"paths.data={root}", *overrides).load(Store(root / "store"), progress_bar=False)

@@ -55,3 +55,13 @@ def artifacts(written: Records) -> dict[str, wandb_internal_pb2.ArtifactRecord]:
     """Name → artifact, those aside that W&B makes of each table."""
     found = [record.artifact for record in written if record.HasField("artifact")]
     return {artifact.name: artifact for artifact in found if artifact.type != "run_table"}
+
+
+WANDB = {
+    "_target_": "secmi_exp.tracking.tracker.wandb_tracker",
+    "project": "p",
+    "entity": None,
+    "mode": "offline",
+    "timeout_s": 60,
+    "artifacts": True,
+}

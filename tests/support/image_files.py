@@ -4,6 +4,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +63,6 @@ def with_orientation(file: Path, pixels: NDArray[np.uint8], orientation: int) ->
     exif = Image.Exif()
     exif[0x0112] = orientation
     file.parent.mkdir(parents=True, exist_ok=True)
-    options = {"lossless": True} if file.suffix == ".webp" else {}
+    options: dict[str, Any] = {"lossless": True} if file.suffix == ".webp" else {}
     Image.fromarray(pixels).save(file, exif=exif, **options)
     return file

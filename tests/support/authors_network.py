@@ -87,3 +87,16 @@ def predict(weights: Mapping[str, Tensor], flags: Flags, x: Tensor, t: int) -> T
             h = F.conv2d(F.interpolate(h, scale_factor=2, mode="nearest"), *of(f"upblocks.{place}.main"), padding=1)
             place += 1
     return F.conv2d(F.silu(normed("tail.0", h)), *of("tail.2"), padding=1)
+
+
+FLAGS = Flags(ch=32, ch_mult=(1, 2), attn=(1,), num_res_blocks=1, img_size=8)
+
+
+def change(path: Path, name: str, value: object) -> None:
+    """Replace one weight of the averaged ones; None removes it."""
+    checkpoint = torch.load(path, weights_only=True)
+    if value is None:
+        del checkpoint["ema_model"][name]
+    else:
+        checkpoint["ema_model"][name] = value
+    torch.save(checkpoint, path)

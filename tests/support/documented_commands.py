@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.conftest import CONF, REPOSITORY
+from tests.support.commands import CONF, REPOSITORY
 
 PAGES = sorted(
     page.relative_to(REPOSITORY)

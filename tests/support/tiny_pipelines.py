@@ -12,7 +12,7 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from transformers import (
+from transformers import (  # type: ignore[attr-defined]
     BertTokenizerFast,
     BlipConfig,
     BlipForConditionalGeneration,
@@ -53,7 +53,11 @@ def unet(**settings: Any) -> UNet2DConditionModel:
 
 
 def text_encoder(vocabulary: int, kind: Any = CLIPTextModel) -> Any:
-    ends = {"bos_token_id": vocabulary - 2, "eos_token_id": vocabulary - 1, "pad_token_id": vocabulary - 1}
+    ends: dict[str, Any] = {
+        "bos_token_id": vocabulary - 2,
+        "eos_token_id": vocabulary - 1,
+        "pad_token_id": vocabulary - 1,
+    }
     return kind(
         CLIPTextConfig(
             vocab_size=vocabulary, hidden_size=8, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,

@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.support.commands import REPOSITORY
 
 
 @cache

@@ -12,7 +12,7 @@ from PIL import Image
 from secmi_exp.data.image_folder import ImageFolder
 from secmi_exp.data.images import ImageSet
 from secmi_exp.store import Store
-from tests.data.published import Pixels, crops
+from tests.support.published import Pixels, crops
 
 SIZE = 24
 """Of the images, which most tests load as they are."""
