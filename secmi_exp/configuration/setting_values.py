@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from secmi_exp.configuration.setting_errors import found_in
 from secmi_exp.errors import UserError
 from secmi_exp.formatting import shown
 
@@ -84,8 +83,13 @@ def refuse_converted(given: Mapping[str, object], made: object, place: str) -> N
 
 
 def _attribute(made: object, key: str) -> object:
-    """What an object, or what is in its attributes, dictionaries and lists, has at a key; None where it has nothing."""
+    """Return what an object, or what is in its attributes, dictionaries and lists, has at a key; None for nothing."""
     for name in key.split("."):
-        within = made if isinstance(made, Mapping | list | tuple) else getattr(made, "__dict__", {})
-        made = found_in(within, [name])
+        match made:
+            case list() | tuple():
+                made = made[int(name)] if name.isdigit() and int(name) < len(made) else None
+            case Mapping():
+                made = next((value for each, value in made.items() if str(each) == name), None)
+            case _:
+                made = getattr(made, "__dict__", {}).get(name)
     return made

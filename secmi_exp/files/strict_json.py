@@ -28,12 +28,16 @@ def as_strict_json(content: Json, stand_in: Callable[[float], Json]) -> Json:
         case float() if not math.isfinite(content):
             return stand_in(content)
         case Mapping():
-            return {unicode_name(name): as_strict_json(each, stand_in) for name, each in content.items()}
+            return {_unicode(name): as_strict_json(each, stand_in) for name, each in content.items()}
         case str():
-            return unicode_name(content)
+            return _unicode(content)
         case Sequence():
             return [as_strict_json(each, stand_in) for each in content]
     return content
+
+
+def _unicode(text: str) -> str:
+    return text if text.isascii() else unicode_name(text)
 
 
 def read_foreign_json(path: Path, most_bytes: int = MOST_BYTES) -> Json:
