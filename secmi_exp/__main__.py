@@ -16,15 +16,17 @@ from secmi_exp.configuration.command_errors import explain, refuse_merged_choice
 from secmi_exp.configuration.flags import read_flags
 from secmi_exp.configuration.search import end_without_attack, prefer_own_sweeper, share_config_store
 from secmi_exp.configuration.setting_errors import naming
-from secmi_exp.configuration.source_types import refuse_wrong_types
+from secmi_exp.deferred import Deferred
 from secmi_exp.engine.launch import end_rank_group, join_launched_ranks, runs_the_job
 from secmi_exp.engine.rank_info import end_process
 from secmi_exp.engine.sigterm import Terminated, raise_on_sigterm, stop_raising
 from secmi_exp.engine.worker_processes import end_with_parent
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.files.log_files import keep_log_files_from_failing
-from secmi_exp.pipeline import run
 from secmi_exp.reporting.sweep_callback import close_open_sweep
+
+refuse_wrong_types = Deferred("secmi_exp.configuration.source_types:refuse_wrong_types")
+run = Deferred("secmi_exp.pipeline:run")
 
 PACKAGE = Path(__file__).parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
@@ -33,7 +35,7 @@ CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "co
 
 @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
 def task(config: DictConfig) -> float | None:
-    """One job; returns what a search goes by."""
+    """Run one job; returns the AUC that a search optimizes."""
     end_with_parent()  # where Hydra's launcher has handed it to a worker of joblib's
     if not join_launched_ranks():  # a task of SLURM's that Hydra's launcher has started
         return None
@@ -50,7 +52,7 @@ def task(config: DictConfig) -> float | None:
 def only_shows(arguments: Sequence[str]) -> bool:
     """Whether the command line asks for help or the configuration, so that no rank has anything to wait for.
 
-    So does one that can't be read, whose mistake is reported.
+    So does one that can't be read: its mistake is explained.
     """
     try:
         given = read_flags(arguments)
@@ -60,15 +62,15 @@ def only_shows(arguments: Sequence[str]) -> bool:
 
 
 def close_failed_sweep() -> None:
-    """Close a sweep that a job's failure has ended; that failure is reported, whatever happens here."""
+    """Close a sweep that a job's failure has ended; an error in closing it is only logged."""
     try:
         close_open_sweep()
     except Exception as error:
         logging.getLogger("secmi_exp").warning("The sweep's tables are not written: %s.", first_line(error))
 
 
-def mistake_before(terminated: Terminated) -> str | None:
-    """Return the user's mistake that was about to be reported when SIGTERM came, which torchrun sends to all ranks."""
+def told_before(terminated: Terminated) -> str | None:
+    """The user's mistake that was being reported when SIGTERM came: torchrun sends it once another rank has ended."""
     error = terminated.__context__
     while error and not isinstance(error, UserError):
         error = error.__context__
@@ -93,8 +95,8 @@ def main() -> None:
         sys.exit(1)
     except Terminated as terminated:
         end_rank_group(failed=True)
-        message = mistake_before(terminated) or "ended by SIGTERM; the same command continues where it was."
-        sys.stderr.write(f"secmi_exp: {message}\n")
+        told = told_before(terminated) or "ended by SIGTERM; the same command continues where it was."
+        sys.stderr.write(f"secmi_exp: {told}\n")
         sys.exit(terminated.code)
     except (KeyboardInterrupt, SystemExit) as error:
         if isinstance(error, SystemExit) and not isinstance(error.__context__, KeyboardInterrupt):
