@@ -18,7 +18,7 @@ class UserError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """What another exception says, to be quoted in such a sentence: without a full stop, and not too long."""
+    """The first line of an exception's message, shortened and without a full stop, to be quoted in a sentence."""
     try:
         lines = str(error).strip().splitlines()
     except Exception:  # an exception that holds what the user gave may fail at showing it

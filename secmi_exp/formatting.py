@@ -1,4 +1,4 @@
-"""Text that somebody else has written, such as a file's name or a table's cell, as it can be shown and stored.
+"""How values and texts from strangers appear in messages: escaped, on one line, shortened; and sizes in bytes.
 
 Names of files may hold any bytes, which Python has as unpaired surrogates ("\\udcff"), and so may JSON ("\\ud83d"
 alone). No UTF-8 file can hold those: neither Parquet nor HTML nor what Weights & Biases is sent.
@@ -24,7 +24,7 @@ def printable(text: str) -> str:
 
 
 def one_sentence(text: str) -> str:
-    """What can be printed and written to any file: one line of UTF-8, without its middle where it is very long.
+    """A text as one line of UTF-8 that can be printed and written anywhere; its middle is cut where it is very long.
 
     >>> one_sentence("a\\nb\\udcff\\x1b")
     'a b\\\\udcff\\\\x1b'
@@ -70,7 +70,7 @@ def shortened(text: str, longest: int) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as a sentence quotes it: on one line, null and booleans as YAML has them, cut where long or deep.
+    """A value as messages quote it: on one line, null and booleans as in YAML, cut where long or deep.
 
     >>> shown("a" * 1000)[:5], len(shown("a" * 1000)), shown([1, None]), shown(True)
     ("'aaaa", 120, '[1, None]', 'true')
@@ -84,7 +84,7 @@ def shown(value: object) -> str:
 
 
 def as_size(size: float) -> str:
-    """Bytes for a person.
+    """A number of bytes with its unit.
 
     >>> as_size(999), as_size(1_234_567)
     ('999 B', '1.2 MB')

@@ -24,9 +24,9 @@ class RunWarning:
     """One warning, as results.json holds it."""
 
     code: str
-    """What kind of warning it is, for programs: lower case with underscores, never changed once released."""
+    """Identifier for programs: lower case with underscores, never changed once released."""
     sentence: str
-    """What is wrong or was assumed, the value seen, and what to do."""
+    """A sentence: what is wrong or was assumed, the value seen, and what to do."""
     side: Side | None = None
     """The side of the split that is concerned; None where it is both or neither."""
     count: int | None = None

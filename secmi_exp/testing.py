@@ -82,7 +82,7 @@ def no_logger() -> None:
 
 def random_images(count: int = 7, shape: tuple[int, int, int] = (1, 8, 8), seed: int = 0) -> Images:
     """Draw images of uniform noise; ``shape`` is (C, H, W)."""
-    return Images.of(np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8))
+    return Images.from_pixels(np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8))
 
 
 def image_folders(root: Path, count: int = 12, shape: tuple[int, int] = (8, 8)) -> list[str]:

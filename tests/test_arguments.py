@@ -147,7 +147,7 @@ def refused(*arguments: str) -> str:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = start(*arguments)
     with pytest.raises(UserError) as raised:
-        Components.of(config)
+        Components.from_config(config)
     return str(raised.value)
 
 

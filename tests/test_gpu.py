@@ -23,7 +23,7 @@ from tests.support.tiny_pipelines import save_stable_diffusion, save_stable_diff
 
 pytestmark = pytest.mark.gpu
 
-IMAGES = Images.of(np.random.default_rng(0).integers(0, 256, (70, 3, 16, 16), dtype=np.uint8))
+IMAGES = Images.from_pixels(np.random.default_rng(0).integers(0, 256, (70, 3, 16, 16), dtype=np.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_the_largest_batch_is_found_and_told(
 def test_text_to_image_targets_are_those_of_the_cpu(tmp_path: Path, kind: str, precision: str, rtol: float) -> None:
     save = {"sd": save_stable_diffusion, "xl": save_stable_diffusion_xl}[kind]
     path = save(tmp_path / "model")
-    images = Images.of(IMAGES.pixels)
+    images = Images.from_pixels(IMAGES.pixels)
     images = replace(images, captions=["a seven", None] * 35)
     found = {}
     for accelerator in ("cpu", "cuda"):

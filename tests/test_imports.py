@@ -17,7 +17,7 @@ import secmi_exp.pipeline, secmi_exp.data.checks.split_check, secmi_exp.attacks.
 from secmi_exp.configuration.components import Components
 with initialize_config_dir(sys.argv[1], version_base="1.3"):
     for choice in sys.argv[2:]:
-        Components.of(compose("config", choice.split()))
+        Components.from_config(compose("config", choice.split()))
 heavy = ("pytorch_lightning", "transformers", "diffusers", "opacus", "peft", "datasets", "sklearn", "scipy")
 heavy += ("torchvision",)
 print(*(name for name in heavy if name in sys.modules))

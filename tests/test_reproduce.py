@@ -64,7 +64,9 @@ def test_a_kept_run_gives_its_roc_and_its_table_again(
     told = json.loads((smoke.finished.folder / "results.json").read_text(encoding="utf-8"))
     scored = drawings.scorers("smoke")
     for scorer, found in (("nn", told), ("stat", told["others"]["stat"])):
-        assert Roc.of(scored[scorer].scores, scored[scorer].is_member).auc == pytest.approx(found["metrics"]["auc"])
+        assert Roc.from_scores(scored[scorer].scores, scored[scorer].is_member).auc == pytest.approx(
+            found["metrics"]["auc"]
+        )
     assert scorers(kept.read_run("smoke")).splitlines()[2].startswith("| SecMI_stat | ")
     for draw in reproduce.RUN.values():
         draw("smoke", tmp_path / "figure.png")

@@ -110,7 +110,7 @@ def test_a_search_that_can_give_nothing_ends_in_a_sentence(secmi: Command, argum
 
 def test_who_is_a_member_in_the_evaluation_part_moves_no_validation(tmp_path: Path) -> None:
     config = compose_config("+attack=nn", "logger=none", f"paths.output={tmp_path}", *SMOKE)
-    parts, store = Components.of(config), Store(tmp_path / "store")
+    parts, store = Components.from_config(config), Store(tmp_path / "store")
     images = parts.dataset.load(store, progress_bar=False)
     split = parts.split.split(images)
     tracker = parts.make_tracker(identity(config, parts.general, tmp_path))

@@ -25,7 +25,7 @@ def digits(seed: int) -> tuple[Images, np.ndarray]:
     """Real digits, half of them members, drawn at random."""
     random = np.random.default_rng(seed)
     pixels = digit_pixels()[random.choice(1797, N, replace=False)][:, None]
-    return Images.of(pixels), random.permutation(np.arange(N) % 2 == 0)
+    return Images.from_pixels(pixels), random.permutation(np.arange(N) % 2 == 0)
 
 
 def checked(
@@ -54,7 +54,7 @@ def test_members_brightened_by_two_percent_are_found_out(tmp_path: Path, caplog:
     images, is_member = digits(0)
     pixels = images.pixels.copy()
     pixels[is_member] = np.rint(np.minimum(pixels[is_member] * 1.02, 255)).astype(np.uint8)
-    told, _ = checked(tmp_path, Images.of(pixels), is_member)
+    told, _ = checked(tmp_path, Images.from_pixels(pixels), is_member)
     assert told["ci95"][0] > 0.95
     assert told["split_at_fault"]
     assert "a classifier that never sees the target tells members from hold-outs" in caplog.text
@@ -84,7 +84,7 @@ def original_sizes(n: int, seed: int = 0) -> Sizes:
 
 def few(n: int) -> tuple[Images, np.ndarray]:
     images, _ = digits(0)
-    return Images.of(images.pixels[:n]), np.random.default_rng(0).permutation(np.arange(n) % 2 == 0)
+    return Images.from_pixels(images.pixels[:n]), np.random.default_rng(0).permutation(np.arange(n) % 2 == 0)
 
 
 def test_prompts_and_sizes_that_say_nothing_are_not_blamed(tmp_path: Path) -> None:
@@ -177,19 +177,19 @@ def test_a_record_of_other_training_images_than_the_stated_members_is_told() -> 
 def test_features_are_an_images_own(shape: tuple[int, ...]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, *shape), dtype=np.uint8)
     for features in (low_level, coarse_view):
-        all_of_them = features(Images.of(pixels))
+        all_of_them = features(Images.from_pixels(pixels))
         assert len(all_of_them) == 5
         assert np.isfinite(all_of_them).all()
-        np.testing.assert_allclose(features(Images.of(pixels[3:4])), all_of_them[3:4], rtol=1e-5)
+        np.testing.assert_allclose(features(Images.from_pixels(pixels[3:4])), all_of_them[3:4], rtol=1e-5)
 
 
 def test_low_level_features_are_what_they_say() -> None:
     pixels = np.random.default_rng(0).integers(0, 4, (2, 3, 6, 6), dtype=np.uint8)
-    shares = low_level(Images.of(pixels))[:, : 3 * 256].reshape(2, 3, 256)
+    shares = low_level(Images.from_pixels(pixels))[:, : 3 * 256].reshape(2, 3, 256)
     for image in range(2):
         for channel in range(3):
             counts = np.bincount(pixels[image, channel].ravel(), minlength=256)
             np.testing.assert_allclose(shares[image, channel], counts / 36, rtol=1e-6)
-    views = coarse_view(Images.of(np.repeat(np.repeat(pixels[:, :, :4, :4], 4, 2), 4, 3)))[:, :-2]
+    views = coarse_view(Images.from_pixels(np.repeat(np.repeat(pixels[:, :, :4, :4], 4, 2), 4, 3)))[:, :-2]
     means = np.repeat(np.repeat(pixels[:, :, :4, :4], 2, 2), 2, 3).reshape(2, -1) / 255
     np.testing.assert_allclose(views, means, rtol=1e-5)

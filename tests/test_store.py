@@ -354,7 +354,7 @@ def test_an_entry_that_is_removed_while_it_is_checked_is_missing(
 
 
 def test_files_outside_of_the_store_are_read_whole_or_when_they_have_changed() -> None:
-    assert General.of(compose_config()).store.verify == "changed"
-    assert General.of(compose_config("store.verify=always")).store.verify == "always"
+    assert General.from_config(compose_config()).store.verify == "changed"
+    assert General.from_config(compose_config("store.verify=always")).store.verify == "always"
     with pytest.raises(UserError, match=r"store.verify='never' can't be used: .* 'changed' or 'always'"):
-        General.of(compose_config("store.verify=never"))
+        General.from_config(compose_config("store.verify=never"))

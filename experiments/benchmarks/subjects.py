@@ -47,7 +47,7 @@ def runtime(**settings: Any) -> Runtime:
 def images(size: str, n: int) -> Images:
     """Real digits; or pieces of real photographs."""
     if size == "small":
-        return Images.of(np.resize(digit_pixels(), (n, 1, 8, 8)))
+        return Images.from_pixels(np.resize(digit_pixels(), (n, 1, 8, 8)))
     from skimage.data import astronaut, coffee
 
     photographs, random = (astronaut(), coffee()), np.random.default_rng(0)
@@ -56,7 +56,7 @@ def images(size: str, n: int) -> Images:
         photograph = photographs[i % 2]
         y, x = (int(random.integers(0, side - 32)) for side in photograph.shape[:2])
         pieces.append(photograph[y : y + 32, x : x + 32].transpose(2, 0, 1))
-    return Images.of(np.stack(pieces))
+    return Images.from_pixels(np.stack(pieces))
 
 
 def scaled(pictures: Images, device: torch.device) -> Tensor:

@@ -1,4 +1,4 @@
-"""Check the command line's arguments before Hydra composes them, and say what it would misread, merge or leave out."""
+"""Checks of the command line's arguments before Hydra composes them: it would misread, merge or ignore some."""
 
 import re
 import shlex
@@ -58,7 +58,7 @@ def refuse_empty_or_deep(argument: str) -> None:
 
 
 def read_override(argument: str) -> Override:
-    """What an argument such as ``attack.t_sec=50`` sets.
+    """Parse an argument such as ``attack.t_sec=50``.
 
     Raises:
         UserError: with the quoted form of this very argument.
@@ -129,7 +129,7 @@ def given_arguments() -> Sequence[str]:
 
 
 def typed_otherwise(key: str, value: object, arguments: Sequence[str]) -> str:
-    """What to say where a name or path is wanted and Hydra has read another type, as of a folder called 2024."""
+    """The message for a name or path that Hydra has read as another type, such as a folder called 2024."""
     kinds = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a mapping"}
     kind = kinds.get(type(value), "nothing")
     plain = [argument.lstrip("+") for argument in arguments]
@@ -140,7 +140,7 @@ def typed_otherwise(key: str, value: object, arguments: Sequence[str]) -> str:
 
 
 def literal_dollars(arguments: Sequence[str]) -> str:
-    """What to add to an error of an interpolation, where ``${`` may have been meant as part of a name."""
+    """Advice to add to an error of an interpolation, in case ``${`` was meant as part of a name."""
     forms = [form for argument in arguments if "${" in argument and (form := quoted(argument))]
     return f"; where ${{ is part of a name, quote it: {' '.join(forms)}" if forms else ""
 

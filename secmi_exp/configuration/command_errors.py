@@ -1,4 +1,4 @@
-"""Mistakes in a command line or configuration, each told in one sentence that lists what exists."""
+"""Explanations of mistakes in a command line or configuration, each in one sentence that lists valid choices."""
 
 import difflib
 import re
@@ -25,7 +25,7 @@ from secmi_exp.files.storage_errors import Place, output_place, storage_sentence
 from secmi_exp.formatting import LONGEST_LINE, LONGEST_VALUE, one_sentence, shortened, shown
 
 RESOLVING = "UserError raised while resolving interpolation: "
-"""What OmegaConf puts before the sentence of a resolver of ours."""
+"""OmegaConf's prefix to the message of an exception from a resolver of ours."""
 
 ELSEWHERE = ("--config-name", "--config-path", "-cn", "-cp")
 """Flags that replace the whole configuration."""
@@ -95,7 +95,7 @@ def _output_place() -> Place | None:
 
 
 def _unforeseen(error: Exception, arguments: list[str], folders: ConfigFolders) -> str:
-    """What an exception says that nobody has foreseen, and which argument or settings it comes from."""
+    """The message of an unexpected exception, and the argument or settings that it comes from."""
     frames = {frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)}
     if "configure_log" in frames:
         cause = error.__cause__ or error

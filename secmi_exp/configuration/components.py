@@ -1,4 +1,4 @@
-"""From a composed configuration to the objects that its groups name, with a user's mistakes told in a sentence."""
+"""Making the objects that a composed configuration names, with a user's mistakes explained in a sentence."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ def refuse_other_kind(made: object, group: str, given: Mapping[str, Any]) -> Non
 
 @dataclass(frozen=True)
 class Components:
-    """All that a run is made of, checked before anything is computed."""
+    """All components of a run, checked before anything is computed."""
 
     general: General
     dataset: Dataset
@@ -80,14 +80,14 @@ class Components:
     quality: Quality | None
 
     @classmethod
-    def of(cls, config: DictConfig) -> "Components":
+    def from_config(cls, config: DictConfig) -> "Components":
         """Instantiate every group.
 
         Raises:
             UserError: for a value that its group refuses.
         """
         parts = cls(
-            general=General.of(config),
+            general=General.from_config(config),
             dataset=component(config, "dataset"),
             split=component(config, "split"),
             defense=component(config, "defense"),  # before the target, so that a mistake is named as its own

@@ -12,7 +12,7 @@ from secmi_exp.formatting import shown
 ONE_OF = ("run", "multirun", "cfg", "info", "shell_completion")
 """Flags of which Hydra obeys one."""
 COMPLETION = ("install", "uninstall", "query")
-"""What --shell-completion can do."""
+"""Actions of --shell-completion."""
 
 
 def read_flags(arguments: Sequence[str]) -> Namespace:
@@ -31,7 +31,7 @@ def read_flags(arguments: Sequence[str]) -> Namespace:
         raise UserError("--experimental-rerun is not offered: repeat the command that the run's overrides.yaml lists.")
     asked = [f"--{name.replace('_', '-')}" for name in ONE_OF if getattr(given, name)]
     if len(asked) > 1:
-        raise UserError(f"{' and '.join(asked)} can't be asked for at once: choose one of them.")
+        raise UserError(f"{' and '.join(asked)} can't be combined: choose one of them.")
     if given.resolve and not (given.cfg or given.help):
         raise UserError("--resolve says how --cfg shows the configuration: write --cfg job --resolve.")
     if given.shell_completion and not any(each.partition("=")[0] in COMPLETION for each in given.overrides):

@@ -21,7 +21,7 @@ class ConfigFolders:
 
     @classmethod
     def from_arguments(cls, arguments: Sequence[str], main: Path) -> "ConfigFolders":
-        """Those that a command line names; the main one alone where it can't be read."""
+        """The folders that a command line names; the main one alone where it can't be read."""
         try:
             added = read_flags(arguments).config_dir
         except Exception:
@@ -30,7 +30,7 @@ class ConfigFolders:
 
     @classmethod
     def from_job(cls, main: Path) -> "ConfigFolders":
-        """Those of the job that Hydra has started in this process; the main one alone where it has started none."""
+        """The folders of the job that Hydra has started in this process; the main one alone outside of jobs."""
         if not HydraConfig.initialized():
             return cls(main)
         sources = HydraConfig.get().runtime.config_sources
@@ -43,7 +43,7 @@ class ConfigFolders:
 
     @property
     def overrides(self) -> list[str]:
-        """What makes Hydra's `compose` search the user's folder."""
+        """The override that makes Hydra's `compose` search the user's folder."""
         if not self.added:
             return []
         path = QuotedString(f"file://{self.added.absolute()}", Quote.double).with_quotes()
@@ -58,5 +58,5 @@ class ConfigFolders:
         return sorted({each.name for folder in self.all for each in folder.glob("*") if each.is_dir()})
 
     def choices(self, group: str) -> list[str]:
-        """What a group can be set to."""
+        """The names that a group can be set to."""
         return sorted({file.stem for folder in self.all for file in (folder / group).glob("*.yaml")})

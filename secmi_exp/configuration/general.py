@@ -55,7 +55,7 @@ class General:
     paths: Paths
 
     @classmethod
-    def of(cls, config: DictConfig) -> "General":
+    def from_config(cls, config: DictConfig) -> "General":
         """Read them.
 
         Raises:

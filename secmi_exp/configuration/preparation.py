@@ -1,4 +1,4 @@
-"""Everything that can be checked before the first stage of a run: afterwards no setting can be wrong by itself."""
+"""Checks of all settings before the first stage of a run."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from secmi_exp.targets.interface import TrainableTarget
 
 @dataclass(frozen=True)
 class Preparation:
-    """What a run starts with."""
+    """The components, the store and the configuration of a run."""
 
     parts: Components
     store: Store
@@ -24,7 +24,7 @@ class Preparation:
 
 
 def prepare(config: DictConfig) -> Preparation:
-    """Make the components that a configuration describes, and try what they will make later; computes nothing.
+    """Make the components that a configuration describes, and try out what they will build; computes nothing.
 
     Args:
         config: composed by Hydra; its paths are expanded in place.
@@ -34,7 +34,7 @@ def prepare(config: DictConfig) -> Preparation:
     """
     with naming(""):
         expand_homes(config)
-    parts = Components.of(config)
+    parts = Components.from_config(config)
     with naming(""):
         resolved = OmegaConf.to_yaml(config, resolve=True)
     with naming("paths.store"):

@@ -1,4 +1,4 @@
-"""One sentence for whatever is raised while settings are made into components: which setting, its value, and why."""
+"""One sentence for any exception raised while components are made: the setting, its value and the reason."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -65,7 +65,7 @@ def _sentence(error: Exception, place: str, given: object) -> str:
 
 
 def unforeseen(error: BaseException) -> str:
-    """An exception that nobody has foreseen, with its class, and how to see where it was raised."""
+    """The message of an unexpected exception, with its class, and how to see where it was raised."""
     line, name = first_line(error), type(error).__name__
     return f"{line if line == name else f'{name}: {line}'}; HYDRA_FULL_ERROR=1 shows where it was raised"
 
@@ -115,7 +115,7 @@ def _has(given: object, key: str) -> bool:
 
 
 def found_in(given: object, path: Sequence[str]) -> object:
-    """What lies at a path within dictionaries and lists; None where nothing does."""
+    """The value at a path within dictionaries and lists; None where there is none."""
     for key in filter(None, path):
         if isinstance(given, Mapping):
             given = next((value for name, value in given.items() if str(name) == key), None)

@@ -1,4 +1,4 @@
-"""Values that no setting may have, whatever reads it, and values that were silently taken for others."""
+"""Values that no setting may have, and values that were silently converted to another type."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ GREATEST = 10**9
 GREATEST_REAL = 1e30
 """Whose square float32 doesn't hold any more."""
 GREATEST_SEED = 2**63 - 1
-"""That all generators take."""
+"""Largest seed that all generators accept."""
 LONGEST_TEXT = 10_000
 """Characters; twice as many as the longest path has."""
 MAY_BE_INFINITE = {"p"}
@@ -46,7 +46,7 @@ def refuse_impossible_values(values: object, place: str = "") -> None:
 
 
 def _impossible(name: str, value: object) -> str | None:
-    """What is wrong with a value; None where nothing is."""
+    """The reason why no setting may have a value; None if it may."""
     greatest = GREATEST_SEED if name == "seed" else GREATEST
     match value:
         case float() if math.isfinite(value) and abs(value) > GREATEST_REAL:

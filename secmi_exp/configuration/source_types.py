@@ -31,7 +31,7 @@ def refuse_wrong_types(config: DictConfig) -> None:
     Raises:
         UserError: naming the setting, its value, and what is expected.
     """
-    General.of(config)
+    General.from_config(config)
     for group in GROUPS:
         node = config.get(group)
         try:

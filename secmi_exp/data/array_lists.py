@@ -1,4 +1,4 @@
-"""Lists in .npy and .npz files of other people: what the header says is judged before anything is allocated for it."""
+"""Lists in .npy and .npz files from strangers: the header is checked before memory is allocated for its array."""
 
 import io
 import lzma
@@ -25,7 +25,7 @@ CHUNK = 2**20
 
 OF_HEADERS = (ValueError, TypeError, KeyError, SyntaxError, OverflowError, tokenize.TokenError)
 OF_ARCHIVES = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
-"""What reading damaged ones raises; a RuntimeError for an encrypted member, or one in a way that isn't known."""
+"""Exceptions for damaged headers and archives; RuntimeError: a member is encrypted, or its compression unknown."""
 
 
 class UnreadableArray(Exception):
@@ -34,7 +34,7 @@ class UnreadableArray(Exception):
 
 @dataclass(frozen=True)
 class Header:
-    """What an array's file says of it."""
+    """The description of an array in its file."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[np.generic]

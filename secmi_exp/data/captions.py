@@ -16,10 +16,10 @@ class CaptionChoice:
     """Where captions are, and which of several a sample gets."""
 
     column: str
-    """That captions are in, where a layout has columns."""
+    """Column of the captions, where a layout has columns."""
     which: Literal["first", "random"]
     seed: int
-    """Of the random choice, which depends on it and the sample's id alone, not on the samples around."""
+    """Seed of the random choice, which depends on it and the sample's id alone, not on other samples."""
 
     def among(self, columns: Sequence[str], others: Sequence[str], where: Path) -> bool:
         """Whether a table of captioned images has the column; warns where captions may be in one that was not named.
@@ -40,7 +40,7 @@ class CaptionChoice:
             )
         return False
 
-    def of(self, cells: Iterable[object], ids: Sequence[str], where: Path) -> list[str | None] | None:
+    def choose(self, cells: Iterable[object], ids: Sequence[str], where: Path) -> list[str | None] | None:
         """One caption a sample, [N], stripped; None where a sample has none, and altogether where none has any.
 
         Args:
@@ -57,7 +57,7 @@ class CaptionChoice:
             warn(
                 "captions_not_unicode",
                 f"{len(broken)} captions in {where} hold halves of characters (unpaired surrogates), the first of them "
-                f"that of {ids[broken[0]]}: the replacement character � stands for those; mend them.",
+                f"that of {ids[broken[0]]}: the replacement character � stands for those: correct them.",
                 count=len(broken),
             )
             chosen = [None if caption is None else unicode_text(caption) for caption in chosen]

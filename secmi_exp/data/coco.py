@@ -14,11 +14,11 @@ CAPTIONS = "annotations/captions_*.json"
 
 
 def caption_files(folder: Path) -> list[Path]:
-    """Those that make a folder one of COCO's."""
+    """The caption files in a folder with COCO's layout; empty for any other folder."""
     return sorted(folder.glob(CAPTIONS))
 
 
-def coco(path: Path, choice: CaptionChoice) -> ImageFiles:
+def read_coco(path: Path, choice: CaptionChoice) -> ImageFiles:
     """The images that a caption file lists, by ascending id: torchvision's order, which the authors' splits count in.
 
     Several captions of an image are in the order of the file, as pycocotools gives them.
@@ -45,7 +45,7 @@ def coco(path: Path, choice: CaptionChoice) -> ImageFiles:
     ids = list(names.values())
     refuse_repeated(ids, file)
     cells = (captions.get(image) for image in names)
-    return ImageFiles([f"{folder.parent}/{name}" for name in ids], ids, captions=choice.of(cells, ids, file))
+    return ImageFiles([f"{folder.parent}/{name}" for name in ids], ids, captions=choice.choose(cells, ids, file))
 
 
 def the_only(folder: Path) -> Path:

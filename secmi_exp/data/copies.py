@@ -9,7 +9,7 @@ from secmi_exp.store import Json
 
 
 def copies_facts(split: Split, images: ImageSet, seen: Rows) -> dict[str, Json]:
-    """What results.json tells of copies; warns of them.
+    """The numbers of copies, for results.json; warns where there are any.
 
     Args:
         split: of the images.

@@ -1,4 +1,4 @@
-"""What a file in ``conf/dataset`` names: where images come from, how they look, and their place in the store."""
+"""The base class of datasets, which the files in ``conf/dataset`` name."""
 
 import logging
 from abc import ABC, abstractmethod
@@ -20,7 +20,7 @@ from secmi_exp.store.class_identity import outside_classes
 log = logging.getLogger(__name__)
 
 VERSION = 2
-"""Of the decoding; raised when the same files would give other pixels or facts about them."""
+"""Version of the decoding; raised when the same files would give other pixels or facts about them."""
 
 LARGEST_SIDE = 8192
 """Pixels of an outcome's sides and of a crop, beyond which a single image takes gigabytes on its way."""
@@ -62,7 +62,7 @@ class Dataset(ABC):
     """Where it comes from."""
     licence: str
     image_size: Annotated[int | tuple[int, int], BeforeValidator(read_image_size)]
-    """What images are resized to, in pixels: both sides at once, or height and width."""
+    """Size that images are resized to, in pixels: one number for both sides, or height and width."""
     channels: Literal[1, 3]
     """Gray or RGB."""
     crop: Annotated[int | Literal["square", "after_resize"] | None, BeforeValidator(read_crop)]
@@ -70,7 +70,7 @@ class Dataset(ABC):
     horizontal_flip: bool
     """Whether a mirrored image is as good as the original, so that targets may be trained with flips."""
     on_error: Literal["stop", "skip"]
-    """What happens to an image that can't be read."""
+    """Whether an image that can't be read ends the run or is left out."""
     exif: Literal["apply", "ignore"] | None = None
     """Whether images are turned upright as their EXIF says; None: no, with a warning where any states so."""
     suggested: dict[str, int | None] = field(default_factory=dict)

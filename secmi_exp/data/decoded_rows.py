@@ -54,7 +54,7 @@ class DecodedRows:
         self._continue()
 
     def append(self, batch: Mapping[str, NDArray[Any]], unreadable: Mapping[int, str]) -> None:
-        """Put the next rows.
+        """Write the next rows.
 
         Args:
             batch: array → rows.
@@ -68,7 +68,7 @@ class DecodedRows:
         self.done = rows.stop
 
     def save(self) -> None:
-        """Write to disk what is done, and that it is."""
+        """Write rows and the record of progress to disk."""
         for file in self.files.values():
             file.flush()
         told: dict[str, Json] = {

@@ -21,7 +21,7 @@ from secmi_exp.files.git_lfs import is_pointer
 decoded_in_order = Deferred("secmi_exp.data.decoding_processes:decoded_in_order")
 
 FILES = (*(f"{name}.npy" for name in ARRAYS), "samples.parquet")
-"""That `decode` leaves, and `load` reads."""
+"""Files that `decode` writes and `load` reads."""
 
 SAVE_EVERY_S = 5.0
 """Seconds between records of progress: the work that a killed process loses at most."""
@@ -65,14 +65,14 @@ def decode(
 
 
 def unreadable_sample(place: str, why: str) -> UserError:
-    """What to tell of a broken image."""
+    """The error for an image that can't be decoded."""
     if is_pointer(Path(place)):
         why = "a pointer of Git LFS lies in its place: fetch it by `git lfs pull`"
-    return UserError(f"The image {place} can't be read ({why}): mend it, or leave it out by dataset.on_error=skip.")
+    return UserError(f"The image {place} can't be read ({why}): repair it, or leave it out by dataset.on_error=skip.")
 
 
 def load(entry: Path, is_member: NDArray[np.bool_] | None, captions: Sequence[str | None] | None) -> ImageSet:
-    """What `decode` has written, its pixels memory-mapped, with the membership and captions that the samples state."""
+    """Read what `decode` has written; pixels are memory-mapped, membership and captions are those of the samples."""
     table = pa.parquet.ParquetFile(entry / "samples.parquet").read()  # read_table would import what datasets need
     return ImageSet(
         pixels=np.load(entry / "pixels.npy", mmap_mode="r"),

@@ -47,7 +47,7 @@ class DecodedBatch(NamedTuple):
 
 
 class DecodedBatches(Dataset[DecodedBatch]):
-    """Batches of samples, decoded as they are asked for."""
+    """Batches of samples, decoded when they are accessed."""
 
     def __init__(self, samples: Samples, preprocessing: Preprocessing):
         self.samples, self.preprocessing = samples, preprocessing
@@ -76,7 +76,7 @@ def _start(worker: int) -> None:
 
 
 def _as_it_is(batch: Any) -> Any:
-    """Leave a batch in arrays, which come through a pipe: tensors would need shared memory, and files in $TMPDIR."""
+    """Keep a batch as arrays, which are sent through a pipe: tensors would need shared memory and files in $TMPDIR."""
     return batch
 
 

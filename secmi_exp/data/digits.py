@@ -31,7 +31,7 @@ def digit_pixels() -> Pixels:
 
 
 def digit_captions() -> list[str | None]:
-    """What each shows, [1797].
+    """The digits in words, [1797].
 
     >>> digit_captions()[:2]
     ['a handwritten zero', 'a handwritten one']

@@ -13,7 +13,7 @@ from secmi_exp.errors import UserError, first_line
 from secmi_exp.files.regular import MOST_BYTES
 
 
-def listed(file: Path, choice: CaptionChoice) -> ImageFiles:
+def read_image_list(file: Path, choice: CaptionChoice) -> ImageFiles:
     """The images in the column ``path`` of a table, in its order.
 
     Raises:
@@ -25,7 +25,7 @@ def listed(file: Path, choice: CaptionChoice) -> ImageFiles:
     folder = str(file.parent)
     paths = [os.path.join(folder, name) for name in names]  # noqa: PTH118  (a million Paths take seconds)
     is_member = table.truths("is_member") if "is_member" in table.names else None
-    captions = choice.of(table.cells(choice.column), names, file) if choice.column in table.names else None
+    captions = choice.choose(table.cells(choice.column), names, file) if choice.column in table.names else None
     return ImageFiles(paths, names, is_member, captions)
 
 
@@ -41,7 +41,7 @@ def refuse_repeated(names: Sequence[str], file: Path) -> None:
         raise UserError(f"The list {file} names {repeated} images more than once, {first} among them: name each once.")
 
 
-def laion(folder: Path, choice: CaptionChoice) -> ImageFiles:
+def read_laion(folder: Path, choice: CaptionChoice) -> ImageFiles:
     """The authors' LAION subset, in the order of its list: captions.npy has rows (NAME, caption) of images/NAME.jpg.
 
     Raises:
@@ -61,5 +61,5 @@ def laion(folder: Path, choice: CaptionChoice) -> ImageFiles:
         raise UserError(f"{file} can't be read as an array of text: {first_line(error)}.") from error
     names = [f"images/{name}.jpg" for name in rows[:, 0].tolist()]
     refuse_repeated(names, file)
-    captions = choice.of(rows[:, 1].tolist(), names, file)
+    captions = choice.choose(rows[:, 1].tolist(), names, file)
     return ImageFiles([f"{folder}/{name}" for name in names], names, captions=captions)

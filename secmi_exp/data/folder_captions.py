@@ -30,7 +30,9 @@ def images_in(contents: FolderContents, choice: CaptionChoice) -> ImageFiles:
     beside = sidecars(names, contents)
     captions = None
     if beside and not any(choice.column in table.names for table in tables):
-        captions = choice.of((lines_of(beside.get(name), contents.folder) for name in names), names, contents.folder)
+        captions = choice.choose(
+            (lines_of(beside.get(name), contents.folder) for name in names), names, contents.folder
+        )
     else:
         warn_of_sidecars(beside, contents.folder)
         captioned = [choice.among(table.names, ["file_name"], table.file) for table in tables]
@@ -40,7 +42,7 @@ def images_in(contents: FolderContents, choice: CaptionChoice) -> ImageFiles:
             ]
             rows = (listed.get(name) for name in names)
             cells = (column[row[1]] if row and (column := columns[row[0]]) else None for row in rows)
-            captions = choice.of(cells, names, contents.folder)
+            captions = choice.choose(cells, names, contents.folder)
     return ImageFiles([f"{contents.folder}/{name}" for name in names], names, captions=captions)
 
 

@@ -1,4 +1,4 @@
-"""What lies in a folder of image files: images, captions, and what looks like either and isn't read."""
+"""The contents of a folder of image files: images, captions, and files that look like either but aren't read."""
 
 import os
 from collections import Counter
@@ -11,13 +11,13 @@ from secmi_exp.data.image_formats import EXTENSIONS, UNREAD_EXTENSIONS
 from secmi_exp.run_warnings import warn
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-"""What Hugging Face's imagefolder reads captions from."""
+"""Files that Hugging Face's imagefolder reads captions from."""
 SIDECARS = (".txt", ".caption")
 """A caption beside an image, in a file of the image's name, as the trainers of low-rank adapters have them."""
 TABLES = (".csv", ".json", ".jsonl", ".ndjson", ".parquet", ".tsv", ".xls", ".xlsx")
 """Files that may hold captions or membership."""
 DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "state.json")
-"""Of the library datasets, about a dataset as a whole."""
+"""Files of the library datasets that describe a dataset as a whole."""
 
 
 @dataclass
@@ -38,7 +38,7 @@ class FolderContents:
     """Beside images."""
 
     @classmethod
-    def of(cls, folder: Path) -> "FolderContents":
+    def from_folder(cls, folder: Path) -> "FolderContents":
         """Look through a folder; symbolic links are followed, and each real folder is read once."""
         contents = cls(folder, FolderWalk(str(folder)))
         for below, files in contents.walk:

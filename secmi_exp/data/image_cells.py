@@ -49,7 +49,7 @@ class ImageCells(Samples):
         """Paths of the images whose bytes lie in files of their own."""
 
     def fingerprint(self, verify: Verify) -> str:
-        """Of the tables, and of the images that lie beside them."""
+        """A digest of the tables and of the images that lie beside them."""
         content = hashlib.sha256(f"{self.column}\n".encode())
         for files in (map(str, self.table_files()), (str(self.folder / path) for path in self.linked())):
             content.update(files_fingerprint(files, verify).encode())
@@ -83,7 +83,7 @@ def paths_without_bytes(cells: pa.ChunkedArray) -> list[str]:
 
 
 def image_column(candidates: Sequence[str], columns: Sequence[str], where: Path) -> str:
-    """Of the columns that hold images the one named image, or else the only one.
+    """Choose the column named image from those that hold images, or else the only one.
 
     Raises:
         UserError: where that is no single one.

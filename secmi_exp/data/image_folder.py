@@ -7,9 +7,9 @@ from pydantic import NonNegativeInt
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.data.captions import CaptionChoice
-from secmi_exp.data.coco import caption_files, coco
+from secmi_exp.data.coco import caption_files, read_coco
 from secmi_exp.data.dataset import Dataset
-from secmi_exp.data.file_lists import laion, listed, refuse_repeated
+from secmi_exp.data.file_lists import read_image_list, read_laion, refuse_repeated
 from secmi_exp.data.folder_captions import images_in
 from secmi_exp.data.folder_contents import METADATA, FolderContents
 from secmi_exp.data.image_formats import EXTENSIONS
@@ -24,7 +24,7 @@ from secmi_exp.run_warnings import warn
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFolder(Dataset):
-    """Image files of any size and mode, or tables of them; see `found` for the layouts."""
+    """Image files of any size and mode, or tables of them; see `find_samples` for the layouts."""
 
     path: Path | None
     """Where they are."""
@@ -32,23 +32,23 @@ class ImageFolder(Dataset):
     holdout: Path | None
     """Two such places that state the membership, in place of ``path``; their layouts may differ."""
     caption_column: str
-    """That captions are in, where the layout has columns."""
+    """Column of the captions, where the layout has columns."""
     caption: Literal["first", "random"]
     """Which one, where an image has several."""
     seed: NonNegativeInt
-    """Of the random choice."""
+    """Seed of the random choice."""
 
     def samples(self) -> Samples:
-        """Those of ``path``, or of ``members`` and then of ``holdout``, each in its layout's order.
+        """The samples of ``path``, or of ``members`` and then of ``holdout``, each in its layout's order.
 
         Raises:
             UserError: for anything but one path or two sides, and for sides without images.
         """
         choice = CaptionChoice(self.caption_column, self.caption, self.seed)
         if self.path and not (self.members or self.holdout):
-            return found(self.path, choice)
+            return find_samples(self.path, choice)
         if self.members and self.holdout and not self.path:
-            return Sides(found(self.members, choice), found(self.holdout, choice))
+            return Sides(find_samples(self.members, choice), find_samples(self.holdout, choice))
         fields = {"path": self.path, "members": self.members, "holdout": self.holdout}
         given = ", ".join(f"dataset.{name}={value}" for name, value in fields.items() if value) or "none of them"
         raise UserError(
@@ -57,7 +57,7 @@ class ImageFolder(Dataset):
         )
 
 
-def found(path: Path, choice: CaptionChoice) -> Samples:
+def find_samples(path: Path, choice: CaptionChoice) -> Samples:
     """The images at a path, in the layout that is recognised there.
 
     Raises:
@@ -87,10 +87,10 @@ def in_folder(folder: Path, choice: CaptionChoice) -> Samples:
     if is_regular(folder / STATE) and is_regular(folder / INFO):
         return SavedDataset(folder, choice)
     if is_regular(folder / "captions.npy"):
-        return laion(folder, choice)
+        return read_laion(folder, choice)
     if caption_files(folder):
-        return coco(folder, choice)
-    contents = FolderContents.of(folder)
+        return read_coco(folder, choice)
+    contents = FolderContents.from_folder(folder)
     if tables_in(folder) and not any(is_regular(folder / name) for name in METADATA):
         warn_of_images_beside_tables(contents)
         return ParquetImages(split_files(folder), choice)
@@ -117,11 +117,11 @@ def in_file(file: Path, choice: CaptionChoice) -> Samples:
     """
     suffix = file.suffix.lower()
     if suffix == ".json":
-        return coco(file, choice)
+        return read_coco(file, choice)
     if suffix not in SUFFIXES:
         raise UserError(
             f"There is no folder {file.absolute()}: give one, or a {', '.join(SUFFIXES)} list, or COCO's .json."
         )
     if suffix == ".parquet" and images_within(file):
         return ParquetImages(split_files(file), choice)
-    return listed(file, choice)
+    return read_image_list(file, choice)

@@ -13,13 +13,13 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 """As Pillow names them. Named to it whenever an image is opened: it starts Ghostscript for EPS, whatever a file is
 called."""
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-"""Of the files that a folder is searched for, in lower case."""
+"""Suffixes of the files that a folder is searched for, in lower case."""
 UNREAD_EXTENSIONS = (
     ".apng", ".arw", ".avif", ".avifs", ".cr2", ".cr3", ".dcm", ".dib", ".dng", ".eps", ".exr", ".hdr", ".heic",
     ".heif", ".hif", ".ico", ".j2k", ".jp2", ".jpf", ".jpx", ".jxl", ".mpo", ".nef", ".orf", ".pbm", ".pcx", ".pfm",
     ".pgm", ".pnm", ".ppm", ".ps", ".psd", ".qoi", ".raf", ".raw", ".rw2", ".svg", ".svgz", ".tga", ".xcf",
 )  # fmt: skip
-"""Of images too, in formats that are not read."""
+"""Suffixes of images in formats that are not read."""
 TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,

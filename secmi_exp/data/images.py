@@ -24,18 +24,18 @@ class Images:
     """Some rows of a decoded image set; pixels are copied out, of a memory map as a rule, when a batch is asked for."""
 
     pixels: Pixels
-    """Of the whole set, [N, C, H, W]."""
+    """Pixels of the whole set, [N, C, H, W]."""
     digests: Pixels
-    """Of the whole set, [N, 16]: see `pixel_digests`."""
+    """Digests of the whole set, [N, 16]: see `pixel_digests`."""
     rows: Rows
     """Which of them these are, [n]."""
     captions: Sequence[str | None] | None = None
-    """Of the whole set, as `ImageSet` has them; they decide no pixel, so `digest` leaves them out. [N]"""
+    """Captions of the whole set, as in `ImageSet`; `digest` leaves them out, since they decide no pixel. [N]"""
     ids: Sequence[str] | None = None
-    """Of the whole set, as `ImageSet` has them. [N]"""
+    """Ids of the whole set, as in `ImageSet`. [N]"""
 
     @classmethod
-    def of(cls, pixels: Pixels) -> Images:
+    def from_pixels(cls, pixels: Pixels) -> Images:
         """All of an array [N, C, H, W]."""
         return cls(pixels, pixel_digests(pixels), np.arange(len(pixels)))
 
@@ -85,12 +85,12 @@ class Images:
 
 
 def reopened(pixels: Pixels | Path, digests: Pixels, rows: Rows) -> Images:
-    """What was pickled."""
+    """The images that were pickled."""
     return Images(np.load(pixels, mmap_mode="r") if isinstance(pixels, Path) else pixels, digests, rows)
 
 
 def release(array: NDArray[Any]) -> None:
-    """Let go of the pages of a memory map that were read: the file's cache keeps them, this process needs not."""
+    """Release the pages of a memory map that were read; they remain in the file system's cache."""
     mapped = getattr(array, "_mmap", None)
     if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)

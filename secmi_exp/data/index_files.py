@@ -1,4 +1,4 @@
-"""Files that list rows of a dataset: the authors' splits, .npz and YAML; .npy arrays; and CSV."""
+"""Files that list rows of a dataset: the authors' splits (.npz and YAML), .npy arrays and CSV."""
 
 import re
 from functools import partial
@@ -20,7 +20,7 @@ AUTHORS_YAML = ("train", "test")
 """… and in their coco_split.yaml."""
 
 WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
-"""A row number, or what is close enough to one to be told that the dataset has no such row."""
+"""A row number, or a whole number that is refused because the dataset has no such row."""
 LARGEST = np.iinfo(np.int64).max
 
 

@@ -11,7 +11,7 @@ from secmi_exp.errors import UserError
 
 @dataclass(frozen=True)
 class Statement:
-    """What one source says of the membership of n images."""
+    """The membership of n images as one source states it."""
 
     source: str
     """As a user knows it, such as ``dataset.members``."""

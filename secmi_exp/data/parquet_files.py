@@ -10,7 +10,8 @@ import pyarrow.parquet
 from secmi_exp.files.regular import open_regular
 
 MOST_ROWS = 2**24
-"""Of a table, which costs a row some hundred bytes of memory; a few bytes of a file can stand for millions of rows."""
+"""Largest number of rows of a table: each takes some hundred bytes of memory, and a few bytes of a file can stand for
+millions of rows."""
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def tables_in(folder: Path) -> list[Path]:
 
 
 def split_of(file: Path) -> str:
-    """What files of the same split share: the name without the number, or nothing where files are not numbered so."""
+    """The part of the name that files of one split share; empty for files that are not numbered like the hub's."""
     part = PART.fullmatch(file.name)
     return f"{part['split']}-of-{part['parts']}" if part else ""
 
@@ -83,7 +83,7 @@ def split_files(path: Path) -> list[Path]:
 
 
 def column_names(file: Path) -> list[str]:
-    """Of a Parquet file.
+    """The names of a Parquet file's columns.
 
     Raises:
         UserError: where it can't be read.
@@ -176,10 +176,10 @@ class ParquetImages(ImageCells):
         super().__init__(files[0].parent, column, paths)
         self._starts = np.cumsum([0, *sizes])
         self._last: tuple[int, Any] | None = None
-        self.captions = choice.of(captions, self._ids, files[0].parent) if captioned else None
+        self.captions = choice.choose(captions, self._ids, files[0].parent) if captioned else None
 
     def table_files(self) -> list[Path]:
-        """As given."""
+        """The fingerprint given."""
         return list(self.files)
 
     def linked(self) -> list[str]:

@@ -14,7 +14,7 @@ from secmi_exp.store import Json
 center_crop = Deferred("torchvision.transforms.functional:center_crop")
 
 MOST_PIXELS = 2**26
-"""That an image may have on its way to the outcome, beyond those of its file."""
+"""Largest number of pixels of an intermediate image, unless its file has more."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Preprocessing:
     """Colour conversion, centre crop, bilinear resize with antialiasing, in this order unless ``crop`` has another."""
 
     image_size: int | tuple[int, int]
-    """Of the outcome, in pixels: both sides at once, or height and width."""
+    """Size of the result, in pixels: one number for both sides, or height and width."""
     channels: int
     """1: gray (ITU-R 601 luma); 3: RGB."""
     crop: int | Literal["square", "after_resize"] | None
@@ -48,7 +48,7 @@ class Preprocessing:
 
     @property
     def config(self) -> dict[str, Json]:
-        """What decides the pixels, for the store's keys; a setting that changes nothing is left out."""
+        """The settings that decide the pixels, for the store's keys, without those that change nothing."""
         height, width = self.size
         config: dict[str, Json] = {
             "image_size": height if height == width else [height, width],

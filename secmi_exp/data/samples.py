@@ -19,7 +19,7 @@ from secmi_exp.store import Verify
 
 
 class Samples(ABC):
-    """An indexed collection of images: cheap to make, since no pixel is read before it is asked for."""
+    """An indexed collection of images, which is cheap to create: pixels are read when an image is opened."""
 
     is_member: NDArray[np.bool_] | None = None
     """The membership that the dataset itself states. [N]"""
@@ -39,7 +39,7 @@ class Samples(ABC):
         """One image in its own size and mode; raises what PIL raises where it can't be read."""
 
     def place(self, row: int) -> str:
-        """Where a person finds it."""
+        """Where a user finds the sample."""
         return self.ids()[row]
 
 
@@ -54,13 +54,13 @@ class ImageFiles(Samples):
     captions: Sequence[str | None] | None = None
 
     def fingerprint(self, verify: Verify) -> str:
-        """Of ids and files."""
+        """A digest of ids and files."""
         content = hashlib.sha256("\0".join(self.ids()).encode())
         content.update(files_fingerprint(self.paths, verify).encode())
         return content.hexdigest()
 
     def ids(self) -> Sequence[str]:
-        """Their names."""
+        """The names, with what isn't Unicode escaped."""
         return self._ids
 
     @cached_property
@@ -68,7 +68,7 @@ class ImageFiles(Samples):
         return [unicode_name(name) for name in self.names]
 
     def open(self, row: int) -> Image.Image:
-        """Header alone; PIL decodes when the pixels are asked for."""
+        """Read the header; PIL decodes when the pixels are accessed."""
         return open_image(self.paths[row])
 
     def place(self, row: int) -> str:
@@ -98,11 +98,11 @@ class ArraySamples(Samples):
 
     @cached_property
     def pixels(self) -> Pixels:
-        """What the reader gave."""
+        """The array that the reader has returned."""
         return self._read()
 
     def fingerprint(self, verify: Verify) -> str:
-        """As given."""
+        """The fingerprint given."""
         return self._fingerprint
 
     def ids(self) -> Sequence[str]:
@@ -135,12 +135,12 @@ class Sides(Samples):
             self.captions = [caption for side, n in sides for caption in side.captions or [None] * n]
 
     def fingerprint(self, verify: Verify) -> str:
-        """Of both."""
+        """A digest of both sides' fingerprints."""
         sides = f"{self.members.fingerprint(verify)}\0{self.holdouts.fingerprint(verify)}"
         return hashlib.sha256(sides.encode()).hexdigest()
 
     def ids(self) -> Sequence[str]:
-        """Those of the sides, after the side's name."""
+        """The sides' ids, each after the side's name."""
         return self._ids
 
     def open(self, row: int) -> Image.Image:
@@ -149,7 +149,7 @@ class Sides(Samples):
         return side.open(row)
 
     def place(self, row: int) -> str:
-        """As its side says it."""
+        """The side's own description."""
         side, row = self._side(row)
         return side.place(row)
 

@@ -43,7 +43,7 @@ def refuse_splits(folder: Path) -> None:
     raise UserError(f"{folder} is a folder of several datasets ({', '.join(splits) or 'none is named'}): {mend}")
 
 
-def loaded(folder: Path) -> Any:
+def load_saved(folder: Path) -> Any:
     """A `datasets.Dataset`.
 
     Raises:
@@ -102,19 +102,19 @@ class SavedDataset(ImageCells):
     """
 
     def __init__(self, folder: Path, choice: CaptionChoice):
-        self.folder, self.column = folder, images_of(loaded(folder), folder)
+        self.folder, self.column = folder, images_of(load_saved(folder), folder)
         path = f"{self.column}.path"
         refuse_damaged(self._dataset, self.column, folder)
         super().__init__(folder, self.column, self._dataset.flatten().select_columns([path])[:][path])
         if choice.among(self._dataset.column_names, [self.column], folder):
             refuse_damaged(self._dataset, choice.column, folder)
             cells = self._dataset.select_columns([choice.column])[:][choice.column]
-            self.captions = choice.of(cells, self._ids, folder)
+            self.captions = choice.choose(cells, self._ids, folder)
 
     @cached_property
     def _dataset(self) -> Any:
         """With its images undecoded."""
-        return loaded(self.folder).cast_column(self.column, Image(decode=False))
+        return load_saved(self.folder).cast_column(self.column, Image(decode=False))
 
     def table_files(self) -> list[Path]:
         """The library's description of them, too."""

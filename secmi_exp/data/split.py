@@ -26,7 +26,7 @@ MOST_A_SIDE = 2**40
 
 
 class Part(StrEnum):
-    """What an attacked sample is used for; each sample has one part."""
+    """The use of an attacked sample; each sample has one."""
 
     FIT = "attack_train"
     """The attack may be fitted on it."""
@@ -100,7 +100,7 @@ def split_facts(split: Split, images: ImageSet) -> dict[str, Json]:
 
 @pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class SplitRule(ABC):
-    """What a file in ``conf/split`` names."""
+    """The base class of rules for splits, which the files in ``conf/split`` name."""
 
     attack_train: Annotated[float, Field(gt=0, lt=1)]
     calibration: Annotated[float, Field(gt=0, lt=1)]

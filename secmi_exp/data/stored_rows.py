@@ -13,11 +13,11 @@ from secmi_exp.data.images import Rows, release
 
 
 class RowArray(Protocol):
-    """Anything with rows that are copied out when a batch is asked for: arrays, memory maps, `Images`, `StoredRows`."""
+    """An array whose rows are copied when a batch is accessed: arrays, memory maps, `Images`, `StoredRows`."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of a row at its end: […, H, W]."""
+        """[n, …], with the shape of a row after the number of rows."""
 
     def __len__(self) -> int: ...
 

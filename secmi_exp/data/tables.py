@@ -24,7 +24,7 @@ from secmi_exp.formatting import shown
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 SUFFIXES = (*DELIMITERS, ".jsonl", ".parquet")
-"""Of the files that `read_table` reads."""
+"""Suffixes of the files that `read_table` reads."""
 TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 """The texts that say whether something holds, in lower case."""
 
@@ -41,7 +41,7 @@ class Table:
 
     @property
     def names(self) -> list[str]:
-        """Of the columns."""
+        """The columns' names."""
         return list(self.columns)
 
     def place(self, row: int) -> str:
@@ -178,7 +178,7 @@ def read_rows(file: Path, delimiter: str) -> tuple[list[list[str]], list[int]]:
                 lines.append(line)
             line = reader.line_num + 1
     except csv.Error as error:
-        raise UserError(f"The row that starts in line {line} of {file} can't be read ({error}): mend it.") from error
+        raise UserError(f"The row that starts in line {line} of {file} can't be read ({error}): correct it.") from error
     return rows, lines
 
 
@@ -193,8 +193,8 @@ def _delimited(file: Path, delimiter: str) -> Table:
     for cells, line in zip(rows, lines, strict=True):
         if len(cells) != len(names):
             raise UserError(
-                f"Line {line} of {file} has {len(cells)} cells where the first row names {len(names)} columns: mend it "
-                "(a cell with a comma in it must be quoted)."
+                f"Line {line} of {file} has {len(cells)} cells where the first row names {len(names)} columns: correct "
+                "it (a cell with a comma in it must be quoted)."
             )
     columns = zip(*rows[1:], strict=True) if len(rows) > 1 else ([] for _ in names)
     return Table(file, dict(zip(names, columns, strict=True)), lines[1:])

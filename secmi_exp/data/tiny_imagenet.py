@@ -10,7 +10,7 @@ from secmi_exp.data.samples import ImageFiles
 from secmi_exp.errors import UserError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-"""Those of torchvision's ImageFolder."""
+"""Suffixes of the files that torchvision's ImageFolder reads."""
 
 
 @dataclass(frozen=True, kw_only=True)

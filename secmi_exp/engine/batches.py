@@ -49,7 +49,7 @@ class BatchDataset(Dataset[tuple[Tensor, ...]]):
 
 
 class ResidentBatchDataset(BatchDataset):
-    """The same on a device, to which rows are sent as numbers."""
+    """The same with the arrays on the device, which only row numbers are sent to."""
 
     def __init__(self, *arrays: RowArray, device: torch.device):
         super().__init__(*arrays)

@@ -80,7 +80,7 @@ def resampled_metrics(
         Metric → [rounds, k].
     """
     rng = np.random.default_rng(seed)
-    ordered = [_Ordered.of(scores, is_member) for scores in score_sets]
+    ordered = [_Ordered.from_scores(scores, is_member) for scores in score_sets]
     n_member, n_holdout = len(ordered[0].members), len(ordered[0].holdouts)
     chunk = max(1, ROUNDS_AT_ONCE_ELEMENTS // len(is_member))
     collected: dict[str, list[Floats]] = {}
@@ -120,7 +120,7 @@ class _Ordered:
     """[h]."""
 
     @classmethod
-    def of(cls, scores: Floats, is_member: Bools) -> "_Ordered":
+    def from_scores(cls, scores: Floats, is_member: Bools) -> "_Ordered":
         distinct, group = np.unique(-scores, return_inverse=True)
         return cls(distinct, group[is_member], group[~is_member])
 
@@ -136,7 +136,7 @@ class _Ordered:
 def _metrics(
     tpr: Floats, fpr: Floats, n_holdout: int, max_fprs: Mapping[str, float], log_pauc_from: float | None
 ) -> dict[str, Floats]:
-    """What needs no threshold of its own, [rounds] each, from rates [rounds, groups + 1]; see ``roc.Roc``."""
+    """Metrics that need no fixed threshold, [rounds] each, from rates [rounds, groups + 1]; see ``roc.Roc``."""
     values = {"auc": np.trapezoid(tpr, fpr, axis=1), "asr": (tpr + 1.0 - fpr).max(axis=1) / 2.0}
     for name, max_fpr in max_fprs.items():
         within = fpr * n_holdout < allowed_holdouts(max_fpr, n_holdout) + 0.5

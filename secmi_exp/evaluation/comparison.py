@@ -62,7 +62,7 @@ def compare(
                 f"Attacks are compared on the same samples, but {name} has {len(values):,} scores for "
                 f"{len(is_member):,} samples."
             )
-    rocs = [Roc.of(each, is_member) for each in scores.values()]
+    rocs = [Roc.from_scores(each, is_member) for each in scores.values()]
     n_holdout = int(np.count_nonzero(~is_member))
     named = {tpr_metric(max_fpr): max_fpr for max_fpr in max_fprs if not unresolved(max_fpr, n_holdout)}
     metrics = {

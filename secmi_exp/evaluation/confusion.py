@@ -1,4 +1,4 @@
-"""What a threshold gives that was fixed without these samples: rates, precision, accuracy, with exact intervals."""
+"""Rates, precision and accuracy at a threshold that was fixed without these samples, with exact intervals."""
 
 from dataclasses import dataclass
 

@@ -155,7 +155,7 @@ def paired_test(first: Floats, second: Floats, is_member: Bools, *, confidence: 
 
 
 def _covariance(components: Floats) -> Floats:
-    """Of the means of components [k, samples]; NaN for one sample."""
+    """Covariance of the means of components [k, samples]; NaN for one sample."""
     k, samples = components.shape
     if samples == 1:
         return np.full((k, k), np.nan)

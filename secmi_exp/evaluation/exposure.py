@@ -1,4 +1,4 @@
-"""What a data owner can be told: of single samples, and of a collection.
+"""Evidence of membership for a data owner: for single samples, and for a collection.
 
 Everything is relative to reference hold-outs, samples that the target certainly did not see and that were drawn like
 the ones in question. Where they were not (another camera, a later date), small p-values show that difference and not
@@ -123,5 +123,5 @@ def _ordered(scores: Floats, reference: Floats) -> Floats:
     if not len(reference):
         raise UserError("Exposure is relative to reference hold-outs, and there are none.")
     if not (np.isfinite(scores).all() and np.isfinite(reference).all()):
-        raise UserError("Exposure needs finite membership scores: look where they were computed.")
+        raise UserError("Exposure needs finite membership scores: check how they were computed.")
     return np.sort(reference)

@@ -29,8 +29,8 @@ class Validation:
     """DeLong; of this one attack, not of the best of several."""
 
     @classmethod
-    def on(cls, samples: Scored, roc: Roc) -> "Validation":
-        """Of samples and their ROC."""
+    def from_scores(cls, samples: Scored, roc: Roc) -> "Validation":
+        """The validation on samples with this ROC."""
         is_member = samples.is_member
         n_member = int(is_member.sum())
         return cls(n_member, len(is_member) - n_member, roc.auc, auc_interval(samples.scores, is_member))
@@ -75,9 +75,9 @@ def judge(
         UserError: for scores that are not finite, or a side without samples.
     """
     scores, is_member = evaluation.scores, evaluation.is_member
-    roc = Roc.of(scores, is_member)
+    roc = Roc.from_scores(scores, is_member)
     oracle, asr = roc.best_threshold()
-    calibration_roc = Roc.of(calibration.scores, calibration.is_member)
+    calibration_roc = Roc.from_scores(calibration.scores, calibration.is_member)
     calibrated, _ = calibration_roc.best_threshold()
     confusion = Confusion.at(scores, is_member, calibrated)
     n_member, n_holdout = confusion.n_member, confusion.n_holdout
@@ -113,7 +113,7 @@ def judge(
         n_holdout=n_holdout,
         metrics=metrics,
         ci95=ci95,
-        validation=Validation.on(calibration, calibration_roc),
+        validation=Validation.from_scores(calibration, calibration_roc),
         unresolved=_unresolved(n_holdout, low_fprs, called=confusion.called),
         thresholds={"oracle": oracle, "calibrated": calibrated},
         operating_points=points,

@@ -1,4 +1,4 @@
-"""p-values adjusted for how many were looked at: reject those adjusted to ≤ α."""
+"""Adjustment of p-values for multiple testing: those adjusted to ≤ α are rejected."""
 
 import numpy as np
 

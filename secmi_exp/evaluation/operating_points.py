@@ -22,12 +22,12 @@ class OperatingPoint:
     threshold: float
     """Members are scores ≥ it: just above the (a+1)th highest hold-out, where a of h hold-outs are allowed."""
     tpr: float
-    """Of the members judged; equals ``Roc.tpr_at(max_fpr)``."""
+    """True-positive rate of the members judged; equals ``Roc.tpr_at(max_fpr)``."""
     tpr_interval: Interval
     """Clopper–Pearson over the members. The threshold depends on the hold-outs alone and counts as fixed: this is the
     rate of an auditor who goes on using it. The bootstrap interval also moves the threshold, and is wider."""
     fpr_interval: Interval
-    """Of future hold-outs at this threshold: Beta(a + 1, h − a), whatever continuous distribution the scores have
+    """Interval for future hold-outs at this threshold: Beta(a + 1, h − a), whatever continuous distribution scores have
     (Wilks 1941, Annals of Mathematical Statistics 12); with ties the upper end still holds."""
 
 

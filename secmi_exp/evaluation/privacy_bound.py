@@ -40,9 +40,9 @@ class PrivacyBound:
     threshold: float
     """Where the bound was reached."""
     outcome: Confusion
-    """Of the judged samples at this threshold."""
+    """Counts of the judged samples at this threshold."""
     one_run: float | None = None
-    """What `one_run_epsilon` refutes, guessing all samples at the threshold that is most accurate on others."""
+    """The bound of `one_run_epsilon`, all samples guessed at the threshold that is most accurate on others."""
 
 
 def epsilon_from_counts(
@@ -117,7 +117,7 @@ def bound_calibrated(
     Raises:
         UserError: for scores that can't be judged, or a setting out of range.
     """
-    roc = Roc.of(calibration.scores, calibration.is_member)
+    roc = Roc.from_scores(calibration.scores, calibration.is_member)
     members, holdouts = sides(calibration.scores, calibration.is_member)
     false_positives, true_positives = np.rint(roc.fpr * len(holdouts)), np.rint(roc.tpr * len(members))
     epsilons = epsilon_from_counts(

@@ -22,7 +22,7 @@ class Roc:
     auc: float
 
     @classmethod
-    def of(cls, scores: Floats, is_member: Bools) -> "Roc":
+    def from_scores(cls, scores: Floats, is_member: Bools) -> "Roc":
         """Exact ROC of scores [n] against labels [n].
 
         Raises:

@@ -37,8 +37,8 @@ def sides(scores: Floats, is_member: Bools) -> tuple[Floats, Floats]:
     """
     if not np.isfinite(scores).all():
         raise UserError(
-            f"{np.count_nonzero(~np.isfinite(scores))} of {len(scores)} membership scores are not finite: only finite "
-            "ones can be judged, so look where they were computed."
+            f"{np.count_nonzero(~np.isfinite(scores))} of {len(scores)} membership scores are not finite, and only "
+            "finite ones can be judged: check how they were computed."
         )
     if is_member.all() or not is_member.any():
         raise UserError("A ROC needs members and hold-outs, but only one side has scores: check the split.")

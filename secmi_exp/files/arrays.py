@@ -1,4 +1,4 @@
-"""Arrays in .npy files whose rows are written in place, and whether a file that was left behind is still such a one."""
+"""Arrays in .npy files whose rows are written in place, and checks of files that a stopped run has left."""
 
 import errno
 import io
@@ -15,20 +15,20 @@ from numpy.typing import NDArray
 from secmi_exp.files.storage_errors import NO_ROOM, LackingRoom
 
 WITHOUT_RESERVING = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
-"""What file systems say that can't reserve room."""
+"""Errors of file systems that can't reserve room."""
 ZEROS = 2**20
 """Bytes that are written at a time where room can't be reserved."""
 
 
 def header_of(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
-    """How the .npy file of an array begins."""
+    """The header of an array's .npy file."""
     header = io.BytesIO()
     npy.write_array_header_1_0(header, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape})
     return header.getvalue()
 
 
 def holds_array(file: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
-    """Whether a file has the header and the size of an array; what its rows are is another question."""
+    """Whether a file has the header and the size of an array; its rows aren't checked."""
     header = header_of(shape, dtype)
     try:
         with file.open("rb") as content:

@@ -1,16 +1,16 @@
-"""Files that appear whole or not at all, whatever ends the process that writes them."""
+"""Atomic writing: a file appears complete or not at all, even if the process is killed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 PARTIAL = ".*.partial"
-"""Pattern of the names that files have until they are whole. What has such a name is never read, nor kept."""
+"""Pattern of the names of incomplete files, which are neither read nor kept."""
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Where to write a file that takes its place at ``path`` once it is written.
+    """Give the path to write a file to, which is renamed to ``path`` when the context ends.
 
     It lies beside that place, so that this is one rename on one file system, and always has the same name, so that what
     a killed process has left is written over by the next one.

@@ -1,4 +1,4 @@
-"""Log files: what is only told may not cost the run, nor fill the terminal with tracebacks, where its disk is full."""
+"""Log files that don't end the run, nor fill the terminal with tracebacks, when the disk is full."""
 
 import logging
 import sys
@@ -7,7 +7,7 @@ from secmi_exp.errors import first_line
 
 
 class LogFile(logging.FileHandler):
-    """A log file that is given up, in one sentence, as soon as it can't be written."""
+    """A log file that is abandoned, with one message, as soon as it can't be written."""
 
     failed = False
 
@@ -17,7 +17,7 @@ class LogFile(logging.FileHandler):
             super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Give the file up for an error of the file system's."""
+        """Abandon the file after an error of the file system."""
         error = sys.exception()
         if not isinstance(error, OSError):
             super().handleError(record)
@@ -29,7 +29,7 @@ class LogFile(logging.FileHandler):
 
 
 def keep_log_files_from_failing() -> None:
-    """Put such files in the place of those that Hydra has opened for this job."""
+    """Replace the log files that Hydra has opened for this job by `LogFile`."""
     root = logging.getLogger()
     for handler in root.handlers[:]:
         if type(handler) is logging.FileHandler:

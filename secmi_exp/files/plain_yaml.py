@@ -1,4 +1,4 @@
-"""YAML of other people: plain values of a bounded size, and nothing that a few lines can make large."""
+"""YAML from strangers: plain values of a bounded size, without aliases."""
 
 from pathlib import Path
 
@@ -7,9 +7,9 @@ import yaml
 from secmi_exp.files.regular import read_regular
 
 MOST_BYTES = 4 * 2**20
-"""Of a file, which takes some ten seconds a megabyte to read."""
+"""Largest size of a file; reading takes some ten seconds a megabyte."""
 MOST_DIGITS = 40
-"""Of a whole number; Python takes quadratic time for the digits of one."""
+"""Most digits of a whole number; Python's time for reading one is quadratic."""
 
 
 class PlainLoader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
@@ -41,7 +41,7 @@ PlainLoader.add_constructor("tag:yaml.org,2002:int", PlainLoader.construct_yaml_
 
 
 def read_yaml(path: Path) -> object:
-    """What a YAML file holds: numbers, texts, lists and mappings of them.
+    """Read a YAML file of numbers, texts, and lists and mappings of them.
 
     Raises:
         OSError: where it can't be read, or is too large.

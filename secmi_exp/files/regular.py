@@ -1,4 +1,4 @@
-"""Opening files that somebody else has made, or that a list names: regular ones only, so that none waits for ever.
+"""Opening files from strangers, or files that a list names: regular ones only, so that opening never blocks.
 
 To open a named pipe waits for whoever writes into it, and a device may have no end.
 """
@@ -19,7 +19,7 @@ KINDS = {
     stat.S_IFBLK: "a device",
 }
 MOST_BYTES = 2**30
-"""Of a file that is read whole, such as a list: far more than any list of images has."""
+"""Largest size of a file that is read whole, such as a list: far more than any list of images has."""
 
 
 END = 2**16
@@ -37,7 +37,7 @@ def open_regular(path: AnyPath) -> BinaryIO:
 
 
 def refuse_irregular(path: AnyPath) -> None:
-    """Refuse what is there in place of a file.
+    """Refuse anything but a regular file.
 
     Raises:
         OSError: where there is nothing, no regular file, or a name that no file can have.
@@ -78,12 +78,12 @@ def read_end(path: AnyPath) -> str:
 
 
 def is_regular(path: AnyPath) -> bool:
-    """Whether there is a regular file, or a link to one; False for whatever can't be looked at."""
+    """Whether there is a regular file, or a link to one; False where access is denied."""
     return _is_kind(path, stat.S_IFREG)
 
 
 def is_folder(path: AnyPath) -> bool:
-    """Whether there is a folder, or a link to one; False for whatever can't be looked at."""
+    """Whether there is a folder, or a link to one; False where access is denied."""
     return _is_kind(path, stat.S_IFDIR)
 
 

@@ -1,4 +1,4 @@
-"""Errors of the file system, such as a full disk, each told in one sentence that names the folder and what to do.
+"""Errors of the file system, such as a full disk, each explained in one sentence that names the folder.
 
 Python gives the file's name where opening failed, not where writing did, and other libraries' writers don't even raise
 OSError: hence whoever writes says by `explain_storage_errors` where that is.
@@ -31,12 +31,12 @@ NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP}
 FAILED = {errno.EIO, errno.ESTALE, errno.ENXIO}
 TOO_MANY = {errno.EMFILE, errno.ENFILE}
 KNOWN = NOT_WRITABLE | NO_ROOM | NO_LOCKS | FAILED | IN_THE_WAY | TOO_MANY
-"""What whoever owns the disk or the folder can mend."""
+"""Errors that the owner of the disk or the folder can resolve."""
 
 IN_WORDS = re.compile(r"os error (\d+)|[Ee]rrno (\d+)")
-"""How safetensors and pyarrow tell the number."""
+"""The error's number in messages of safetensors and pyarrow."""
 CUT_SHORT = re.compile(r"unexpected pos \d+ vs \d+|PytorchStreamWriter failed|\d+ requested and \d+ written")
-"""What torch and NumPy say where less was written than they have handed over, and no number is known."""
+"""Messages of torch and NumPy where less was written than requested, without the error's number."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,12 @@ class Place:
 
     @property
     def or_elsewhere(self) -> str:
-        """What else to do than to mend the folder."""
+        """The alternative to repairing the folder."""
         return f", or set {self.setting} to a folder elsewhere" if self.setting else ""
 
 
 def temporary_files() -> Place:
-    """Where libraries put files for a while."""
+    """The folder of libraries' temporary files."""
     return Place("the folder of temporary files", Path(tempfile.gettempdir()), "the environment variable TMPDIR")
 
 
@@ -101,7 +101,7 @@ def explain_storage_errors(place: Place) -> Iterator[None]:
 
 
 def storage_sentence(error: BaseException, place: Place | None = None) -> str | None:
-    """The sentence for an error of the file system; None for any other.
+    """The sentence that explains an error of the file system; None for any other error.
 
     Args:
         error: as raised, by whatever library.
@@ -172,9 +172,7 @@ def _what_to_do(number: int, said: str, place: Place, error: BaseException) -> s
     if number in TOO_MANY:
         return f"can't be used {said}: raise the limit of open files (ulimit -n); {AGAIN}."
     link = broken_link(failing_path(error) or place.folder)
-    mend = (
-        f"{link} is a symbolic link that leads nowhere, mend it" if link else "see what lies there and who may use it"
-    )
+    mend = f"{link} is a broken symbolic link, repair it" if link else "check what is there and who may use it"
     return f"can't be written or read {said}: {mend}{place.or_elsewhere}."
 
 

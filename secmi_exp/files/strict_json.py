@@ -15,7 +15,8 @@ from secmi_exp.formatting import unicode_name
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
 MOST_BYTES = 8 * 2**20
-"""Of a file of settings; the largest that are known, indices of weights in thousands of parts, have less than one."""
+"""Largest size of a file of settings; the largest known, indices of weights in thousands of parts, have less than
+a megabyte."""
 
 
 def as_strict_json(content: Json, stand_in: Callable[[float], Json]) -> Json:
@@ -41,7 +42,7 @@ def _unicode(text: str) -> str:
 
 
 def read_foreign_json(path: Path, most_bytes: int = MOST_BYTES) -> Json:
-    """What a file of JSON holds; NaN and infinity, which diffusers writes, are left to whoever uses them.
+    """Read a JSON file; NaN and infinity, which diffusers writes, are left to the caller.
 
     Raises:
         OSError: where it can't be read, is no regular file, or is larger.

@@ -1,1 +1,1 @@
-"""What a target is worth to its owner, beside what it leaks; ``conf/quality`` names it."""
+"""The quality of a target as a generative model; ``conf/quality`` names its classes."""

@@ -1,4 +1,4 @@
-"""How good a target is: its denoising loss on images that it has not seen, and how far its samples are from them."""
+"""How good a target is: its denoising loss on hold-outs, and the distance of its samples from them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ kernel_distance = Deferred("secmi_exp.quality.distances:kernel_distance")
 log = logging.getLogger(__name__)
 
 VERSION = 1
-"""Of the distances; raised when the same samples and images would give others."""
+"""Version of the distances; raised when the same samples and images would give others."""
 
 
 @plain_dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Measures:
     """None for fid, which no interval is known of."""
 
     def facts(self) -> dict[str, Json]:
-        """Of results.json."""
+        """The entry of results.json."""
         return {"metrics": self.metrics, "ci95": {name: ends and list(ends) for name, ends in self.ci95.items()}}
 
 
@@ -94,7 +94,7 @@ class Quality:
 
     @property
     def sampling(self) -> Sampling | None:
-        """What is asked of the target besides predictions."""
+        """The sampling of the target; None without samples."""
         return Sampling(self.samples, self.steps, self.seed, "quality") if self.samples else None
 
     def measure(
@@ -106,14 +106,14 @@ class Quality:
         store: Store,
         runtime: Runtime,
     ) -> Measures:
-        """Ask the target, or find in the store what it said.
+        """Query the target, or reuse what the store has.
 
         Args:
-            target: to be asked, and sampled.
+            target: queried, and sampled.
             target_timesteps: T.
             images: n, of both sides.
             is_member: [n].
-            store: where all is kept.
+            store: where results are kept.
             runtime: the machine.
 
         Raises:

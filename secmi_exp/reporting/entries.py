@@ -163,7 +163,7 @@ def _evaluated_scores(table: pa.Table, scorer: str, dataset: str) -> EvaluatedSc
     is_negative_t_error = t_errors is not None and np.array_equal(scores, -t_errors)
     ids = "\n".join(map(str, np.asarray(table["id"].to_pylist())[judged]))
     samples = hashlib.sha256(b"\n".join([dataset.encode(), ids.encode(), is_member.tobytes()])).hexdigest()
-    roc = Roc.of(scores, is_member)
+    roc = Roc.from_scores(scores, is_member)
     return EvaluatedScores(Scored(scores, is_member), roc, t_errors if is_negative_t_error else None, samples)
 
 

@@ -37,7 +37,7 @@ def draw_roc(path: Path, scored: Mapping[str, Scored], subject: str, *, logarith
     with single_axes(path, title=f"ROC: {subject}", xlabel=xlabel, ylabel=ylabel) as (_, axes):
         floor = 1.0
         for colour, (name, each) in zip(cycle(COLOURS), scored.items(), strict=False):
-            roc = Roc.of(each.scores, each.is_member)
+            roc = Roc.from_scores(each.scores, each.is_member)
             low, high = auc_interval(each.scores, each.is_member)
             label = f"AUC {roc.auc:.3f} [{low:.3f}, {high:.3f}]   {name}"
             axes.step(roc.fpr, roc.tpr, where="post", color=colour, label=label)
@@ -63,7 +63,7 @@ def draw_t_errors(path: Path, t_errors: Scored, subject: str, t_sec: int) -> Non
         t_sec: the timestep.
     """
     title, xlabel = f"t-errors at t_sec = {t_sec}: {subject}", "t-error (sum of squares, log scale)"
-    threshold, _ = Roc.of(-t_errors.scores, t_errors.is_member).best_threshold()
+    threshold, _ = Roc.from_scores(-t_errors.scores, t_errors.is_member).best_threshold()
     with single_axes(path, title=title, xlabel=xlabel, ylabel="images") as (_, axes):
         positive = np.maximum(t_errors.scores, np.finfo(np.float32).tiny)
         bins = np.geomspace(positive.min() * 0.999, positive.max() * 1.001, 41)

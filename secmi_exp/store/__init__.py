@@ -1,4 +1,4 @@
-"""What was already computed: entries on disk under keys made of everything that decides their content.
+"""The store of results: entries on disk under keys made of everything that decides their content.
 
 An entry is a folder ``KIND/DIGEST`` with the files of one stage's result and ``entry.json``, which names the key and
 the SHA-256 of each file; both are compared with what is asked for whenever an entry is reused. It appears by one rename
@@ -69,22 +69,22 @@ them whole."""
 
 
 REMOVED = "removed-"
-"""What the names of folders in ``work/`` begin with that are on their way out."""
+"""Prefix of folders in ``work/`` that are being removed."""
 
 PROBE = ".writable."
-"""What the names of files in ``work/`` begin with by which versions before tried whether files can be written."""
+"""Prefix of files in ``work/`` by which earlier versions tested whether the folder is writable."""
 
 
 class Place(Protocol):
-    """Where an entry lies; a `Key` is one."""
+    """The place of an entry in the store; a `Key` is one."""
 
     @property
     def kind(self) -> str:
-        """Folder of the store."""
+        """Name of the folder in the store."""
 
     @property
     def digest(self) -> str:
-        """Folder below that."""
+        """Name of the folder below that."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Store:
     def _obtain_all(self, keys: Sequence[Key], build: Callable[[dict[str, Path]], None]) -> list[Entry]:
         for key in keys:
             if not key.files:
-                raise RuntimeError(f"The key of {key} names no files, so that nobody could tell whether it is whole.")
+                raise RuntimeError(f"The key of {key} names no files, so that its entry can't be checked.")
         found = self._load_valid(keys)
         missing = [key for key in keys if key.digest not in found]
         if missing:
@@ -210,7 +210,7 @@ class Store:
         return True
 
     def _refuse_read_only(self, missing: Sequence[Key]) -> None:
-        """Refuse to compute what couldn't be kept.
+        """Refuse to compute results that couldn't be written.
 
         Raises:
             UserError: naming what must be computed, and the folder that can't be written.
@@ -220,7 +220,7 @@ class Store:
             if not os.access(folder, os.W_OK | os.X_OK):
                 link = broken_link(folder)
                 why = (
-                    f"{link} is a link that leads nowhere: mend it"
+                    f"{link} is a broken link: repair it"
                     if link
                     else f"{folder} of the store is read-only: have it made writable"
                 )
@@ -298,7 +298,7 @@ class Store:
             lock.release()
 
     def _finalize_killed(self, key: Key) -> None:
-        """Turn a workspace that a killed process has finished into the entry; the key is locked."""
+        """Turn a workspace that a killed process had finished into the entry; the key is locked."""
         workspace = self._workspace(key)
         if not (workspace / MANIFEST).exists():
             return
@@ -332,7 +332,7 @@ class Store:
                     left.unlink(missing_ok=True)
 
     def _remove(self, path: Path) -> None:
-        """Take an entry or a workspace away, by one rename, so that a kill leaves no half of it in its place."""
+        """Remove an entry or a workspace, by a rename first, so that a kill leaves nothing partial in its place."""
         gone = self.root / "work" / f"{REMOVED}{path.name}-{uuid.uuid4().hex[:8]}"
         with suppress(FileNotFoundError):
             if path.name.startswith(REMOVED):

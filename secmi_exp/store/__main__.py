@@ -50,7 +50,7 @@ def show_entry(store: Inventory, asked: str, console: Console) -> None:
     """All that is known of an entry: its key in full, what that rests on, its files, and what was computed from it."""
     entry = store.find(asked)
     if entry.manifest is None:
-        raise UserError(f"The entry {entry} is damaged: whoever asks for it next computes it again.")
+        raise UserError(f"The entry {entry} is damaged: it is computed again when it is needed.")
     key, files = entry.manifest.key, entry.manifest.files
     say(console, f"{entry}")
     say(console, f"folder: {entry.path}")
@@ -94,7 +94,7 @@ def verify_entries(store: Inventory, console: Console) -> bool:
         except Damaged as damage:
             damaged += 1
             say(console, f"{entry} is damaged: {damage}.")
-    found = f"{damaged} of them damaged; whoever asks for those next computes them again" if damaged else "all whole"
+    found = f"{damaged} of them damaged, which are computed again when they are needed" if damaged else "all whole"
     say(console, f"{entry_count(store.entries)}, {total(store.entries)}, {found}.")
     return not damaged
 
@@ -152,7 +152,7 @@ def duration(given: str) -> float:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Of the command line."""
+    """The parser of the command line."""
     top = argparse.ArgumentParser(
         prog="python -m secmi_exp.store", description="Look into the store of results, and clear it up."
     )
@@ -177,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser().parse_args(arguments)
     console = terminal()
     try:
-        store = Inventory.of(given.store.expanduser())
+        store = Inventory.from_folder(given.store.expanduser())
         match given.command:
             case "ls":
                 list_entries(store, given.kind, console)

@@ -40,7 +40,7 @@ def is_versioned(cls: type) -> bool:
 
 
 def class_identity(cls: type) -> str:
-    """What stands for a class in keys.
+    """The name of a class in keys.
 
     Of versioned classes: the qualified name. Of others: module, qualified name, and the SHA-256 of the files that
     define the class and those of its bases that are neither versioned nor of Python's standard library. What these

@@ -1,4 +1,4 @@
-"""What lies in a store's folder, read without changing it: entries, what is left of builds, and what rests on what."""
+"""The contents of a store's folder, read without changing it: entries, leftovers of builds, and dependencies."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ class Stored:
 
     @cached_property
     def manifest(self) -> Manifest | None:
-        """What it says of itself; None where that can't be read."""
+        """The entry's manifest; None if it can't be read."""
         try:
             return read_manifest(self.path)
         except Damaged:
@@ -34,7 +34,7 @@ class Stored:
 
     @cached_property
     def size(self) -> int:
-        """Of its files, in bytes."""
+        """Size of all files, in bytes."""
         return sum(file.stat().st_size for file in (self.path, *self.path.rglob("*")) if file.is_file())
 
     @cached_property
@@ -46,7 +46,7 @@ class Stored:
 
     @property
     def rests_on(self) -> set[str]:
-        """Digests of what it was computed from, directly or not."""
+        """Digests of its inputs, direct or indirect."""
         if self.manifest is None:
             return set()
         inputs = {
@@ -57,12 +57,12 @@ class Stored:
 
 @dataclass(frozen=True)
 class Inventory:
-    """All of a store."""
+    """All entries of a store."""
 
     root: Path
 
     @classmethod
-    def of(cls, root: Path) -> "Inventory":
+    def from_folder(cls, root: Path) -> "Inventory":
         """Open a store's folder.
 
         Raises:
@@ -86,7 +86,7 @@ class Inventory:
 
     @property
     def leftovers(self) -> Iterator[Stored]:
-        """What builds that were killed or are under way have left, and removals that were killed."""
+        """Workspaces of builds that were killed or are running, and removals that were killed."""
         for path in sorted((self.root / "work").glob("*")):
             if name := LEFTOVER.fullmatch(path.name):
                 yield Stored(path, name["kind"] or "removed", name["digest"])
@@ -122,13 +122,13 @@ class Inventory:
         return None
 
     def computed_from(self, entry: Stored) -> list[Stored]:
-        """Entries that rest on this one, directly or not."""
+        """Entries that depend on this one, directly or indirectly."""
         contents = {file.sha256 for file in entry.manifest.files.values()} if entry.manifest else set()
         return [other for other in self.entries if other.rests_on & {entry.digest, *contents} and other != entry]
 
 
 def listed(entries: Sequence[Stored]) -> str:
-    """Some of them, for a sentence."""
+    """The first three entries as part of a sentence."""
     names = [str(entry) for entry in entries[:3]]
     more = [f"{len(entries) - 3} more"] if len(entries) > 3 else []
     return " and ".join([", ".join(names[: None if more else -1]), *(more or names[-1:])])

@@ -22,16 +22,16 @@ class Key:
     kind: str
     """The stage, such as ``target``; the folder that the entry lies in."""
     version: int
-    """Of the code that computes it; raised when that code's result changes."""
+    """Version of the code that computes it; raised when that code's result changes."""
     config: Mapping[str, Json]
     """The stage's own resolved configuration."""
     inputs: Mapping[str, Input] = field(default_factory=dict)
-    """What the stage starts from."""
+    """The stage's inputs."""
     files: tuple[str, ...] = ()
     """Files that an entry of this key must have, below its folder; patterns such as ``unet/*.safetensors`` stand for
     one file or more. They decide nothing, and are no part of the digest."""
     label: str = ""
-    """What tells it from others of its kind for a reader, such as its timestep; no part of the digest."""
+    """A name for readers, such as its timestep, that distinguishes it within its kind; not part of the digest."""
 
     @cached_property
     def digest(self) -> str:
@@ -59,11 +59,11 @@ class Key:
 
 
 Input = Key | str
-"""What a stage starts from: the key of another result, or the digest of contents from outside of the store."""
+"""An input of a stage: the key of another result, or the digest of contents from outside the store."""
 
 
 def digest_of(given: Input) -> str:
-    """As keys name it."""
+    """The input's digest, as keys have it."""
     return given.digest if isinstance(given, Key) else given
 
 

@@ -1,4 +1,4 @@
-"""What an entry says of itself in ``entry.json``, and whether that is true."""
+"""The manifest of an entry, ``entry.json``, and checks of the entry against it."""
 
 import json
 import os
@@ -19,7 +19,7 @@ SCRATCH = "scratch"
 """Folder of a workspace that is no part of the entry."""
 
 MOST_BYTES = 64 * 2**20
-"""Of ``entry.json``."""
+"""Largest size of ``entry.json``."""
 LONGEST_NAME = 255
 """Characters of a file's name that file systems allow."""
 
@@ -40,11 +40,11 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What entry.json holds."""
+    """The content of entry.json."""
 
     key: Key
     seconds: float
-    """That building it took, together with those that were built at once."""
+    """Time that the build took, including entries that were built together with this one."""
     files: Mapping[str, StoredFile]
     """By the path below the entry's folder, with slashes."""
     made_from: Mapping[str, Key]
@@ -52,7 +52,7 @@ class Manifest:
 
 
 def read_manifest(entry: Path) -> Manifest:
-    """Read it, and compare nothing.
+    """Read a manifest without comparing it with anything.
 
     Raises:
         Damaged: where it isn't there, or is no manifest.
@@ -119,7 +119,7 @@ def _check_file(file: Path, name: str, stored: StoredFile) -> None:
 
 
 def missing_files(files: Mapping[str, object], required: tuple[str, ...]) -> list[str]:
-    """Those of the required patterns that no file fits.
+    """The required patterns that no file matches.
 
     >>> missing_files({"unet/model.safetensors": 1}, ("unet/*.safetensors", "scores.npy"))
     ['scores.npy']
@@ -128,7 +128,7 @@ def missing_files(files: Mapping[str, object], required: tuple[str, ...]) -> lis
 
 
 def content_files(folder: Path) -> dict[str, Path]:
-    """What the entry will consist of that is built in a workspace, by its path below it; nothing partial is."""
+    """The files of a workspace that the entry will have, by their paths below it; without partially written ones."""
     files = sorted(file for file in folder.rglob("*") if file.is_file() and not fnmatchcase(file.name, PARTIAL))
     named = {file.relative_to(folder).as_posix(): file for file in files}
     return {name: file for name, file in named.items() if name != MANIFEST and SCRATCH not in Path(name).parts}

@@ -188,7 +188,7 @@ def test_weights_explain_values_that_lay_in_the_store(tmp_path: Path) -> None:
     change_weights(folder, lambda weights: weights["conv_in.bias"].fill_(NAN))
     prepared = prepare(target(folder), tmp_path / "store", 3, 8, 8)
     measured = Measurements({"loss": np.full(2, NAN)}, 1, 0, "")
-    images = Images.of(np.zeros((2, 3, 8, 8), np.uint8))
+    images = Images.from_pixels(np.zeros((2, 3, 8, 8), np.uint8))
     with pytest.raises(UserError, match="holds 8 weights that are NaN or infinite"):
         refuse_non_finite_values("attack=loss", measured, images, prepared, Store(tmp_path / "store"), cpu_runtime())
 

@@ -22,7 +22,7 @@ from tests.support.query_attacks import attack
 from tests.support.runs import one_run
 
 N, SIDE, STEPS = 6, 4, 5
-IMAGES = Images.of(np.random.default_rng(0).integers(0, 256, (N, 1, SIDE, SIDE), dtype=np.uint8))
+IMAGES = Images.from_pixels(np.random.default_rng(0).integers(0, 256, (N, 1, SIDE, SIDE), dtype=np.uint8))
 
 
 def drawn(root: Path, fails_after: int | None = None, size: int = 4, count: int = 11) -> Samples:

@@ -36,11 +36,11 @@ FEATURES = ["pixels", "pca", "hog", "color_histogram"]
 SIDE = 60
 """Members, and as many hold-outs."""
 DIGITS = (load_digits().images * 255 / 16).astype(np.uint8)[:, None]
-IMAGES = Images.of(DIGITS[: 2 * SIDE])
+IMAGES = Images.from_pixels(DIGITS[: 2 * SIDE])
 IS_MEMBER = np.random.default_rng(2).permutation(2 * SIDE) < SIDE
 """In no relation to the digits, which come in order."""
-MEMBERS = Images.of(IMAGES[np.flatnonzero(IS_MEMBER)])
-OTHERS = Images.of(DIGITS[2 * SIDE : 3 * SIDE])
+MEMBERS = Images.from_pixels(IMAGES[np.flatnonzero(IS_MEMBER)])
+OTHERS = Images.from_pixels(DIGITS[2 * SIDE : 3 * SIDE])
 FIT = np.arange(SIDE)
 JUDGED = np.arange(SIDE, 2 * SIDE)
 
@@ -128,7 +128,7 @@ def scores(name: str, measured: Measurements, is_member: np.ndarray, folder: Pat
 )  # the discriminator's training takes a while
 def test_members_that_the_target_gives_away_are_found(name: str, least: float, root: Path, tmp_path: Path) -> None:
     found = scores(name, measured(name, True, root), IS_MEMBER, tmp_path)
-    assert Roc.of(found[JUDGED], IS_MEMBER[JUDGED]).auc >= least
+    assert Roc.from_scores(found[JUDGED], IS_MEMBER[JUDGED]).auc >= least
 
 
 @pytest.mark.parametrize("name", ATTACKS)

@@ -157,7 +157,7 @@ def test_the_largest_batch_that_repays_is_found_and_told(
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     caplog.set_level("INFO")
-    images = Images.of(np.zeros((n, 1, 1, 1), np.uint8))
+    images = Images.from_pixels(np.zeros((n, 1, 1, 1), np.uint8))
     assert batch_size.try_batches(Walker(fits, gains_until, clock), [images], torch.device("cpu")) == found
     assert f"Batches of {found} images: " in caplog.text
     assert why in caplog.text

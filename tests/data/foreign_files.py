@@ -74,7 +74,7 @@ def as_split(root: Path, file: Path) -> int:
 
 
 def as_scores(root: Path, file: Path) -> float:
-    pixels = Images.of(np.zeros((N, 1, 1, 1), np.uint8))
+    pixels = Images.from_pixels(np.zeros((N, 1, 1, 1), np.uint8))
     images = Images(pixels.pixels, pixels.digests, pixels.rows, ids=NAMES)
     attack = ScoresFile(
         name="scores", path=file, id_column="id", score_column="score", member_column="is_member", scorers={}
@@ -195,12 +195,12 @@ def run_kind(name: str) -> Kind:
 def read_store(root: Path, file: Path) -> None:
     """All commands of `python -m secmi_exp.store`."""
     console = Console(file=io.StringIO())
-    list_entries(Inventory.of(root), None, console)
-    verify_entries(Inventory.of(root), console)
-    for entry in Inventory.of(root).entries:
+    list_entries(Inventory.from_folder(root), None, console)
+    verify_entries(Inventory.from_folder(root), console)
+    for entry in Inventory.from_folder(root).entries:
         with suppress(UserError):
-            show_entry(Inventory.of(root), entry.digest, console)
-    collect_garbage(Inventory.of(root), 0.0, False, console)
+            show_entry(Inventory.from_folder(root), entry.digest, console)
+    collect_garbage(Inventory.from_folder(root), 0.0, False, console)
 
 
 def store_kind(name: str) -> Kind:

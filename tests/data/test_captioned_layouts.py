@@ -13,7 +13,7 @@ import pytest
 
 from secmi_exp.data import decoding_processes
 from secmi_exp.data.captions import CaptionChoice
-from secmi_exp.data.image_folder import found
+from secmi_exp.data.image_folder import find_samples
 from secmi_exp.data.parquet_images import ParquetImages
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import collect_warnings
@@ -82,15 +82,15 @@ def test_coco_is_in_the_order_of_image_ids_with_captions_in_the_order_of_the_fil
 def test_a_caption_file_is_found_from_within_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     coco(tmp_path, {1: ["a"]})
     monkeypatch.chdir(tmp_path / "annotations")
-    assert found(Path("captions_val2017.json"), FIRST).captions == ["a"]
+    assert find_samples(Path("captions_val2017.json"), FIRST).captions == ["a"]
 
 
 def test_coco_with_several_caption_files_is_ambiguous(tmp_path: Path) -> None:
     for part, caption in (("train2017", "t"), ("val2017", "v")):
         coco(tmp_path / "coco", {1: [caption]}, part)
     with pytest.raises(UserError, match=r"captions_train2017.json, annotations/captions_val2017.json\): give one of"):
-        found(tmp_path / "coco", FIRST)
-    assert found(tmp_path / "coco/annotations/captions_val2017.json", FIRST).captions == ["v"]
+        find_samples(tmp_path / "coco", FIRST)
+    assert find_samples(tmp_path / "coco/annotations/captions_val2017.json", FIRST).captions == ["v"]
 
 
 @pytest.mark.parametrize("layout", ["coco", "laion", "metadata", "list"])
@@ -128,7 +128,7 @@ def test_a_caption_file_may_start_with_a_byte_order_mark(tmp_path: Path) -> None
     coco(tmp_path, {1: ["a"]})
     file = tmp_path / "annotations/captions_val2017.json"
     file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
-    assert found(tmp_path, FIRST).captions == ["a"]
+    assert find_samples(tmp_path, FIRST).captions == ["a"]
 
 
 def test_the_authors_laion_list_is_read_in_its_order(tmp_path: Path) -> None:
@@ -162,8 +162,8 @@ def test_images_in_tables_are_known_by_their_path_where_each_has_its_own(tmp_pat
         made = table(contents, paths)  # type: ignore[arg-type]
         made.save_to_disk(tmp_path / f"saved{i}")
         made.to_parquet(tmp_path / f"{i}.parquet")
-        assert list(found(tmp_path / f"saved{i}", FIRST).ids()) == ids
-        assert list(found(tmp_path / f"{i}.parquet", FIRST).ids()) == ids
+        assert list(find_samples(tmp_path / f"saved{i}", FIRST).ids()) == ids
+        assert list(find_samples(tmp_path / f"{i}.parquet", FIRST).ids()) == ids
 
 
 def test_a_folder_of_several_datasets_names_them(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_a_later_file_of_a_split_stands_for_itself(tmp_path: Path) -> None:
     for number in range(2):
         part = table([encoded(image) for image in pictures(2)], text=[f"{number}a", f"{number}b"])
         part.to_parquet(tmp_path / f"train-{number:05d}-of-00002.parquet")
-    assert found(tmp_path / "train-00001-of-00002.parquet", FIRST).captions == ["1a", "1b"]
+    assert find_samples(tmp_path / "train-00001-of-00002.parquet", FIRST).captions == ["1a", "1b"]
 
 
 def test_a_folder_with_several_splits_or_a_missing_file_is_refused(tmp_path: Path) -> None:
@@ -202,12 +202,12 @@ def test_a_folder_with_several_splits_or_a_missing_file_is_refused(tmp_path: Pat
     for name in ("test-00000-of-00001", "train-00000-of-00002", "train-00001-of-00002"):
         part.to_parquet(tmp_path / f"{name}.parquet")
     with pytest.raises(UserError, match=r"several splits: .*test-00000-of-00001\.parquet or .*train-00000-of-00002"):
-        found(tmp_path, FIRST)
-    assert len(found(tmp_path / "test-00000-of-00001.parquet", FIRST).ids()) == 2
-    assert len(found(tmp_path / "train-00000-of-00002.parquet", FIRST).ids()) == 4
+        find_samples(tmp_path, FIRST)
+    assert len(find_samples(tmp_path / "test-00000-of-00001.parquet", FIRST).ids()) == 2
+    assert len(find_samples(tmp_path / "train-00000-of-00002.parquet", FIRST).ids()) == 4
     (tmp_path / "train-00001-of-00002.parquet").unlink()
     with pytest.raises(UserError, match=r"Of the 2 files of .* there are 1"):
-        found(tmp_path / "train-00000-of-00002.parquet", FIRST)
+        find_samples(tmp_path / "train-00000-of-00002.parquet", FIRST)
 
 
 def test_several_processes_decode_a_parquet_table_as_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,7 +225,7 @@ def test_tables_travel_to_other_processes_without_their_content(tmp_path: Path) 
     made.to_parquet(tmp_path / "table.parquet", batch_size=10)
     made.save_to_disk(tmp_path / "saved")
     for name in ("table.parquet", "saved"):
-        samples = found(tmp_path / name, FIRST)
+        samples = find_samples(tmp_path / name, FIRST)
         before = np.asarray(samples.open(13))
         pickled = pickle.dumps(samples)
         assert len(pickled) < 2000
@@ -234,7 +234,7 @@ def test_tables_travel_to_other_processes_without_their_content(tmp_path: Path) 
 
 def test_a_row_group_is_read_once_for_rows_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table([encoded(image) for image in pictures(20)]).to_parquet(tmp_path / "table.parquet", batch_size=10)
-    samples = found(tmp_path / "table.parquet", FIRST)
+    samples = find_samples(tmp_path / "table.parquet", FIRST)
     assert isinstance(samples, ParquetImages)
     read, groups = pq.ParquetFile.read_row_group, []
 

@@ -118,7 +118,7 @@ def test_captions_stay_behind_when_images_go_to_another_process(tmp_path: Path) 
 
 
 def test_images_without_captions_have_no_texts() -> None:
-    assert Images.of(pictures(3)).texts == [None] * 3
+    assert Images.from_pixels(pictures(3)).texts == [None] * 3
 
 
 def test_digits_say_what_they_show(tmp_path: Path) -> None:

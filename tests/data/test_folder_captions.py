@@ -6,7 +6,7 @@ import datasets
 import pytest
 
 from secmi_exp.data.captions import CaptionChoice
-from secmi_exp.data.image_folder import found
+from secmi_exp.data.image_folder import find_samples
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import collect_warnings
 from tests.support.captioned import image_files, imagefolder
@@ -15,7 +15,7 @@ FIRST = CaptionChoice("text", "first", 0)
 
 
 def captions(folder: Path, choice: CaptionChoice = FIRST) -> dict[str, str | None]:
-    samples = found(folder, choice)
+    samples = find_samples(folder, choice)
     return dict(zip(samples.ids(), samples.captions or [None] * len(samples.ids()), strict=True))
 
 

@@ -14,7 +14,7 @@ from packaging.version import Version
 from PIL import Image
 
 from secmi_exp.data.captions import CaptionChoice
-from secmi_exp.data.image_folder import found
+from secmi_exp.data.image_folder import find_samples
 from secmi_exp.data.image_formats import open_image
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.errors import UserError
@@ -129,7 +129,7 @@ def test_images_beside_tables_of_images_are_counted(tmp_path: Path) -> None:
     cell = {"bytes": GRAYS["BMP"], "path": None}
     pq.write_table(pa.table({"image": [cell, cell]}), tmp_path / "images/data.parquet")
     with collect_warnings() as warnings:
-        assert len(found(tmp_path / "images", FIRST).ids()) == 2
+        assert len(find_samples(tmp_path / "images", FIRST).ids()) == 2
     assert [(warning.code, warning.count) for warning in warnings] == [("images_beside_tables_not_read", 8)]
 
 

@@ -30,7 +30,7 @@ def test_a_pipe_is_an_image_that_cannot_be_read(tmp_path: Path) -> None:
     folder = tmp_path / "A"
     image_files(folder, NAMES)
     os.mkfifo(folder / "x.png")
-    with pytest.raises(UserError, match=r"x\.png can't be read \(it is a named pipe, and no file\): mend it, or leave"):
+    with pytest.raises(UserError, match=r"x\.png can't be read \(it is a named pipe, and no file\): repair it, or"):
         loaded(tmp_path, path=folder)
     assert loaded(tmp_path, path=folder, on_error="skip").unreadable == {10: "it is a named pipe, and no file"}
 

@@ -12,7 +12,7 @@ import pytest
 
 from secmi_exp.attacks.scores_file import ScoresFile
 from secmi_exp.data.captions import CaptionChoice
-from secmi_exp.data.image_folder import found
+from secmi_exp.data.image_folder import find_samples
 from secmi_exp.data.images import Images
 from secmi_exp.data.index_files import read_list
 from secmi_exp.data.tables import read_table, read_text
@@ -29,7 +29,7 @@ def write_csv(file: Path, *rows: Sequence[str], delimiter: str = ",") -> Path:
 
 def scores_of(file: Path, names: Sequence[str]) -> tuple[list[float], list[bool] | None]:
     """What an attack with such a file gives to images of these ids."""
-    images = Images.of(np.zeros((len(names), 1, 1, 1), np.uint8))
+    images = Images.from_pixels(np.zeros((len(names), 1, 1, 1), np.uint8))
     images = Images(images.pixels, images.digests, images.rows, ids=names)
     attack = ScoresFile(
         name="scores", path=file, id_column="id", score_column="score", member_column="is_member", scorers={}
@@ -53,7 +53,7 @@ def test_a_byte_order_mark_is_no_part_of_a_table(tmp_path: Path, suffix: str) ->
     else:
         text = write_csv(file, *rows, delimiter="," if suffix == ".csv" else "\t").read_text(encoding="utf-8")
     file.write_bytes(BOM + text.encode())
-    samples = found(file, FIRST)
+    samples = find_samples(file, FIRST)
     assert list(samples.ids()) == ["a.png", "b.png"]
     assert samples.captions == ["ä", "β"]
 
@@ -87,7 +87,7 @@ def test_membership_that_is_anything_else_is_named_with_its_row(tmp_path: Path, 
     file = write_csv(tmp_path / "list.csv", ["path", "is_member"], ["a.png", "1"], ["b.png", "0"], ["c.png", cell])
     seen = repr(cell) if cell else "empty"
     with pytest.raises(UserError, match=rf"The column is_member is {seen} in line 4 of .*list.csv, where true, false"):
-        found(file, FIRST)
+        find_samples(file, FIRST)
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
@@ -124,7 +124,7 @@ def test_a_score_that_is_no_number_is_named_with_its_row(tmp_path: Path, cell: s
 def test_captions_and_paths_that_are_digits_or_dates_are_text(tmp_path: Path) -> None:
     rows = [["2024", "1234"], ["2024-01-02", "2024-01-02"], ["1.50", "true"], ["NA", "null"]]
     file = write_csv(tmp_path / "list.csv", ["path", "text"], *rows)
-    samples = found(file, FIRST)
+    samples = find_samples(file, FIRST)
     assert list(samples.ids()) == ["2024", "2024-01-02", "1.50", "NA"]
     assert samples.captions == ["1234", "2024-01-02", "true", "null"]
 
@@ -137,7 +137,7 @@ def test_a_row_in_another_encoding_is_named_itself(tmp_path: Path, name: str) ->
     (tmp_path / name).write_bytes(header + b"\n".join(lines))
     place = "4" if name == "list.jsonl" else "5"
     with pytest.raises(UserError, match=rf"Line {place} of .*{name} isn't UTF-8 \(byte 0xe9\): save the file as UTF-8"):
-        read_list(tmp_path / name, 100) if name == "members.txt" else found(tmp_path / name, FIRST)
+        read_list(tmp_path / name, 100) if name == "members.txt" else find_samples(tmp_path / name, FIRST)
 
 
 def test_utf_16_is_told(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_utf_16_is_told(tmp_path: Path) -> None:
 def test_tables_that_break_a_rule_are_refused_by_row(tmp_path: Path, content: str, sentence: str) -> None:
     (tmp_path / "list.csv").write_text(content)
     with pytest.raises(UserError, match=sentence):
-        found(tmp_path / "list.csv", FIRST)
+        find_samples(tmp_path / "list.csv", FIRST)
 
 
 def test_a_field_that_is_named_twice_is_refused(tmp_path: Path) -> None:

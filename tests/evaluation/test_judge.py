@@ -30,14 +30,14 @@ def test_raw_t_errors_give_the_auc_of_scikit_learn() -> None:
     scored = t_error_scores(2000)
     expected = roc_auc_score(scored.is_member, scored.scores)
     assert 0.7 < expected < 0.95
-    assert Roc.of(scored.scores, scored.is_member).auc == pytest.approx(expected, abs=1e-6)
+    assert Roc.from_scores(scored.scores, scored.is_member).auc == pytest.approx(expected, abs=1e-6)
 
 
 @given(scores=arrays(np.float64, 30, elements=st.integers(-400, 400).map(float)), seed=st.integers(0, 99))
 @settings(deadline=None)
 def test_roc_with_ties_is_that_of_scikit_learn(scores: np.ndarray, seed: int) -> None:
     is_member = np.random.default_rng(seed).permutation(30) < 15
-    roc = Roc.of(scores, is_member)
+    roc = Roc.from_scores(scores, is_member)
     fpr, tpr, thresholds = roc_curve(is_member, scores, drop_intermediate=False)
     np.testing.assert_allclose(roc.fpr, fpr, atol=1e-12)
     np.testing.assert_allclose(roc.tpr, tpr, atol=1e-12)
@@ -52,7 +52,7 @@ def test_roc_with_ties_is_that_of_scikit_learn(scores: np.ndarray, seed: int) ->
 @settings(deadline=None)
 def test_tpr_never_comes_from_a_point_above_the_named_fpr(scores: np.ndarray, seed: int, max_fpr: float) -> None:
     is_member = np.random.default_rng(seed).permutation(60) < 30
-    tpr = Roc.of(scores, is_member).tpr_at(max_fpr, 30)
+    tpr = Roc.from_scores(scores, is_member).tpr_at(max_fpr, 30)
     allowed = [
         (scores[is_member] >= threshold).mean()
         for threshold in [np.inf, *scores]
@@ -63,7 +63,7 @@ def test_tpr_never_comes_from_a_point_above_the_named_fpr(scores: np.ndarray, se
 
 def test_asr_is_the_best_accuracy_over_all_thresholds() -> None:
     scored = t_error_scores(300)
-    threshold, asr = Roc.of(scored.scores, scored.is_member).best_threshold()
+    threshold, asr = Roc.from_scores(scored.scores, scored.is_member).best_threshold()
     every = [balanced_accuracy(scored.scores, scored.is_member, each) for each in scored.scores]
     assert asr == pytest.approx(max(every))
     assert balanced_accuracy(scored.scores, scored.is_member, threshold) == pytest.approx(asr)
@@ -72,7 +72,7 @@ def test_asr_is_the_best_accuracy_over_all_thresholds() -> None:
 def test_calibrated_threshold_is_chosen_on_the_calibration_set_alone() -> None:
     evaluation, calibration = t_error_scores(400), t_error_scores(200, seed=1)
     judged = judge(evaluation, calibration, rounds=50, seed=0)
-    threshold, _ = Roc.of(calibration.scores, calibration.is_member).best_threshold()
+    threshold, _ = Roc.from_scores(calibration.scores, calibration.is_member).best_threshold()
     assert judged.thresholds["calibrated"] == threshold
     expected = balanced_accuracy(evaluation.scores, evaluation.is_member, threshold)
     assert judged.metrics["accuracy_calibrated"] == pytest.approx(expected)
@@ -103,7 +103,7 @@ def test_bootstrap_is_the_plain_resampling_it_replaces() -> None:
     plain: dict[str, list[float]] = {name: [] for name in quick}
     for _ in range(500):
         scores = np.concatenate([rng.choice(side, len(side)) for side in sides])
-        roc = Roc.of(scores, is_member)
+        roc = Roc.from_scores(scores, is_member)
         plain["auc"].append(roc.auc)
         plain["asr"].append(roc.best_threshold()[1])
         plain["tpr_at_1pct_fpr"].append(roc.tpr_at(0.01, 100))
@@ -126,7 +126,7 @@ def test_each_round_of_the_bootstrap_gives_the_metrics_of_its_resample_ties_and_
         for side in (scores[is_member], scores[~is_member])
     )
     for drawn, *values in zip(np.hstack([members, holdouts]), *found.values(), strict=True):
-        roc = Roc.of(drawn, is_member)
+        roc = Roc.from_scores(drawn, is_member)
         expected = {
             "auc": roc.auc,
             "asr": roc.best_threshold()[1],
@@ -216,4 +216,4 @@ def test_importing_the_judge_imports_no_scipy() -> None:
 )
 def test_scores_that_cannot_be_judged_are_refused(scores: list[float], labels: list[bool], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        Roc.of(np.array(scores), np.array(labels))
+        Roc.from_scores(np.array(scores), np.array(labels))

@@ -43,7 +43,7 @@ def test_point_is_that_of_the_roc_and_its_threshold_keeps_the_rate(
 ) -> None:
     point = operating_point(scores, is_member, max_fpr)
     there = Confusion.at(scores, is_member, point.threshold)
-    assert point.tpr == there.recall == pytest.approx(Roc.of(scores, is_member).tpr_at(max_fpr, 30))
+    assert point.tpr == there.recall == pytest.approx(Roc.from_scores(scores, is_member).tpr_at(max_fpr, 30))
     assert there.false_positives <= max_fpr * 30 + 1e-9
     assert point.tpr_interval == pytest.approx(there.recall_interval())
 
@@ -76,19 +76,19 @@ def test_rates_below_the_resolution_are_refused_or_left_out() -> None:
 def test_log_scale_area_is_the_integral_of_the_staircase(
     scores: np.ndarray, is_member: np.ndarray, min_fpr: float | None
 ) -> None:
-    roc, start = Roc.of(scores, is_member), min_fpr or 1 / 30
+    roc, start = Roc.from_scores(scores, is_member), min_fpr or 1 / 30
     edges = np.linspace(np.log10(start), 0.0, 2001)
     middles = 10 ** ((edges[1:] + edges[:-1]) / 2)
     expected = np.mean([roc.tpr[roc.fpr <= rate].max() for rate in middles])
     assert roc.log_pauc(30, min_fpr) == pytest.approx(expected, abs=2e-3)
-    assert roc.log_pauc(30, min_fpr) == pytest.approx(Roc.of(scores**3, is_member).log_pauc(30, min_fpr))
+    assert roc.log_pauc(30, min_fpr) == pytest.approx(Roc.from_scores(scores**3, is_member).log_pauc(30, min_fpr))
 
 
 def test_log_scale_area_is_1_for_a_perfect_attack_and_the_named_chance_for_a_useless_one() -> None:
     is_member = np.arange(200) < 100
-    assert Roc.of(is_member.astype(float), is_member).log_pauc(100) == 1.0
+    assert Roc.from_scores(is_member.astype(float), is_member).log_pauc(100) == 1.0
     useless = normal_scores(np.random.default_rng(0), 20_000, 20_000, 0.0)
-    found = Roc.of(useless.scores, useless.is_member).log_pauc(20_000, 0.01)
+    found = Roc.from_scores(useless.scores, useless.is_member).log_pauc(20_000, 0.01)
     assert found == pytest.approx((1 - 0.01) / np.log(1 / 0.01), abs=0.01)  # the integral of FPR itself
 
 
@@ -98,13 +98,13 @@ def test_log_scale_area_tells_a_confident_few_from_a_vague_lot() -> None:
     is_member, noise = np.arange(2 * n) < n, rng.normal(size=2 * n)
     few = noise + 10.0 * (np.arange(2 * n) < n // 5)  # a fifth of the members, far out: AUC 0.6
     vague = noise + np.sqrt(2.0) * stats.norm.ppf(0.6) * is_member
-    few_roc, vague_roc = Roc.of(few, is_member), Roc.of(vague, is_member)
+    few_roc, vague_roc = Roc.from_scores(few, is_member), Roc.from_scores(vague, is_member)
     assert few_roc.auc == pytest.approx(vague_roc.auc, abs=0.02)
     assert few_roc.log_pauc(n, 0.001) > vague_roc.log_pauc(n, 0.001) + 0.1
 
 
 def test_log_scale_area_below_the_resolution_is_refused() -> None:
-    roc = Roc.of(np.arange(20.0), np.arange(20) % 2 == 0)
+    roc = Roc.from_scores(np.arange(20.0), np.arange(20) % 2 == 0)
     with pytest.raises(UserError, match="1% FPR needs at least 100 hold-outs, and there are 10"):
         roc.log_pauc(10, 0.01)
     with pytest.raises(UserError, match="not 1"):

@@ -75,7 +75,7 @@ def test_bound_says_where_it_was_reached_and_never_looks_at_the_judged_labels_fo
     expected = epsilon_from_counts(counts.false_positives, 400, counts.false_negatives, 400)
     assert found.epsilon == pytest.approx(float(expected))
     assert found.epsilon == bound_at(evaluation, found.threshold).epsilon > 1.0
-    guess = evaluation.scores >= Roc.of(calibration.scores, calibration.is_member).best_threshold()[0]
+    guess = evaluation.scores >= Roc.from_scores(calibration.scores, calibration.is_member).best_threshold()[0]
     correct = int((guess == evaluation.is_member).sum())
     assert found.one_run == one_run_epsilon(correct, 800, 800) > 1.0
 

@@ -75,7 +75,9 @@ def test_numbers_are_those_of_the_evaluation(attacks: SweepFolder) -> None:
     expected = compare({name: scores[name] for name in names}, is_member, rounds=ROUNDS, seed=0)
     for place, row in enumerate(found):
         each = scores[row["attack"]]
-        assert columns(row, "auc") == pytest.approx([Roc.of(each, is_member).auc, *auc_interval(each, is_member)])
+        assert columns(row, "auc") == pytest.approx(
+            [Roc.from_scores(each, is_member).auc, *auc_interval(each, is_member)]
+        )
         assert int(row["queries_per_sample"]) == ATTACKS[row["attack"]][1]
         assert (row["seconds"], row["runs"], row["target"]) == ("1.5", "1", "ddpm:a")
         results = json.loads((attacks.folder / row["job"] / "results.json").read_text())
@@ -194,7 +196,7 @@ def test_runs_that_differ_in_their_seed_are_averaged(tmp_path: Path, capsys: pyt
                 folder.job([f"+attack={name}", f"seed={seed}"], {name: ATTACKS[name][0]}, samples=seed)
     close_sweep(tmp_path)
     aucs = {
-        (name, seed): Roc.of(*evaluation_part(tmp_path / str(2 * seed + place), name)).auc
+        (name, seed): Roc.from_scores(*evaluation_part(tmp_path / str(2 * seed + place), name)).auc
         for seed in range(3)
         for place, name in enumerate(("stat", "nn"))
         if (name, seed) != ("nn", 2)

@@ -200,7 +200,7 @@ def test_a_thinned_curve_keeps_its_low_corner_and_never_exceeds_the_exact_one(
 ) -> None:
     rng = np.random.default_rng(seed)
     is_member = np.arange(n_member + n_holdout) < n_member
-    roc = Roc.of(rng.integers(distinct * 10, size=len(is_member)) + 1.0 * is_member, is_member)
+    roc = Roc.from_scores(rng.integers(distinct * 10, size=len(is_member)) + 1.0 * is_member, is_member)
     curve = thinned(roc, n_member, n_holdout)
     assert len(curve.fpr) <= MOST_POINTS
     assert (curve.n_member, curve.n_holdout) == (n_member, n_holdout)

@@ -14,7 +14,7 @@ from secmi_exp.targets.pixel import ddpm_training
 from secmi_exp.targets.pixel.ddpm import DDPM
 from secmi_exp.testing import configured, cpu_runtime
 
-MEMBERS = Images.of(np.random.default_rng(0).integers(0, 256, (24, 1, 8, 8), dtype=np.uint8))
+MEMBERS = Images.from_pixels(np.random.default_rng(0).integers(0, 256, (24, 1, 8, 8), dtype=np.uint8))
 SMALL = ["experiment=smoke", "target.batch_size=8", "target.max_steps=6", "target.warmup_steps=2"]
 
 

@@ -6,7 +6,7 @@ from secmi_exp.data.images import Images
 from secmi_exp.targets.pixel.ddpm import DDPM
 from secmi_exp.testing import configured
 
-MEMBERS = Images.of(np.random.default_rng(0).integers(0, 256, (30, 1, 8, 8), dtype=np.uint8))
+MEMBERS = Images.from_pixels(np.random.default_rng(0).integers(0, 256, (30, 1, 8, 8), dtype=np.uint8))
 
 
 def recipe(*overrides: str) -> DDPM:

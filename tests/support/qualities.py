@@ -26,5 +26,5 @@ def quality(*overrides: str) -> Quality:
 
 
 def measured(store: Path, *overrides: str, fails_after: int | None = None) -> Measures:
-    target = memorizing(Images.of(PIXELS[IS_MEMBER]), fails_after=fails_after)
-    return quality(*overrides).measure(target, T, Images.of(PIXELS), IS_MEMBER, Store(store), cpu_runtime())
+    target = memorizing(Images.from_pixels(PIXELS[IS_MEMBER]), fails_after=fails_after)
+    return quality(*overrides).measure(target, T, Images.from_pixels(PIXELS), IS_MEMBER, Store(store), cpu_runtime())

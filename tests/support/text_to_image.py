@@ -25,7 +25,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (len(CAPTIONS), 3, SIDE, SIDE
 
 
 def images(captions: Sequence[str | None] | None = CAPTIONS) -> Images:
-    return dataclasses.replace(Images.of(PIXELS), captions=captions)
+    return dataclasses.replace(Images.from_pixels(PIXELS), captions=captions)
 
 
 def stable_diffusion(path: Path, **settings: Any) -> StableDiffusion:

@@ -23,7 +23,7 @@ N = 11
 MADE_IN_12 = 5 * 4 + 5 * 4 + 3 * 3
 """Queries of a walk to 40 in batches of four that fails after twelve: when it makes the third of the last batch."""
 
-IMAGES = Images.of(np.random.default_rng(0).integers(0, 256, (N, 1, 4, 4), dtype=np.uint8))
+IMAGES = Images.from_pixels(np.random.default_rng(0).integers(0, 256, (N, 1, 4, 4), dtype=np.uint8))
 
 
 class Killed(Exception):

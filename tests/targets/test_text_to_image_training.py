@@ -29,7 +29,7 @@ from tests.support.tiny_pipelines import SIDE, edited, save_stable_diffusion, sa
 
 CAPTIONS = ["a seven", "a zero", None, "a one"] * 3
 PIXELS = np.random.default_rng(0).integers(0, 256, (len(CAPTIONS), 3, SIDE, SIDE), dtype=np.uint8)
-MEMBERS = dataclasses.replace(Images.of(PIXELS), captions=CAPTIONS)
+MEMBERS = dataclasses.replace(Images.from_pixels(PIXELS), captions=CAPTIONS)
 SHORT = [
     "target.training.max_steps=4", "target.training.batch_size=6", "target.training.samples=0",
     "target.training.checkpoint_every=2", "target.training.optimizer._target_=torch.optim.SGD",
@@ -234,7 +234,7 @@ def test_settings_that_the_libraries_refuse_are_told(tmp_path: Path) -> None:
 
 
 def test_a_width_that_no_latents_fill_is_told(tmp_path: Path) -> None:
-    members = dataclasses.replace(Images.of(PIXELS[..., :-1]), captions=CAPTIONS)
+    members = dataclasses.replace(Images.from_pixels(PIXELS[..., :-1]), captions=CAPTIONS)
     with pytest.raises(UserError, match=r"2×2 pixels, and the images have 16×15: set dataset\.image_size"):
         trained(recipe(*SMALL), tmp_path, members)
 
@@ -242,7 +242,7 @@ def test_a_width_that_no_latents_fill_is_told(tmp_path: Path) -> None:
 def test_members_without_captions_cannot_be_trained_on(pipelines: dict[str, Path], tmp_path: Path) -> None:
     target = recipe("target=finetuned", f"target.path={pipelines['sd']}", *SHORT)
     with pytest.raises(UserError, match="None of the images has a caption"):
-        trained(target, tmp_path, Images.of(PIXELS))
+        trained(target, tmp_path, Images.from_pixels(PIXELS))
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ def refused(*overrides: str) -> str:
     """What is said of these settings when a run's components are made."""
     config = compose_config(*SMOKE, *overrides)
     with pytest.raises(UserError) as refusal:
-        Components.of(config)
+        Components.from_config(config)
     (sentence,) = str(refusal.value).splitlines()
     return sentence
 

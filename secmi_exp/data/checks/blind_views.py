@@ -1,4 +1,4 @@
-"""What a query depends on besides the target: pixels, prompts and original sizes, each seen by a classifier of its own.
+"""Everything that a query depends on besides the target: pixels, prompts and original sizes, each with a classifier.
 
 Source: Das, Zhang and Tramèr, "Blind Baselines Beat Membership Inference Attacks for Foundation Models" (2024), whose
 classifiers look at metadata and at words as well.

@@ -22,7 +22,7 @@ SIGNIFICANT = 0.01
 """Two-sided p-value, at most, of shares of captions that differ between the sides."""
 NAMES: Mapping[Side, str] = {"members": "members", "holdouts": "hold-outs"}
 TELLING = ("metadata", "caption", "prompt", "annotation")
-"""What names of files with captions contain as a rule."""
+"""Words in the names of files that probably hold captions."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Captioned:
 
 
 def count_captions(split: Split, images: ImageSet) -> tuple[Captioned, Captioned]:
-    """Those of the attacked members and hold-outs."""
+    """Count the captions of the attacked members and hold-outs."""
     has = np.array([caption is not None for caption in images.select(split.attacked).texts], dtype=bool)
     members, holdouts = has[split.is_member], has[~split.is_member]
     return (
@@ -48,7 +48,7 @@ def count_captions(split: Split, images: ImageSet) -> tuple[Captioned, Captioned
 
 
 def caption_facts(split: Split, images: ImageSet) -> dict[str, Json]:
-    """What results.json tells of the captions of the attacked images; nothing where the dataset has none."""
+    """The numbers of captions of the attacked images, for results.json; empty for a dataset without captions."""
     if images.captions is None:
         return {}
     counts = count_captions(split, images)
@@ -96,19 +96,19 @@ def check_captions(split: Split, images: ImageSet, dataset: Dataset) -> None:
 
 
 def p_value(first: Captioned, second: Captioned) -> float:
-    """Of Fisher's exact test, two-sided, that both sides have captions equally often."""
+    """The two-sided p-value of Fisher's exact test that both sides have captions equally often."""
     if not first.missing + second.missing:
         return 1.0
     return float(fisher_exact([[first.found, first.missing], [second.found, second.missing]]).pvalue)
 
 
 def where_to_look(side: Side, dataset: Dataset) -> str:
-    """What may have become of a side's captions, as the beginning of an advice."""
+    """Say where a side's captions may be, as the beginning of a sentence that advises what to do."""
     theirs = f"the captions of the {NAMES[side]}"
     if not isinstance(dataset, ImageFolder):
         return f"add {theirs}"
     place = (dataset.members if side == "members" else dataset.holdout) or dataset.path
-    unread = FolderContents.of(place).unread_tables if place and is_folder(place) else []
+    unread = FolderContents.from_folder(place).unread_tables if place and is_folder(place) else []
     if not place or not unread:
         return (
             f"none were found in {place}, so see that {theirs} are there in a layout that is read, in the column "

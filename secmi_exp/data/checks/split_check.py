@@ -112,7 +112,7 @@ def check_split(
         by[view.kind] = {**auc_facts(scores, is_member), "at_fault": at_fault}
         if at_fault:
             low, high = auc_interval(scores, is_member)
-            name, auc = view.kind.replace("_", " "), Roc.of(scores, is_member).auc
+            name, auc = view.kind.replace("_", " "), Roc.from_scores(scores, is_member).auc
             telling.append(f"the {name} alone (AUC {auc:.3f} [{low:.3f}, {high:.3f}])")
     if telling:
         warn(
@@ -125,7 +125,7 @@ def check_split(
 
 
 def kept_scores(view: View, is_member: NDArray[np.bool_], seed: int, store: Store) -> NDArray[np.float64]:
-    """Those of `View.scores`, from the store where they were computed before. [n]"""
+    """`View.scores`, read from the store if they were computed before. [n]"""
 
     def build(workspace: Path) -> None:
         np.save(workspace / "scores.npy", view.scores(is_member, seed))
@@ -136,4 +136,4 @@ def kept_scores(view: View, is_member: NDArray[np.bool_], seed: int, store: Stor
 
 def auc_facts(scores: NDArray[np.float64], is_member: NDArray[np.bool_]) -> dict[str, Json]:
     """The AUC, and its 95% interval."""
-    return {"auc": Roc.of(scores, is_member).auc, "ci95": list(auc_interval(scores, is_member))}
+    return {"auc": Roc.from_scores(scores, is_member).auc, "ci95": list(auc_interval(scores, is_member))}

@@ -1,0 +1,42 @@
+"""Types read from the source of components' classes are those of the imported classes."""
+
+import typing
+from pathlib import Path
+from pkgutil import resolve_name
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from secmi_exp.configuration.source_types import GROUPS, annotations_of, refuse_wrong_types
+from secmi_exp.errors import UserError
+from tests.conftest import CONF
+
+CHOICES = sorted(file for group in GROUPS for file in (CONF / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", CHOICES, ids=lambda file: f"{file.parent.name}={file.stem}")
+def test_they_are_those_of_the_class_and_accept_its_configuration(file: Path) -> None:
+    group = file.parent.name
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", [f"{'+' if group == 'attack' else ''}{group}={file.stem}"])
+    refuse_wrong_types(config)
+    target = OmegaConf.to_container(config[group])["_target_"]  # type: ignore[index, call-overload]
+    found = dict(annotations_of(target))
+    hints = typing.get_type_hints(resolve_name(target), include_extras=True)
+    assert found
+    assert {name: repr(hints[name]) for name in found} == {name: repr(each) for name, each in found.items()}
+
+
+@pytest.mark.parametrize("override", ["target.max_steps=1.5", "target.name=3", "dataset.channels=2", "seed=true"])
+def test_a_value_of_another_type_is_refused(override: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", [override])
+    with pytest.raises(UserError, match=f"^{override.split('=')[0]}="):
+        refuse_wrong_types(config)
+
+
+def test_classes_from_elsewhere_are_left_to_themselves() -> None:
+    assert dict(annotations_of("tests.conftest.Command")) == {}
+    assert dict(annotations_of("secmi_exp.data.digits.NoSuchClass")) == {}
+    assert dict(annotations_of("secmi_exp.no_such_module.Digits")) == {}
