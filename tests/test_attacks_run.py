@@ -26,7 +26,7 @@ FAST = {
     "logan": ["attack.training_steps=20"],
     "tvd": ["attack.training_steps=20"],
 }
-BARELY_TRAINED = {"nn", "logan"}
+BARELY_TRAINED = {"nn", "logan", "tvd"}
 """Those that would find members after more steps than are affordable here; tests of their own show that."""
 LEARNED = sorted({"cdi", "gsa", "nn", "quantile"} & set(ATTACKS))
 """Those whose scorers are fitted to labels, or to values of one side."""

@@ -13,10 +13,10 @@ import pytest
 from secmi_exp.__main__ import close_failed_sweep
 from secmi_exp.errors import UserError
 from secmi_exp.reporting import sweep_callback, sweep_output
+from secmi_exp.testing import run
 from tests.support.commands import NN, SmokeRun
 from tests.support.private_mounts import run_mounted, small
 from tests.support.processes import largest_file
-from tests.support.runs import run_here
 
 FIGURES = {"roc.png", "roc_log.png", "scores.png", "exposed.png", "t_errors.png", "relative_t_error.png"}
 
@@ -31,12 +31,12 @@ def test_a_full_output_folder_is_told_as_that_and_what_is_only_shown_costs_nothi
 ) -> None:
     shared = [f"paths.store={smoke.command.folder}/outputs/store", "evaluation.bootstrap_rounds=10"]
     with pytest.raises(UserError) as raised, largest_file(5000):
-        run_here(tmp_path, *shared, base=NN)
+        run(tmp_path, *NN, *shared)
     assert str(raised.value).startswith(f"The output folder {tmp_path}/runs/")
     assert "File too large" in str(raised.value)
     assert "or set paths.output to a folder elsewhere" in str(raised.value)
     with largest_file(30_000):
-        folder = run_here(tmp_path, *shared, base=NN)
+        folder = run(tmp_path, *NN, *shared)
     assert not FIGURES & {path.name for path in folder.iterdir()}
     assert results(folder)["metrics"] == results(smoke.finished.folder)["metrics"]
 
@@ -78,7 +78,7 @@ def run_on_growing_disks(disk: str, output: str) -> None:
     for size in SIZES:
         os.system(f"mount -o remount,size={size}k {disk}")
         try:
-            folder = run_here(Path(output), f"paths.store={disk}/store", *TINY, base=NN)
+            folder = run(Path(output), *NN, f"paths.store={disk}/store", *TINY)
         except UserError as error:
             print(f"told: {error}", flush=True)
         else:
@@ -96,7 +96,7 @@ def test_a_store_whose_disk_grows_ends_with_the_results_of_one_that_had_room(tmp
     assert len(told) > 6
     assert all(f"The store {disk}/store has no room left" in line or " of temporary files " in line for line in told)
     (folder,) = [line.removeprefix("ended: ") for line in ended.stdout.splitlines() if line.startswith("ended: ")]
-    undisturbed = run_here(tmp_path / "undisturbed", *TINY, base=NN)
+    undisturbed = run(tmp_path / "undisturbed", *NN, *TINY)
     assert pq.read_table(Path(folder) / "scores.parquet").equals(pq.read_table(undisturbed / "scores.parquet"))
 
 
@@ -106,7 +106,7 @@ def test_a_limit_on_file_sizes_that_grows_ends_with_the_results_of_a_run_without
     while True:
         try:
             with largest_file(limit):
-                folder = run_here(tmp_path, *TINY, base=NN)
+                folder = run(tmp_path, *NN, *TINY)
         except UserError as error:
             sentences.append(str(error))
             limit *= 2
@@ -115,5 +115,5 @@ def test_a_limit_on_file_sizes_that_grows_ends_with_the_results_of_a_run_without
     assert len(sentences) > 8
     assert all("can't take a file larger than" in sentence for sentence in sentences)
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
-    undisturbed = run_here(tmp_path / "undisturbed", *TINY, base=NN)
+    undisturbed = run(tmp_path / "undisturbed", *NN, *TINY)
     assert pq.read_table(folder / "scores.parquet").equals(pq.read_table(undisturbed / "scores.parquet"))

@@ -19,7 +19,6 @@ with initialize_config_dir(sys.argv[1], version_base="1.3"):
     for choice in sys.argv[2:]:
         Components.from_config(compose("config", choice.split()))
 heavy = ("pytorch_lightning", "transformers", "diffusers", "opacus", "peft", "datasets", "sklearn", "scipy")
-heavy += ("torchvision",)
 print(*(name for name in heavy if name in sys.modules))
 """
 

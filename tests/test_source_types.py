@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from secmi_exp.configuration.source_types import GROUPS, annotations_of, refuse_wrong_types
 from secmi_exp.errors import UserError
-from tests.conftest import CONF
+from tests.support.commands import CONF
 
 CHOICES = sorted(file for group in GROUPS for file in (CONF / group).glob("*.yaml"))
 

@@ -91,9 +91,3 @@ def unresolved(max_fpr: float, n_holdouts: int) -> str | None:
         return None
     needed = f"at least {math.ceil(1 / max_fpr - 1e-9):,}" if max_fpr > 0 else "endlessly many"
     return f"{100 * max_fpr:g}% FPR needs {needed} hold-outs, and there are {n_holdouts:,}"
-
-
-def balanced_accuracy(scores: Floats, is_member: Bools, threshold: float) -> float:
-    """Mean of the two sides' accuracies where "member" means score ≥ threshold."""
-    called = scores >= threshold
-    return float((called[is_member].mean() + (~called[~is_member]).mean()) / 2.0)

@@ -57,7 +57,6 @@ def test_a_v_prediction_target_is_attacked_at_its_last_timestep(tmp_path: Path) 
     assert results["t_sec"] == 999
     assert results["queries_per_sample"] == 10
     assert all(ratio > 0 for ratio in results["relative_t_error"]["ratio"])
-    assert 0 <= results["metrics"]["auc"] <= 1
 
 
 def test_a_target_that_predicts_the_noise_is_refused_before_anything_is_computed(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ NAMES = [f"{i:04d}" for i in range(200)]
 
 
 def chosen(cells: list[object], names: list[str], which: str = "first", seed: int = 0) -> list[str | None] | None:
-    return CaptionChoice("text", which, seed).of(cells, names, HERE)  # type: ignore[arg-type]
+    return CaptionChoice("text", which, seed).choose(cells, names, HERE)  # type: ignore[arg-type]
 
 
 def test_the_first_caption_is_the_first_that_says_anything() -> None:

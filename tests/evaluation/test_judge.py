@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import binomtest
-from sklearn.metrics import precision_score, recall_score, roc_auc_score, roc_curve
+from sklearn.metrics import balanced_accuracy_score, precision_score, recall_score, roc_auc_score, roc_curve
 
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.bootstrap import bootstrap, resampled_metrics
 from secmi_exp.evaluation.delong import auc_interval
 from secmi_exp.evaluation.judge import Scored, judge
-from secmi_exp.evaluation.roc import Roc, balanced_accuracy
+from secmi_exp.evaluation.roc import Roc
 
 
 def t_error_scores(n: int, seed: int = 0) -> Scored:
@@ -64,9 +64,9 @@ def test_tpr_never_comes_from_a_point_above_the_named_fpr(scores: np.ndarray, se
 def test_asr_is_the_best_accuracy_over_all_thresholds() -> None:
     scored = t_error_scores(300)
     threshold, asr = Roc.from_scores(scored.scores, scored.is_member).best_threshold()
-    every = [balanced_accuracy(scored.scores, scored.is_member, each) for each in scored.scores]
+    every = [balanced_accuracy_score(scored.is_member, scored.scores >= each) for each in scored.scores]
     assert asr == pytest.approx(max(every))
-    assert balanced_accuracy(scored.scores, scored.is_member, threshold) == pytest.approx(asr)
+    assert balanced_accuracy_score(scored.is_member, scored.scores >= threshold) == pytest.approx(asr)
 
 
 def test_calibrated_threshold_is_chosen_on_the_calibration_set_alone() -> None:
@@ -74,7 +74,7 @@ def test_calibrated_threshold_is_chosen_on_the_calibration_set_alone() -> None:
     judged = judge(evaluation, calibration, rounds=50, seed=0)
     threshold, _ = Roc.from_scores(calibration.scores, calibration.is_member).best_threshold()
     assert judged.thresholds["calibrated"] == threshold
-    expected = balanced_accuracy(evaluation.scores, evaluation.is_member, threshold)
+    expected = balanced_accuracy_score(evaluation.is_member, evaluation.scores >= threshold)
     assert judged.metrics["accuracy_calibrated"] == pytest.approx(expected)
     assert judged.metrics["accuracy_calibrated"] <= judged.metrics["asr"]
 
@@ -107,7 +107,7 @@ def test_bootstrap_is_the_plain_resampling_it_replaces() -> None:
         plain["auc"].append(roc.auc)
         plain["asr"].append(roc.best_threshold()[1])
         plain["tpr_at_1pct_fpr"].append(roc.tpr_at(0.01, 100))
-        plain["accuracy_calibrated"].append(balanced_accuracy(scores, is_member, -230.0))
+        plain["accuracy_calibrated"].append(balanced_accuracy_score(is_member, scores >= -230.0))
         plain["log_pauc"].append(roc.log_pauc(100, 0.01))
     for name, interval in quick.items():
         tolerance = 0.06 if name.startswith("tpr") else 0.015
@@ -132,7 +132,7 @@ def test_each_round_of_the_bootstrap_gives_the_metrics_of_its_resample_ties_and_
             "asr": roc.best_threshold()[1],
             "tpr": roc.tpr_at(0.1, 50),
             "log_pauc": roc.log_pauc(50, 0.02),
-            "accuracy_calibrated": balanced_accuracy(drawn, is_member, 6.0),
+            "accuracy_calibrated": balanced_accuracy_score(is_member, drawn >= 6.0),
         }
         assert expected == pytest.approx({name: value[0] for name, value in zip(found, values, strict=True)})
 
