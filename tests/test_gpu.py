@@ -96,4 +96,6 @@ def test_other_attacks_give_the_values_of_the_cpu(target: PreparedTarget, tmp_pa
         made.measure(target, IMAGES, Store(tmp_path / each), cpu_runtime(accelerator=each, query_batch_size=16))
         for each in ("cpu", "cuda")
     )
-    np.testing.assert_allclose(on_cuda.values["features"][:], on_cpu.values["features"][:], rtol=2e-2)
+    cpu_values = on_cpu.values["features"][:]
+    noise = 1e-6 * np.abs(cpu_values).max()  # gradients of biases before a normalisation are 0 up to rounding
+    np.testing.assert_allclose(on_cuda.values["features"][:], cpu_values, rtol=2e-2, atol=noise)
