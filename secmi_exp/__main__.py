@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from secmi_exp.configuration.arguments import checked_arguments
 from secmi_exp.configuration.command_errors import explain, refuse_merged_choices, refuse_unread_keys
 from secmi_exp.configuration.flags import read_flags
+from secmi_exp.configuration.folders import CONF
 from secmi_exp.configuration.search import end_without_attack, prefer_own_sweeper, share_config_store
 from secmi_exp.configuration.setting_errors import naming
 from secmi_exp.deferred import Deferred
@@ -27,10 +28,6 @@ from secmi_exp.reporting.sweep_callback import close_open_sweep
 
 refuse_wrong_types = Deferred("secmi_exp.configuration.source_types:refuse_wrong_types")
 run = Deferred("secmi_exp.pipeline:run")
-
-PACKAGE = Path(__file__).parent
-CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
-"""Inside the package in a wheel, at the top level in the repository."""
 
 
 @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")

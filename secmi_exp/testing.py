@@ -20,10 +20,10 @@ from PIL import Image
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from secmi_exp.__main__ import CONF
 from secmi_exp.attacks.attack import Attack
 from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.configuration.components import component
+from secmi_exp.configuration.folders import CONF
 from secmi_exp.data.images import Images
 from secmi_exp.data.model_range import to_model_range
 from secmi_exp.deferred import Deferred
@@ -182,7 +182,7 @@ class MemorizingPredictor(NoisePredictor):
 class MemorizingTarget:
     """A target that has learnt its members by heart, without training: ``target=memorizing``."""
 
-    uses_captions: ClassVar[bool] = False
+    conditions: ClassVar[tuple[str, ...]] = ()
 
     name: str = "memorizing"
 

@@ -6,15 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-import yaml
 from filelock import FileLock
 from hypothesis import settings
 
 from tests.support.commands import NN, Command, Finished, SmokeRun
 
-yaml.SafeLoader = (
-    yaml.CSafeLoader
-)  # OmegaConf's loader derives from it; a third of composing a configuration is reading
 settings.register_profile("any machine", deadline=None)  # a slow moment of a shared machine is no fault
 settings.load_profile("any machine")
 

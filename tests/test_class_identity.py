@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from secmi_exp.attacks import feature_classifier, pia
+from secmi_exp.attacks import pia
 from secmi_exp.attacks.pia import PIA
+from secmi_exp.attacks.scorers import feature_classifier
 from secmi_exp.defenses import cutout
 from secmi_exp.defenses.cutout import Cutout
 from secmi_exp.errors import UserError

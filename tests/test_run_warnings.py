@@ -24,7 +24,6 @@ QUIET = (
     "evaluation",
     "quality",
     "pipeline.py",
-    "split_check.py",
 )
 """Of the package: where a warning is about the data or the target …"""
 COURSE_OF_THE_RUN = ("decoded_rows.py",)

@@ -14,8 +14,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from secmi_exp import array_files, storage_errors
 from secmi_exp.errors import UserError
+from secmi_exp.files import arrays, storage_errors
 from secmi_exp.files.arrays import create_array
 from secmi_exp.files.log_files import LogFile
 from secmi_exp.files.storage_errors import Place, explain_storage_errors, storage_sentence
@@ -155,7 +155,7 @@ def test_where_room_cant_be_reserved_zeros_are_written(
         raise raising(number)
 
     monkeypatch.setattr(os, "posix_fallocate", refuse)
-    monkeypatch.setattr(array_files, "ZEROS", 1000)
+    monkeypatch.setattr(arrays, "ZEROS", 1000)
     create_array(tmp_path / "zeros.npy", (300, 7), np.dtype(np.int32))
     assert np.array_equal(np.load(tmp_path / "zeros.npy"), np.zeros((300, 7), np.int32))
     assert (tmp_path / "zeros.npy").stat().st_blocks * 512 >= 300 * 7 * 4

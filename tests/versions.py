@@ -23,16 +23,14 @@ PLUMBING = {
     "secmi_exp.attacks.finite_values",
     "secmi_exp.attacks.measurements",
     "secmi_exp.attacks.scorers.scorer",
+    "secmi_exp.data.checks.caption_check",
+    "secmi_exp.data.checks.split_check",
     "secmi_exp.data.membership",
+    "secmi_exp.targets.dry_run",
+    "secmi_exp.targets.interface",
+    "secmi_exp.targets.library_settings",
     "secmi_exp.targets.loading.file_kind",
     "secmi_exp.targets.loading.hub",
-    "secmi_exp.targets.interface",
-    "secmi_exp.targets.text_to_image.latent_ddpm_dry_run",
-    "secmi_exp.targets.dry_run.networks",
-    "secmi_exp.targets.dry_run.optimizers",
-    "secmi_exp.targets.library_settings",
-    "secmi_exp.targets.dry_run.settings",
-    "secmi_exp.targets.trained_before",
 }
 """Modules that compute no value: interfaces, and refusals."""
 

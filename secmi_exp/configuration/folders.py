@@ -9,6 +9,10 @@ from hydra.core.override_parser.types import Quote, QuotedString
 
 from secmi_exp.configuration.flags import read_flags
 
+PACKAGE = Path(__file__).parents[1]
+CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
+"""Inside the package in a wheel, at the top level in the repository."""
+
 
 @dataclass(frozen=True)
 class ConfigFolders:

@@ -21,7 +21,6 @@ from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import Runtime
-from secmi_exp.engine.trainers import first_device
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.distributions import mean_interval
 from secmi_exp.evaluation.scored import Interval
@@ -33,6 +32,8 @@ from secmi_exp.targets.interface import PreparedTarget
 inception = Deferred("secmi_exp.quality.distances:inception")
 inception_distance = Deferred("secmi_exp.quality.distances:inception_distance")
 kernel_distance = Deferred("secmi_exp.quality.distances:kernel_distance")
+
+first_device = Deferred("secmi_exp.engine.trainers:first_device")
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,12 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
-from secmi_exp.attacks import monte_carlo_set, sample_distances
+from secmi_exp.attacks import monte_carlo_set
 from secmi_exp.attacks.logan_training import LocalGAN
 from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.attacks.monte_carlo_set import concentration, percentile
 from secmi_exp.attacks.scorers.scorer import Fitting, LearnedScorer
+from secmi_exp.attacks.signals import sample_distances
 from secmi_exp.attacks.signals.sample_distances import nearest
 from secmi_exp.attacks.signals.sample_features import FeatureRows, Features
 from secmi_exp.attacks.tvd import HistogramRatio

@@ -14,12 +14,11 @@ import torch
 from diffusers import UNet2DModel
 from opacus.accountants import PRVAccountant, RDPAccountant
 from opacus.optimizers import DPOptimizer
-from secmi_exp.defenses.private_steps import ContiguousHooks
 from torch import Tensor, nn
 
 from secmi_exp.defenses.accounting import Spending
 from secmi_exp.defenses.dp_sgd import DPSGD
-from secmi_exp.defenses.private_step import PrivateStep
+from secmi_exp.defenses.private_step import ContiguousHooks, PrivateStep
 from secmi_exp.engine.batches import PoissonOrder, TrainingBatches
 from secmi_exp.engine.optimization import Draws, Optimization
 from secmi_exp.engine.training import fit, newest_checkpoint

@@ -20,7 +20,7 @@ from transformers import CLIPTextConfig
 
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
-from secmi_exp.targets import json_fields, model_file_schemas
+from secmi_exp.targets.loading import json_fields, model_file_schemas
 from secmi_exp.targets.loading.blank_networks import try_network
 from secmi_exp.targets.loading.json_fields import JsonObject, checked
 from secmi_exp.targets.loading.model_file_schemas import Autoencoder, TextEncoder, UNet2DCondition
