@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
-from scipy.special import expit
 
 from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.attacks.scorers.scorer import Fitting, LearnedScorer, Scores
+from secmi_exp.deferred import Deferred
+
+expit = Deferred("scipy.special:expit")
 
 log = logging.getLogger(__name__)
 

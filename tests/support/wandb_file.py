@@ -58,7 +58,7 @@ def artifacts(written: Records) -> dict[str, wandb_internal_pb2.ArtifactRecord]:
 
 
 WANDB = {
-    "_target_": "secmi_exp.tracking.tracker.wandb_tracker",
+    "_target_": "secmi_exp.tracking.logger.wandb_tracker",
     "project": "p",
     "entity": None,
     "mode": "offline",
