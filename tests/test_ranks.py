@@ -192,8 +192,8 @@ def test_what_happens_to_another_rank_is_told_by_the_first(how: str, kind: type[
 @pytest.mark.slow
 def test_a_first_rank_that_would_wait_for_ever_is_ended_with_the_sentence() -> None:
     program = (
-        "from secmi_exp.engine.ranks import Place, Team; from tests.support.failing_stages import waits\n"
-        "Team(Place(world_size=2), start=True).everywhere(waits, devices=2, logger=None)"
+        "from secmi_exp.engine.rank_group import RankGroup, RankInfo; from tests.support.failing_stages import waits\n"
+        "RankGroup(RankInfo(world_size=2), start=True).run_on_all_ranks(waits, devices=2, rank_0_keywords={})"
     )
     ended = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=100)
     assert ended.returncode == 1
