@@ -18,14 +18,14 @@ from secmi_exp.errors import UserError
 from secmi_exp.files import arrays, storage_errors
 from secmi_exp.files.arrays import create_array
 from secmi_exp.files.log_files import LogFile
-from secmi_exp.files.storage_errors import Place, explain_storage_errors, storage_sentence
+from secmi_exp.files.storage_errors import StorageLocation, explain_storage_errors, storage_sentence
 from secmi_exp.reporting.terminal import terminal
 from tests.support.private_mounts import run_mounted, small
 from tests.support.processes import largest_file
 
 
-def store_at(folder: Path) -> Place:
-    return Place("the store", folder, "paths.store")
+def store_at(folder: Path) -> StorageLocation:
+    return StorageLocation("the store", folder, "paths.store")
 
 
 NUMBERS = np.random.default_rng(0).random(50_000)

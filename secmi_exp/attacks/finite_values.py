@@ -21,7 +21,7 @@ from secmi_exp.engine.runtime import Precision, Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import warn
 from secmi_exp.store import Store
-from secmi_exp.targets.interface import Pixels, PreparedTarget
+from secmi_exp.targets.interface import PixelInputs, PreparedTarget
 
 CHECKED_AT_ONCE = 2**22
 """Numbers that are checked at a time."""
@@ -92,7 +92,7 @@ def refuse_non_finite_inputs(target: PreparedTarget, images: Images, store: Stor
         UserError: naming it, and how many images.
     """
     inputs = target.inputs(images, store, runtime)
-    if isinstance(inputs, Pixels):
+    if isinstance(inputs, PixelInputs):
         return
     arrays = inputs.arrays()
     for name, values in {"latents": arrays.x_0, **arrays.condition}.items():

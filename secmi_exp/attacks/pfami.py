@@ -19,7 +19,7 @@ from secmi_exp.deferred import Deferred
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
-from secmi_exp.targets.interface import Pixels, PreparedTarget
+from secmi_exp.targets.interface import PixelInputs, PreparedTarget
 
 center_crop = Deferred("torchvision.transforms.functional:center_crop")
 resize = Deferred("torchvision.transforms.functional:resize")
@@ -53,7 +53,7 @@ class PFAMI(QueryAttack):
         Raises:
             UserError: for latent targets: an image is cropped in pixels, and its crop would have to be encoded again.
         """
-        if not isinstance(target.inputs(images, store, runtime), Pixels):
+        if not isinstance(target.inputs(images, store, runtime), PixelInputs):
             raise UserError("attack=pfami crops images in pixels, and is for targets in pixel space: choose another.")
         return super().measure(target, images, store, runtime)
 

@@ -21,7 +21,7 @@ from secmi_exp.configuration.flags import read_flags
 from secmi_exp.configuration.folders import ConfigFolders
 from secmi_exp.configuration.setting_errors import unforeseen
 from secmi_exp.errors import UserError, first_line
-from secmi_exp.files.storage_errors import Place, output_place, storage_sentence
+from secmi_exp.files.storage_errors import StorageLocation, output_place, storage_sentence
 from secmi_exp.formatting import LONGEST_LINE, LONGEST_VALUE, one_sentence, shortened, shown
 
 RESOLVING = "UserError raised while resolving interpolation: "
@@ -87,7 +87,7 @@ def _explained(error: Exception, arguments: list[str], folders: ConfigFolders) -
     return None
 
 
-def _output_place() -> Place | None:
+def _output_place() -> StorageLocation | None:
     """The directory of the run or the sweep, where Hydra has got as far as to name it."""
     if not HydraConfig.initialized() or OmegaConf.is_missing(HydraConfig.get().runtime, "output_dir"):
         return None

@@ -12,7 +12,7 @@ from secmi_exp.data.images import Pixels
 from secmi_exp.data.samples import ArraySamples, ImageFiles
 from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
-from secmi_exp.files.storage_errors import Place, explain_storage_errors
+from secmi_exp.files.storage_errors import StorageLocation, explain_storage_errors
 
 PARTS: dict[str, dict[str, bool | str]] = {
     "CIFAR10": {"train": True},
@@ -51,7 +51,7 @@ class Published(Dataset):
         Raises:
             UserError: where they are neither there nor to be had.
         """
-        place = Place(
+        place = StorageLocation(
             "the dataset's folder", self.root.absolute(), "paths.data, or the environment variable SECMI_DATA,"
         )
         try:

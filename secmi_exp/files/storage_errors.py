@@ -40,7 +40,7 @@ CUT_SHORT = re.compile(r"unexpected pos \d+ vs \d+|PytorchStreamWriter failed|\d
 
 
 @dataclass(frozen=True)
-class Place:
+class StorageLocation:
     """A folder that is written to."""
 
     name: str
@@ -60,14 +60,16 @@ class Place:
         return f", or set {self.setting} to a folder elsewhere" if self.setting else ""
 
 
-def temporary_files() -> Place:
+def temporary_files() -> StorageLocation:
     """The folder of libraries' temporary files."""
-    return Place("the folder of temporary files", Path(tempfile.gettempdir()), "the environment variable TMPDIR")
+    return StorageLocation(
+        "the folder of temporary files", Path(tempfile.gettempdir()), "the environment variable TMPDIR"
+    )
 
 
-def output_place(folder: Path) -> Place:
+def output_place(folder: Path) -> StorageLocation:
     """The directory of a run or of a sweep."""
-    return Place("the output folder", folder.absolute(), "paths.output")
+    return StorageLocation("the output folder", folder.absolute(), "paths.output")
 
 
 class LackingRoom(OSError):
@@ -85,7 +87,7 @@ class LackingRoom(OSError):
 
 
 @contextmanager
-def explain_storage_errors(place: Place) -> Iterator[None]:
+def explain_storage_errors(place: StorageLocation) -> Iterator[None]:
     """Turn errors of the file system into sentences, which name the place unless the error itself names another.
 
     Raises:
@@ -100,7 +102,7 @@ def explain_storage_errors(place: Place) -> Iterator[None]:
         raise UserError(sentence) from error
 
 
-def storage_sentence(error: BaseException, place: Place | None = None) -> str | None:
+def storage_sentence(error: BaseException, place: StorageLocation | None = None) -> str | None:
     """The sentence that explains an error of the file system; None for any other error.
 
     Args:
@@ -143,7 +145,7 @@ def failing_path(error: BaseException) -> Path | None:
     return Path(os.fsdecode(name)).absolute() if isinstance(name, str | bytes) else None
 
 
-def failing_place(path: Path | None, number: int, place: Place | None) -> Place | None:
+def failing_place(path: Path | None, number: int, place: StorageLocation | None) -> StorageLocation | None:
     """Where the error has happened: in the place itself, among temporary files, or where the path lies."""
     temporary = temporary_files()
     if path:
@@ -151,13 +153,13 @@ def failing_place(path: Path | None, number: int, place: Place | None) -> Place 
             return place
         if path.is_relative_to(temporary.folder) and number in NO_ROOM:
             return temporary
-        return Place("the folder", path.parent, None)
+        return StorageLocation("the folder", path.parent, None)
     if number in (0, errno.ENOSPC) and place and _is_full(temporary.folder) and not _is_full(place.folder):
         return temporary
     return place
 
 
-def _what_to_do(number: int, said: str, place: Place, error: BaseException) -> str:
+def _what_to_do(number: int, said: str, place: StorageLocation, error: BaseException) -> str:
     if number == errno.EFBIG or (number == 0 and size_limit() is not None):
         limit = size_limit()
         allowed = "its file system allows" if limit is None else f"{as_size(limit)}, this process's limit (ulimit -f)"
@@ -176,7 +178,7 @@ def _what_to_do(number: int, said: str, place: Place, error: BaseException) -> s
     return f"can't be written or read {said}: {mend}{place.or_elsewhere}."
 
 
-def _needed_and_free(error: BaseException, place: Place) -> str:
+def _needed_and_free(error: BaseException, place: StorageLocation) -> str:
     free = free_bytes(place.folder)
     told = [f"{as_size(error.needed)} are needed"] if isinstance(error, LackingRoom) else []
     told += [f"{as_size(free)} are free"] if free is not None else []

@@ -22,8 +22,7 @@ from typing import Literal, Protocol
 from filelock import FileLock, Timeout
 
 from secmi_exp.errors import UserError
-from secmi_exp.files.storage_errors import Place as StoragePlace
-from secmi_exp.files.storage_errors import broken_link, explain_storage_errors
+from secmi_exp.files.storage_errors import StorageLocation, broken_link, explain_storage_errors
 from secmi_exp.files.strict_json import Json
 from secmi_exp.store.key import Input, Key, digest_of, file_digest
 from secmi_exp.store.manifest import (
@@ -115,7 +114,7 @@ class Store:
         """Digest → key of the entries that were handed out, in order; without those that only builds have asked for."""
         self._building = False
         self._tallies: dict[str, QueryTally] = {}
-        self.place = StoragePlace("the store", self.root, "paths.store, or the environment variable SECMI_STORE,")
+        self.place = StorageLocation("the store", self.root, "paths.store, or the environment variable SECMI_STORE,")
         with explain_storage_errors(self.place):
             if not self.root.is_dir():
                 for name in ("work", "locks"):

@@ -49,7 +49,7 @@ class Inputs(Protocol):
 
 
 @dataclass(frozen=True)
-class Pixels:
+class PixelInputs:
     """Inputs of pixel models: the images as they are."""
 
     images: Images
@@ -74,7 +74,7 @@ class Pixels:
 
 def pixels(images: Images, store: Store, runtime: Runtime) -> Inputs:
     """Return the inputs of a pixel model."""
-    return Pixels(images)
+    return PixelInputs(images)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import Precision, Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.store import Json, Key, Store, write_json
-from secmi_exp.targets.interface import Pixels, PreparedTarget
+from secmi_exp.targets.interface import PixelInputs, PreparedTarget
 
 query_dtype = Deferred("secmi_exp.engine.trainers:query_dtype")
 query_rows = Deferred("secmi_exp.engine.queries:query_rows")
@@ -128,7 +128,7 @@ class Sampling:
         Raises:
             UserError: for latent targets, and where the samples are not finite.
         """
-        if not isinstance(target.inputs(images, store, runtime), Pixels):
+        if not isinstance(target.inputs(images, store, runtime), PixelInputs):
             raise UserError(
                 f"{self.group}.samples={self.samples} asks for samples of the target, and decoding samples isn't "
                 "offered for text-to-image targets: choose an attack that asks about the images themselves, such as "

@@ -9,7 +9,7 @@ from huggingface_hub.constants import HF_HUB_CACHE
 
 from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
-from secmi_exp.files.storage_errors import Place, explain_storage_errors
+from secmi_exp.files.storage_errors import StorageLocation, explain_storage_errors
 from secmi_exp.targets.loading.file_kind import SUFFIXES, refuse_file
 from secmi_exp.targets.loading.weights import reason
 
@@ -63,9 +63,9 @@ def _fetch_repository(repository: str, files: Callable[[Collection[str]], Sequen
     return Path(snapshot_download(repository, allow_patterns=list(read)))
 
 
-def cache() -> Place:
+def cache() -> StorageLocation:
     """Folder in which the hub's client keeps what it fetches."""
-    return Place("the cache of the Hugging Face hub", Path(HF_HUB_CACHE), "the environment variable HF_HOME")
+    return StorageLocation("the cache of the Hugging Face hub", Path(HF_HUB_CACHE), "the environment variable HF_HOME")
 
 
 def is_fetched(folder: Path) -> bool:
