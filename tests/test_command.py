@@ -171,6 +171,7 @@ def test_a_wheel_runs_from_an_empty_folder_and_takes_further_configs(tmp_path: P
     assert "digits, first_digits" in command("--help", "--config-dir", str(own)).stdout
 
 
+@pytest.mark.slow
 def test_control_c_ends_with_a_sentence_and_the_next_run_continues(secmi: Command) -> None:
     arguments = ["logger=none", *SMOKE, "target.checkpoint_every=5"]
     with secmi.running(training, *arguments, "target.max_steps=100000") as process:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pytest
 import torch
 from pydantic import ConfigDict, PositiveFloat
 from pydantic.dataclasses import dataclass
@@ -106,6 +107,7 @@ def test_it_may_step_the_optimizer_itself_on_poisson_batches(tmp_path: Path) -> 
     torch.testing.assert_close(weights(module), before - 3 * 0.5)
 
 
+@pytest.mark.slow
 def test_opacus_is_not_loaded_by_other_trainings(tmp_path: Path) -> None:
     code = f"""
 import sys
