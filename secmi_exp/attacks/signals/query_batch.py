@@ -67,6 +67,14 @@ class TrialBatch(QueryBatch):
         """Make one of a gray image."""
         return cls(TrialPredictor(), torch.zeros(1, 3, 8, 8), {})
 
+    def predict_noise(self, x_t: Tensor, t: int) -> Tensor:
+        """Zeros; no query."""
+        return torch.zeros_like(x_t)
+
+    def predict_image(self, x_t: Tensor, t: int) -> Tensor:
+        """Zeros; no query."""
+        return torch.zeros_like(x_t)
+
 
 class TrialPredictor(NoisePredictor):
     """Stands for a target of any schedule, without a network."""
