@@ -18,6 +18,7 @@ from secmi_exp.data import decoding_processes
 from secmi_exp.data.decoding_processes import decoded_in_order
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.data.samples import ArraySamples
+from secmi_exp.engine.worker_processes import end_with_parent
 from secmi_exp.store import Key, Store
 from tests.support.commands import SMOKE, Command, training
 from tests.support.processes import children, gone
@@ -36,6 +37,7 @@ class Slow(ArraySamples):
 
 def decode_slowly(folder: Path) -> None:
     os.chdir(folder)
+    end_with_parent()  # as the command does first: what it forks later has to watch all the same
     decoding_processes.SAMPLES_A_WORKER, decoding_processes.BATCH = 1, 1
     decoding_processes.usable_processors = lambda: 2  # type: ignore[attr-defined]
     samples = Slow("made", "made", lambda: np.zeros((4, 8, 8, 3), np.uint8))
@@ -65,7 +67,7 @@ def test_processes_that_decode_end_with_a_killed_run_and_leave_its_locks(tmp_pat
     assert run.pid not in workers
     os.kill(run.pid or 0, signal.SIGKILL)
     run.join()
-    wait_until(partial(all_gone, workers), 5, "workers outlive their run")
+    wait_until(partial(all_gone, workers), 30, "workers outlive their run")
     assert not Store(tmp_path / "store").get_or_build(KEY, lambda workspace: (workspace / "content.txt").touch()).reused
 
 

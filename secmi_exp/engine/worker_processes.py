@@ -1,6 +1,6 @@
 """Processes that work for another one end with it, however that ends, so that none goes on unwatched and keeps locks.
 
-Ranks have their own such means; see `ranks.main`.
+Ranks have their own means; see `rank_group.main`.
 """
 
 import functools
@@ -12,9 +12,13 @@ import time
 LOOK_EVERY_S = 0.5
 
 
-@functools.cache
 def end_with_parent() -> None:
     """Where Python's multiprocessing has started this process for another one, end at once when that has ended."""
+    _watch_parent_of(os.getpid())
+
+
+@functools.cache  # by process: one that is forked watches its own parent
+def _watch_parent_of(process: int) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None and parent.pid is not None:
         threading.Thread(target=_wait_for_end, args=(parent.pid,), daemon=True).start()
