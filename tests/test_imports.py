@@ -1,9 +1,12 @@
-"""Reading a configuration imports nothing heavy, whichever attack, target or defense it names."""
+"""Nothing heavy is imported for help, a configuration or a mistake, nor by a run that reuses all results."""
 
+import re
 import subprocess
 import sys
 
-from tests.support.commands import CONF
+import pytest
+
+from tests.support.commands import CONF, NN, Command, Finished, SmokeRun
 
 HEAVY = {
     "torch", "torchvision", "torchmetrics", "pytorch_lightning", "lightning_fabric", "transformers", "diffusers",
@@ -23,6 +26,34 @@ print(*(name for name in heavy if name in sys.modules))
 """
 
 
+def imported_by(command: Command, *arguments: str) -> tuple[Finished, set[str]]:
+    """A finished command, and the top-level packages that it has imported."""
+    command.module = [sys.executable, "-X", "importtime", "-m", "secmi_exp"]
+    finished = command(*arguments)
+    return finished, set(re.findall(r"^import time:.*\| +(\w+)", finished.stderr, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "--help",
+        "--cfg job dataset=cifar10 target=secmi_checkpoint",
+        "--cfg job +attack=cdi target=finetuned quality=measured logger=wandb",
+        "dataset=cifar10 target.max_steps=a",
+        "dataset=tinyin target=secmi_checkpoint target.weights=3",
+        "target=finetuned dataset=captioned target.seed=-1",
+        "+attack=cdi attack.nme=x",
+        "defense=dp_sgd defense.max_grad_norm=0",
+        "seed=a",
+        "--config-dir /nowhere seed=1",
+    ],
+)
+def test_help_configuration_and_mistakes_need_nothing_heavy(arguments: str, secmi: Command) -> None:
+    finished, imported = imported_by(secmi, *arguments.split())
+    assert not imported & HEAVY
+    assert ("\nsecmi_exp: " in finished.stderr) == (finished.returncode == 1) == (not finished.stdout)
+
+
 def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
@@ -39,3 +70,10 @@ def test_configurations_of_all_attacks_are_read_without_anything_heavy() -> None
 def test_configurations_of_all_targets_and_defenses_are_read_without_anything_heavy() -> None:
     targets = [f"target={name} target.path=somewhere" for name in choices("target") if name != "latent_ddpm"]
     assert loaded(*targets, "target=latent_ddpm", *(f"defense={name}" for name in choices("defense"))) == []
+
+
+def test_a_run_that_finds_everything_in_the_store_computes_with_nothing(smoke: SmokeRun) -> None:
+    finished, imported = imported_by(Command(smoke.command.folder), *NN, "logger=none")
+    assert finished.returncode == 0, finished.stderr
+    needed = {"torch", "scipy", "matplotlib", "pandas", "pyarrow"}  # torch is free in a job; intervals, figures, tables
+    assert not imported & (HEAVY - needed)
