@@ -66,7 +66,7 @@ def close_failed_sweep() -> None:
         logging.getLogger("secmi_exp").warning("The sweep's tables are not written: %s.", first_line(error))
 
 
-def told_before(terminated: Terminated) -> str | None:
+def mistake_before(terminated: Terminated) -> str | None:
     """The user's mistake that was being reported when SIGTERM came: torchrun sends it once another rank has ended."""
     error = terminated.__context__
     while error and not isinstance(error, UserError):
@@ -92,8 +92,8 @@ def main() -> None:
         sys.exit(1)
     except Terminated as terminated:
         end_rank_group(failed=True)
-        told = told_before(terminated) or "ended by SIGTERM; the same command continues where it was."
-        sys.stderr.write(f"secmi_exp: {told}\n")
+        message = mistake_before(terminated) or "ended by SIGTERM; the same command continues where it was."
+        sys.stderr.write(f"secmi_exp: {message}\n")
         sys.exit(terminated.code)
     except (KeyboardInterrupt, SystemExit) as error:
         if isinstance(error, SystemExit) and not isinstance(error.__context__, KeyboardInterrupt):

@@ -39,7 +39,7 @@ def decode_slowly(folder: Path) -> None:
     os.chdir(folder)
     end_with_parent()  # as the command does first: what it forks later has to watch all the same
     decoding_processes.SAMPLES_A_WORKER, decoding_processes.BATCH = 1, 1
-    decoding_processes.usable_processors = lambda: 2  # type: ignore[attr-defined]
+    decoding_processes.usable_processors = lambda: 2
     samples = Slow("made", "made", lambda: np.zeros((4, 8, 8, 3), np.uint8))
 
     def build(workspace: Path) -> None:

@@ -66,11 +66,11 @@ def raised_by_a_job(error: BaseException) -> bool:
 
 
 def _explained(error: Exception, arguments: list[str], folders: ConfigFolders) -> str | None:
-    told = error
-    while not isinstance(told, UserError) and isinstance(told.__cause__, Exception):
-        told = told.__cause__
-    if isinstance(told, UserError):  # which OmegaConf may have put an exception of its own around
-        return str(told)
+    origin = error
+    while not isinstance(origin, UserError) and isinstance(origin.__cause__, Exception):
+        origin = origin.__cause__
+    if isinstance(origin, UserError):  # which OmegaConf may have put an exception of its own around
+        return str(origin)
     if sentence := storage_sentence(error, _output_place()):
         return sentence
     if isinstance(error, MissingConfigException):

@@ -29,9 +29,9 @@ def read_flags(arguments: Sequence[str]) -> Namespace:
     given = parser.parse_args(arguments)
     if given.experimental_rerun:
         raise UserError("--experimental-rerun is not offered: repeat the command that the run's overrides.yaml lists.")
-    asked = [f"--{name.replace('_', '-')}" for name in ONE_OF if getattr(given, name)]
-    if len(asked) > 1:
-        raise UserError(f"{' and '.join(asked)} can't be combined: choose one of them.")
+    chosen = [f"--{name.replace('_', '-')}" for name in ONE_OF if getattr(given, name)]
+    if len(chosen) > 1:
+        raise UserError(f"{' and '.join(chosen)} can't be combined: choose one of them.")
     if given.resolve and not (given.cfg or given.help):
         raise UserError("--resolve says how --cfg shows the configuration: write --cfg job --resolve.")
     if given.shell_completion and not any(each.partition("=")[0] in COMPLETION for each in given.overrides):

@@ -68,7 +68,7 @@ def expand_homes(config: DictConfig) -> None:
 def _expand(group: DictConfig, key: str) -> None:
     try:
         value = group[key]
-    except OmegaConfBaseException:  # told when the group is instantiated
+    except OmegaConfBaseException:  # reported when the group is instantiated
         return
     if isinstance(value, str) and value.startswith("~"):
         group[key] = expand_home(value)

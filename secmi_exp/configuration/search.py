@@ -19,7 +19,7 @@ def prefer_own_sweeper() -> None:
 
 
 def share_config_store() -> None:
-    """Let Hydra copy the store of structured configurations by reference, as it only reads it.
+    """Make Hydra share its store of structured configurations instead of copying it, as it only reads it.
 
     For --help it copies the whole store once a group, which takes longer than everything else together.
     """

@@ -71,12 +71,12 @@ class DecodedRows:
         """Write rows and the record of progress to disk."""
         for file in self.files.values():
             file.flush()
-        told: dict[str, Json] = {
+        progress: dict[str, Json] = {
             "done": self.done,
             "unreadable": {str(row): why for row, why in self.unreadable.items()},
             "checksums": self.checksums,
         }
-        write_json(self.record, {**told, "checksum": checksum_of(told)})
+        write_json(self.record, {**progress, "checksum": checksum_of(progress)})
 
     def close(self) -> None:
         """Close the files."""
@@ -87,15 +87,17 @@ class DecodedRows:
         if not self.record.exists():
             return
         try:
-            told = json.loads(self.record.read_text(encoding="utf-8"))
-            whole = told.pop("checksum") == checksum_of(told) and self._hold(told["done"], told["checksums"])
+            progress = json.loads(self.record.read_text(encoding="utf-8"))
+            whole = progress.pop("checksum") == checksum_of(progress) and self._hold(
+                progress["done"], progress["checksums"]
+            )
         except (OSError, ValueError, LookupError, AttributeError, TypeError):
             whole = False
         if not whole:
             log.warning("What a stopped run has decoded is not as it was written: decoding all images again.")
             return
-        self.done, self.checksums = told["done"], told["checksums"]
-        self.unreadable = {int(row): why for row, why in told["unreadable"].items()}
+        self.done, self.checksums = progress["done"], progress["checksums"]
+        self.unreadable = {int(row): why for row, why in progress["unreadable"].items()}
 
     def _hold(self, done: int, checksums: Mapping[str, int]) -> bool:
         """Whether the first rows are those that were written."""
@@ -109,6 +111,6 @@ class DecodedRows:
         return True
 
 
-def checksum_of(told: Mapping[str, Json]) -> int:
+def checksum_of(progress: Mapping[str, Json]) -> int:
     """CRC-32 of a record."""
-    return zlib.crc32(json.dumps(told, sort_keys=True).encode())
+    return zlib.crc32(json.dumps(progress, sort_keys=True).encode())

@@ -1,6 +1,7 @@
 """The processes that decode images side by side."""
 
 import math
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -13,7 +14,6 @@ from secmi_exp.data.image_formats import exif_orientation, has_several_frames
 from secmi_exp.data.images import pixel_digests
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.data.samples import Samples
-from secmi_exp.engine.runtime import usable_processors
 from secmi_exp.engine.worker_processes import end_with_parent
 from secmi_exp.errors import first_line
 from secmi_exp.formatting import printable
@@ -71,6 +71,11 @@ class DecodedBatches(Dataset[DecodedBatch]):
         return DecodedBatch(pixels, pixel_digests(pixels), sizes, orientations, several_frames, unreadable)
 
 
+def usable_processors() -> int:
+    """Return the number of processors that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _start(worker: int) -> None:
     end_with_parent()
 
@@ -86,8 +91,8 @@ def reason(error: Exception) -> str:
     >>> reason(PermissionError(13, "Permission denied", "cat.png"))
     'Permission denied'
     """
-    told = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
-    return printable(told)
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
+    return printable(reason)
 
 
 def decoded_in_order(

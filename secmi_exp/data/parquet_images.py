@@ -141,8 +141,8 @@ def groups_with_gaps(metadata: pa.parquet.FileMetaData, column: str) -> list[int
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
         (chunk,) = (each for each in map(group.column, range(group.num_columns)) if each.path_in_schema == column)
-        told = chunk.statistics
-        if told is None or not told.has_null_count or told.null_count:
+        statistics = chunk.statistics
+        if statistics is None or not statistics.has_null_count or statistics.null_count:
             groups.append(number)
     return groups
 

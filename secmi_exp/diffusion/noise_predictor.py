@@ -24,7 +24,7 @@ class NoisePredictor(nn.Module, ABC):
         super().__init__()
         self.queries = 0
         """Images whose noise has been predicted so far."""
-        self.note_queries: Callable[[int], object] | None = None
+        self.record_queries: Callable[[int], object] | None = None
         """Called with that number before each prediction."""
 
     @property
@@ -59,8 +59,8 @@ class NoisePredictor(nn.Module, ABC):
 
     def _count(self, x_t: Tensor) -> None:
         self.queries += len(x_t) * self.evaluations
-        if self.note_queries:
-            self.note_queries(self.queries)
+        if self.record_queries:
+            self.record_queries(self.queries)
 
     @abstractmethod
     def _predict_noise(self, x_t: Tensor, t: int, condition: Condition) -> Tensor: ...

@@ -55,7 +55,7 @@ def query_rows(
 
 @contextmanager
 def counting_queries(predictor: NoisePredictor, file: Path) -> Iterator[None]:
-    """Let a predictor record the queries of this rank in a tally's file, each before it is made."""
+    """Record a predictor's queries in a tally's file, at this rank's place, each before it is made."""
     place = COUNT.size * rank_info().rank
     counts = os.open(file, os.O_RDWR)
     before = read_count(os.pread(counts, COUNT.size, place))
@@ -63,9 +63,9 @@ def counting_queries(predictor: NoisePredictor, file: Path) -> Iterator[None]:
     def record(queries: int) -> None:
         os.pwrite(counts, count_bytes(before + queries), place)
 
-    predictor.note_queries = record
+    predictor.record_queries = record
     try:
         yield
     finally:
-        predictor.note_queries = None
+        predictor.record_queries = None
         os.close(counts)

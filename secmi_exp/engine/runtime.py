@@ -1,6 +1,5 @@
 """The machine that a run has: how many devices, and in what precision and batches they compute."""
 
-import os
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -56,8 +55,3 @@ class Runtime:
     def encoder_precision(self) -> Literal["float32", "float64"]:
         """What encoders of a target's inputs compute in: they run once, so that low precision would save nothing."""
         return "float64" if self.query_precision == "64" else "float32"
-
-
-def usable_processors() -> int:
-    """Processors that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from secmi_exp.engine.batches import TrainingBatches
-from secmi_exp.engine.collectives import broadcast, rank_info
+from secmi_exp.engine.collectives import broadcast, is_rank_0, rank_info
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.engine.step_progress import StepProgressBar
 from secmi_exp.engine.trainers import accumulated_parts, make_trainer
@@ -215,7 +215,7 @@ def fit(
             f"A batch of {batch_size} can't be shared by {rank_info().world_size} devices that take it in {parts} "
             "parts each: lower trainer.devices, or raise trainer.device_batch_size or the batch size."
         )
-    checkpoint = broadcast(newest_checkpoint(folder, max_steps) if rank_info().rank == 0 else None)
+    checkpoint = broadcast(newest_checkpoint(folder, max_steps) if is_rank_0() else None)
     if checkpoint:
         log.info("Continuing %s from %s.", name, checkpoint.stem)
     saving = ModelCheckpoint(

@@ -109,7 +109,7 @@ def storage_sentence(error: BaseException, place: StorageLocation | None = None)
         error: as raised, by whatever library.
         place: where was being written; None: that isn't known.
     """
-    if isinstance(error, UserError):  # told already
+    if isinstance(error, UserError):  # explained already
         return None
     number = error_number(error)
     if number is None:
@@ -127,14 +127,14 @@ def error_number(error: BaseException) -> int | None:
     """The number of an error of the file system; 0: a file was cut short, nobody knows why; None: another error."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno if error.errno in KNOWN else None
-    told = str(error)
-    if found := IN_WORDS.search(told):
+    message = str(error)
+    if found := IN_WORDS.search(message):
         number = int(found[1] or found[2])
         return number if number in KNOWN else None
     for number in NO_ROOM:
-        if os.strerror(number) in told:
+        if os.strerror(number) in message:
             return number
-    return 0 if CUT_SHORT.search(told) else None
+    return 0 if CUT_SHORT.search(message) else None
 
 
 def failing_path(error: BaseException) -> Path | None:
@@ -180,9 +180,9 @@ def _what_to_do(number: int, said: str, place: StorageLocation, error: BaseExcep
 
 def _needed_and_free(error: BaseException, place: StorageLocation) -> str:
     free = free_bytes(place.folder)
-    told = [f"{as_size(error.needed)} are needed"] if isinstance(error, LackingRoom) else []
-    told += [f"{as_size(free)} are free"] if free is not None else []
-    return "".join([", where "] * bool(told)) + " and ".join(told)
+    sizes = [f"{as_size(error.needed)} are needed"] if isinstance(error, LackingRoom) else []
+    sizes += [f"{as_size(free)} are free"] if free is not None else []
+    return "".join([", where "] * bool(sizes)) + " and ".join(sizes)
 
 
 def broken_link(path: Path) -> Path | None:

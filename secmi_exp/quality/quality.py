@@ -157,14 +157,14 @@ class Quality:
             facts = self._compare(compared, holdouts, runtime).facts()
             write_json(workspace / "quality.json", as_strict_json(facts, lambda number: None))
 
-        told = json.loads((store.get_or_build(key, build).path / "quality.json").read_text(encoding="utf-8"))
-        for name, value in told["metrics"].items():
+        stored = json.loads((store.get_or_build(key, build).path / "quality.json").read_text(encoding="utf-8"))
+        for name, value in stored["metrics"].items():
             if value is None or not math.isfinite(value):
                 raise UserError(
                     f"The quality's {name} is not finite, though samples and images are: it takes other weights in "
                     "quality.inception, or more samples."
                 )
-        return Measures(told["metrics"], {name: ends and tuple(ends) for name, ends in told["ci95"].items()})
+        return Measures(stored["metrics"], {name: ends and tuple(ends) for name, ends in stored["ci95"].items()})
 
     def _compare(
         self, compared: dict[str, NDArray[np.uint8]], holdouts: NDArray[np.uint8], runtime: Runtime

@@ -46,9 +46,9 @@ def list_entries(store: Inventory, kind: str | None, console: Console) -> None:
     say(console, f"{entry_count(entries)}, {total(entries)}{unfinished}.")
 
 
-def show_entry(store: Inventory, asked: str, console: Console) -> None:
+def show_entry(store: Inventory, wanted: str, console: Console) -> None:
     """All that is known of an entry: its key in full, what that rests on, its files, and what was computed from it."""
-    entry = store.find(asked)
+    entry = store.find(wanted)
     if entry.manifest is None:
         raise UserError(f"The entry {entry} is damaged: it is computed again when it is needed.")
     key, files = entry.manifest.key, entry.manifest.files
@@ -105,12 +105,12 @@ def collect_garbage(store: Inventory, older_than: float, dry_run: bool, console:
     locks = None if dry_run else Store(store.root)
     removed = []
     for each in old:
-        told = f"{each} ({as_size(each.size)}, last used {as_age(each.last_used)} ago)"
+        line = f"{each} ({as_size(each.size)}, last used {as_age(each.last_used)} ago)"
         if locks and not locks.remove_unless_locked(each, each.path):
-            say(console, f"In use: {told}.")
+            say(console, f"In use: {line}.")
             continue
         removed.append(each)
-        say(console, f"{'Would remove' if dry_run else 'Removed'} {told}.")
+        say(console, f"{'Would remove' if dry_run else 'Removed'} {line}.")
     say(console, f"{len(removed)} {'to be removed' if dry_run else 'removed'}, {total(removed)}.")
 
 

@@ -53,7 +53,7 @@ def class_identity(cls: type) -> str:
     >>> class_identity(type)
     Traceback (most recent call last):
         ...
-    secmi_exp.errors.UserError: No file defines builtins.type, so that results of its versions can't be told apart: \
+    secmi_exp.errors.UserError: No file defines builtins.type, so that results of its versions can't be distinguished: \
 put it into a module.
     """
     if is_versioned(cls):
@@ -103,6 +103,6 @@ def _source(defined: type | Callable[..., object]) -> Path:
     if file is None or not Path(file).is_file():
         raise UserError(
             f"No file defines {defined.__module__}.{defined.__qualname__}, so that results of its versions can't be "
-            "told apart: put it into a module."
+            "distinguished: put it into a module."
         )
     return Path(file)

@@ -91,23 +91,23 @@ class Inventory:
             if name := LEFTOVER.fullmatch(path.name):
                 yield Stored(path, name["kind"] or "removed", name["digest"])
 
-    def find(self, asked: str) -> Stored:
+    def find(self, wanted: str) -> Stored:
         """The entry of a digest or of the beginning of one, alone or behind its kind.
 
         Args:
-            asked: such as ``1a2b3c4d``, ``target/1a2b3c4d``, or the path of the entry's folder.
+            wanted: such as ``1a2b3c4d``, ``target/1a2b3c4d``, or the path of the entry's folder.
 
         Raises:
             UserError: where there is none, or more than one.
         """
-        *before, digest = re.split(r"[/ ]", asked.rstrip("/"))
+        *before, digest = re.split(r"[/ ]", wanted.rstrip("/"))
         kind = before[-1] if before else None
         found = [entry for entry in self.entries if entry.digest.startswith(digest) and kind in (None, entry.kind)]
         if len(found) > 1:
-            raise UserError(f"{asked} begins the keys of {listed(found)} in {self.root}: give more of its digits.")
+            raise UserError(f"{wanted} begins the keys of {listed(found)} in {self.root}: give more of its digits.")
         if not found:
             raise UserError(
-                f"There is no entry {asked} in {self.root}: `python -m secmi_exp.store ls` lists those that there are."
+                f"There is no entry {wanted} in {self.root}: `python -m secmi_exp.store ls` lists those that there are."
             )
         return found[0]
 

@@ -84,6 +84,46 @@ def test_settings_are_validated_against_the_functions_parameters(settings: dict[
         function_attack(**settings)
 
 
+def nothing(batch: QueryBatch) -> dict[str, Tensor]:
+    return {}
+
+
+def bare(batch: QueryBatch) -> Tensor:
+    return batch.x_0
+
+
+def maps(batch: QueryBatch) -> dict[str, Tensor]:
+    return {"map": batch.x_0}
+
+
+def numbers(batch: QueryBatch) -> dict[str, float]:
+    return {"size": 3.0}
+
+
+def without_batch(*, t: int = 3) -> dict[str, Tensor]:
+    return {}
+
+
+def anything(batch: QueryBatch, **settings: int) -> dict[str, Tensor]:
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("function", "sentence"),
+    [
+        ("nothing", r"must return a dictionary.* and has returned \{\}\."),
+        ("bare", r"must return a dictionary.* and has returned 'a tensor of shape \[1, 3, 8, 8\]'\."),
+        ("maps", r"must return a dictionary.* and has returned \{'map': 'a tensor of shape \[1, 3, 8, 8\]'\}\."),
+        ("numbers", r"must return a dictionary.* and has returned \{'size': 3\.0\}\."),
+        ("without_batch", r"takes no batch: its first parameter must be a QueryBatch\."),
+        ("anything", r"takes \*\*settings: int: name each setting as a parameter\."),
+    ],
+)
+def test_a_function_that_is_no_attack_is_refused_before_the_target_is_queried(function: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=rf"attack\.function={__name__}\.{function} {sentence}"):
+        function_attack(f"{__name__}.{function}").check(Timesteps(300, 299, 299))
+
+
 @pytest.mark.parametrize(("settings", "key"), [({"t": 300, "later": []}, "t"), ({"t": 5, "later": [300]}, "later")])
 def test_timesteps_are_compared_with_the_schedule(settings: dict[str, Any], key: str) -> None:
     with pytest.raises(UserError, match=rf"attack\.settings\.{key}=300 exceeds the last timestep"):

@@ -1,4 +1,4 @@
-"""Attacks that ask the target a few questions: each value is its published formula, with the sign that it has there."""
+"""Attacks that query the target a few times: each value is its published formula, with the sign that it has there."""
 
 import math
 from pathlib import Path

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import BlipProcessor
 
 from secmi_exp.data.images import Images
-from secmi_exp.engine.collectives import rank_info
+from secmi_exp.engine.collectives import is_rank_0
 from secmi_exp.engine.rows import Prediction, fill_rows
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
@@ -70,7 +70,7 @@ def caption_images(workspace: Path, folder: ModelFolder, images: Images, runtime
     row = (TOKENS + 2,), np.dtype(np.int64)
     captioning = Prediction(partial(caption_batch, model, processor, file), model)
     fill_rows(captioning, (images,), {file: row}, [workspace], runtime, IMAGES)
-    if rank_info().rank == 0:
+    if is_rank_0():
         captions = processor.batch_decode(np.load(file), skip_special_tokens=True)
         texts = [caption.strip() for caption in captions]
         (workspace / "captions.json").write_text(json.dumps(texts, ensure_ascii=False), encoding="utf-8")

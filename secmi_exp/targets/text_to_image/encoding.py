@@ -17,7 +17,7 @@ from torch import Tensor
 
 from secmi_exp.data.images import Images
 from secmi_exp.data.model_range import to_model_range
-from secmi_exp.engine.collectives import rank_info
+from secmi_exp.engine.collectives import is_rank_0
 from secmi_exp.engine.rows import Prediction, Row, fill_rows
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.engine.trainers import encoder_dtype
@@ -93,7 +93,7 @@ def encode_prompts(workspace: Path, folder: TextToImageFolder, prompts: Sequence
     for name, rows in one.items():
         if not name.startswith("negative"):
             files[workspace / f"{name}.npy"] = tuple(rows.shape[1:]), dtype
-        elif rank_info().rank == 0:
+        elif is_rank_0():
             np.save(workspace / f"{name}.npy", rows.numpy())
     embedding = Prediction(partial(embed_batch, pipeline, prompts, workspace), encoders)
     fill_rows(embedding, (np.arange(len(prompts)),), files, [workspace], runtime, PROMPTS)
