@@ -1,7 +1,6 @@
 """Samples of the target: deterministic DDIM, each a function of its number, drawn once and never twice."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +13,10 @@ from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine import rows
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
-from secmi_exp.targets.interface import Inputs, PreparedTarget
+from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.pixel.unconditional import Unconditional
 from secmi_exp.testing import cpu_runtime
+from tests.support.latent_inputs import latent_inputs
 from tests.support.memorizing import ALPHAS, Killed, Memorizing, memorizing
 from tests.support.query_attacks import attack
 from tests.support.runs import one_run
@@ -119,21 +119,7 @@ def test_steps_beyond_the_timesteps_are_refused() -> None:
 
 @pytest.mark.parametrize("name", ["gan_leaks", "monte_carlo_set", "over_representation", "logan", "tvd"])
 def test_latent_targets_are_refused(tmp_path: Path, name: str) -> None:
-    class Encoded:
-        key = "latents"
-
-        def arrays(self) -> Any: ...
-
-        def texts(self) -> dict[str, Any]:
-            return {}
-
-        def facts(self) -> dict[str, Any]:
-            return {}
-
-    def inputs(*given: object) -> Inputs:
-        return Encoded()
-
-    latent = PreparedTarget(Path(), "latent", memorizing(IMAGES).load, inputs=inputs)
+    latent = PreparedTarget(Path(), "latent", memorizing(IMAGES).load, inputs=latent_inputs)
     with pytest.raises(
         UserError, match=r"attack.samples=1000 .* decoding samples isn't offered for text-to-image targets"
     ):

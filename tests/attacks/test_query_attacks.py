@@ -2,7 +2,6 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +13,9 @@ from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
-from secmi_exp.targets.interface import Inputs, PreparedTarget
+from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.testing import SmallPredictor, cpu_runtime
+from tests.support.latent_inputs import latent_inputs
 from tests.support.query_attacks import (
     EPS,
     IMAGES,
@@ -146,21 +146,7 @@ def test_timesteps_beyond_the_targets_are_refused() -> None:
 
 
 def test_crops_of_latents_are_refused(tmp_path: Path) -> None:
-    class Encoded:
-        key = "latents"
-
-        def arrays(self) -> Any: ...
-
-        def texts(self) -> dict[str, Any]:
-            return {}
-
-        def facts(self) -> dict[str, Any]:
-            return {}
-
-    def inputs(*given: object) -> Inputs:
-        return Encoded()
-
-    latent = PreparedTarget(Path(), "small", SmallPredictor, inputs=inputs)
+    latent = PreparedTarget(Path(), "small", SmallPredictor, inputs=latent_inputs)
     with pytest.raises(UserError, match="is for targets in pixel space"):
         attack("+attack=pfami").measure(latent, IMAGES, Store(tmp_path), cpu_runtime())
 
