@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from secmi_exp.__main__ import CONF
+from secmi_exp.configuration.folders import CONF
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.reporting.results_file import METRIC_NAMES
 

@@ -23,7 +23,7 @@ from experiments import claims, drawings
 from experiments.benchmarks.measure import cpu_lines
 from experiments.kept import RESULTS, keep_comparison, keep_run, keep_summary
 from experiments.tables import markdown
-from secmi_exp.engine.runtime import usable_processors
+from secmi_exp.data.decoding_processes import usable_processors
 from secmi_exp.reporting.results_file import read_results
 
 HERE = Path(__file__).parent
