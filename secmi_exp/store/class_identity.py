@@ -19,8 +19,8 @@ VERSIONED = frozenset(
         "scores_file secmi sima tvd",
         "attacks.scorers": "column feature_classifier map_distance nn quantile scorer",
         "attacks.signals": "query_attack sample_comparison samples",
-        "data": "dataset digits image_cells image_folder lfw parquet_images samples saved_dataset tiny_imagenet "
-        "torchvision_readers",
+        "data": "dataset digits image_cells image_folder lfw mnist5k parquet_images samples saved_dataset "
+        "tiny_imagenet torchvision_readers",
         "defenses": "cutout defense dp_sgd dp_sgd_settings hflip l2 randaugment",
         "quality": "quality",
         "targets.pixel": "ddpm ddpm_recipe diffusers_folder secmi_checkpoint",

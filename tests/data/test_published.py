@@ -22,6 +22,7 @@ from tests.support.runs import run_here
 
 WHOLE = ["trainer=cpu", "target=memorizing", "evaluation.bootstrap_rounds=200"]
 NUMBER = 60
+BUNDLED = [("lfw", (100, 1, 24, 24)), ("digits", (1797, 1, 8, 8)), ("mnist5k", (5000, 1, 16, 16))]
 
 
 def by_torchvision(name: str, root: Path) -> torch.Tensor:
@@ -128,7 +129,7 @@ def test_a_second_start_needs_neither_the_published_files_nor_their_checksums(
     assert (again.pixels == first.pixels).all()
 
 
-@pytest.mark.parametrize(("name", "shape"), [("lfw", (100, 1, 24, 24)), ("digits", (1797, 1, 8, 8))])
+@pytest.mark.parametrize(("name", "shape"), BUNDLED)
 def test_bundled_images_need_no_files(name: str, shape: tuple[int, ...], tmp_path: Path) -> None:
     assert loaded(name, tmp_path).pixels.shape == shape
 
