@@ -1,5 +1,6 @@
 """Datasets in their published files, read, checked by checksum and downloaded by torchvision."""
 
+import gzip
 import hashlib
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,8 @@ from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.images import Pixels
 from secmi_exp.data.samples import ArraySamples, ImageFiles
 from secmi_exp.deferred import Deferred
-from secmi_exp.errors import UserError
+from secmi_exp.errors import UserError, first_line
+from secmi_exp.files.regular import is_regular, read_regular
 from secmi_exp.files.storage_errors import StorageLocation, explain_storage_errors
 
 PARTS: dict[str, dict[str, bool | str]] = {
@@ -20,6 +22,9 @@ PARTS: dict[str, dict[str, bool | str]] = {
     "STL10": {"split": "unlabeled"},
     "SVHN": {"split": "train"},
     "CelebA": {"split": "train"},
+    "MNIST": {"train": True},
+    "FashionMNIST": {"train": True},
+    "KMNIST": {"train": True},
 }
 """Reader → the part that the authors use, as the reader's own argument."""
 
@@ -30,6 +35,16 @@ FINGERPRINTS = {
     "SVHN": "993fe7126f89dfc47e5b35a38a5ba8030c6c235a2e7e65b1e0d1a4682b2c5ce8",
 }
 """Reader → SHA-256 of its name, its part, and the checksums of files that it accepts."""
+
+IDX_MD5 = {
+    "MNIST": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    "FashionMNIST": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+    "KMNIST": "bdb82020997e1d708af4cf47b453dcf7",
+}
+"""Reader → MD5 of the packed file of its training images, as it checks it after a download."""
+
+IDX_HEADER = 16
+"""Bytes: a magic number, and how many images of what height and width there are."""
 
 CELEBA_PARTITION_MD5 = "d32c9cbf5e040fd4025c592c306e6668"
 
@@ -57,12 +72,14 @@ class Published(Dataset):
         try:
             with explain_storage_errors(place):
                 return getattr(readers.imported, kind)(self.root, download=self.download, **PARTS[kind])
-        except (RuntimeError, OSError, ImportError) as error:
-            reason = str(error).splitlines()[0].rstrip(".")
-            raise UserError(
-                f"{self.name} can't be read in {self.root.absolute()} ({reason}): get it from {self.source} and unpack "
-                f"it there as torchvision.datasets.{kind} has it, or set dataset.root or dataset.download=true."
-            ) from error
+        except (RuntimeError, OSError, ImportError, ValueError, KeyError, AssertionError) as error:
+            raise self._unreadable(kind, first_line(error)) from error
+
+    def _unreadable(self, kind: str, reason: str) -> UserError:
+        return UserError(
+            f"{self.name} can't be read in {self.root.absolute()} ({reason}): get it from {self.source} and unpack "
+            f"it there as torchvision.datasets.{kind} has it, or set dataset.root or dataset.download=true."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +95,35 @@ class ArrayFiles(Published):
     def _pixels(self) -> Pixels:
         pixels: Pixels = self.reader(self.reader_class).data
         return pixels if pixels.shape[-1] == 3 else np.moveaxis(pixels, 1, -1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdxFiles(Published):
+    """MNIST, Fashion-MNIST and Kuzushiji-MNIST: gray images in one packed file.
+
+    torchvision reads the unpacked file beside it, of which it keeps no checksum; hence the packed one is read here.
+    """
+
+    reader_class: Literal["MNIST", "FashionMNIST", "KMNIST"]
+
+    def samples(self) -> ArraySamples:
+        """Known by their row."""
+        fingerprint = f"{self.reader_class}, images for training, MD5 {IDX_MD5[self.reader_class]}"
+        return ArraySamples(self.reader_class.lower(), fingerprint, self._pixels)
+
+    def _pixels(self) -> Pixels:
+        kind, file = self.reader_class, self.root / self.reader_class / "raw/train-images-idx3-ubyte.gz"
+        if not is_regular(file):
+            self.reader(kind)
+        try:
+            content = read_regular(file)
+        except OSError as error:
+            raise self._unreadable(kind, f"{file.name}: {error.strerror}") from error
+        if hashlib.md5(content).hexdigest() != IDX_MD5[kind]:
+            raise self._unreadable(kind, f"{file.name} is corrupted: delete it")
+        unpacked = np.frombuffer(gzip.decompress(content), np.uint8)
+        count, height, width = unpacked[:IDX_HEADER].view(">u4")[1:]
+        return unpacked[IDX_HEADER:].reshape(count, height, width)
 
 
 @dataclass(frozen=True, kw_only=True)

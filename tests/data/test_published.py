@@ -17,7 +17,7 @@ from secmi_exp.data.digits import read_digits
 from secmi_exp.data.tiny_imagenet import EXTENSIONS
 from secmi_exp.errors import UserError
 from tests.support.commands import CONF
-from tests.support.published import MAKERS, celeba, dataset, loaded, tiny_imagenet
+from tests.support.published import MAKERS, celeba, dataset, idx, loaded, tiny_imagenet
 from tests.support.runs import run_here
 
 WHOLE = ["trainer=cpu", "target=memorizing", "evaluation.bootstrap_rounds=200"]
@@ -26,7 +26,7 @@ BUNDLED = [("lfw", (100, 1, 24, 24)), ("digits", (1797, 1, 8, 8)), ("mnist5k", (
 
 
 def by_torchvision(name: str, root: Path) -> torch.Tensor:
-    """What the authors' loaders give: torchvision's reader and transforms. [N, 3, 32, 32], uint8."""
+    """What the authors' loaders give: torchvision's reader and transforms. [N, C, 32, 32], uint8."""
     datasets = torchvision.datasets
     small = Compose([Resize(32), PILToTensor()])
     reader = {
@@ -35,6 +35,9 @@ def by_torchvision(name: str, root: Path) -> torch.Tensor:
         "stl10u": lambda: datasets.STL10(root, split="unlabeled", transform=small),
         "svhn": lambda: datasets.SVHN(root / "svhn", split="train", transform=PILToTensor()),
         "celeba": lambda: datasets.CelebA(root, split="train", transform=Compose([CenterCrop(140), small])),
+        "mnist": lambda: datasets.MNIST(root, train=True, download=True, transform=small),
+        "fashion_mnist": lambda: datasets.FashionMNIST(root, train=True, download=True, transform=small),
+        "kmnist": lambda: datasets.KMNIST(root, train=True, download=True, transform=small),
         "tinyin": lambda: datasets.ImageFolder(root / "tiny-imagenet-200/train", transform=small),
     }[name]()
     return torch.stack([image for image, _ in reader])
@@ -48,6 +51,8 @@ def test_fingerprints_are_those_of_the_checksums_that_torchvision_accepts(kind: 
 
 
 def test_what_stands_for_torchvision_in_the_code_is_torchvisions() -> None:
+    for kind, checksum in torchvision_readers.IDX_MD5.items():
+        assert getattr(torchvision.datasets, kind).resources[0] == ("train-images-idx3-ubyte.gz", checksum)
     partition = [md5 for _, md5, name in torchvision.datasets.CelebA.file_list if name == "list_eval_partition.txt"]
     assert partition == [torchvision_readers.CELEBA_PARTITION_MD5]
     assert EXTENSIONS == IMG_EXTENSIONS
@@ -85,7 +90,7 @@ def test_whole_path_runs_on_genuine_files(name: str, tmp_path: Path, monkeypatch
     assert np.isfinite(results["metrics"]["auc"])
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar100", "stl10u", "svhn", "celeba"])
+@pytest.mark.parametrize("name", [name for name in MAKERS if name != "tinyin"])
 def test_missing_files_are_named_with_their_source_and_place(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=str(tmp_path)) as raised:
         loaded(name, tmp_path, "dataset.download=false")
@@ -99,6 +104,37 @@ def test_a_file_that_is_not_the_published_one_is_refused(tmp_path: Path, monkeyp
     batch.write_bytes(batch.read_bytes() + b"\0")
     with pytest.raises(UserError, match="corrupted"):
         loaded("cifar10", tmp_path, "dataset.download=false")
+
+
+def test_packed_files_alone_are_enough_and_the_unpacked_ones_are_not_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = idx(tmp_path, monkeypatch, "MNIST", NUMBER)
+    (tmp_path / "MNIST/raw/train-images-idx3-ubyte").write_bytes(b"something else")
+    found = loaded("mnist", tmp_path, "dataset.download=false", "dataset.image_size=28")
+    assert (found.pixels[:, 0] == images).all()
+
+
+def test_a_packed_file_that_is_not_the_published_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idx(tmp_path, monkeypatch, "KMNIST", NUMBER)
+    packed = tmp_path / "KMNIST/raw/train-images-idx3-ubyte.gz"
+    packed.write_bytes(packed.read_bytes() + b"\0")
+    with pytest.raises(UserError, match=r"train-images-idx3-ubyte.gz is corrupted: delete it"):
+        loaded("kmnist", tmp_path)
+
+
+def test_unpacked_files_alone_are_refused_with_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    idx(tmp_path, monkeypatch, "MNIST", NUMBER)
+    torchvision.datasets.MNIST(tmp_path, download=True)
+    for packed in (tmp_path / "MNIST/raw").glob("*.gz"):
+        packed.unlink()
+    with pytest.raises(UserError, match=r"train-images-idx3-ubyte.gz: No such file"):
+        loaded("mnist", tmp_path)
+    (tmp_path / "MNIST/raw/train-images-idx3-ubyte").write_bytes(bytes(4))
+    with pytest.raises(UserError, match=r"AssertionError"):
+        loaded("mnist", tmp_path)
 
 
 def test_missing_tiny_imagenet_is_explained_with_the_exact_place(tmp_path: Path) -> None:

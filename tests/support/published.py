@@ -3,8 +3,10 @@
 torchvision's readers verify checksums, so a reader is told those of the made files; nothing else of it is changed.
 """
 
+import gzip
 import hashlib
 import pickle
+import struct
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -104,6 +106,26 @@ def svhn(root: Path, monkeypatch: pytest.MonkeyPatch, n: int) -> Pixels:
     return images
 
 
+def idx(root: Path, monkeypatch: pytest.MonkeyPatch, reader: str, n: int) -> Pixels:
+    """Packed files of big-endian headers and bytes, of training and test part; torchvision has to unpack them."""
+    kind = getattr(torchvision.datasets, reader)
+    folder = root / reader / "raw"
+    folder.mkdir(parents=True)
+    images = crops(n, 28, 28)[..., 1]
+    resources = []
+    for name, _ in kind.resources:
+        content = images if name.startswith("train") else images[:1]
+        if "images" in name:
+            plain = struct.pack(">4I", 0x803, len(content), 28, 28) + content.tobytes()
+        else:
+            plain = struct.pack(">2I", 0x801, len(content)) + bytes(len(content))
+        (folder / name).write_bytes(gzip.compress(plain))
+        resources.append((name, md5(folder / name)))
+    monkeypatch.setattr(kind, "resources", resources)
+    monkeypatch.setitem(torchvision_readers.IDX_MD5, reader, resources[0][1])
+    return images
+
+
 def celeba(root: Path, monkeypatch: pytest.MonkeyPatch, n: int) -> list[Path]:
     """A folder of JPEGs and five lists; every fourth image is of the validation part. Returns the training part."""
     kind = torchvision.datasets.CelebA
@@ -154,6 +176,9 @@ MAKERS: dict[str, MakeFiles] = {
     "stl10u": stl10,
     "svhn": svhn,
     "celeba": celeba,
+    "mnist": lambda root, monkeypatch, n: idx(root, monkeypatch, "MNIST", n),
+    "fashion_mnist": lambda root, monkeypatch, n: idx(root, monkeypatch, "FashionMNIST", n),
+    "kmnist": lambda root, monkeypatch, n: idx(root, monkeypatch, "KMNIST", n),
     "tinyin": lambda root, monkeypatch, n: tiny_imagenet(root, n),
 }
 """Dataset → how to make files of it below a root."""
