@@ -1,5 +1,6 @@
 """A run, top to bottom: data → target → signal → scores → evaluation → report."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from secmi_exp.attacks.attack import Attack, TargetFree
 from secmi_exp.attacks.finite_values import refuse_non_finite_scores, refuse_non_finite_values
 from secmi_exp.attacks.measurements import Measurements
-from secmi_exp.attacks.scorers.scorer import Fitting, LearnedScorer, Scorer, Scores
+from secmi_exp.attacks.scorers.scorer import FACTS, Fitting, LearnedScorer, Scorer, Scores
 from secmi_exp.configuration.general import General
 from secmi_exp.configuration.preparation import Preparation, prepare
 from secmi_exp.data.checks.caption_check import caption_facts, check_captions
@@ -128,22 +129,23 @@ def attack_images(run: Run, attack: Attack, target: PreparedTarget | None) -> At
             measured = attack.measure(target, images, run.store, run.parts.runtime)
         refuse_non_finite_values(f"attack={attack.name}", measured, images, target, run.store, run.parts.runtime)
     with timed(run.seconds, "scores"):
-        scores = score(run, attack, measured)
+        scores, fitted = score(run, attack, measured)
         refuse_non_finite_scores(scores)
     with timed(run.seconds, "evaluation"):
         judgements, evaluated, bounds = evaluate(run, attack, scores)
         judged, signals = run.split.of_part(Part.EVALUATION), measured.trajectory
         is_member = run.split.is_member[judged]
         relative = relative_t_error(signals.timesteps, signals.t_errors[judged], is_member) if signals else None
-    return AttackOutcome(attack, measured, scores, judgements, evaluated, bounds, relative)
+    return AttackOutcome(attack, measured, scores, fitted, judgements, evaluated, bounds, relative)
 
 
-def score(run: Run, attack: Attack, measured: Measurements) -> dict[str, Scores]:
-    """The membership scores of all attacked images by each scorer, the attack's own first."""
+def score(run: Run, attack: Attack, measured: Measurements) -> tuple[dict[str, Scores], dict[str, Mapping[str, Json]]]:
+    """Scores of all attacked images by each scorer, the attack's own first, and what their fitting recorded."""
     split, runtime = run.split, run.parts.runtime
     fit_rows = np.flatnonzero(split.of_part(Part.FIT))
     is_member = split.is_member[fit_rows]
     scores: dict[str, Scores] = {}
+    fitted: dict[str, Mapping[str, Json]] = {}
     for name in sorted(attack.scorers, key=lambda name: name != attack.name):
         scorer = attack.scorers[name]
         if isinstance(scorer, Scorer):
@@ -163,8 +165,11 @@ def score(run: Run, attack: Attack, measured: Measurements) -> dict[str, Scores]
             fitting = Fitting(fit_rows, is_member, workspace, runtime, run.tracker.lightning)
             np.save(workspace / "scores.npy", scorer.fit_and_score(measured, fitting))
 
-        scores[name] = np.load(run.store.get_or_build(key, fit).path / "scores.npy")
-    return scores
+        folder = run.store.get_or_build(key, fit).path
+        scores[name] = np.load(folder / "scores.npy")
+        if (folder / FACTS).is_file():
+            fitted[name] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    return scores, fitted
 
 
 def evaluate(

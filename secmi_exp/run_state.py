@@ -56,6 +56,8 @@ class AttackOutcome:
     measured: Measurements
     scores: dict[str, Scores]
     """Scorer → scores of all attacked images, the attack's own scorer first."""
+    fitted: dict[str, Mapping[str, Json]]
+    """Scorer → what its fitting recorded, with a sentence named ``summary``; only of scorers that record something."""
     judgements: dict[str, Judgement]
     evaluated: dict[str, Scored]
     """Scorer → what it was judged on."""

@@ -7,13 +7,14 @@ their source searched for: inputs, weights, predictions.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.attacks.scorers.scorer import Scores
-from secmi_exp.attacks.signals.stacked_maps import StackedMaps
+from secmi_exp.attacks.signals.error_maps import ErrorMaps
 from secmi_exp.data.images import Images
 from secmi_exp.data.slices import slices
 from secmi_exp.data.stored_rows import RowArray
@@ -62,7 +63,7 @@ def refuse_non_finite_values(
     found = {
         name: rows
         for name, values in measured.values.items()
-        if _computed(values) and (rows := rows_not_finite(values)).any()
+        if _computed(values) and (rows := rows_not_finite(_with_alternatives(values))).any()
     }
     if not found:
         _warn_of_later_timesteps(measured)
@@ -141,7 +142,16 @@ def refuse_non_finite_scores(scores: Mapping[str, Scores]) -> None:
 
 def _computed(values: RowArray) -> bool:
     """Whether they are numbers that an attack has computed, rather than the images themselves."""
-    return isinstance(values, StackedMaps) or (isinstance(values, np.ndarray) and values.dtype.kind == "f")
+    return isinstance(values, ErrorMaps) or (isinstance(values, np.ndarray) and values.dtype.kind == "f")
+
+
+def _with_alternatives(values: RowArray) -> RowArray:
+    """Error maps with all that a scorer may choose to read besides; other values as they are."""
+    return (
+        values.at(sorted({*values.timesteps, *chain(*values.alternatives)}))
+        if isinstance(values, ErrorMaps)
+        else values
+    )
 
 
 def _when(measured: Measurements) -> str:

@@ -1,19 +1,22 @@
 """SecMI: t-errors and error maps. Source: Duan et al. (ICML 2023), sections 4.2 and 4.3."""
 
+from collections.abc import Mapping
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ConfigDict, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.attack import Attack, refuse_beyond
 from secmi_exp.attacks.measurements import Measurements
-from secmi_exp.attacks.signals.stacked_maps import StackedMaps
+from secmi_exp.attacks.signals.error_maps import ErrorMaps
 from secmi_exp.attacks.signals.trajectories import compute_trajectories
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps, timesteps
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.store import Key, Store
+from secmi_exp.store import Json, Key, Store
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget
 
@@ -33,13 +36,15 @@ class SecMI(Attack):
     t_max: PositiveInt
     maps: list[PositiveInt] | Literal["all"]
     """Timesteps whose error maps are kept for later runs, besides those at t_sec that a scorer reads."""
-    stacked: list[PositiveInt]
-    """Further timesteps whose error maps are stacked on those at t_sec, as channels."""
+    stacked: list[PositiveInt] | Literal["auto"]
+    """Further timesteps whose error maps are stacked on those at t_sec, as channels; auto: a scorer that is fitted
+    decides, by its own cross-validation, whether those of all timesteps below t_sec are."""
 
     @property
     def last(self) -> int:
         """The timestep that the trajectory ends at: t_max rounded down to a multiple of k, t_sec at least."""
-        return max(self.t_max // self.k * self.k, self.t_sec, *self.stacked, *self.maps if self.maps != "all" else ())
+        further = self.maps if self.maps != "all" else []
+        return max(self.t_max // self.k * self.k, *self._read, *further)
 
     @property
     def kept_maps(self) -> list[int]:
@@ -50,7 +55,9 @@ class SecMI(Attack):
 
     @property
     def _read(self) -> list[int]:
-        """Timesteps whose maps scorers see, in the order of their channels."""
+        """Timesteps whose maps scorers may see, in the order of their channels."""
+        if self.stacked == "auto":
+            return timesteps(self.k, self.t_sec)
         return sorted({self.t_sec, *self.stacked})
 
     @property
@@ -60,7 +67,7 @@ class SecMI(Attack):
 
     def check(self, timesteps: Timesteps) -> None:
         """See `Attack.check`; timesteps must lie on the trajectory, too."""
-        further = [("stacked", t) for t in self.stacked]
+        further = [("stacked", t) for t in (self.stacked if self.stacked != "auto" else [])]
         further += [("maps", t) for t in (self.maps if self.maps != "all" else [])]
         for name, t in [("t_sec", self.t_sec), *further]:
             refuse_beyond(name, t, timesteps, "image", self.k)
@@ -84,14 +91,17 @@ class SecMI(Attack):
         signals = compute_trajectories(
             target, images, k=self.k, t_max=self.last, maps=self.kept_maps, store=store, runtime=runtime
         )
-        kept = [signals.maps[t] for t in self._read if t in signals.maps]
-        maps = {"error_map": StackedMaps(kept) if self.stacked else kept[0]} if "error_map" in self.reads else {}
+        choice: dict[str, Json] = {"stacked": "auto"} if self.stacked == "auto" else {}
+        maps = {"error_map": self._error_maps(signals.maps)} if "error_map" in self.reads else {}
         return Measurements(
             {"t_error": signals.t_error(self.t_sec), "pixels": images, **maps},
             queries_per_sample=signals.queries_per_sample(max(self._read)),
             queries_spent=signals.queries_spent,
             key=Key(
-                "secmi", VERSION, {"t_sec": self._read, **outside_classes(attack=self)}, {"trajectory": signals.key}
+                "secmi",
+                VERSION,
+                {"t_sec": self._read, **choice, **outside_classes(attack=self)},
+                {"trajectory": signals.key},
             ),
             facts={
                 "t_sec": self.t_sec,
@@ -101,3 +111,10 @@ class SecMI(Attack):
             },
             trajectory=signals,
         )
+
+    def _error_maps(self, maps: Mapping[int, NDArray[np.float16]]) -> ErrorMaps:
+        """Return the maps that scorers see."""
+        read = tuple(self._read)
+        if self.stacked != "auto":
+            return ErrorMaps(maps, read)
+        return ErrorMaps(maps, (self.t_sec,), (read,) if len(read) > 1 else ())

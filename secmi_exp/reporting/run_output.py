@@ -31,8 +31,11 @@ def write_run(
     header = describe_run(run, target, attacked)
     if attacked:
         write_scores(run, attacked)
-    judgements, bounds = (attacked.judgements, attacked.bounds) if attacked else ({}, {})
-    results = RunResults(header, judgements, bounds, quality=measures, warnings=run.warnings)
+    results = (
+        RunResults(header, attacked.judgements, attacked.bounds, attacked.fitted, measures, run.warnings)
+        if attacked
+        else RunResults(header, {}, {}, quality=measures, warnings=run.warnings)
+    )
     write_results(run.folder, results)
     run.store.delete_tallies()
     figures = _copy_samples(run, target) if target else []
@@ -76,6 +79,8 @@ def print_metrics(results: RunResults, console: Console) -> None:
         label = METRIC_NAMES.get(metric, metric)
         table.add_row(*map(Text, (label, *(_cell(judged, metric) for judged in results.judgements.values()))))
     console.print(table)
+    for name, facts in results.fitted.items():
+        console.print(Text(f"{name}: {facts['summary']}"), soft_wrap=True)
     for reason in dict.fromkeys(own.unresolved.values()):
         console.print(Text(f"Not resolved: {reason}."))
 

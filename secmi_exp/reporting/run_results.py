@@ -4,7 +4,7 @@ import importlib.metadata
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,8 @@ class RunResults:
     """Scorer → judgement, the attack's own first; empty without an attack."""
     bounds: Mapping[str, PrivacyBound]
     """Scorer → lower bound on ε."""
+    fitted: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
+    """Scorer → what its fitting recorded."""
     quality: Measures | None = None
     """Quality of the target, if it was measured."""
     warnings: Sequence[RunWarning] = ()
@@ -58,7 +60,10 @@ def write_results(folder: Path, results: RunResults) -> None:
     if results.quality:
         content["quality"] = results.quality.facts()
     if results.judgements:
-        fields = {name: _scorer_fields(each, results.bounds[name]) for name, each in results.judgements.items()}
+        fields = {
+            name: _scorer_fields(each, results.bounds[name], results.fitted.get(name))
+            for name, each in results.judgements.items()
+        }
         own, *others = fields
         content |= {**fields[own], "others": {name: fields[name] for name in others}}
     content["versions"] = _versions()
@@ -125,8 +130,9 @@ def validation_fields(validation: Validation) -> dict[str, Json]:
     return {**sizes, "metrics": {"auc": validation.auc}, "ci95": {"auc": list(validation.ci95)}}
 
 
-def _scorer_fields(judged: Judgement, bound: PrivacyBound) -> dict[str, Json]:
+def _scorer_fields(judged: Judgement, bound: PrivacyBound, fitted: Mapping[str, Json] | None) -> dict[str, Json]:
     return {
+        **({"fitted": fitted} if fitted else {}),
         "metrics": dict(judged.metrics),
         "ci95": {name: list(interval) if interval else None for name, interval in judged.ci95.items()},
         "validation": validation_fields(judged.validation),

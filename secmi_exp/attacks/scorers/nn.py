@@ -1,7 +1,7 @@
-"""SecMI_NN: a ResNet-18 on the absolute error map. Source: Duan et al. (ICML 2023) and their released code."""
+"""SecMI_NN: a classifier of absolute error maps. Source: Duan et al. (ICML 2023) and their released code."""
 
 from dataclasses import asdict
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
@@ -11,15 +11,35 @@ from secmi_exp.attacks.scorers.scorer import Fitting, LearnedScorer, Scores
 from secmi_exp.deferred import Deferred
 from secmi_exp.store import Json
 
-train_and_score = Deferred("secmi_exp.attacks.scorers.nn_training:train_and_score")
+choose_train_and_score = Deferred("secmi_exp.attacks.scorers.nn_choice:choose_train_and_score")
+
+PAPER = ("epochs", "min_steps", "batch_size", "lr", "momentum", "weight_decay", "seed")
+"""The settings that decide the scores of the paper's network."""
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class SmallSettings:
+    """Two 3×3 convolutions, a global average and one output, trained by cross-entropy and AdamW.
+
+    Of the lists, cross-validation takes the best combination; where there are too few maps for it, the first of each.
+    """
+
+    widths: Annotated[list[PositiveInt], Field(min_length=1)]
+    """Channels of a convolution."""
+    weight_decays: Annotated[list[NonNegativeFloat], Field(min_length=1)]
+    steps: Annotated[list[PositiveInt], Field(min_length=1)]
+    """Optimizer steps."""
+    lr: PositiveFloat
+    batch_size: Annotated[int, Field(ge=2)]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class ErrorMapClassifier(LearnedScorer):
-    """Trained by squared error against 1 for members and 0 for hold-outs; the last step's weights score.
+    """Trained on the error maps of members and hold-outs of the attack-train part; the last step's weights score.
 
-    The maps are divided by their standard deviation on the fitted part: their raw size, often below 0.01, is no match
-    for the ε of batch normalisation.
+    The paper's network is a ResNet-18, trained by squared error against 1 for members and 0 for hold-outs. Maps are
+    divided by their standard deviation on the fitted part: their raw size, often below 0.01, is no match for the ε of
+    batch normalisation.
     """
 
     version: ClassVar[int] = 2
@@ -33,12 +53,21 @@ class ErrorMapClassifier(LearnedScorer):
     weight_decay: NonNegativeFloat
     checkpoint_every: PositiveInt
     seed: NonNegativeInt
+    network: Literal["auto", "resnet18", "small"]
+    """auto: the one that separates the attack-train part better in cross-validation."""
+    folds: Annotated[int, Field(ge=2)]
+    """Of the cross-validation."""
+    small: SmallSettings
 
     def settings(self) -> dict[str, Json]:
-        """All but how often it is saved."""
-        return {name: value for name, value in asdict(self).items() if name != "checkpoint_every"}
+        """All but how often it is saved; those of the paper's network alone where it is the only one tried."""
+        settings: dict[str, Json] = asdict(self)
+        paper = {name: settings[name] for name in PAPER}
+        if self.network == "resnet18":
+            return paper
+        return paper | {name: settings[name] for name in ("network", "folds", "small")}
 
     def fit_and_score(self, measured: Measurements, fitting: Fitting) -> Scores:
-        """Train on the maps of the fitted rows, score all maps."""
-        scores: Scores = train_and_score(self, measured.values["error_map"], fitting)
+        """Choose a network, train it on the maps of the fitted rows, score all maps."""
+        scores: Scores = choose_train_and_score(self, measured.values["error_map"], fitting)
         return scores

@@ -1,38 +1,32 @@
-"""The classifier of SecMI_NN, and its training."""
+"""The classifiers of SecMI_NN, and their training: one network, or several side by side for cross-validation."""
 
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from torchvision.models import resnet18
 
-from secmi_exp.attacks.scorers.scorer import Fitting, Scores
+from secmi_exp.attacks.scorers.scorer import Scores
 from secmi_exp.data.slices import slices
 from secmi_exp.data.stored_rows import RowArray
 from secmi_exp.engine.batches import GivenBatches, Piece, TrainingBatches
+from secmi_exp.engine.runtime import Runtime
 from secmi_exp.engine.trainers import make_trainer
-from secmi_exp.engine.training import fit, seed_step
+from secmi_exp.engine.training import seed_step
 
 SCORED_AT_ONCE = 512
 """Maps a batch."""
+NO_FOLD = -1
+"""Of a learner that is trained on all rows."""
 
 
-class Recipe(Protocol):
-    """The settings of `ErrorMapClassifier`."""
-
-    epochs: int
-    min_steps: int
-    batch_size: int
-    lr: float
-    momentum: float
-    weight_decay: float
-    checkpoint_every: int
-    seed: int
-
-
-def error_map_network(channels: int) -> nn.Module:
+def resnet18_network(channels: int) -> nn.Module:
     """ResNet-18 for small images: a 3×3 stem of stride 1 and no max-pool; one output. Any height and width."""
     network: nn.Module = resnet18(num_classes=1)
     network.conv1 = nn.Conv2d(channels, 64, kernel_size=3, stride=1, padding=1, bias=False)
@@ -40,54 +34,132 @@ def error_map_network(channels: int) -> nn.Module:
     return network
 
 
-def train_and_score(recipe: Recipe, maps: RowArray, fitting: Fitting) -> Scores:
-    """Train on the maps of the fitted rows with their labels, score all maps [n, C, H, W]. [n]."""
-    train = np.array(maps[fitting.rows])
-    scale = float(train.astype(np.float32).std()) or 1.0
-    torch.manual_seed(recipe.seed)
-    module = ErrorMapTraining(error_map_network(maps.shape[1]), scale, recipe)
-    steps_per_epoch = len(train) // min(recipe.batch_size, len(train))
-    fit(
-        module,
-        TrainingBatches(train, fitting.is_member.astype(np.float32), batch_size=recipe.batch_size, seed=recipe.seed),
-        name="nn",
-        workspace=fitting.workspace,
-        runtime=fitting.runtime,
-        logger=fitting.make_logger(),
-        max_steps=max(recipe.epochs * steps_per_epoch, recipe.min_steps),
-        checkpoint_every=recipe.checkpoint_every,
+def small_network(channels: int, width: int) -> nn.Module:
+    """Two 3×3 convolutions of this width, a global average, one output. Any height and width."""
+    return nn.Sequential(
+        nn.Conv2d(channels, width, kernel_size=3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(width, width, kernel_size=3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(width, 1),
     )
-    batches = list(slices(len(maps), SCORED_AT_ONCE))
-    predictions: Any = make_trainer(fitting.runtime).predict(module, datamodule=GivenBatches([maps], batches))
-    return torch.cat(predictions).double().cpu().numpy()
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A network that is trained on the rows of all folds but one."""
+
+    network: nn.Module
+    weight_decay: float
+    left_out: int = NO_FOLD
+    """The fold."""
+    number: int = 0
+    """Shared by the networks that differ by the fold alone."""
+
+
+@dataclass(frozen=True)
+class Procedure:
+    """How networks are trained, whatever their size."""
+
+    loss: Callable[[Tensor, Tensor], Tensor]
+    """Of outputs and labels, [B] each."""
+    optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+    """Makes the optimizer of groups of parameters, each with its weight decay."""
+    batch_size: int
+    seed: int
 
 
 class ErrorMapTraining(pl.LightningModule):
-    """The classifier as Lightning trains it."""
+    """Learners that share batches of maps and an optimizer whose groups don't affect each other.
 
-    def __init__(self, network: nn.Module, scale: float, recipe: Recipe):
+    Args:
+        learners: each is trained on the rows of all folds but its own.
+        procedure: how.
+        scale: what maps are divided by: a number, or one a channel, [1, C, 1, 1].
+        judged_after: steps after which the rows that a learner isn't trained on are put through it.
+        kept: numbers of learners, and rows, whose outputs are kept then.
+    """
+
+    scale: Tensor
+    held_out: Tensor
+    """Outputs for rows by networks that were not trained on them, [judged after, learners' numbers, rows]."""
+
+    def __init__(
+        self,
+        learners: Sequence[Learner],
+        procedure: Procedure,
+        scale: Tensor,
+        judged_after: Sequence[int] = (),
+        kept: tuple[int, int] = (0, 0),
+    ):
         super().__init__()
-        self.network, self.scale, self.recipe = network, scale, recipe
+        self.networks = nn.ModuleList([learner.network for learner in learners])
+        self.learners, self.procedure, self.judged_after = learners, procedure, judged_after
+        self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("held_out", torch.full((len(judged_after), *kept), torch.nan))
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Error maps [B, C, H, W] to one output each, [B]."""
-        output: Tensor = self.network(maps.float() / self.scale).squeeze(1)
-        return output
+        """Error maps [B, C, H, W] to the outputs of each learner, [learners, B]."""
+        scaled = maps.float() / self.scale
+        return torch.stack([network(scaled).squeeze(1) for network in self.networks])
 
-    def training_step(self, batch: tuple[Tensor, Tensor, Piece], batch_idx: int) -> Tensor:
-        """Squared error of the output against the label."""
-        seed_step(self.device, self.recipe.seed, self.global_step)
-        maps, labels, _ = batch
-        return nn.functional.mse_loss(self(maps), labels)
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor, Piece], batch_idx: int) -> Tensor:
+        """Sum of the learners' losses, each on the rows of the folds that it is trained on."""
+        seed_step(self.device, self.procedure.seed, self.global_step)
+        maps, labels, folds, _ = batch
+        scaled = maps.float() / self.scale
+        losses = []
+        for learner, network in zip(self.learners, self.networks, strict=True):
+            used = folds != learner.left_out
+            if used.sum() < 2:  # too few for batch normalisation
+                continue
+            losses.append(self.procedure.loss(network(scaled[used]).squeeze(1), labels[used]))
+        return torch.stack(losses).sum()
+
+    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
+        """Keep the outputs for the rows of each learner's own fold, where this is one of the steps to judge after."""
+        if self.global_step not in self.judged_after:
+            return
+        maps, folds, rows = batch
+        judged = self.held_out[self.judged_after.index(self.global_step)]
+        for learner, output in zip(self.learners, self(maps), strict=True):
+            own = folds == learner.left_out
+            judged[learner.number, rows[own]] = output[own].to(judged.dtype)
 
     def predict_step(self, batch: tuple[Tensor], batch_idx: int) -> Tensor:
-        """The output, [B]."""
-        output: Tensor = self(batch[0])
+        """The first learner's output, [B]."""
+        output: Tensor = self(batch[0])[0]
         return output
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """SGD."""
-        recipe = self.recipe
-        return torch.optim.SGD(
-            self.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+        """One for all, with a group of parameters a learner."""
+        return self.procedure.optimizer(
+            [
+                {"params": list(network.parameters()), "weight_decay": learner.weight_decay}
+                for learner, network in zip(self.learners, self.networks, strict=True)
+            ]
         )
+
+
+class FoldBatches(TrainingBatches):
+    """Shuffled batches of maps, labels and folds; for validation all maps with their folds and rows."""
+
+    def __init__(self, maps: RowArray, is_member: NDArray[np.bool_], folds: NDArray[np.int64], procedure: Procedure):
+        labels = is_member.astype(np.float32)
+        super().__init__(maps, labels, folds, batch_size=procedure.batch_size, seed=procedure.seed)
+
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        """One pass in order."""
+        maps, _, folds = self.arrays
+        everything = GivenBatches([maps, folds, np.arange(len(maps))], list(slices(len(maps), SCORED_AT_ONCE)))
+        everything.trainer = self.trainer
+        return everything.predict_dataloader()
+
+
+def predict(module: ErrorMapTraining, maps: RowArray, runtime: Runtime) -> Scores:
+    """The first learner's output for all maps [n, C, H, W]. [n]."""
+    batches: Iterable[slice] = slices(len(maps), SCORED_AT_ONCE)
+    predictions: Any = make_trainer(runtime).predict(module, datamodule=GivenBatches([maps], list(batches)))
+    return torch.cat(predictions).double().cpu().numpy()

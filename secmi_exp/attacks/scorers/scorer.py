@@ -17,6 +17,9 @@ from secmi_exp.store import Json
 
 Scores = NDArray[np.float64]
 
+FACTS = "facts.json"
+"""A file that fitting may leave in its workspace: a mapping for results.json, with a sentence named ``summary``."""
+
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Scorer(ABC):
