@@ -51,6 +51,7 @@ def train_and_score(recipe: Recipe, maps: RowArray, fitting: Fitting) -> Scores:
         module,
         TrainingBatches(train, fitting.is_member.astype(np.float32), batch_size=recipe.batch_size, seed=recipe.seed),
         name="nn",
+        label="classifier",
         workspace=fitting.workspace,
         runtime=fitting.runtime,
         logger=fitting.make_logger(),
