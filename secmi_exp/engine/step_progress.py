@@ -47,7 +47,8 @@ class StepProgressBar(pl.callbacks.ProgressBar):
     ) -> None:
         """Advance to the optimizer's step."""
         if self.progress:
-            self.progress.advance(trainer.global_step, len(batch[0]) * trainer.world_size, outputs["loss"].item)
+            images = len(batch[0]) * trainer.world_size
+            self.progress.advance(trainer.global_step, images, lambda: outputs["loss"].item())
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the bar as it is."""
