@@ -96,3 +96,20 @@ def as_size(size: float) -> str:
         if size < 1000 or unit == "TB":
             break
     return f"{size:.1f} {unit}"
+
+
+def as_duration(seconds: float) -> str:
+    """A time to come, by its two largest units, or in seconds or minutes where it is short.
+
+    >>> as_duration(0.4), as_duration(99), as_duration(200), as_duration(3590), as_duration(7500), as_duration(2e5)
+    ('0 s', '99 s', '3 min', '1 h', '2 h 5 min', '2 d 8 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    large, small, units = (*divmod(minutes, 60), ("h", "min"))
+    if large >= 24:
+        large, small, units = (*divmod(round(minutes / 60), 24), ("d", "h"))
+    return f"{large} {units[0]}" + (f" {small} {units[1]}" if small else "")

@@ -1,7 +1,20 @@
-"""The project's progress bar, on standard error: how far a long piece of work is, and how long it will still take."""
+"""How far a long piece of work is: a bar on a terminal; elsewhere, where nobody watches, a line of the log a minute."""
+
+import logging
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from secmi_exp.formatting import as_duration
+
+log = logging.getLogger(__name__)
+
+FIRST_LINE_S, LINE_EVERY_S = 15.0, 60.0
+"""Seconds until the first line of the log and between lines; a line is written when a step has ended."""
 
 
 def progress_bar(*, shown: bool = True) -> Progress:
@@ -11,3 +24,79 @@ def progress_bar(*, shown: bool = True) -> Progress:
         TimeRemainingColumn(), TextColumn("{task.fields[metrics]}", markup=False),
         console=Console(stderr=True), disable=not shown, refresh_per_second=4,
     )  # fmt: skip
+
+
+class ProgressLines:
+    """Writes lines of the log that say how far a piece of work is; told of each step, it writes one when it is due.
+
+    Args:
+        what: is done, such as ``Training target``.
+        total: steps, batches or images in all.
+        unit: what they are.
+        done: of them, when it starts.
+        clock: seconds.
+    """
+
+    def __init__(
+        self, what: str, total: float, unit: str, done: float = 0, clock: Callable[[], float] = time.monotonic
+    ):
+        self.what, self.total, self.unit, self.clock = what, total, unit, clock
+        self.since = clock()
+        self.due, self.done_before, self.images = self.since + FIRST_LINE_S, done, 0
+
+    def advance(self, done: float, images: int, loss: Callable[[], float] | None = None) -> None:
+        """Speed and time left are those since the line before.
+
+        Args:
+            done: steps, batches or images until now.
+            images: since the last call.
+            loss: returns the loss of the step; called when a line is due, since it may wait for the device.
+        """
+        self.images += images
+        now = self.clock()
+        if now < self.due or done <= self.done_before:  # the latter: of a step, only a part
+            return
+        elapsed = now - self.since
+        rate, left = self.images / elapsed, (self.total - done) * elapsed / (done - self.done_before)
+        log.info(
+            "%s: %d of %d %s, %s%s images/s, %s left.", self.what, done, self.total, self.unit,
+            f"loss {loss():.4g}, " if loss else "", f"{rate:.3g}" if rate < 1000 else f"{rate:.0f}", as_duration(left),
+        )  # fmt: skip
+        self.due, self.since, self.done_before, self.images = now + LINE_EVERY_S, now, done, 0
+
+
+class WorkProgress:
+    """Shows how far a piece of work is until it is stopped. The arguments are those of `ProgressLines`.
+
+    Where standard error is no terminal, the bar is printed once, at the end. Nothing at all is, unless it is ``shown``.
+    """
+
+    def __init__(self, what: str, total: float, unit: str, done: float = 0, *, shown: bool = True):
+        self.bar = progress_bar(shown=shown)
+        watched = self.bar.console.is_interactive
+        self.lines = ProgressLines(what, total, unit, done) if shown and not watched else None
+        self.task = self.bar.add_task(what, total=total, completed=int(done), metrics="")
+        self.bar.start()
+
+    def advance(self, done: float, images: int, loss: Callable[[], float] | None = None) -> None:
+        """See `ProgressLines.advance`."""
+        self.bar.update(self.task, completed=done)
+        if self.lines:
+            self.lines.advance(done, images, loss)
+
+    def show(self, metrics: str) -> None:
+        """Put figures beside the bar."""
+        self.bar.update(self.task, metrics=metrics)
+
+    def stop(self) -> None:
+        """Leave the bar as it is."""
+        self.bar.stop()
+
+    def __enter__(self) -> Self:
+        """Stop it at the end of a block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()

@@ -49,7 +49,7 @@ def complaint(command: Command, *arguments: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["dataset=mnist"], ["no dataset 'mnist'", "digits"]),
+        (["dataset=imagenet"], ["no dataset 'imagenet'", "digits"]),
         (["+attack=lira"], ["no attack 'lira'", "loss, monte_carlo_set, nn"]),
         (["+attck=nn"], ["no key 'attck'", "did you mean attack?"]),
         (["attack=nn"], ["+attack=", "loss, monte_carlo_set, nn"]),

@@ -1,12 +1,14 @@
 """The presets for text-to-image targets, run from data in their genuine layouts and a tiny pipeline."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pytest
 
+from secmi_exp import progress
 from tests.support.captioned import coco, encoded, laion, pictures, table
 from tests.support.runs import run_here
 from tests.support.tiny_pipelines import SIDE, save_blip, save_stable_diffusion
@@ -76,6 +78,22 @@ def test_every_prompt_source_attacks_the_same_target(data: Path, tmp_path: Path)
     assert {prompt: content["prompts"]["source"] for prompt, content in found.items()} == {name: name for name in found}
     assert found["caption"]["prompts"]["distinct"] == N
     assert all(content["queries_spent"] == 16 * 2 * N for content in found.values())
+
+
+def test_every_stage_says_in_the_log_how_far_it_is(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "")  # no terminal, whatever the tests run in
+    monkeypatch.setattr(progress, "FIRST_LINE_S", 0)
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0)
+    given = [f"target.blip={save_blip(tmp_path / 'blip')}", "target.prompt=blip", "trainer.progress_bar=true"]
+    with caplog.at_level(logging.INFO):
+        outcome(tmp_path, data, "ldm_pokemon", *SHORT, *given)
+    stages = {line.partition(":")[0] for line in caplog.messages if line.endswith(" left.")}
+    assert stages == {
+        "Decoding images", "Encoding images", "Encoding prompts", "Training target", "Sampling", "Captioning",
+        "Predicting",
+    }  # fmt: skip
 
 
 @pytest.mark.slow

@@ -48,7 +48,7 @@ def watched(command: list[str], folder: Path) -> dict[str, float]:
     while piece := process.stderr.read(4096):
         text += re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", piece.decode("utf-8", "replace"))
         for bar in MARKS:
-            if bar not in seen and re.search(rf"{bar} \S+ [1-9]\d*/", text):
+            if bar not in seen and re.search(rf"{bar}(?: \w+)? \S+ [1-9]\d*/", text):
                 seen[bar] = time.perf_counter() - started
     if process.wait():
         raise RuntimeError(f"{' '.join(command)} has failed:\n{text}")

@@ -136,6 +136,7 @@ def train(recipe: Recipe, samples: RowArray, workspace: Path, runtime: Runtime) 
         module,
         TrainingBatches(samples, batch_size=recipe.batch_size, seed=recipe.seed),
         name="local_gan",
+        label="GAN",
         workspace=workspace,
         runtime=runtime,
         logger=None,

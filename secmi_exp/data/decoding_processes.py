@@ -17,7 +17,7 @@ from secmi_exp.data.samples import Samples
 from secmi_exp.engine.worker_processes import end_with_parent
 from secmi_exp.errors import first_line
 from secmi_exp.formatting import printable
-from secmi_exp.progress import progress_bar
+from secmi_exp.progress import WorkProgress
 
 BATCH = 256
 """Images that a process decodes at a time …"""
@@ -96,9 +96,9 @@ def reason(error: Exception) -> str:
 
 
 def decoded_in_order(
-    samples: Samples, preprocessing: Preprocessing, n: int, start: int, progress_bar_shown: bool
+    samples: Samples, preprocessing: Preprocessing, n: int, start: int, progress_bar: bool
 ) -> Iterator[DecodedBatch]:
-    """Batches from row ``start`` on, decoded by as many processes as there are processors, with a progress bar."""
+    """Batches from row ``start`` on, decoded by as many processes as there are processors, with their progress."""
     size = max(1, min(BATCH, BATCH_BYTES // math.prod(preprocessing.shape)))
     workers = min(usable_processors(), (n - start) // SAMPLES_A_WORKER)
     batches: DataLoader[DecodedBatch] = DataLoader(
@@ -110,8 +110,9 @@ def decoded_in_order(
         collate_fn=_as_it_is,
         multiprocessing_context=START_METHOD if workers else None,
     )
-    with progress_bar(shown=progress_bar_shown) as bar:
-        task = bar.add_task("Decoding images", total=n, completed=start, metrics="")
+    done = start
+    with WorkProgress("Decoding images", n, "images", start, shown=progress_bar) as progress:
         for batch in batches:
             yield batch
-            bar.advance(task, len(batch.pixels))
+            done += len(batch.pixels)
+            progress.advance(done, len(batch.pixels))

@@ -29,6 +29,7 @@ def query_rows(
     runtime: Runtime,
     *,
     gradients: bool = False,
+    label: str = "Predicting",
 ) -> dict[Path, NDArray[np.int64]]:
     """Fill files by querying a target about each row of the arrays; called on every rank.
 
@@ -41,6 +42,7 @@ def query_rows(
         query_file: of a `QueryTally`, in which each rank counts its queries.
         runtime: the machine.
         gradients: whether ``predict`` computes gradients, which compiled networks are not tried with.
+        label: what the progress says is done.
 
     Returns:
         On rank 0 workspace → queries that each row took, [n].
@@ -50,7 +52,7 @@ def query_rows(
     prediction = Prediction(predict, predictor, lambda: predictor.queries, gradients=gradients)
     compiled = [] if gradients else [CompileWhenItRepays(runtime.compile, predictor.network)]
     with counting_queries(predictor, query_file):
-        return fill_rows(prediction, arrays, files, workspaces, runtime, runtime.query_batch_size, compiled)
+        return fill_rows(prediction, arrays, files, workspaces, runtime, runtime.query_batch_size, compiled, label)
 
 
 @contextmanager

@@ -83,6 +83,7 @@ def fill_rows(
     runtime: Runtime,
     batch_size: int | Literal["auto"],
     callbacks: Sequence[pl.Callback] = (),
+    label: str = "Predicting",
 ) -> dict[Path, NDArray[np.int64]]:
     """Fill files with a row for each row of the arrays; called on every rank.
 
@@ -94,6 +95,7 @@ def fill_rows(
         runtime: the machine.
         batch_size: rows a batch, and a device; auto: the largest that repays.
         callbacks: of the trainer, besides this function's own.
+        label: what the progress says is done.
 
     Returns:
         On rank 0 workspace → queries that each row took, [n]; rows that a killed stage has left included.
@@ -109,7 +111,7 @@ def fill_rows(
     pending = broadcast(pending)  # and the files are there
     mine = pending[rank_info().rank :: rank_info().world_size]
     writer = RowWriter(files_of, mine)
-    trainer = make_trainer(runtime, gradients=prediction.gradients, callbacks=[writer, *callbacks])
+    trainer = make_trainer(runtime, gradients=prediction.gradients, callbacks=[writer, *callbacks], label=label)
     trainer.predict(prediction, datamodule=GivenBatches(arrays, mine), return_predictions=False)
     writer.finish()
     barrier()

@@ -1,26 +1,29 @@
-"""The progress bar of Lightning's trainers."""
+"""The progress of Lightning's trainers."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
 
-from secmi_exp.progress import progress_bar
+from secmi_exp.progress import WorkProgress
 
 
 class StepProgressBar(pl.callbacks.ProgressBar):
     """Optimizer steps of a training, or batches of a prediction.
 
     Lightning's own bars ask the device for the metrics and redraw at every batch; this one shows what `show` was given.
+
+    Args:
+        what: is done, such as ``Training target``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, what: str) -> None:
         super().__init__()
-        self.shown = True
-        self.bar = progress_bar()
+        self.what, self.shown = what, True
+        self.progress: WorkProgress | None = None
 
     def disable(self) -> None:
-        """Show no bar; Lightning calls it on all ranks but the first."""
+        """Show nothing; Lightning calls it on all ranks but the first."""
         self.shown = False
 
     def enable(self) -> None:
@@ -32,18 +35,20 @@ class StepProgressBar(pl.callbacks.ProgressBar):
         line = "  ".join(
             f"{name.rpartition('/')[2].replace('_per_', '/')} {value:.4g}" for name, value in metrics.items()
         )
-        for task in self.bar.task_ids:
-            self.bar.update(task, metrics=line)
+        if self.progress:
+            self.progress.show(line)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start at the step where the training stands."""
-        self._start("Training", trainer.max_steps, trainer.global_step)
+        self._start(trainer.max_steps, "steps", trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Advance to the optimizer's step."""
-        self._advance(trainer.global_step)
+        if self.progress:
+            images = len(batch[0]) * trainer.world_size
+            self.progress.advance(trainer.global_step, images, lambda: outputs["loss"].item())
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the bar as it is."""
@@ -51,7 +56,7 @@ class StepProgressBar(pl.callbacks.ProgressBar):
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start at the first batch."""
-        self._start("Predicting", sum(trainer.num_predict_batches), 0)
+        self._start(sum(trainer.num_predict_batches), "batches", 0)
 
     def on_predict_batch_end(
         self,
@@ -63,7 +68,8 @@ class StepProgressBar(pl.callbacks.ProgressBar):
         dataloader_idx: int = 0,
     ) -> None:
         """Advance by one batch."""
-        self._advance(batch_idx + 1)
+        if self.progress:
+            self.progress.advance(batch_idx + 1, len(batch[0]) * trainer.world_size)
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the bar as it is."""
@@ -73,15 +79,10 @@ class StepProgressBar(pl.callbacks.ProgressBar):
         """Stop the bar before the error is printed."""
         self._stop()
 
-    def _start(self, what: str, total: float, done: int) -> None:
-        if self.shown:
-            self.bar.add_task(what, total=total, completed=done, metrics="")
-            self.bar.start()
+    def _start(self, total: float, unit: str, done: int) -> None:
+        self.progress = WorkProgress(self.what, total, unit, done, shown=self.shown)
 
     def _stop(self) -> None:
-        if self.bar.task_ids:  # one that was never started would print an empty line
-            self.bar.stop()
-
-    def _advance(self, done: int) -> None:
-        for task in self.bar.task_ids:
-            self.bar.update(task, completed=done)
+        if self.progress:
+            self.progress.stop()
+            self.progress = None

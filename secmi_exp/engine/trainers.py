@@ -69,20 +69,22 @@ def make_trainer(
     accumulate: int = 1,
     val_check_interval: int | None = None,
     log_every: int = 50,
+    label: str = "Predicting",
 ) -> pl.Trainer:
-    """Make a trainer with a progress bar on standard error, that writes only what its callbacks write.
+    """Make a trainer that shows its progress, and writes only what its callbacks write.
 
     Args:
         runtime: the machine.
         training: whether modules are trained, in ``precision``; otherwise they keep their own.
         gradients: whether predictions need gradients of their own.
         logger: where metrics go; None: nowhere.
-        callbacks: besides the progress bar and what keeps SIGTERM's handler.
+        callbacks: besides the progress and what keeps SIGTERM's handler.
         max_steps: optimizer steps; −1: no limit.
         gradient_clip: L2 norm that gradients are clipped to; None: unclipped.
         accumulate: batches an optimizer step.
         val_check_interval: optimizer steps between validations; None: none.
         log_every: steps between logged metrics.
+        label: what the progress says is done.
 
     Raises:
         UserError: where the accelerator, or so many devices of it, aren't there.
@@ -106,7 +108,7 @@ def make_trainer(
             use_distributed_sampler=False,  # every rank's batches are its own already
             precision=TRAINING[precision] if training else "32-true",
             logger=logger or False,
-            callbacks=[*callbacks, signals, *([StepProgressBar()] if runtime.progress_bar else [])],
+            callbacks=[*callbacks, signals, *([StepProgressBar(label)] if runtime.progress_bar else [])],
             max_epochs=-1,
             max_steps=max_steps,
             gradient_clip_val=gradient_clip,

@@ -176,6 +176,7 @@ def fit(
     batches: TrainingBatches,
     *,
     name: str,
+    label: str | None = None,
     workspace: Path,
     runtime: Runtime,
     logger: Logger | None,
@@ -192,6 +193,7 @@ def fit(
         module: takes batches of ``batches`` and returns a loss; where it optimizes by itself, batches come whole.
         batches: shuffled batches that start at the trainer's step.
         name: prefix of the metrics logged.
+        label: what the progress says is trained; None: the name.
         workspace: of the store; the newest two checkpoints lie in its scratch folder.
         runtime: makes the trainer.
         logger: where metrics go.
@@ -241,5 +243,6 @@ def fit(
         gradient_clip=gradient_clip,
         val_check_interval=validate_every,
         log_every=log_every,
+        label=f"Training {label or name}",
     )
     trainer.fit(module, datamodule=batches, ckpt_path=checkpoint, weights_only=True)

@@ -80,8 +80,8 @@ def test_a_run_that_is_shown_has_values_that_are_accepted(arguments: tuple[str, 
 
 
 def test_what_does_not_exist_would_be_found() -> None:
-    for wrong in (["+attack=stat", "attack.tsec=5"], ["-m", "+attack=stat", "seed=0,1", "dataset=mnist"]):
-        with pytest.raises(Exception, match=r"tsec|mnist"):
+    for wrong in (["+attack=stat", "attack.tsec=5"], ["-m", "+attack=stat", "seed=0,1", "dataset=imagenet"]):
+        with pytest.raises(Exception, match=r"tsec|imagenet"):
             composed_run(wrong)
 
 

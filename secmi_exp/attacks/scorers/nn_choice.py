@@ -236,6 +236,7 @@ class Trial:
             module,
             FoldBatches(fitted, self.fitting.is_member, folds, module.procedure),
             name="nn",
+            label="classifier" if final else f"{len(module.learners)} classifiers to choose from",
             workspace=workspace,
             runtime=self.fitting.runtime,
             logger=self.fitting.make_logger() if final else None,

@@ -217,6 +217,7 @@ def draw_samples(
         [workspace],
         query_file,
         runtime,
+        label="Sampling",
     )
     return int(queries[workspace].sum()) if queries else 0
 

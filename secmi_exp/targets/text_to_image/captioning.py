@@ -69,7 +69,7 @@ def caption_images(workspace: Path, folder: ModelFolder, images: Images, runtime
         ) from error
     row = (TOKENS + 2,), np.dtype(np.int64)
     captioning = Prediction(partial(caption_batch, model, processor, file), model)
-    fill_rows(captioning, (images,), {file: row}, [workspace], runtime, IMAGES)
+    fill_rows(captioning, (images,), {file: row}, [workspace], runtime, IMAGES, label="Captioning")
     if is_rank_0():
         captions = processor.batch_decode(np.load(file), skip_special_tokens=True)
         texts = [caption.strip() for caption in captions]

@@ -49,7 +49,7 @@ def encode_images(workspace: Path, folder: LatentFolder, images: Images, runtime
     row: Row = ((vae.config.latent_channels, height // unit, width // unit), np.dtype(runtime.encoder_precision))
     files = {workspace / "mean.npy": row, workspace / "std.npy": row}
     encoding = Prediction(partial(encode_batch, vae, workspace), vae)
-    fill_rows(encoding, (images,), files, [workspace], runtime, "auto")
+    fill_rows(encoding, (images,), files, [workspace], runtime, "auto", label="Encoding images")
 
 
 def embed(
@@ -96,7 +96,7 @@ def encode_prompts(workspace: Path, folder: TextToImageFolder, prompts: Sequence
         elif is_rank_0():
             np.save(workspace / f"{name}.npy", rows.numpy())
     embedding = Prediction(partial(embed_batch, pipeline, prompts, workspace), encoders)
-    fill_rows(embedding, (np.arange(len(prompts)),), files, [workspace], runtime, PROMPTS)
+    fill_rows(embedding, (np.arange(len(prompts)),), files, [workspace], runtime, PROMPTS, label="Encoding prompts")
 
 
 def write_truncated(workspace: Path, folder: TextToImageFolder, prompts: Sequence[str]) -> None:

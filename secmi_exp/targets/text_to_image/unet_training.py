@@ -30,6 +30,7 @@ from secmi_exp.engine.trainers import first_device
 from secmi_exp.engine.training import MovingAverage, fit
 from secmi_exp.errors import UserError
 from secmi_exp.files.regular import is_regular
+from secmi_exp.progress import WorkProgress
 from secmi_exp.targets.loading.latent_folder import has_weights
 from secmi_exp.targets.loading.model_folder import CONFIG, without_origin
 from secmi_exp.targets.loading.training_folder import PIPELINE_CONFIG
@@ -87,7 +88,8 @@ def train_into(
     if recipe.samples:
         texts = [prompts.distinct[number % len(prompts.distinct)] for number in range(recipe.samples)]
         folder, guidance = TextToImageFolder.from_path(workspace), recipe.samples_guidance
-        images = sample(folder, texts, guidance, seed, first_device(runtime), latents.shape[-2:])
+        size, progress_bar = latents.shape[-2:], runtime.progress_bar
+        images = sample(folder, texts, guidance, seed, first_device(runtime), size, progress_bar=progress_bar)
         save_image(make_grid(images, nrow=min(4, len(images))), workspace / "samples.png")
 
 
@@ -249,6 +251,8 @@ def sample(
     seed: int,
     device: torch.device,
     size: tuple[int, ...],
+    *,
+    progress_bar: bool,
 ) -> Tensor:
     """Generate images in [0, 1] for these texts by deterministic DDIM, [n, C, H, W]; each image has its own seed.
 
@@ -259,6 +263,7 @@ def sample(
         seed: of all images.
         device: device to compute on.
         size: height and width of the latents.
+        progress_bar: whether to show the progress.
     """
     pipeline = folder.pipeline(unet=folder.unet(), vae=folder.vae())
     steps = prepare_sampling(pipeline, folder.schedule.timesteps)
@@ -267,11 +272,13 @@ def sample(
     height, width = (side * folder.pixels_per_latent for side in size)
     channels = folder.autoencoder.latent_channels
     images = []
-    for number, text in enumerate(texts):
-        draws = np.random.default_rng([seed, number]).standard_normal((1, channels, *size), dtype=np.float32)
-        made = pipeline(
-            text, height=height, width=width, num_inference_steps=steps, latents=torch.from_numpy(draws),
-            guidance_scale=guidance, output_type="pt",
-        )  # fmt: skip
-        images.append(made.images.float().cpu())
+    with WorkProgress("Sampling", len(texts), "images", shown=progress_bar) as progress:
+        for number, text in enumerate(texts):
+            draws = np.random.default_rng([seed, number]).standard_normal((1, channels, *size), dtype=np.float32)
+            made = pipeline(
+                text, height=height, width=width, num_inference_steps=steps, latents=torch.from_numpy(draws),
+                guidance_scale=guidance, output_type="pt",
+            )  # fmt: skip
+            images.append(made.images.float().cpu())
+            progress.advance(len(images), 1)
     return torch.cat(images)
