@@ -38,14 +38,15 @@ class Part(StrEnum):
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of the dataset by membership, and the balanced set of samples that is attacked."""
+    """Rows of the dataset by membership, and the samples that are attacked."""
 
     members: Rows
     """The target's training set, ascending."""
     holdouts: Rows
     """Disjoint from the members, ascending."""
     attacked: Rows
-    """As many members as hold-outs, in dataset order, so that the order tells nothing of the membership. [n]"""
+    """As many members as hold-outs, or more hold-outs where the rule says so; in dataset order, so that the order tells
+    nothing of the membership. [n]"""
     is_member: NDArray[np.bool_]
     """[n], aligned with ``attacked``."""
     part: NDArray[np.str_]
@@ -104,6 +105,8 @@ class SplitRule(ABC):
 
     attack_train: Annotated[float, Field(gt=0, lt=1)]
     calibration: Annotated[float, Field(gt=0, lt=1)]
+    all_holdouts: bool
+    """Whether all hold-outs are attacked; otherwise as many as members. Those beyond are of the evaluation part."""
     seed: NonNegativeInt
 
     @abstractmethod
@@ -123,27 +126,30 @@ class SplitRule(ABC):
         members, holdouts, drawn = self.sides(images, np.random.default_rng(self.seed))
         refuse_other_sides(members, holdouts, images)
         per_side = min(len(members), len(holdouts))
-        attacked = np.concatenate([members[:per_side], holdouts[:per_side]])
+        sides = members[:per_side], holdouts if self.all_holdouts else holdouts[:per_side]
+        attacked = np.concatenate(sides)
         ascending = np.argsort(attacked)
-        parts = [self._parts(images.content[side[:per_side]]) for side in (members, holdouts)]
+        parts = [self._parts(images.content[side], per_side) for side in sides]
         return Split(
             members=np.sort(members),
             holdouts=np.sort(holdouts),
             attacked=attacked[ascending],
-            is_member=np.repeat([True, False], per_side)[ascending],
+            is_member=np.repeat([True, False], [len(side) for side in sides])[ascending],
             part=np.concatenate(parts)[ascending],
             drawn=drawn,
         )
 
-    def _parts(self, content: Rows) -> NDArray[np.str_]:
+    def _parts(self, content: Rows, per_side: int) -> NDArray[np.str_]:
         """The part of each image of a side, which come in random order; without copies, as the order has them.
 
         Args:
             content: numbers that tell which images are copies of each other, [n].
+            per_side: samples that the parts' sizes follow from; those beyond are of the evaluation part.
         """
-        free = self._sizes(len(content))
+        free = self._sizes(per_side)
         if min(free.values()) < 1:
-            raise UserError(self._too_few(len(content)))
+            raise UserError(self._too_few(per_side))
+        free[Part.EVALUATION] += len(content) - per_side
         copies: dict[int, list[int]] = {}
         for position, number in enumerate(content.tolist()):
             copies.setdefault(number, []).append(position)

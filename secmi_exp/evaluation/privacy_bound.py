@@ -42,7 +42,8 @@ class PrivacyBound:
     outcome: Confusion
     """Counts of the judged samples at this threshold."""
     one_run: float | None = None
-    """The bound of `one_run_epsilon`, all samples guessed at the threshold that is most accurate on others."""
+    """The bound of `one_run_epsilon`, all samples guessed at the threshold that is most accurate on others; None where
+    more hold-outs than members are judged, whose membership was then no fair coin."""
 
 
 def epsilon_from_counts(
@@ -130,6 +131,8 @@ def bound_calibrated(
     )
     bound = bound_at(evaluation, float(roc.thresholds[epsilons.argmax()]), delta=delta, confidence=confidence)
     guessed, n = Confusion.at(evaluation.scores, evaluation.is_member, roc.best_threshold()[0]), len(evaluation.scores)
+    if guessed.n_member != guessed.n_holdout:
+        return bound
     correct = n - guessed.false_positives - guessed.false_negatives
     return replace(bound, one_run=one_run_epsilon(correct, n, n, delta=delta, confidence=confidence))
 

@@ -1,9 +1,7 @@
 """Signals never see labels; scorers read them as they should."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,13 +10,8 @@ import pytest
 from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.attacks.scorers.column import Column
 from secmi_exp.attacks.scorers.map_distance import MapDistance
-from secmi_exp.attacks.scorers.nn import ErrorMapClassifier
-from secmi_exp.attacks.scorers.scorer import Fitting
-from secmi_exp.attacks.signals.stacked_maps import StackedMaps
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.split import Halves, Split
-from secmi_exp.errors import UserError
-from secmi_exp.testing import cpu_runtime, no_logger
 from tests.support.runs import MEMORIZING, run_here
 
 
@@ -64,34 +57,3 @@ def test_other_distances_are_norms_of_the_maps(p: float) -> None:
     measured, _ = planted()
     maps = np.asarray(measured.values["error_map"], dtype=np.float64)
     np.testing.assert_allclose(MapDistance(p).score(measured), -((maps**p).sum(axis=(1, 2, 3)) ** (1 / p)), rtol=1e-6)
-
-
-@pytest.mark.slow
-def test_nn_sees_the_maps_of_several_timesteps_as_channels(tmp_path: Path) -> None:
-    def ran(*overrides: str) -> dict[str, Any]:
-        fast = ["target.max_steps=2", "attack.scorers.nn.min_steps=2"]
-        folder = run_here(tmp_path, "+attack=nn", "attack.t_sec=20", *fast, *overrides)
-        content: dict[str, Any] = json.loads((folder / "results.json").read_text())
-        return content
-
-    one, three = ran(), ran("attack.stacked=[10,40]")
-    assert (one["queries_per_sample"], three["queries_per_sample"]) == (3, 5)
-    assert one["metrics"] != three["metrics"]
-    maps = [np.random.default_rng(i).random((5, 2, 4, 4)).astype(np.float16) for i in range(3)]
-    stacked = StackedMaps(maps)
-    assert stacked.shape == (5, 6, 4, 4)
-    assert np.array_equal(stacked[np.array([3, 1])][:, 2:4], maps[1][[3, 1]])
-    with pytest.raises(UserError, match=r"attack\.stacked=15 is not a multiple"):
-        ran("attack.stacked=[15]")
-
-
-@pytest.mark.slow
-def test_nn_learns_a_planted_difference_and_scores_what_it_was_not_fitted_on(tmp_path: Path) -> None:
-    measured, is_member = planted()
-    rows = np.arange(60)
-    recipe = {"epochs": 1, "min_steps": 60, "batch_size": 32, "momentum": 0.9, "weight_decay": 0.0, "seed": 0}
-    classifier = ErrorMapClassifier(lr=1e-3, checkpoint_every=100, **recipe)  # type: ignore[arg-type]
-    scores = classifier.fit_and_score(measured, Fitting(rows, is_member[rows], tmp_path, cpu_runtime(), no_logger))
-    assert scores.shape == (120,)
-    fresh, labels = scores[60:], is_member[60:]
-    assert (fresh[labels][:, None] > fresh[~labels]).mean() > 0.95

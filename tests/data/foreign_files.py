@@ -69,7 +69,7 @@ def as_split(root: Path, file: Path) -> int:
     """By the setting that its suffix is for."""
     paths = {"path": file} if file.suffix in (".npz", ".yaml") else {"members": file, "holdouts": root / "others.csv"}
     given = {"path": None, "members": None, "holdouts": None} | paths
-    split = Indices(attack_train=0.5, calibration=0.5, seed=0, **given).split(image_set(100))
+    split = Indices(attack_train=0.5, calibration=0.5, all_holdouts=False, seed=0, **given).split(image_set(100))
     return len(split.attacked)
 
 

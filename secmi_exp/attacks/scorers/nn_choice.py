@@ -79,8 +79,17 @@ class Candidate:
     weight_decay: float
     width: int | None = None
     """Of the small network."""
-    auc: float | None = None
-    """Mean over the folds; None where there was no cross-validation."""
+    aucs: tuple[float, ...] = ()
+    """By fold; fewer than there are where the network could no longer be the best; none without cross-validation."""
+
+    @property
+    def auc(self) -> float:
+        """Mean over the folds."""
+        return float(np.mean(self.aucs)) if self.aucs else 0.0
+
+    def facts(self) -> dict[str, Json]:
+        """Return its settings and AUCs."""
+        return {**asdict(self), "auc": self.auc if self.aucs else None}
 
     def __str__(self) -> str:
         """Return what it is, in words."""
@@ -105,16 +114,18 @@ def choose_train_and_score(recipe: Recipe, maps: RowArray, fitting: Fitting) -> 
         how = f"taken without a choice: {fewest} maps a side are needed for {recipe.folds}-fold cross-validation"
     else:
         tried = trial.cross_validated(tried)
-        for timesteps in alternatives:  # with the best network alone
-            tried += trial.cross_validated(trial.candidates(best_of(tried).network, timesteps))
+        for timesteps in alternatives:  # a ResNet-18 takes long, so only where it is the best so far
+            networks = {"small", best_of(tried).network}
+            further = [each for each in trial.candidates(recipe.network, timesteps) if each.network in networks]
+            tried += trial.cross_validated(further, tried)
         chosen = best_of(tried)
         how = f"AUC {chosen.auc:.3f} in {recipe.folds}-fold cross-validation{in_words(rivals(tried, chosen))}"
     facts: dict[str, Json] = {
         "summary": f"{chosen}, fitted on {sum(trial.sides)} maps; {how}.",
         "maps": sum(trial.sides),
         "folds": recipe.folds,
-        "chosen": asdict(chosen),
-        "candidates": [asdict(each) for each in tried],
+        "chosen": chosen.facts(),
+        "candidates": [each.facts() for each in tried],
     }
     write_json(fitting.workspace / FACTS, facts)
     return trial.train_and_score(chosen)
@@ -122,7 +133,7 @@ def choose_train_and_score(recipe: Recipe, maps: RowArray, fitting: Fitting) -> 
 
 def best_of(candidates: Sequence[Candidate]) -> Candidate:
     """Return the candidate of the highest AUC, the first of several."""
-    return max(candidates, key=lambda each: each.auc or 0.0)
+    return max(candidates, key=lambda each: each.auc)
 
 
 def first_small(candidates: Sequence[Candidate]) -> Candidate:
@@ -140,7 +151,7 @@ def rivals(candidates: Sequence[Candidate], chosen: Candidate) -> list[Candidate
 
 def in_words(others: Sequence[Candidate]) -> str:
     """Return the end of a sentence that names the others with their AUC."""
-    return f" ({'; '.join(f'{each.auc:.3f}: {each}' for each in others)})" if others else ""
+    return f" ({'; '.join(f'{each.auc:.3f} in {len(each.aucs)} of them: {each}' for each in others)})" if others else ""
 
 
 class Trial:
@@ -169,22 +180,37 @@ class Trial:
             found.append(Candidate("resnet18", timesteps, steps, recipe.weight_decay))
         return found
 
-    def cross_validated(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+    def cross_validated(self, candidates: Sequence[Candidate], rivals: Sequence[Candidate] = ()) -> list[Candidate]:
         """Return the candidates, all of the same timesteps, with their AUCs.
 
-        What was found before the process was killed is read again.
+        The folds of small networks are trained side by side. Those of a ResNet-18 follow one another, until even the
+        highest AUC in all that are left would not make it better than what was tried before. What was found before the
+        process was killed is read again.
         """
-        judged = []
+        judged = list(rivals)
+        k = self.recipe.folds
         for network in dict.fromkeys(each.network for each in candidates):
             own = [each for each in candidates if each.network == network]
-            at = "-".join(map(str, own[0].timesteps or ()))
-            workspace = self.fitting.workspace / SCRATCH / f"cross-validation-{network}-{at}"
-            file = workspace / "aucs.json"
-            if not file.is_file():
-                aucs = self._cross_validate(own, workspace)
-                write_json(file, aucs)
-            judged += [replace(each, auc=auc) for each, auc in zip(own, json.loads(file.read_text()), strict=True)]
-        return judged
+            for folds in [range(k)] if network == "small" else [range(fold, fold + 1) for fold in range(k)]:
+                best = best_of(judged).auc if judged else 0.0
+                if all((math.fsum(each.aucs) + k - len(each.aucs)) / k < best for each in own):
+                    break
+                found = self._stored_aucs(own, folds)
+                own = [replace(each, aucs=(*each.aucs, *aucs)) for each, aucs in zip(own, found, strict=True)]
+            judged += own
+        return judged[len(rivals) :]
+
+    def _stored_aucs(self, candidates: Sequence[Candidate], folds: range) -> list[list[float]]:
+        """Return each candidate's AUCs in these folds, from the workspace where they are there."""
+        name = "-".join(map(str, [candidates[0].network, *(candidates[0].timesteps or ()), f"fold{folds.start}"]))
+        workspace = self.fitting.workspace / SCRATCH / name
+        file = workspace / "aucs.json"
+        if not file.is_file():
+            aucs = self._cross_validate(candidates, folds, workspace)
+            workspace.mkdir(parents=True, exist_ok=True)
+            write_json(file, aucs)
+        found: list[list[float]] = json.loads(file.read_text(encoding="utf-8"))
+        return found
 
     def train_and_score(self, chosen: Candidate) -> Scores:
         """Train a classifier on all fitted rows, score all maps."""
@@ -195,30 +221,31 @@ class Trial:
         self._fit(module, fitted, np.zeros(len(fitted), np.int64), chosen.steps, self.fitting.workspace, final=True)
         return predict(module, maps, self.fitting.runtime)
 
-    def _cross_validate(self, candidates: Sequence[Candidate], workspace: Path) -> list[float]:
-        """Return the mean over the folds of each candidate's AUC on the fold that it was not trained on.
+    def _cross_validate(self, candidates: Sequence[Candidate], folds: range, workspace: Path) -> list[list[float]]:
+        """Train without each of these folds; return each candidate's AUC on each.
 
-        All folds, and candidates that differ by their weight decay or width, are trained side by side; those that
-        differ by the number of steps are one training, judged after each number.
+        Candidates that differ by their weight decay or width are trained side by side; those that differ by the number
+        of steps are one training, judged after each number.
         """
         first, is_member = candidates[0], self.fitting.is_member
         fitted = np.array(self._maps(first)[self.fitting.rows])
-        folds = stratified_folds(is_member, self.recipe.folds, self.recipe.seed)
+        fold_of = stratified_folds(is_member, self.recipe.folds, self.recipe.seed)
         trained = list(dict.fromkeys(replace(each, steps=0) for each in candidates))
         steps = sorted({each.steps for each in candidates})
         learners = [
             Learner(self._network(each, fitted), each.weight_decay, fold, number)
             for number, each in enumerate(trained)
-            for fold in range(self.recipe.folds)
+            for fold in folds
         ]
         module = ErrorMapTraining(
             learners, self._procedure(first), self._scale(first, fitted), steps, (len(trained), len(fitted))
         )
-        self._fit(module, fitted, folds, steps[-1], workspace, final=False)
+        self._fit(module, fitted, fold_of, steps[-1], workspace, final=False)
         scores = module.held_out.double().cpu().numpy()
+        outputs = [scores[steps.index(each.steps), trained.index(replace(each, steps=0))] for each in candidates]
         return [
-            mean_auc(scores[steps.index(each.steps), trained.index(replace(each, steps=0))], is_member, folds)
-            for each in candidates
+            [Roc.from_scores(output[fold_of == fold], is_member[fold_of == fold]).auc for fold in folds]
+            for output in outputs
         ]
 
     def _fit(
@@ -285,9 +312,3 @@ def stratified_folds(is_member: NDArray[np.bool_], folds: int, seed: int) -> NDA
         rows = random.permutation(np.flatnonzero(side))
         fold[rows] = np.arange(len(rows)) % folds
     return fold
-
-
-def mean_auc(scores: NDArray[np.float64], is_member: NDArray[np.bool_], folds: NDArray[np.int64]) -> float:
-    """Return the mean of the folds' AUCs: scores of different folds, from different networks, can't be compared."""
-    numbers = np.unique(folds)
-    return float(np.mean([Roc.from_scores(scores[folds == each], is_member[folds == each]).auc for each in numbers]))

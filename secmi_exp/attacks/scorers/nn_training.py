@@ -35,10 +35,11 @@ def resnet18_network(channels: int) -> nn.Module:
 
 
 def small_network(channels: int, width: int) -> nn.Module:
-    """Two 3×3 convolutions of this width, a global average, one output. Any height and width."""
+    """Two 3×3 convolutions of this width, a 2×2 average between, a global average, one output. Any size of maps."""
     return nn.Sequential(
         nn.Conv2d(channels, width, kernel_size=3, padding=1),
         nn.ReLU(),
+        nn.AvgPool2d(2, ceil_mode=True),
         nn.Conv2d(width, width, kernel_size=3, padding=1),
         nn.ReLU(),
         nn.AdaptiveAvgPool2d(1),
