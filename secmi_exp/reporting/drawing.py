@@ -58,10 +58,15 @@ def figure_with_axes(
         figure = Figure(size, layout=layout)
         FigureCanvasAgg(figure)
         yield figure, figure.subplots(rows, columns, sharey=sharey, squeeze=False)
-        figure.set_dpi(DPI)
-        layout.execute(figure)
-        figure.set_layout_engine(None)  # else savefig draws everything twice, first for the layout
-        figure.savefig(path, dpi=DPI)
+        save(figure, layout, path)
+
+
+def save(figure: Figure, layout: ConstrainedLayoutEngine, path: Path) -> None:
+    """Lay out a figure, and write it as a PNG."""
+    figure.set_dpi(DPI)
+    layout.execute(figure)
+    figure.set_layout_engine(None)  # else savefig draws everything twice, first for the layout
+    figure.savefig(path, dpi=DPI)
 
 
 @contextmanager
