@@ -21,7 +21,7 @@ MEMORIZING = ["target=memorizing", "split.members=64", "split.holdouts=64", "eva
 
 def run_here(output: Path, *overrides: str, base: Sequence[str] = SMOKE) -> Path:
     """The smoke experiment without Hydra's logging, and with a pixel for each figure; much quicker than the command."""
-    with patch.multiple(run_figures, **dict.fromkeys(FIGURES, save_a_pixel)), few_sampling_steps():
+    with patch.dict(vars(run_figures), dict.fromkeys(FIGURES, save_a_pixel)), few_sampling_steps():
         return run(output, *base, *overrides)
 
 
