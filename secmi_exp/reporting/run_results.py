@@ -21,7 +21,7 @@ from secmi_exp.evaluation.privacy_bound import PrivacyBound
 from secmi_exp.evaluation.scored import Floats, Scored
 from secmi_exp.files.storage_errors import explain_storage_errors, output_place
 from secmi_exp.files.strict_json import as_strict_json
-from secmi_exp.quality.quality import Measures
+from secmi_exp.quality.measures import Measures
 from secmi_exp.reporting.arrow_columns import arrow_column
 from secmi_exp.reporting.provenance import attack_settings, provenance
 from secmi_exp.run_state import AttackOutcome, Run
