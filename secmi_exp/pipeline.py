@@ -31,7 +31,8 @@ from secmi_exp.evaluation.relative_t_error import relative_t_error
 from secmi_exp.files.storage_errors import explain_storage_errors, output_place
 from secmi_exp.files.strict_json import as_strict_json
 from secmi_exp.formatting import unicode_name
-from secmi_exp.quality.quality import Measures, Quality
+from secmi_exp.quality.measures import Measures
+from secmi_exp.quality.quality import Quality
 from secmi_exp.reporting.provenance import code_state
 from secmi_exp.reporting.run_output import print_run, write_run
 from secmi_exp.run_state import AttackOutcome, Run, timed

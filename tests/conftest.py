@@ -1,6 +1,7 @@
 """Fixtures that many tests use."""
 
 import json
+import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -27,16 +28,30 @@ def secmi(tmp_path: Path) -> Command:
     return Command(tmp_path)
 
 
+def once(command: Command, name: str, *arguments: str) -> Finished:
+    """A command as it has ended; one for all workers, kept in its folder under a name."""
+    kept = command.folder / f"{name}.json"
+    with FileLock(command.folder / "lock"):
+        if not kept.is_file():
+            finished = command(*arguments)
+            assert finished.returncode == 0, finished.stderr
+            kept.write_text(json.dumps(asdict(finished)))
+    return Finished(**json.loads(kept.read_text()))
+
+
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> SmokeRun:
     """SecMI_NN on the smoke experiment with the default logger and no credentials; one for all workers."""
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "smoke"
     folder.mkdir(exist_ok=True)
-    command, kept = Command(folder), folder / "finished.json"
-    with FileLock(folder / "lock"):
-        if not kept.is_file():
-            finished = command(*NN)
-            assert finished.returncode == 0, finished.stderr
-            kept.write_text(json.dumps(asdict(finished)))
-    return SmokeRun(command, Finished(**json.loads(kept.read_text())))
+    command = Command(folder)
+    return SmokeRun(command, once(command, "finished", *NN))
+
+
+@pytest.fixture(scope="session")
+def smoke_again(smoke: SmokeRun) -> Finished:
+    """The same command once more, which finds all results in the store, with the imports on standard error."""
+    command = Command(smoke.command.folder)
+    command.module = [sys.executable, "-X", "importtime", "-m", "secmi_exp"]
+    return once(command, "again", *NN, "logger=none")

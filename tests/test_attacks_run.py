@@ -20,7 +20,7 @@ from tests.support.runs import MEMORIZING, run_here
 
 ATTACKS = sorted(path.stem for path in (CONF / "attack").glob("*.yaml") if path.stem != "scores")
 FAST = {
-    "nn": ["attack.scorers.nn.min_steps=10"],
+    "nn": ["attack.scorers.nn.epochs=1", "attack.scorers.nn.min_steps=4"],
     "gsa": ["attack.timesteps=2"],
     "pfami": ["attack.timesteps=[0,100]"],
     "logan": ["attack.training_steps=20"],

@@ -1,5 +1,6 @@
 """The command line: quick help, and every mistake told in one sentence with a non-zero exit."""
 
+import math
 import signal
 import subprocess
 import sys
@@ -18,13 +19,18 @@ from tests.support.runs import run_here
 def test_help_and_configuration_answer_before_torch_would_be_there(secmi: Command, arguments: list[str]) -> None:
     started = time.monotonic()
     subprocess.run([sys.executable, "-c", "import torch"], check=True)
-    limit, times = time.monotonic() - started, []
+    limit, fastest = time.monotonic() - started, math.inf
     for _ in range(3):
         started = time.monotonic()
         finished = secmi(*arguments)
-        times.append(time.monotonic() - started)
+        fastest = min(fastest, time.monotonic() - started)
         assert finished.returncode == 0, finished.stderr
-    assert min(times) < limit
+        if fastest < limit:
+            break
+    assert fastest < limit
+
+
+def test_help_imports_no_torch(secmi: Command) -> None:
     modules = secmi("--help", PYTHONVERBOSE="1").stderr
     assert "import 'hydra'" in modules
     assert "import 'torch'" not in modules

@@ -49,11 +49,13 @@ def test_every_preset_sweeps_from_and_to_what_exists_at_either_scale(name: str, 
     if name not in ONE_SIZE:
         assert config.dataset.name == {"laptop": "digits", "paper": "cifar10"}[scale]
         assert config.target.name == {"laptop": "ddpm_small", "paper": "ddpm"}[scale]
+    ends = []
     for setting, values in (config.hydra.sweeper.params or {}).items():
         (swept,) = OverridesParser.create().parse_overrides([f"{setting}={values}"])
         first, *_, last = swept.sweep_string_iterator()
-        for value in (first, last):
-            composed(preset, f"scale={scale}", f"{setting}={value}")
+        ends.append([f"{setting}={value}" for value in (first, last)])
+    for overrides in zip(*ends, strict=True):
+        composed(preset, f"scale={scale}", *overrides)
 
 
 def test_a_kept_run_gives_its_roc_and_its_table_again(

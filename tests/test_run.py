@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from sklearn.metrics import roc_auc_score
 
 import secmi_exp
-from tests.support.commands import NN, SMOKE, Command, SmokeRun
+from tests.support.commands import SMOKE, Command, Finished, SmokeRun
 from tests.support.runs import run_here
 from tests.support.wandb_file import Records, all_records, artifacts, logged_names, summarized_names
 
@@ -85,14 +85,12 @@ def test_standard_output_is_the_table_and_the_directory(smoke: SmokeRun) -> None
     assert not any("Training" in line for line in lines)
 
 
-def test_same_command_again_reuses_everything_and_says_so(smoke: SmokeRun) -> None:
-    again = smoke.command(*NN)
-    assert again.returncode == 0, again.stderr
+def test_same_command_again_reuses_everything_and_says_so(smoke: SmokeRun, smoke_again: Finished) -> None:
     for kind in ("target", "t_errors", "error_maps", "scores"):
-        assert f"Reused {kind}" in again.stderr
-    assert "Training" not in again.stderr
-    assert results(again.folder)["metrics"] == results(smoke.finished.folder)["metrics"]
-    assert sum(results(again.folder)["timing_s"].values()) < 20
+        assert f"Reused {kind}" in smoke_again.stderr
+    assert "Training" not in smoke_again.stderr
+    assert results(smoke_again.folder)["metrics"] == results(smoke.finished.folder)["metrics"]
+    assert sum(results(smoke_again.folder)["timing_s"].values()) < 20
 
 
 @pytest.mark.slow

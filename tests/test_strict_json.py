@@ -12,7 +12,8 @@ from diffusers import DDPMScheduler
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.relative_t_error import relative_t_error
 from secmi_exp.files.strict_json import as_strict_json
-from secmi_exp.quality.quality import Measures, Quality
+from secmi_exp.quality.measures import Measures
+from secmi_exp.quality.quality import Quality
 from secmi_exp.reporting.table_files import write_csv, write_parquet
 from secmi_exp.store import write_json
 from tests.support.audits import audit, sides

@@ -59,7 +59,7 @@ def test_the_finetuned_targets_of_the_paper(data: Path, tmp_path: Path, experime
     assert content["metrics"]["auc"] is not None
 
 
-@pytest.mark.parametrize("experiment", ["sd14_laion", "sd15_laion"])
+@pytest.mark.parametrize("experiment", ["sd14_laion", pytest.param("sd15_laion", marks=pytest.mark.slow)])
 def test_released_stable_diffusion(data: Path, tmp_path: Path, experiment: str) -> None:
     content = outcome(tmp_path, data, experiment, *SHORT[:3], f"split.members={N}", f"split.holdouts={N}")
     assert content["target_folder"] == f"{data}/model"

@@ -13,7 +13,7 @@ from secmi_exp.configuration.setting_errors import naming
 from secmi_exp.configuration.setting_values import refuse_converted, refuse_impossible_values
 from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.split import SplitRule
-from secmi_exp.defenses.defense import Defense, Undefended
+from secmi_exp.defenses.settings import DefenseSettings, Undefended
 from secmi_exp.engine.launch import refuse_other_number
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
@@ -26,7 +26,7 @@ from secmi_exp.tracking.tracker import MakeTracker
 KINDS = {
     "dataset": Dataset,
     "split": SplitRule,
-    "defense": Defense,
+    "defense": DefenseSettings,
     "trainer": Runtime,
     "attack": Attack,
     "quality": Quality,
@@ -72,7 +72,7 @@ class Components:
     general: General
     dataset: Dataset
     split: SplitRule
-    defense: Defense
+    defense: DefenseSettings
     target: Target
     runtime: Runtime
     make_tracker: MakeTracker

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +13,8 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.attacks.attack import Attack
 from secmi_exp.attacks.finite_values import refuse_non_finite_values
-from secmi_exp.attacks.loss import Loss
 from secmi_exp.attacks.signals.samples import Sampling
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
@@ -25,10 +24,12 @@ from secmi_exp.errors import UserError
 from secmi_exp.evaluation.distributions import mean_interval
 from secmi_exp.evaluation.scored import Interval
 from secmi_exp.files.strict_json import as_strict_json
+from secmi_exp.quality.measures import Measures
 from secmi_exp.store import Input, Json, Key, Store, file_digest, write_json
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget
 
+Loss = Deferred("secmi_exp.attacks.loss:Loss")
 inception = Deferred("secmi_exp.quality.distances:inception")
 inception_distance = Deferred("secmi_exp.quality.distances:inception_distance")
 kernel_distance = Deferred("secmi_exp.quality.distances:kernel_distance")
@@ -39,21 +40,6 @@ log = logging.getLogger(__name__)
 
 VERSION = 1
 """Version of the distances; raised when the same samples and images would give others."""
-
-
-@plain_dataclass(frozen=True)
-class Measures:
-    """Numbers with their 95% intervals."""
-
-    metrics: dict[str, float]
-    """denoising_loss of hold-outs and denoising_loss_members, mean over pixels, timesteps and images; kernel_distance
-    of samples from hold-outs, and kernel_distance_members, what the members themselves have; fid likewise."""
-    ci95: dict[str, Interval | None]
-    """None for fid, which no interval is known of."""
-
-    def facts(self) -> dict[str, Json]:
-        """The entry of results.json."""
-        return {"metrics": self.metrics, "ci95": {name: ends and list(ends) for name, ends in self.ci95.items()}}
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -131,9 +117,10 @@ class Quality:
         distances = self._distances(target, images, is_member, store, runtime) if self.samples else Measures({}, {})
         return Measures(metrics | distances.metrics, ci95 | distances.ci95)
 
-    def _loss(self, target_timesteps: int) -> Loss:
+    def _loss(self, target_timesteps: int) -> Attack:
         """The training's own loss, its timesteps drawn evenly rather than at random."""
-        return Loss(name="loss", t=self._spread(target_timesteps), noises=self.noises, seed=self.seed)
+        loss: Attack = Loss(name="loss", t=self._spread(target_timesteps), noises=self.noises, seed=self.seed)
+        return loss
 
     def _spread(self, target_timesteps: int) -> list[int]:
         return [(2 * part + 1) * target_timesteps // (2 * self.timesteps) for part in range(self.timesteps)]

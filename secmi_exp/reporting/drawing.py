@@ -15,6 +15,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogFormatter
 from numpy.typing import NDArray
 
@@ -30,6 +31,8 @@ MEMBER, HOLDOUT = COLOURS[:2]
 NEUTRAL, RULE, CHANCE = "#555555", "#e5e5e5", "#999999"
 STYLES: tuple[str | tuple[float, tuple[float, ...]], ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)))
 """Lines of the first eight entries, of the next eight, and so on."""
+DPI = 150
+"""Pixels an inch."""
 MOST_DISTINCT = len(COLOURS) * len(STYLES)
 """Entries that colour and style tell apart."""
 
@@ -51,10 +54,19 @@ def figure_with_axes(
         The figure and its axes, [rows, columns].
     """
     with rc_context({"text.parse_math": False, "text.usetex": False}):  # a "$" in a name begins no formula
-        figure = Figure(size, layout="constrained")
+        layout = ConstrainedLayoutEngine()
+        figure = Figure(size, layout=layout)
         FigureCanvasAgg(figure)
         yield figure, figure.subplots(rows, columns, sharey=sharey, squeeze=False)
-        figure.savefig(path, dpi=150)
+        save(figure, layout, path)
+
+
+def save(figure: Figure, layout: ConstrainedLayoutEngine, path: Path) -> None:
+    """Lay out a figure, and write it as a PNG."""
+    figure.set_dpi(DPI)
+    layout.execute(figure)
+    figure.set_layout_engine(None)  # else savefig draws everything twice, first for the layout
+    figure.savefig(path, dpi=DPI)
 
 
 @contextmanager

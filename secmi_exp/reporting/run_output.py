@@ -11,7 +11,7 @@ from rich.text import Text
 
 from secmi_exp.data.split import Part
 from secmi_exp.evaluation.judge import Judgement, Scored
-from secmi_exp.quality.quality import Measures
+from secmi_exp.quality.measures import Measures
 from secmi_exp.reporting import run_figures
 from secmi_exp.reporting.artifacts import score_files, split_files, target_files
 from secmi_exp.reporting.drawing import draws_or_logs

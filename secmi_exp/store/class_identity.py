@@ -21,7 +21,7 @@ VERSIONED = frozenset(
         "attacks.signals": "query_attack sample_comparison samples",
         "data": "dataset digits image_cells image_folder lfw mnist5k parquet_images samples saved_dataset "
         "tiny_imagenet torchvision_readers",
-        "defenses": "cutout defense dp_sgd dp_sgd_settings hflip l2 randaugment",
+        "defenses": "cutout defense dp_sgd dp_sgd_settings hflip l2 randaugment settings",
         "quality": "quality",
         "targets.pixel": "ddpm ddpm_recipe diffusers_folder secmi_checkpoint",
         "targets.text_to_image": "fine_tuning latent_ddpm recipes stable_diffusion target",

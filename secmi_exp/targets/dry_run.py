@@ -17,7 +17,7 @@ from secmi_exp.configuration.setting_values import leaves
 from secmi_exp.errors import UserError
 from secmi_exp.formatting import shown
 from secmi_exp.targets.library_settings import Settings
-from secmi_exp.targets.loading.weights import reason, root
+from secmi_exp.targets.loading.settings_files import reason, root
 
 T = TypeVar("T")
 

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from secmi_exp.data.images import Images
 from secmi_exp.data.stored_rows import RowArray
-from secmi_exp.diffusion.noise_predictor import NoisePredictor
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.store import Input, Json, Store, digest_of
@@ -85,8 +84,8 @@ class PreparedTarget:
     """Folder of its weights, a diffusers pipeline."""
     key: Input
     """Key of what decides its predictions, for the keys of what is computed with it."""
-    load: Callable[[], NoisePredictor]
-    """Loads the weights; can be pickled."""
+    load: Callable[[], Any]
+    """Loads the weights, a `NoisePredictor`, whose type imports torch; can be pickled."""
     trained_on: str | None = None
     """Digest of the images that it was trained on, where it is known."""
     trained_now: bool = False

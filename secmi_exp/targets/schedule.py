@@ -1,4 +1,4 @@
-"""The noise schedule that a network was trained with, and how its output becomes a prediction of the noise.
+"""The ᾱ that a network was trained with, and how its output becomes a prediction of the noise.
 
 Source of v: Salimans and Ho, "Progressive Distillation for Fast Sampling of Diffusion Models" (ICLR 2022).
 """
@@ -10,42 +10,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, get_args
 
-import pydantic.dataclasses
-from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.ddim import alphas_cumprod_from_betas
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
-from secmi_exp.targets.loading.model_file_schemas import MOST_TIMESTEPS
+from secmi_exp.targets.noise_schedule import Prediction
 
 make_scheduler = Deferred("secmi_exp.targets.loading.schedulers:make_scheduler")
 
-Prediction = Literal["epsilon", "v_prediction", "sample"]
-"""Kind of a network's prediction, by diffusers' names: ε, v = √ᾱ_t ε − √(1−ᾱ_t) x_0, or x_0."""
-
-Beta = Annotated[float, Field(gt=0, lt=1)]
-
 ROUNDING = 1e-5
 """Upper bound of the distance between a float32 scheduler's ᾱ, or its stand-in for 0, and the ᾱ of its betas."""
-
-
-@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class NoiseSchedule:
-    """Arguments of `DDPMScheduler`."""
-
-    num_train_timesteps: Annotated[int, Field(gt=0, le=MOST_TIMESTEPS)]
-    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"]
-    beta_start: Beta
-    beta_end: Beta
-
-    @property
-    def timesteps(self) -> Timesteps:
-        """Timesteps of the schedule, whose ᾱ is above 0 everywhere."""
-        return Timesteps.with_signal_everywhere(self.num_train_timesteps)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 
-from secmi_exp.attacks.signals.samples import InitialNoise, SampledAttack, Samples, sample, to_pixels
+from secmi_exp.attacks.signals.initial_noise import InitialNoise
+from secmi_exp.attacks.signals.samples import SampledAttack, Samples
+from secmi_exp.attacks.signals.sampling import sample, to_pixels
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine import rows

@@ -7,7 +7,8 @@ import torch
 from diffusers import DDIMScheduler
 
 from secmi_exp.attacks.attack import Attack
-from secmi_exp.attacks.signals.samples import InitialNoise, sample
+from secmi_exp.attacks.signals.initial_noise import InitialNoise
+from secmi_exp.attacks.signals.sampling import sample
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.targets.pixel.unconditional import Unconditional

@@ -9,9 +9,9 @@ from PIL import Image
 
 from secmi_exp.configuration.components import component
 from secmi_exp.errors import UserError
-from secmi_exp.testing import compose_config, run
-from tests.support.commands import SMOKE
+from secmi_exp.testing import compose_config
 from tests.support.published import crops
+from tests.support.runs import run_here
 
 
 def test_a_run_on_images_that_are_no_squares(tmp_path: Path) -> None:
@@ -20,8 +20,8 @@ def test_a_run_on_images_that_are_no_squares(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     for number, pixels in enumerate(crops(40, 20, 30)):
         Image.fromarray(pixels).save(tmp_path / f"images/{number:02d}.png")
-    folder = run(
-        tmp_path, *SMOKE, "+attack=stat", "attack.t_sec=20", "attack.t_max=20", "dataset=image_folder",
+    folder = run_here(
+        tmp_path, "+attack=stat", "attack.t_sec=20", "attack.t_max=20", "dataset=image_folder",
         f"dataset.path={tmp_path}/images", "dataset.image_size=[8,16]", "dataset.channels=1", "target=ddpm_small",
         "target.max_steps=2", "split.members=null", "split.holdouts=null", "split.attack_train=0.5",
     )  # fmt: skip

@@ -135,7 +135,7 @@ def test_settings_beyond_the_schedule_and_too_many_blocks_are_refused(tmp_path: 
 
 def test_a_run_tells_of_quality_with_and_without_an_attack(tmp_path: Path) -> None:
 
-    asked = ["quality=measured", "quality.samples=40", "quality.steps=4", "quality.blocks=4"]
+    asked = ["target.max_steps=2", "quality=measured", "quality.samples=40", "quality.steps=4", "quality.blocks=4"]
     alone, attacked = (json.loads((run_here(tmp_path, *asked, *more) / "results.json").read_text())
                        for more in ([], ["+attack=stat"]))  # fmt: skip
     assert alone["quality"] == attacked["quality"]

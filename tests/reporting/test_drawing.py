@@ -127,7 +127,9 @@ def test_what_the_terminals_encoding_lacks_is_escaped(monkeypatch: pytest.Monkey
     assert written.getvalue() == rb"\u03b5 \u2013 \udcff [b] :bug:" + b"\n"
 
 
-@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "no_such_backend"])
+@pytest.mark.parametrize(
+    "backend", [pytest.param("module://matplotlib_inline.backend_inline", marks=pytest.mark.slow), "no_such_backend"]
+)
 def test_the_backend_of_whatever_started_the_process_does_not_matter(backend: str) -> None:
     modules = ("run_figures", "sweep_figures", "ranking_figures")
     code = f"import sys, {', '.join(f'secmi_exp.reporting.{name}' for name in modules)}\nprint(*sys.modules)"

@@ -15,8 +15,8 @@ from secmi_exp.attacks.signals.trajectories import compute_trajectories
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
 from secmi_exp.targets.loading.training_folder import WeightsChoice
+from secmi_exp.targets.noise_schedule import NoiseSchedule
 from secmi_exp.targets.pixel.diffusers_folder import DiffusersFolder
-from secmi_exp.targets.schedule import NoiseSchedule
 from secmi_exp.testing import cpu_runtime, prepare, random_images
 from tests.support.hostile_files import is_empty
 

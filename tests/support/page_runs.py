@@ -1,7 +1,9 @@
 """Runs for the report page: a sweep's jobs with what a run leaves beside its scores."""
 
+import io
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,5 +45,13 @@ def swept(folder: Path, count: int = 3, each: int = 150) -> SweepFolder:
         amend(job, provenance={"code": code, "entries": []})
         configure(job, {"seed": 0, "attack": {"name": "stat", "t_sec": t_sec}, "dataset": {"name": "digits"}})
         for name, size in (("exposed.png", (1530, 540)), ("relative_t_error.png", (810, 630))):
-            Image.effect_noise(size, 10.0 + place).save(job / name)
+            (job / name).write_bytes(noise(size, 10.0 + place))
     return sweep
+
+
+@cache
+def noise(size: tuple[int, int], deviation: float) -> bytes:
+    """A PNG of noise around gray."""
+    content = io.BytesIO()
+    Image.effect_noise(size, deviation).save(content, "PNG")
+    return content.getvalue()

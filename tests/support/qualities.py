@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from secmi_exp.data.images import Images
-from secmi_exp.quality.quality import Measures, Quality
+from secmi_exp.quality.measures import Measures
+from secmi_exp.quality.quality import Quality
 from secmi_exp.store import Store
 from secmi_exp.testing import configured, cpu_runtime
 from tests.support.memorizing import T, memorizing

@@ -1,31 +1,39 @@
 """Runs within this process."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
-from matplotlib.figure import Figure
 from PIL import Image
 
+from secmi_exp.reporting import run_figures
 from secmi_exp.store import Store
+from secmi_exp.targets.pixel import ddpm_training
 from secmi_exp.testing import run
 from tests.support.commands import SMOKE
 
+FIGURES = [name for name in vars(run_figures) if name.startswith("draw_")]
+"""Functions whose figures take a third of a run's time."""
 MEMORIZING = ["target=memorizing", "split.members=64", "split.holdouts=64", "evaluation.bootstrap_rounds=200"]
 """A run on a target that knows its members by heart, and needs no training."""
 
 
 def run_here(output: Path, *overrides: str, base: Sequence[str] = SMOKE) -> Path:
     """The smoke experiment without Hydra's logging, and with a pixel for each figure; much quicker than the command."""
-    with patch.object(Figure, "savefig", save_a_pixel):  # drawing takes half of such a run's time
+    with patch.dict(vars(run_figures), dict.fromkeys(FIGURES, save_a_pixel)), few_sampling_steps():
         return run(output, *base, *overrides)
 
 
-def save_a_pixel(figure: Figure, path: Path, **options: Any) -> None:
+def save_a_pixel(path: Path, *arguments: object, **options: object) -> None:
     """Save a picture in a figure's place."""
     Image.new("RGB", (1, 1)).save(path)
+
+
+def few_sampling_steps() -> AbstractContextManager[int]:
+    """Targets that are trained meanwhile are sampled in two steps, as it's a picture that nobody looks at."""
+    steps: AbstractContextManager[int] = patch.object(ddpm_training, "SAMPLING_STEPS", 2)
+    return steps
 
 
 @contextmanager

@@ -25,13 +25,13 @@ from secmi_exp.attacks.finite_values import refuse_non_finite_values
 from secmi_exp.attacks.scorers.column import Column
 from secmi_exp.attacks.secmi import SecMI
 from secmi_exp.data.images import Images
-from secmi_exp.defenses.defense import Undefended
+from secmi_exp.defenses.settings import Undefended
 from secmi_exp.store import Key, Store, write_json
 from secmi_exp.targets.interface import Target
+from secmi_exp.targets.noise_schedule import NoiseSchedule
 from secmi_exp.targets.pixel.authors_format import Flags
 from secmi_exp.targets.pixel.ddpm import DDPM
 from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint
-from secmi_exp.targets.schedule import NoiseSchedule
 from secmi_exp.testing import cpu_runtime, no_logger, random_images
 from tests.support.authors_network import random_weights, save_checkpoint
 from tests.support.diffusers_folders import network, pipeline, target

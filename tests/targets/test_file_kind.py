@@ -17,7 +17,8 @@ from secmi_exp.data.decoding import unreadable_sample
 from secmi_exp.errors import UserError
 from secmi_exp.quality.distances import inception
 from secmi_exp.targets.loading.hub import fetch
-from secmi_exp.targets.loading.weights import read_json, read_pickled
+from secmi_exp.targets.loading.settings_files import read_json
+from secmi_exp.targets.loading.weights import read_pickled
 from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
 from tests.support.diffusers_folders import refusal
 from tests.support.hostile_files import POINTER, Opens

@@ -24,7 +24,8 @@ from secmi_exp.targets.loading import json_fields, model_file_schemas
 from secmi_exp.targets.loading.blank_networks import try_network
 from secmi_exp.targets.loading.json_fields import JsonObject, checked
 from secmi_exp.targets.loading.model_file_schemas import Autoencoder, TextEncoder, UNet2DCondition
-from secmi_exp.targets.loading.weights import read_json, read_pickled
+from secmi_exp.targets.loading.settings_files import read_json
+from secmi_exp.targets.loading.weights import read_pickled
 from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint
 from secmi_exp.targets.schedule import Schedule
 from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder

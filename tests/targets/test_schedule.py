@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secmi_exp.errors import UserError
-from secmi_exp.targets.schedule import Prediction, Schedule
+from secmi_exp.targets.noise_schedule import Prediction
+from secmi_exp.targets.schedule import Schedule
 
 LINEAR = {"num_train_timesteps": 100, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
 

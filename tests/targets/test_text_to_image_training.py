@@ -70,7 +70,7 @@ def distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     return max((one[name] - other[name]).abs().max().item() for name in one)
 
 
-@pytest.mark.parametrize("kind", ["sd", "v", "xl"])
+@pytest.mark.parametrize("kind", ["sd", pytest.param("v", marks=pytest.mark.slow), "xl"])
 def test_a_finetuned_pipeline_is_a_pipeline_with_another_unet(
     pipelines: dict[str, Path], tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -190,7 +190,7 @@ def test_a_killed_training_continues_to_the_undisturbed_weights(
 
 
 def test_how_a_target_is_queried_does_not_train_it_anew(pipelines: dict[str, Path], tmp_path: Path) -> None:
-    start = ["target=finetuned", f"target.path={pipelines['sd']}", *SHORT]
+    start = ["target=finetuned", f"target.path={pipelines['sd']}", *SHORT, "target.training.max_steps=1"]
     first = trained(recipe(*start), tmp_path)
     others = (["target.prompt=none"], ["target.guidance=3"], ["target.latents=mode"], ["target.training.samples=1"])
     assert {trained(recipe(*start, *other), tmp_path).folder for other in others} == {first.folder}

@@ -11,7 +11,7 @@ from secmi_exp.tracking.guarded import Outage
 from secmi_exp.tracking.lightning_loggers import MetricsFile, WandbMetrics
 from secmi_exp.tracking.logger import CsvTracker, csv_tracker
 from secmi_exp.tracking.tracker import RunIdentity, Tracker, start_tracker
-from tests.support.runs import run_here
+from tests.support.runs import MEMORIZING, run_here
 
 CALLS = [name for name, found in vars(Tracker).items() if isinstance(found, FunctionType) and name[0] != "_"]
 
@@ -161,6 +161,6 @@ def test_nothing_is_handed_to_the_tracker_before_the_results_are_written(
             )
 
     monkeypatch.setattr("secmi_exp.tracking.logger.CsvTracker", Watching)
-    run_here(tmp_path, "+attack=stat", "logger=csv")
+    run_here(tmp_path, "+attack=stat", "logger=csv", base=MEMORIZING)
     assert written
     assert all(written)

@@ -4,6 +4,7 @@ import base64
 import hashlib
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.resources import files
 
 import jinja2
@@ -36,6 +37,7 @@ QUALITY = {
 """Measures of quality → headings."""
 
 
+@cache
 def environment() -> jinja2.Environment:
     """Return the environment of the templates, which escapes all text."""
     return jinja2.Environment(

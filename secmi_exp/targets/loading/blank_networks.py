@@ -19,8 +19,9 @@ from safetensors import safe_open
 from torch import Tensor
 
 from secmi_exp.errors import UserError
+from secmi_exp.targets.loading.settings_files import reason, root, unreadable
 from secmi_exp.targets.loading.weight_files import SAFETENSORS, Library
-from secmi_exp.targets.loading.weights import read_pickled, reason, root, unreadable
+from secmi_exp.targets.loading.weights import read_pickled
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Name of a tensor → its shape."""

@@ -8,10 +8,13 @@ from pathlib import Path
 
 from safetensors import safe_open
 
+from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
 from secmi_exp.files.git_lfs import refuse_pointer
 from secmi_exp.files.regular import is_folder, is_regular
-from secmi_exp.targets.loading.weights import read_pickled, unreadable
+from secmi_exp.targets.loading.settings_files import unreadable
+
+read_pickled = Deferred("secmi_exp.targets.loading.weights:read_pickled")
 
 SUFFIXES = {
     ".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle", ".tar", ".gz", ".tgz", ".zip", ".npz", ".npy",

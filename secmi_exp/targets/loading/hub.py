@@ -11,7 +11,7 @@ from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
 from secmi_exp.files.storage_errors import StorageLocation, explain_storage_errors
 from secmi_exp.targets.loading.file_kind import SUFFIXES, refuse_file
-from secmi_exp.targets.loading.weights import reason
+from secmi_exp.targets.loading.settings_files import reason
 
 list_repo_files = Deferred("huggingface_hub:list_repo_files")
 snapshot_download = Deferred("huggingface_hub:snapshot_download")

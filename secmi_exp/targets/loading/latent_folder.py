@@ -19,6 +19,7 @@ from secmi_exp.targets.loading.file_kind import refuse_file, refuse_strange_fold
 from secmi_exp.targets.loading.json_fields import JsonObject, checked
 from secmi_exp.targets.loading.model_file_schemas import Autoencoder, PipelineIndex, UNet2DCondition
 from secmi_exp.targets.loading.model_folder import CONFIG, ModelFolder, content_digest, warn_of_choices
+from secmi_exp.targets.loading.settings_files import read_json
 from secmi_exp.targets.loading.training_folder import (
     PIPELINE_CONFIG,
     ChosenNetwork,
@@ -27,7 +28,6 @@ from secmi_exp.targets.loading.training_folder import (
     file_names,
 )
 from secmi_exp.targets.loading.weight_files import Library, with_variant
-from secmi_exp.targets.loading.weights import read_json
 from secmi_exp.targets.schedule import Schedule
 
 make_scheduler = Deferred("secmi_exp.targets.loading.schedulers:make_scheduler")

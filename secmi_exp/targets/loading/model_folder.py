@@ -24,8 +24,9 @@ from secmi_exp.targets.loading.blank_networks import (
 )
 from secmi_exp.targets.loading.json_fields import checked
 from secmi_exp.targets.loading.model_file_schemas import NETWORKS, WeightsIndex
+from secmi_exp.targets.loading.settings_files import read_json, unreadable
 from secmi_exp.targets.loading.weight_files import SAFETENSORS, STEMS, ChosenWeights, Library, choose_weights
-from secmi_exp.targets.loading.weights import read_json, refuse_non_finite_weights, unreadable
+from secmi_exp.targets.loading.weights import refuse_non_finite_weights
 
 disable_progress_bar = Deferred("transformers.utils.logging:disable_progress_bar")
 

@@ -9,7 +9,7 @@ import diffusers
 from secmi_exp.errors import UserError
 from secmi_exp.targets.loading.json_fields import checked
 from secmi_exp.targets.loading.model_file_schemas import Scheduler
-from secmi_exp.targets.loading.weights import reason
+from secmi_exp.targets.loading.settings_files import reason
 
 
 def make_scheduler(config: Mapping[str, Any], source: Path | str, kind: str | None = None, **changes: Any) -> Any:

@@ -18,8 +18,8 @@ from secmi_exp.files.git_lfs import refuse_pointer
 from secmi_exp.files.regular import read_regular
 from secmi_exp.targets.loading.blank_networks import tensor_shapes
 from secmi_exp.targets.loading.model_file_schemas import MOST_TIMESTEPS
-from secmi_exp.targets.loading.weights import reason
-from secmi_exp.targets.schedule import Beta
+from secmi_exp.targets.loading.settings_files import reason
+from secmi_exp.targets.noise_schedule import Beta
 
 FLAG_FILE = "flagfile.txt"
 MOST_BYTES = 2**20

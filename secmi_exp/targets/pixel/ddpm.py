@@ -12,25 +12,21 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.data.images import Images
-from secmi_exp.defenses.defense import Undefended
-from secmi_exp.defenses.dp_sgd_settings import PRIVACY
+from secmi_exp.defenses.settings import Undefended
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.files.regular import is_folder
-from secmi_exp.run_warnings import warn
-from secmi_exp.store import MANIFEST, Damaged, Json, Key, Store, check, digest_of, note_use
+from secmi_exp.store import Json, Key, Store
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget
 from secmi_exp.targets.library_settings import optimizer_class, trained_before
-from secmi_exp.targets.loading.json_fields import checked
-from secmi_exp.targets.loading.model_file_schemas import RunResults, Spent
-from secmi_exp.targets.loading.weights import read_json
 from secmi_exp.targets.pixel.ddpm_recipe import PICTURE, DDPMRecipe
-from secmi_exp.targets.pixel.pipeline_folder import PipelineFolder, refuse_other_images
-from secmi_exp.targets.pixel.unconditional import Unconditional
+from secmi_exp.targets.pixel.privacy_spent import privacy_facts
 
+Unconditional = Deferred("secmi_exp.targets.pixel.unconditional:Unconditional")
+prepare_trained = Deferred("secmi_exp.targets.pixel.trained_folder:prepare_trained")
+trained_timesteps = Deferred("secmi_exp.targets.pixel.trained_folder:trained_timesteps")
 dry_run = Deferred("secmi_exp.targets.pixel.ddpm_training:dry_run")
 train_into = Deferred("secmi_exp.targets.pixel.ddpm_training:train_into")
 
@@ -47,25 +43,13 @@ class DDPM(DDPMRecipe):
     path: Path | None
     """Folder of a target that was trained before, or directory of the run that trained it; None: to be trained."""
 
-    @property
+    @cached_property
     def timesteps(self) -> Timesteps:
         """See `Target.timesteps`."""
-        return self._trained.schedule().timesteps if self._trained else self.schedule.timesteps
-
-    @cached_property
-    def _trained(self) -> PipelineFolder | None:
-        """The folder that `path` names, or that the results of the run in `path` name."""
         if self.path is None:
-            return None
-        results = self.path / "results.json"
-        if not results.is_file():
-            return PipelineFolder.from_path(self.path.absolute())
-        folder = checked(RunResults, read_json(results), results).target_folder
-        if not is_folder(folder):
-            raise UserError(
-                f"The target of the run {self.path} isn't there any more ({folder}): set target.path to its folder."
-            )
-        return PipelineFolder.from_path(Path(folder))
+            return self.schedule.timesteps
+        trained: Timesteps = trained_timesteps(self.path)
+        return trained
 
     @property
     def defended(self) -> "DDPM":
@@ -99,16 +83,13 @@ class DDPM(DDPMRecipe):
                 that diverges, a `path` without trained weights, and a defense that comes too late or that the runtime
                 doesn't allow.
         """
-        if self._trained:
+        if self.path:
             if not isinstance(self.defense, Undefended):
                 raise UserError(
                     f"defense={self.defense.name} acts on a training, and the target in {self.path} is trained "
                     "already: leave out defense or target.path."
                 )
-            self._trained.warn_of_choices()
-            refuse_other_images(self._trained.network, members.shape, f"The network in {self._trained.path}")
-            prepared = _prepare_trained(self._trained)
-            self._trained.refuse_unusable()
+            prepared: PreparedTarget = prepare_trained(self.path, members.shape)
             return prepared
         key = self.key(members, runtime)
         self.defense.check_samples(len(members))
@@ -124,47 +105,5 @@ class DDPM(DDPMRecipe):
             trained_on=members.digest,
             trained_now=not entry.reused,
             samples=entry.path / PICTURE,
-            facts=_privacy_facts(entry.path),
+            facts=privacy_facts(entry.path),
         )
-
-
-def _prepare_trained(pipeline: PipelineFolder) -> PreparedTarget:
-    """Prepare a target that was trained before.
-
-    Its key is that of its training where the store's manifest lies beside the weights, so that what was computed with
-    it then is found again.
-    """
-    key, samples = pipeline.key({}), pipeline.path / PICTURE
-    if (pipeline.path / MANIFEST).is_file():
-        try:
-            key = check(pipeline.path, files=PIXEL_PIPELINE_FILES).key
-        except Damaged as damage:
-            raise UserError(
-                f"The target in {pipeline.path} is damaged ({damage}): train it again, or, where its {MANIFEST} is "
-                "none of secmi_exp's, remove that file."
-            ) from damage
-        note_use(pipeline.path)
-    return PreparedTarget(
-        pipeline.path,
-        key,
-        load=partial(Unconditional, pipeline.path),
-        trained_on=digest_of(members) if (members := key.inputs.get("members")) else None,
-        samples=samples if samples.is_file() else None,
-        facts=_privacy_facts(pipeline.path),
-    )
-
-
-def _privacy_facts(folder: Path) -> dict[str, Json]:
-    """Read the privacy that the training spent; warn where DP-SGD ended it early."""
-    file = folder / PRIVACY
-    if not file.is_file():
-        return {}
-    privacy = read_json(file)
-    spent = checked(Spent, privacy, file)
-    if spent.steps < spent.planned_steps and spent.max_epsilon is not None:
-        warn(
-            "training_stopped_by_epsilon",
-            f"DP-SGD ended the target's training after {spent.steps} of {spent.planned_steps} steps, where "
-            f"one more would have exceeded defense.max_epsilon={spent.max_epsilon:g}.",
-        )
-    return {"privacy": privacy}

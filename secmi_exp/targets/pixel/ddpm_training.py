@@ -17,6 +17,7 @@ from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
 from secmi_exp.data.images import Images
+from secmi_exp.defenses.defense import in_training
 from secmi_exp.engine.batches import PoissonBatchesAndNoise, TrainingBatchesAndNoise
 from secmi_exp.engine.compiling import CompileWhenItRepays
 from secmi_exp.engine.optimization import Draws, Optimization
@@ -76,7 +77,7 @@ def train(
     """Train, on every rank; return the module with the averaged weights."""
     torch.manual_seed(recipe.seed)
     noise = initial_noise(recipe, members).numpy()
-    step = recipe.defense.training_step(recipe, len(members))
+    step = in_training(recipe.defense).training_step(recipe, len(members))
     module = DDPMTraining(recipe, fused=runtime.precision != "16", step=step)
     batches = PoissonBatchesAndNoise if step and step.poisson else TrainingBatchesAndNoise
     fit(
@@ -128,7 +129,7 @@ class DDPMTraining(Optimization):
 
     def __init__(self, recipe: DDPMRecipe, *, fused: bool = True, step: TrainingStep | None = None):
         super().__init__(recipe.optimizer, "target.optimizer", recipe.warmup_steps, recipe.seed, fused=fused, step=step)
-        self.recipe = recipe
+        self.recipe, self.defense = recipe, in_training(recipe.defense)
         try:
             self.network = UNet2DModel(**recipe.network)
             self.scheduler = DDPMScheduler(**asdict(recipe.schedule))
@@ -138,7 +139,7 @@ class DDPMTraining(Optimization):
 
     def loss(self, arrays: list[Tensor], draws: Draws) -> Tensor:
         """‖ε_θ(√ᾱ_t x_0 + √(1−ᾱ_t) ε, t) − ε‖², mean over pixels and samples, t uniform in 0 … T−1."""
-        x_0 = self.recipe.defense.model_input(arrays[0], draws)
+        x_0 = self.defense.model_input(arrays[0], draws)
         if self.recipe.horizontal_flip:
             x_0 = torch.where(draws.happens(0.5)[:, None, None, None], x_0.flip(-1), x_0)
         t = draws.integers(self.recipe.schedule.num_train_timesteps)

@@ -24,9 +24,9 @@ from secmi_exp.targets.loading.training_folder import (
     choose_network,
 )
 from secmi_exp.targets.loading.weight_files import network_files
+from secmi_exp.targets.noise_schedule import NoiseSchedule, Prediction
 from secmi_exp.targets.pixel.pipeline_folder import PipelineFolder, refuse_other_images
 from secmi_exp.targets.pixel.unconditional import Unconditional
-from secmi_exp.targets.schedule import NoiseSchedule, Prediction
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

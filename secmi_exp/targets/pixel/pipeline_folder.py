@@ -16,6 +16,7 @@ from secmi_exp.targets.loading.file_kind import refuse_file, refuse_strange_fold
 from secmi_exp.targets.loading.json_fields import checked
 from secmi_exp.targets.loading.model_file_schemas import PipelineIndex, UNet2D
 from secmi_exp.targets.loading.model_folder import CONFIG, ModelFolder, content_digest, warn_of_choices
+from secmi_exp.targets.loading.settings_files import read_json
 from secmi_exp.targets.loading.training_folder import (
     EMA_SETTINGS,
     PIPELINE_CONFIG,
@@ -26,7 +27,6 @@ from secmi_exp.targets.loading.training_folder import (
     file_names,
     scheduler_file,
 )
-from secmi_exp.targets.loading.weights import read_json
 from secmi_exp.targets.schedule import Schedule
 
 VERSION = 1

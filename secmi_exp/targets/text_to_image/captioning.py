@@ -23,7 +23,7 @@ from secmi_exp.store import SCRATCH
 from secmi_exp.targets.loading.json_fields import checked
 from secmi_exp.targets.loading.model_file_schemas import BlipProcessing
 from secmi_exp.targets.loading.model_folder import ModelFolder
-from secmi_exp.targets.loading.weights import read_json, reason
+from secmi_exp.targets.loading.settings_files import read_json, reason
 
 IMAGES = 16
 """Size of a batch."""

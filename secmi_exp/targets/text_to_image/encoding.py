@@ -23,7 +23,7 @@ from secmi_exp.engine.runtime import Runtime
 from secmi_exp.engine.trainers import encoder_dtype
 from secmi_exp.errors import UserError
 from secmi_exp.targets.loading.latent_folder import LatentFolder
-from secmi_exp.targets.loading.weights import reason, root
+from secmi_exp.targets.loading.settings_files import reason, root
 from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
 
 PROMPTS = 32

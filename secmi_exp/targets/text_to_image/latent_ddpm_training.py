@@ -26,7 +26,7 @@ from secmi_exp.engine.training import fit
 from secmi_exp.errors import UserError
 from secmi_exp.targets.dry_run import BATCH, Shape, try_network, try_optimizer
 from secmi_exp.targets.library_settings import Settings
-from secmi_exp.targets.loading.weights import reason, root
+from secmi_exp.targets.loading.settings_files import reason, root
 from secmi_exp.targets.text_to_image.byte_tokenizer import save_byte_tokenizer, vocabulary
 from secmi_exp.targets.text_to_image.recipes import LatentDDPMRecipe, TrainingRecipe
 from secmi_exp.targets.text_to_image.unet_training import add_adapter

@@ -10,9 +10,9 @@ from secmi_exp.targets.loading.file_kind import refuse_strange_files
 from secmi_exp.targets.loading.json_fields import checked
 from secmi_exp.targets.loading.latent_folder import NETWORKS, SCHEDULER_CONFIG, LatentFolder, has_weights, library_of
 from secmi_exp.targets.loading.model_file_schemas import PipelineIndex, TextEncoder, Tokenizer
+from secmi_exp.targets.loading.settings_files import read_json, unreadable
 from secmi_exp.targets.loading.training_folder import NETWORK_CONFIGS, PIPELINE_CONFIG, WeightsChoice, choose_network
 from secmi_exp.targets.loading.weight_files import network_files, with_variant
-from secmi_exp.targets.loading.weights import read_json, unreadable
 
 read_tokenizer = Deferred("transformers:CLIPTokenizer.from_pretrained")
 

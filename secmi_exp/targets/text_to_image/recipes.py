@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, Positi
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.targets.library_settings import Settings
-from secmi_exp.targets.schedule import NoiseSchedule, Prediction
+from secmi_exp.targets.noise_schedule import NoiseSchedule, Prediction
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

@@ -33,8 +33,8 @@ from secmi_exp.files.regular import is_regular
 from secmi_exp.progress import WorkProgress
 from secmi_exp.targets.loading.latent_folder import has_weights
 from secmi_exp.targets.loading.model_folder import CONFIG, without_origin
+from secmi_exp.targets.loading.settings_files import read_json, reason
 from secmi_exp.targets.loading.training_folder import PIPELINE_CONFIG
-from secmi_exp.targets.loading.weights import read_json, reason
 from secmi_exp.targets.text_to_image.latents import Latents
 from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
 from secmi_exp.targets.text_to_image.prompts import Prompts

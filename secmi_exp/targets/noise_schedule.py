@@ -1,0 +1,29 @@
+"""Settings of the noise schedule that a network is trained with; needs no torch."""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from secmi_exp.diffusion.timesteps import Timesteps
+from secmi_exp.targets.loading.model_file_schemas import MOST_TIMESTEPS
+
+Prediction = Literal["epsilon", "v_prediction", "sample"]
+"""Kind of a network's prediction, by diffusers' names: ε, v = √ᾱ_t ε − √(1−ᾱ_t) x_0, or x_0."""
+
+Beta = Annotated[float, Field(gt=0, lt=1)]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class NoiseSchedule:
+    """Arguments of `DDPMScheduler`."""
+
+    num_train_timesteps: Annotated[int, Field(gt=0, le=MOST_TIMESTEPS)]
+    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"]
+    beta_start: Beta
+    beta_end: Beta
+
+    @property
+    def timesteps(self) -> Timesteps:
+        """Timesteps of the schedule, whose ᾱ is above 0 everywhere."""
+        return Timesteps.with_signal_everywhere(self.num_train_timesteps)
