@@ -108,6 +108,8 @@ class SplitRule(ABC):
     all_holdouts: bool
     """Whether all hold-outs are attacked; otherwise as many as members. Those beyond are of the evaluation part."""
     seed: NonNegativeInt
+    attack_train_seed: NonNegativeInt | None
+    """Draws the parts anew, with members, hold-outs and what is attacked as they are; None: drawn with them."""
 
     @abstractmethod
     def sides(self, images: ImageSet, random: np.random.Generator) -> tuple[Rows, Rows, bool]:
@@ -126,7 +128,10 @@ class SplitRule(ABC):
         members, holdouts, drawn = self.sides(images, np.random.default_rng(self.seed))
         refuse_other_sides(members, holdouts, images)
         per_side = min(len(members), len(holdouts))
-        sides = members[:per_side], holdouts if self.all_holdouts else holdouts[:per_side]
+        sides = [members[:per_side], holdouts if self.all_holdouts else holdouts[:per_side]]
+        if self.attack_train_seed is not None:
+            random = np.random.default_rng(self.attack_train_seed)
+            sides = [random.permutation(side) for side in sides]
         attacked = np.concatenate(sides)
         ascending = np.argsort(attacked)
         parts = [self._parts(images.content[side], per_side) for side in sides]

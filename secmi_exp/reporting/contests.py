@@ -101,7 +101,7 @@ def _first(repeats: Repeats) -> Scoring:
 
 def _repeats_experiment(name: str, overrides: Sequence[Mapping[str, str]]) -> bool:
     """Whether a setting only repeats the experiment on another draw: a seed, or a split that isn't another size."""
-    if name.rpartition(".")[2] == "seed":
+    if name.rpartition(".")[2].endswith("seed"):
         return True
     values = {each.get(name) for each in overrides}
     return name in SPLIT_SETTINGS and not any(value is None or value.isdigit() or value == "null" for value in values)

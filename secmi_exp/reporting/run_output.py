@@ -1,7 +1,7 @@
 """What a run leaves when it ends: results, scores, figures, what its tracker gets, and a table on the terminal."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +64,7 @@ def print_run(results: RunResults, folder: Path) -> None:
 
 
 def print_metrics(results: RunResults, console: Console) -> None:
-    """Print metrics with their intervals, a column for each scorer."""
+    """Print metrics with their intervals, a column for each scorer, the best one first."""
     own = next(iter(results.judgements.values()))
     header = results.header
     title = (
@@ -73,12 +73,16 @@ def print_metrics(results: RunResults, console: Console) -> None:
     )
     table = Table(title=Text(title, style="table.title"), title_justify="left")
     table.add_column("metric [95% interval]")
-    for name in results.judgements:
+    best = best_scorer(results.judgements)
+    judgements = {best: results.judgements[best]} | dict(results.judgements)
+    for name in judgements:
         table.add_column(Text(name), justify="right")
     for metric in sorted(own.metrics, key=[*METRIC_NAMES, *own.metrics].index):
         label = METRIC_NAMES.get(metric, metric)
-        table.add_row(*map(Text, (label, *(_cell(judged, metric) for judged in results.judgements.values()))))
+        table.add_row(*map(Text, (label, *(_cell(judged, metric) for judged in judgements.values()))))
     console.print(table)
+    if len(judgements) > 1:
+        console.print(Text(f"{best} has the highest AUC: scores.png and exposed.png show its scores."), soft_wrap=True)
     for name, facts in results.fitted.items():
         console.print(Text(f"{name}: {facts['summary']}"), soft_wrap=True)
     for reason in dict.fromkeys(own.unresolved.values()):
@@ -115,22 +119,31 @@ def _copy_figure(path: Path, source: Path) -> None:
 
 
 def _draw(run: Run, attacked: AttackOutcome) -> list[Path]:
-    """Draw the figures of an attack on the evaluation part; return those that could be drawn."""
-    subject, own, split = f"{run.target_name}, {run.parts.dataset.name}", attacked.attack.name, run.split
+    """Draw the figures of an attack on the evaluation part; return those that could be drawn.
+
+    Those of one scorer are the best one's.
+    """
+    subject, split = f"{run.target_name}, {run.parts.dataset.name}", run.split
+    best = best_scorer(attacked.judgements)
     paths = [run.folder / f"{name}.png" for name in ("roc", "roc_log", "scores", "exposed")]
     run_figures.draw_roc(paths[0], attacked.evaluated, subject, logarithmic=False)
     run_figures.draw_roc(paths[1], attacked.evaluated, subject, logarithmic=True)
-    run_figures.draw_scores(paths[2], own, attacked.evaluated[own], attacked.judgements[own], subject)
+    run_figures.draw_scores(paths[2], best, attacked.evaluated[best], attacked.judgements[best], subject)
     judged = split.of_part(Part.EVALUATION)
-    rows, percentile = run_figures.extremes(attacked.scores[own], judged, split.is_member)
+    rows, percentile = run_figures.extremes(attacked.scores[best], judged, split.is_member)
     images = run.images.select(split.attacked[rows])[slice(None)]
-    run_figures.draw_exposed(paths[3], images, percentile, split.is_member[rows], f"{own}: {subject}")
+    run_figures.draw_exposed(paths[3], images, percentile, split.is_member[rows], f"{best}: {subject}")
     if (t_errors := _judged_t_errors(run, attacked)) and (relative := attacked.relative_t_error):
         t_sec = _t_sec(attacked)
         paths += [run.folder / "t_errors.png", run.folder / "relative_t_error.png"]
         run_figures.draw_t_errors(paths[-2], t_errors, subject, t_sec)
         run_figures.draw_relative_t_error(paths[-1], relative, t_sec, subject)
     return [path for path in paths if path.is_file()]
+
+
+def best_scorer(judgements: Mapping[str, Judgement]) -> str:
+    """Return the scorer with the highest AUC, the attack's own of equals."""
+    return max(judgements, key=lambda name: judgements[name].metrics["auc"] or 0.0)
 
 
 def _judged_t_errors(run: Run, attacked: AttackOutcome) -> Scored | None:

@@ -53,7 +53,11 @@ def light_resnet(monkeypatch: pytest.MonkeyPatch) -> None:
 def classifier(**settings: Any) -> ErrorMapClassifier:
     """As in conf/attack/nn.yaml, with few steps."""
     text = (CONF / "attack/nn.yaml").read_text(encoding="utf-8")
-    given = yaml.safe_load(text)["scorers"]["nn"] | {"seed": 0, "min_steps": 10, "epochs": 1, "small": SMALL} | settings
+    given = (
+        yaml.safe_load(text)["scorers"]["nn"]
+        | {"network": "auto", "seed": 0, "min_steps": 10, "epochs": 1, "small": SMALL}
+        | settings
+    )
     return ErrorMapClassifier(**{name: value for name, value in given.items() if name != "_target_"})
 
 

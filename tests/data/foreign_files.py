@@ -27,7 +27,7 @@ from secmi_exp.store.__main__ import collect_garbage, list_entries, show_entry, 
 from secmi_exp.store.inventory import Inventory
 from tests.support.captioned import coco, encoded, image_files, laion, loaded, pictures, table
 from tests.support.page_runs import swept
-from tests.support.splits import image_set
+from tests.support.splits import PARTS, image_set
 
 N = 6
 NAMES = [f"{i}.png" for i in range(N)]
@@ -68,8 +68,8 @@ def of_file(root: Path, file: Path) -> int:
 def as_split(root: Path, file: Path) -> int:
     """By the setting that its suffix is for."""
     paths = {"path": file} if file.suffix in (".npz", ".yaml") else {"members": file, "holdouts": root / "others.csv"}
-    given = {"path": None, "members": None, "holdouts": None} | paths
-    split = Indices(attack_train=0.5, calibration=0.5, all_holdouts=False, seed=0, **given).split(image_set(100))
+    given: dict[str, Any] = {"path": None, "members": None, "holdouts": None} | PARTS | paths
+    split = Indices(**given).split(image_set(100))
     return len(split.attacked)
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from secmi_exp.data.images import ImageSet, pixel_digests
 from secmi_exp.data.split import Halves, Split
 
-PARTS = {"attack_train": 0.2, "calibration": 0.25, "all_holdouts": False, "seed": 0}
+PARTS = {"attack_train": 0.2, "calibration": 0.25, "all_holdouts": False, "seed": 0, "attack_train_seed": None}
 
 
 def image_set(

@@ -1,9 +1,9 @@
 """SecMI_NN: a classifier of absolute error maps. Source: Duan et al. (ICML 2023) and their released code."""
 
 from dataclasses import asdict
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.measurements import Measurements
@@ -54,10 +54,17 @@ class ErrorMapClassifier(LearnedScorer):
     checkpoint_every: PositiveInt
     seed: NonNegativeInt
     network: Literal["auto", "resnet18", "small"]
-    """auto: the one that separates the attack-train part better in cross-validation."""
-    folds: Annotated[int, Field(ge=2)]
-    """Of the cross-validation."""
-    small: SmallSettings
+    """resnet18: the paper's, on the maps at t_sec (and at timesteps that are stacked by name). auto: the one that
+    separates the attack-train part better in cross-validation."""
+    folds: Annotated[int, Field(ge=2)] | None = None
+    """Of the cross-validation; needed unless the network is resnet18, as is ``small``."""
+    small: SmallSettings | None = None
+
+    @model_validator(mode="after")
+    def _needs_small_settings(self) -> Self:
+        if self.network != "resnet18" and (self.folds is None or self.small is None):
+            raise ValueError(f"network={self.network} needs folds and small")
+        return self
 
     def settings(self) -> dict[str, Json]:
         """All but how often it is saved; those of the paper's network alone where it is the only one tried."""

@@ -62,10 +62,10 @@ class Recipe(Protocol):
     checkpoint_every: int
     seed: int
     network: Literal["auto", "resnet18", "small"]
-    folds: int
+    folds: int | None
 
     @property
-    def small(self) -> SmallRecipe:
+    def small(self) -> SmallRecipe | None:
         """Of the small network."""
 
 
@@ -105,13 +105,13 @@ def choose_train_and_score(recipe: Recipe, maps: RowArray, fitting: Fitting) -> 
     """
     trial = Trial(recipe, maps, fitting)
     tried = trial.candidates(recipe.network, maps.timesteps if isinstance(maps, ErrorMaps) else None)
-    alternatives = maps.alternatives if isinstance(maps, ErrorMaps) else ()
+    alternatives = maps.alternatives if isinstance(maps, ErrorMaps) and recipe.network != "resnet18" else ()
     if len(tried) == 1 and not alternatives:
         return trial.train_and_score(tried[0])
-    fewest = FEWEST_A_FOLD * recipe.folds
+    fewest = FEWEST_A_FOLD * trial.folds
     if min(trial.sides) < fewest:
-        chosen = tried[-1] if recipe.network == "resnet18" else first_small(tried)
-        how = f"taken without a choice: {fewest} maps a side are needed for {recipe.folds}-fold cross-validation"
+        chosen = tried[0]
+        how = f"taken without a choice: {fewest} maps a side are needed for {trial.folds}-fold cross-validation"
     else:
         tried = trial.cross_validated(tried)
         for timesteps in alternatives:  # a ResNet-18 takes long, so only where it is the best so far
@@ -119,11 +119,11 @@ def choose_train_and_score(recipe: Recipe, maps: RowArray, fitting: Fitting) -> 
             further = [each for each in trial.candidates(recipe.network, timesteps) if each.network in networks]
             tried += trial.cross_validated(further, tried)
         chosen = best_of(tried)
-        how = f"AUC {chosen.auc:.3f} in {recipe.folds}-fold cross-validation{in_words(rivals(tried, chosen))}"
+        how = f"AUC {chosen.auc:.3f} in {trial.folds}-fold cross-validation{in_words(rivals(tried, chosen))}"
     facts: dict[str, Json] = {
         "summary": f"{chosen}, fitted on {sum(trial.sides)} maps; {how}.",
         "maps": sum(trial.sides),
-        "folds": recipe.folds,
+        "folds": trial.folds,
         "chosen": chosen.facts(),
         "candidates": [each.facts() for each in tried],
     }
@@ -134,11 +134,6 @@ def choose_train_and_score(recipe: Recipe, maps: RowArray, fitting: Fitting) -> 
 def best_of(candidates: Sequence[Candidate]) -> Candidate:
     """Return the candidate of the highest AUC, the first of several."""
     return max(candidates, key=lambda each: each.auc)
-
-
-def first_small(candidates: Sequence[Candidate]) -> Candidate:
-    """Return the first small network of the lists in the settings."""
-    return next(each for each in candidates if each.network == "small")
 
 
 def rivals(candidates: Sequence[Candidate], chosen: Candidate) -> list[Candidate]:
@@ -165,13 +160,14 @@ class Trial:
 
     def __init__(self, recipe: Recipe, maps: RowArray, fitting: Fitting):
         self.recipe, self.maps, self.fitting = recipe, maps, fitting
+        self.folds = recipe.folds or 0
         self.sides = [int(fitting.is_member.sum()), int((~fitting.is_member).sum())]
 
     def candidates(self, network: str, timesteps: Timesteps) -> list[Candidate]:
-        """Return what may be chosen; ``auto`` is either network."""
+        """Return what may be chosen, small networks first; ``auto`` is either network."""
         recipe, small = self.recipe, self.recipe.small
         found = []
-        if network in ("auto", "small"):
+        if small and network in ("auto", "small"):
             listed = product(small.widths, small.weight_decays, small.steps)
             found += [Candidate("small", timesteps, steps, decay, width) for width, decay, steps in listed]
         if network in ("auto", "resnet18"):
@@ -188,7 +184,7 @@ class Trial:
         process was killed is read again.
         """
         judged = list(rivals)
-        k = self.recipe.folds
+        k = self.folds
         for network in dict.fromkeys(each.network for each in candidates):
             own = [each for each in candidates if each.network == network]
             for folds in [range(k)] if network == "small" else [range(fold, fold + 1) for fold in range(k)]:
@@ -229,7 +225,7 @@ class Trial:
         """
         first, is_member = candidates[0], self.fitting.is_member
         fitted = np.array(self._maps(first)[self.fitting.rows])
-        fold_of = stratified_folds(is_member, self.recipe.folds, self.recipe.seed)
+        fold_of = stratified_folds(is_member, self.folds, self.recipe.seed)
         trained = list(dict.fromkeys(replace(each, steps=0) for each in candidates))
         steps = sorted({each.steps for each in candidates})
         learners = [
@@ -287,7 +283,7 @@ class Trial:
     def _procedure(self, candidate: Candidate) -> Procedure:
         """Return how a candidate's network is trained."""
         recipe, small = self.recipe, self.recipe.small
-        if candidate.network == "small":
+        if small and candidate.network == "small":
             loss, optimizer = nn.functional.binary_cross_entropy_with_logits, partial(torch.optim.AdamW, lr=small.lr)
             return Procedure(loss, optimizer, small.batch_size, recipe.seed)
         sgd = partial(torch.optim.SGD, lr=recipe.lr, momentum=recipe.momentum)
