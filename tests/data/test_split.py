@@ -263,3 +263,22 @@ def test_copies_of_an_image_stay_in_one_part(pairs: int, seed: int) -> None:
         assert sorted(parts.tolist()) == sorted(["calibration"] * 5 + ["attack_train"] * 15 + ["evaluation"] * 20)
         spread = [number for number in content if len(set(parts[content == number])) > 1]
         assert len(set(spread)) <= 1  # the last pair may find one place in each of two parts
+
+
+def test_all_holdouts_are_judged_where_it_says_so_and_the_rest_of_the_split_stays() -> None:
+    plain, more = halves(100, members=20), halves(100, members=20, all_holdouts=True)
+    assert (plain.is_member.sum(), (~plain.is_member).sum()) == (20, 20)
+    assert (more.is_member.sum(), (~more.is_member).sum()) == (20, 80)
+    part = dict(zip(more.attacked.tolist(), more.part.tolist(), strict=True))
+    assert [part[row] for row in plain.attacked.tolist()] == plain.part.tolist()
+    beyond = set(more.attacked.tolist()) - set(plain.attacked.tolist())
+    assert {part[row] for row in beyond} == {Part.EVALUATION}
+
+
+def test_parts_are_drawn_anew_with_the_same_members_and_holdouts() -> None:
+    one, other = (halves(100, attack_train_seed=seed) for seed in (0, 1))
+    for name in ("members", "holdouts", "attacked", "is_member"):
+        assert np.array_equal(getattr(one, name), getattr(other, name))
+    assert not np.array_equal(one.part, other.part)
+    for part in Part:
+        assert one.of_part(part).sum() == other.of_part(part).sum() == halves(100).of_part(part).sum()
