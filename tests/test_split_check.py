@@ -149,7 +149,7 @@ def stated(n: int = 80) -> ImageSet:
 
 def trained(images: ImageSet, rows: Rows | None) -> PreparedTarget:
     """A target whose record names the images of these rows; without, none."""
-    return PreparedTarget(Path(), "", int, trained_on=None if rows is None else images.select(rows).digest)  # type: ignore[arg-type]
+    return PreparedTarget(Path(), "", int, trained_on=None if rows is None else images.select(rows).digest)
 
 
 def test_a_target_from_elsewhere_saw_all_stated_members_and_one_trained_here_those_drawn() -> None:
