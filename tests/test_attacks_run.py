@@ -20,13 +20,14 @@ from tests.support.runs import MEMORIZING, run_here
 
 ATTACKS = sorted(path.stem for path in (CONF / "attack").glob("*.yaml") if path.stem != "scores")
 FAST = {
-    "nn": ["attack.scorers.nn.epochs=1", "attack.scorers.nn.min_steps=4"],
+    "nn": ["attack.scorers.nn.network=small"],
+    "nn_paper": ["attack.scorers.nn_paper.epochs=1", "attack.scorers.nn_paper.min_steps=4"],
     "gsa": ["attack.timesteps=2"],
     "pfami": ["attack.timesteps=[0,100]"],
     "logan": ["attack.training_steps=20"],
     "tvd": ["attack.training_steps=20"],
 }
-BARELY_TRAINED = {"nn", "logan", "tvd"}
+BARELY_TRAINED = {"nn_paper", "logan", "tvd"}
 """Those that would find members after more steps than are affordable here; tests of their own show that."""
 GENERATED = {"gan_leaks", "monte_carlo_set", "over_representation", "logan", "tvd"}
 

@@ -63,7 +63,7 @@ def test_a_sweep_that_cant_be_closed_is_told_in_a_sentence_and_hides_no_job_s(
 
 
 TINY = [
-    "attack.scorers.nn.epochs=1", "attack.scorers.nn.min_steps=4", "attack.scorers.nn.checkpoint_every=2",
+    "attack.scorers.nn.network=small", "attack.scorers.nn.small.steps=[4]", "attack.scorers.nn.checkpoint_every=2",
     "target.max_steps=4", "target.checkpoint_every=2", "trainer.progress_bar=false",
     "evaluation.bootstrap_rounds=10",
 ]  # fmt: skip

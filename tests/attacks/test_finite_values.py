@@ -239,7 +239,7 @@ def scores_file(path: Path) -> ScoresFile:
 
 
 def test_a_classifier_of_maps_that_diverges_is_told(tmp_path: Path) -> None:
-    recipe = ErrorMapClassifier(1, 3, 4, 1e30, 0.9, 0.0, 2, 0)
+    recipe = ErrorMapClassifier(1, 3, 4, 1e30, 0.9, 0.0, 2, 0, "resnet18")
     maps = np.random.default_rng(0).random((8, 1, 4, 4)).astype(np.float16)
     rows = np.arange(8)
     with pytest.raises(UserError, match=r"training diverged by step \d of 3.* lower the learning rate"):

@@ -81,7 +81,7 @@ def test_whole_path_runs_on_genuine_files(name: str, tmp_path: Path, monkeypatch
     MAKERS[name](tmp_path, monkeypatch, NUMBER)
     attack = "nn" if name == "tinyin" else "stat"
     short = ["attack.t_sec=20", "attack.t_max=20"]
-    short += ["attack.scorers.nn.min_steps=4", "attack.scorers.nn.epochs=1"] if attack == "nn" else []
+    short += ["attack.scorers.nn.network=small", "attack.scorers.nn.small.steps=[4]"] if attack == "nn" else []
     folder = run_here(tmp_path, f"+attack={attack}", f"dataset={name}", f"paths.data={tmp_path}", *short, base=WHOLE)
     results = json.loads((folder / "results.json").read_text())
     assert (results["dataset"], results["attack"]) == (name, attack)

@@ -80,8 +80,8 @@ LATENT = [
 COMMANDS: dict[str, tuple[list[str] | None, list[str]]] = {
     "smoke": (
         None,
-        ["+attack=nn", "attack.scorers.nn.epochs=1", "attack.scorers.nn.min_steps=3",
-         "attack.scorers.nn.checkpoint_every=2", *SECMI, *DDPM],
+        ["+attack=nn", "attack.scorers.nn.epochs=1", "attack.scorers.nn.min_steps=3", "attack.scorers.nn.folds=2",
+         "attack.scorers.nn.small.steps=[3]", "attack.scorers.nn.checkpoint_every=2", *SECMI, *DDPM],
     ),
     "pia": (["+attack=sima", *FOLDER], ["+attack=pia", *FOLDER]),
     "gan_leaks": (["+attack=pia", *FOLDER], ["+attack=gan_leaks", "attack.samples=32", "attack.steps=2", *FOLDER]),
@@ -110,14 +110,14 @@ def make_cheap() -> None:
     """Figures without a drawing, and a small network in SecMI_NN's place; what is written stays."""
     from torch import nn
 
-    from secmi_exp.attacks.scorers import nn_training
+    from secmi_exp.attacks.scorers import nn_choice
     from secmi_exp.data import decoding
     from secmi_exp.engine import rows
     from secmi_exp.reporting import run_figures
 
     for name in ("draw_roc", "draw_scores", "draw_exposed", "draw_t_errors", "draw_relative_t_error"):
         setattr(run_figures, name, lambda path, *_, **__: path.write_bytes(b"a figure"))
-    nn_training.error_map_network = lambda channels: nn.Sequential(
+    nn_choice.resnet18_network = lambda channels: nn.Sequential(
         nn.Conv2d(channels, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 1)
     )
     rows.SAVE_EVERY_S = decoding.SAVE_EVERY_S = -1.0

@@ -13,7 +13,9 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 CONF = REPOSITORY / "conf"
 SMOKE = ["experiment=smoke", "trainer=cpu"]
-NN = ["+attack=nn", "attack.scorers.nn.min_steps=24", *SMOKE]
+NN = [
+    "+attack=nn", "attack.scorers.nn.network=small", "attack.scorers.nn.small.steps=[24]", "attack.stacked=[]", *SMOKE
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
