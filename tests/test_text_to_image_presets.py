@@ -101,7 +101,8 @@ def test_latent_digits(tmp_path: Path) -> None:
     folder = run_here(
         tmp_path, "experiment=latent_digits", "target.training.max_steps=2", "target.autoencoder_training.max_steps=2",
         "evaluation.bootstrap_rounds=50", "split.members=20", "split.holdouts=20", "attack=nn",
-        "attack.scorers.nn.network=small", "attack.scorers.nn.small.steps=[2]", base=["trainer.accelerator=cpu", "trainer.progress_bar=false"],
+        "attack.scorers.nn.network=small", "attack.scorers.nn.small.steps=[2]",
+        base=["trainer.accelerator=cpu", "trainer.progress_bar=false"],
     )  # fmt: skip
     content = json.loads((folder / "results.json").read_text())
     assert (content["target"], content["attack"]) == ("latent_ddpm", "nn")
