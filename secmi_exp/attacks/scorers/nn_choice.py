@@ -36,6 +36,9 @@ from secmi_exp.store import SCRATCH, Json, write_json
 FEWEST_A_FOLD = 2
 """Maps of each side that a fold must have."""
 
+FAR_BELOW = 0.1
+"""AUC by which a ResNet-18 may lie below the best network and still be trained without another fold."""
+
 Timesteps = tuple[int, ...] | None
 """Whose maps are the channels; None for maps that aren't SecMI's."""
 
@@ -80,7 +83,7 @@ class Candidate:
     width: int | None = None
     """Of the small network."""
     aucs: tuple[float, ...] = ()
-    """By fold; fewer than there are where the network could no longer be the best; none without cross-validation."""
+    """By fold; fewer than there are where the network was far below the best; none without cross-validation."""
 
     @property
     def auc(self) -> float:
@@ -179,9 +182,8 @@ class Trial:
     def cross_validated(self, candidates: Sequence[Candidate], rivals: Sequence[Candidate] = ()) -> list[Candidate]:
         """Return the candidates, all of the same timesteps, with their AUCs.
 
-        The folds of small networks are trained side by side. Those of a ResNet-18 follow one another, until even the
-        highest AUC in all that are left would not make it better than what was tried before. What was found before the
-        process was killed is read again.
+        The folds of small networks are trained side by side. Those of a ResNet-18, which take long, follow one another
+        as long as it is near the best. What was found before the process was killed is read again.
         """
         judged = list(rivals)
         k = self.folds
@@ -189,7 +191,7 @@ class Trial:
             own = [each for each in candidates if each.network == network]
             for folds in [range(k)] if network == "small" else [range(fold, fold + 1) for fold in range(k)]:
                 best = best_of(judged).auc if judged else 0.0
-                if all((math.fsum(each.aucs) + k - len(each.aucs)) / k < best for each in own):
+                if own[0].aucs and best_of(own).auc < best - FAR_BELOW:
                     break
                 found = self._stored_aucs(own, folds)
                 own = [replace(each, aucs=(*each.aucs, *aucs)) for each, aucs in zip(own, found, strict=True)]
