@@ -1,7 +1,6 @@
 """SecMI_NN chooses its network and timesteps by cross-validation on the attack-train part, and on nothing else."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from secmi_exp.attacks.signals.error_maps import ErrorMaps
 from secmi_exp.configuration.folders import CONF
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.split import Halves, Part, Split
+from secmi_exp.engine.training import fit
 from secmi_exp.errors import UserError
 from secmi_exp.testing import cpu_runtime, no_logger
 from tests.support.runs import MEMORIZING, run_here
@@ -151,7 +151,6 @@ def test_a_killed_choice_goes_on_where_it_was_and_gives_the_same_scores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     maps, is_member = planted(10)
-    fit: Callable[..., None] = nn_choice.fit
     trained: list[str] = []
 
     def watched(module: Any, *arguments: Any, workspace: Path, **keywords: Any) -> None:
@@ -216,6 +215,12 @@ def test_folds_are_balanced_and_drawn_by_the_seed() -> None:
         counts = np.bincount(folds[side])
         assert counts.max() - counts.min() <= 1
     assert not np.array_equal(folds, stratified_folds(is_member, 3, 1))
+
+
+def test_batches_of_two_leave_folds_without_enough_images(tmp_path: Path) -> None:
+    maps, is_member = planted()
+    fitted(tmp_path, maps, is_member, batch_size=2, small=SMALL | {"batch_size": 2, "steps": [4]}, min_steps=4)
+    assert np.isfinite([each["auc"] for each in facts(tmp_path)["candidates"]]).all()
 
 
 def test_maps_without_timesteps_are_classified_too(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def make_cheap() -> None:
 
     for name in ("draw_roc", "draw_scores", "draw_exposed", "draw_t_errors", "draw_relative_t_error"):
         setattr(run_figures, name, lambda path, *_, **__: path.write_bytes(b"a figure"))
-    nn_choice.resnet18_network = lambda channels: nn.Sequential(
+    vars(nn_choice)["resnet18_network"] = lambda channels: nn.Sequential(
         nn.Conv2d(channels, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 1)
     )
     rows.SAVE_EVERY_S = decoding.SAVE_EVERY_S = -1.0

@@ -119,6 +119,21 @@ def test_a_table_is_printed_as_it_is_on_any_console(capsys: pytest.CaptureFixtur
     assert "[/b]" in printed
 
 
+def test_the_scorer_with_the_highest_auc_comes_first_and_the_table_says_what_was_fitted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    judged = {
+        name: Judgement(3, 3, {"auc": auc}, {"auc": (0.1, 0.9)}, Validation(3, 3, 0.5, (0.4, 0.6)))
+        for name, auc in {"nn": 0.5, "stat": 0.7, "other": 0.6}.items()
+    }
+    header: dict[str, Json] = {"attack": "nn", "target": "t", "dataset": "d", "queries_per_sample": 1}
+    print_metrics(RunResults(header, judged, {}, {"nn": {"summary": "a network of three."}}), Console(width=200))
+    printed = capsys.readouterr().out
+    assert printed.index("stat") < printed.index("nn", printed.index("interval")) < printed.index("other")
+    assert "stat has the highest AUC: scores.png and exposed.png show its scores." in printed
+    assert "nn: a network of three." in printed
+
+
 def test_what_the_terminals_encoding_lacks_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="latin-1"))

@@ -1,6 +1,6 @@
 """The classifiers of SecMI_NN, and their training: one network, or several side by side for cross-validation."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,24 +106,26 @@ class ErrorMapTraining(pl.LightningModule):
         scaled = maps.float() / self.scale
         return torch.stack([network(scaled).squeeze(1) for network in self.networks])
 
-    def training_step(self, batch: tuple[Tensor, Tensor, Tensor, Piece], batch_idx: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor, Tensor, Piece], batch_idx: int) -> Tensor:
         """Sum of the learners' losses, each on the rows of the folds that it is trained on."""
         seed_step(self.device, self.procedure.seed, self.global_step)
-        maps, labels, folds, _ = batch
+        maps, labels, folds, *_ = batch
         scaled = maps.float() / self.scale
         losses = []
         for learner, network in zip(self.learners, self.networks, strict=True):
             used = folds != learner.left_out
-            if used.sum() < 2:  # too few for batch normalisation
+            if learner.left_out != NO_FOLD and used.sum() < 2:  # too few for batch normalisation
                 continue
             losses.append(self.procedure.loss(network(scaled[used]).squeeze(1), labels[used]))
+        if not losses:
+            return torch.stack([parameter.sum() for parameter in self.parameters()]).sum() * 0.0
         return torch.stack(losses).sum()
 
-    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor, Tensor], batch_idx: int) -> None:
         """Keep the outputs for the rows of each learner's own fold, where this is one of the steps to judge after."""
         if self.global_step not in self.judged_after:
             return
-        maps, folds, rows = batch
+        maps, _, folds, rows = batch
         judged = self.held_out[self.judged_after.index(self.global_step)]
         for learner, output in zip(self.learners, self(maps), strict=True):
             own = folds == learner.left_out
@@ -145,22 +147,19 @@ class ErrorMapTraining(pl.LightningModule):
 
 
 class FoldBatches(TrainingBatches):
-    """Shuffled batches of maps, labels and folds; for validation all maps with their folds and rows."""
+    """Shuffled batches of maps, labels, folds and row numbers; for validation all of them in order."""
 
     def __init__(self, maps: RowArray, is_member: NDArray[np.bool_], folds: NDArray[np.int64], procedure: Procedure):
-        labels = is_member.astype(np.float32)
-        super().__init__(maps, labels, folds, batch_size=procedure.batch_size, seed=procedure.seed)
+        arrays = maps, is_member.astype(np.float32), folds, np.arange(len(maps))
+        super().__init__(*arrays, batch_size=procedure.batch_size, seed=procedure.seed)
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        """One pass in order."""
-        maps, _, folds = self.arrays
-        everything = GivenBatches([maps, folds, np.arange(len(maps))], list(slices(len(maps), SCORED_AT_ONCE)))
-        everything.trainer = self.trainer
-        return everything.predict_dataloader()
+        """One pass."""
+        return self.loader(list(slices(len(self.arrays[0]), SCORED_AT_ONCE)))
 
 
 def predict(module: ErrorMapTraining, maps: RowArray, runtime: Runtime) -> Scores:
     """The first learner's output for all maps [n, C, H, W]. [n]."""
-    batches: Iterable[slice] = slices(len(maps), SCORED_AT_ONCE)
-    predictions: Any = make_trainer(runtime).predict(module, datamodule=GivenBatches([maps], list(batches)))
+    batches = GivenBatches([maps], list(slices(len(maps), SCORED_AT_ONCE)))
+    predictions: Any = make_trainer(runtime).predict(module, datamodule=batches)
     return torch.cat(predictions).double().cpu().numpy()
