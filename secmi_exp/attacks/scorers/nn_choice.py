@@ -302,7 +302,7 @@ def stratified_folds(is_member: NDArray[np.bool_], folds: int, seed: int) -> NDA
     """Return the fold of each row, drawn at random, of either side as many in each as in the next, or one more. [n].
 
     >>> stratified_folds(np.array([True, False, True, False]), 2, 0).tolist()
-    [1, 0, 0, 1]
+    [0, 0, 1, 1]
     """
     random = np.random.default_rng(seed)
     fold = np.empty(len(is_member), np.int64)
