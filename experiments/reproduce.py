@@ -55,7 +55,6 @@ RUN = {
 EXPERIMENTS = {
     "quickstart": Experiment(("+attack=nn", "dataset=digits"), keep_run, RUN),
     "datasets": Experiment(("experiment=datasets",), keep_comparison),
-    "mnist": Experiment(("experiment=mnist",), keep_comparison, {"": drawings.learning_curve}),
     "attacks": Experiment(("experiment=attacks",), keep_comparison, {"": drawings.cost}),
     "timesteps": Experiment(("experiment=timesteps",), keep_summary, AXES),
     "interval": Experiment(("experiment=interval",), keep_summary, AXES),
