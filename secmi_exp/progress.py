@@ -27,7 +27,7 @@ def progress_bar(*, shown: bool = True) -> Progress:
 
 
 class ProgressLines:
-    """Writes lines of the log that say how far a piece of work is; told of each step, it writes one when it is due.
+    """Writes lines of the log that say how far a piece of work is; called each step, writes one when it is due.
 
     Args:
         what: is done, such as ``Training target``.

@@ -76,6 +76,7 @@ def test_mistakes_in_composing_are_told_at_once(secmi: Command, arguments: list[
         (["+attack=stat", "attack.t_sec=soon"], ["t_sec='soon'", "valid integer"]),
         (["+attack=stat", "attack.t_sec=25"], ["attack.t_sec=25", "multiple of", "attack.k=10", "20 and 30"]),
         (["+attack=stat", "attack.t_sec=1000"], ["attack.t_sec=1000", "at most 990"]),
+        (["+attack=nn", "attack.scorers.nn.small=null"], ["network=auto and small=null", "network=resnet18"]),
         (["+attack=nn", "attack.scorers.nn.lr=-1"], ["attack.scorers.nn.lr=-1", "greater than 0"]),
         (["split.members=0"], ["empty side"]),
         (["split.members=1700", "split.holdouts=200"], ["1700 members and 200 hold-outs", "has 1797 samples"]),

@@ -10,9 +10,7 @@ from secmi_exp.evaluation.scored import Floats, Interval
 
 bdtr = Deferred("scipy.special:bdtr")
 bdtrc = Deferred("scipy.special:bdtrc")
-ndtr = Deferred("scipy.special:ndtr")
 betaincinv = Deferred("scipy.special:betaincinv")
-stdtr = Deferred("scipy.special:stdtr")
 stdtrit = Deferred("scipy.special:stdtrit")
 
 
@@ -41,24 +39,6 @@ def binomial_tail(k: int, trials: int, probability: float) -> float:
     0.75
     """
     return float(bdtrc(float(k - 1), trials, probability)) if k > 0 else 1.0
-
-
-def normal_tail(x: float) -> float:
-    """P(X ≥ x), X standard normal, to full relative precision.
-
-    >>> normal_tail(0.0)
-    0.5
-    """
-    return float(ndtr(-x))
-
-
-def student_tail(x: float, freedom: float) -> float:
-    """P(T ≥ x), T ~ t(freedom), to full relative precision.
-
-    >>> student_tail(0.0, 2.5)
-    0.5
-    """
-    return float(stdtr(freedom, -x))
 
 
 def student_quantile(level: float, freedom: int) -> float:

@@ -5,23 +5,18 @@ the ones in question. Where they were not (another camera, a later date), small 
 membership: see Das, Zhang and Tramèr 2024, "Blind baselines beat membership inference attacks for foundation models".
 """
 
-import math
 from typing import Literal
 
 import numpy as np
 
 from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
-from secmi_exp.evaluation.delong import midranks
-from secmi_exp.evaluation.distributions import normal_tail, student_tail
 from secmi_exp.evaluation.scored import Floats
 
 mannwhitneyu = Deferred("scipy.stats:mannwhitneyu")
+ttest_ind = Deferred("scipy.stats:ttest_ind")
 
 Test = Literal["mann_whitney", "welch"]
-
-FEW = 8
-"""Samples on a side, up to which Mann–Whitney's distribution is summed exactly, where no two scores are equal."""
 
 
 def percentiles(scores: Floats, reference: Floats) -> Floats:
@@ -113,42 +108,14 @@ def collection_p_value(scores: Floats, reference: Floats, *, test: Test = "mann_
     if not len(scores):
         raise UserError("A collection without samples can't be judged.")
     if test == "mann_whitney":
-        return _mann_whitney(scores, reference)
+        return float(mannwhitneyu(scores, reference, alternative="greater").pvalue)
     if min(len(scores), len(reference)) < 2:
         raise UserError(
             f"Welch's t-test needs two samples on each side, not {len(scores)} and {len(reference)}: use mann_whitney."
         )
     if np.ptp(scores) == np.ptp(reference) == 0.0:
         raise UserError("Welch's t-test needs scores that vary: use mann_whitney.")
-    return _welch(scores, reference)
-
-
-def _mann_whitney(scores: Floats, reference: Floats) -> float:
-    """P(U ≥ u), u the pairs in which the collection scores more, equals counted half.
-
-    Normal with mean n r/2 and variance n r/12 · ((N + 1) − Σ(t³ − t)/(N (N − 1))), N = n + r, over ties of t scores;
-    u is lowered by 1/2 for continuity. Source: Hollander and Wolfe, "Nonparametric statistical methods", section 4.1.
-    """
-    n, r = len(scores), len(reference)
-    both = np.concatenate([scores, reference])
-    _, ties = np.unique(both, return_counts=True)
-    if min(n, r) <= FEW and ties.max() == 1:
-        return float(mannwhitneyu(scores, reference, alternative="greater", method="exact").pvalue)
-    u = float(midranks(both)[:n].sum()) - n * (n + 1) / 2
-    size, tied = n + r, float((ties.astype(np.float64) ** 3 - ties).sum())
-    variance = n * r / 12 * ((size + 1) - tied / (size * (size - 1)))
-    excess = u - n * r / 2 - 0.5
-    return normal_tail(excess / math.sqrt(variance)) if variance > 0.0 else 1.0
-
-
-def _welch(scores: Floats, reference: Floats) -> float:
-    """P(T ≥ t) with the degrees of freedom by Welch and Satterthwaite."""
-    variances = [float(side.var(ddof=1)) / len(side) for side in (scores, reference)]
-    squared = sum(variances)
-    freedom = squared**2 / sum(
-        variance**2 / (len(side) - 1) for variance, side in zip(variances, (scores, reference), strict=True)
-    )
-    return student_tail(float(scores.mean() - reference.mean()) / math.sqrt(squared), freedom)
+    return float(ttest_ind(scores, reference, equal_var=False, alternative="greater").pvalue)
 
 
 def _ordered(scores: Floats, reference: Floats) -> Floats:

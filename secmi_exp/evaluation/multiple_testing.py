@@ -2,8 +2,11 @@
 
 import numpy as np
 
+from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.scored import Floats
+
+false_discovery_control = Deferred("scipy.stats:false_discovery_control")
 
 
 def holm(p_values: Floats) -> Floats:
@@ -51,10 +54,7 @@ def benjamini_hochberg(p_values: Floats) -> Floats:
     [0.04, 0.0533, 0.0533, 0.5]
     """
     _refuse_outside(p_values)
-    order, n = np.argsort(p_values)[::-1], len(p_values)  # the largest first, which none is adjusted above
-    adjusted = np.empty_like(p_values)
-    adjusted[order] = np.minimum.accumulate(p_values[order] * (n / np.arange(n, 0, -1)))
-    return adjusted
+    return np.asarray(false_discovery_control(p_values), dtype=np.float64)
 
 
 def _refuse_outside(p_values: Floats) -> None:

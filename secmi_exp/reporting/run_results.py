@@ -22,7 +22,6 @@ from secmi_exp.evaluation.scored import Floats, Scored
 from secmi_exp.files.storage_errors import explain_storage_errors, output_place
 from secmi_exp.files.strict_json import as_strict_json
 from secmi_exp.quality.measures import Measures
-from secmi_exp.reporting.arrow_columns import arrow_column
 from secmi_exp.reporting.provenance import attack_settings, provenance
 from secmi_exp.run_state import AttackOutcome, Run
 from secmi_exp.run_warnings import RunWarning
@@ -79,7 +78,7 @@ def write_scores(run: Run, attacked: AttackOutcome) -> None:
         UserError: where it can't be written.
     """
     split = run.split
-    columns: dict[str, Sequence[str] | NDArray[np.generic]] = {
+    columns: dict[str, NDArray[np.generic] | list[str]] = {
         "id": [run.images.ids[row] for row in split.attacked],
         "row": split.attacked,
         "is_member": split.is_member,
@@ -88,7 +87,7 @@ def write_scores(run: Run, attacked: AttackOutcome) -> None:
         **{f"score_{name}": values for name, values in attacked.scores.items()},
         **_exposure_columns(split, attacked.scores[attacked.attack.name]),
     }
-    arrays = {name: arrow_column(values) for name, values in columns.items()}
+    arrays = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
     with explain_storage_errors(output_place(run.folder)):
         pa.parquet.write_table(pa.table(arrays), run.folder / "scores.parquet")
 

@@ -239,7 +239,10 @@ def scores_file(path: Path) -> ScoresFile:
 
 
 def test_a_classifier_of_maps_that_diverges_is_told(tmp_path: Path) -> None:
-    recipe = ErrorMapClassifier(1, 3, 4, 1e30, 0.9, 0.0, 2, 0, "resnet18")
+    recipe = ErrorMapClassifier(
+        network="resnet18", epochs=1, min_steps=3, batch_size=4, lr=1e30, momentum=0.9, weight_decay=0.0,
+        checkpoint_every=2, seed=0,
+    )  # fmt: skip
     maps = np.random.default_rng(0).random((8, 1, 4, 4)).astype(np.float16)
     rows = np.arange(8)
     with pytest.raises(UserError, match=r"training diverged by step \d of 3.* lower the learning rate"):

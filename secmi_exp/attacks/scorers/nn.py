@@ -1,12 +1,13 @@
 """SecMI_NN: a classifier of absolute error maps. Source: Duan et al. (ICML 2023) and their released code."""
 
 from dataclasses import asdict
-from typing import Annotated, ClassVar, Literal, Self
+from typing import ClassVar
 
-from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.measurements import Measurements
+from secmi_exp.attacks.scorers.nn_settings import ClassifierSettings
 from secmi_exp.attacks.scorers.scorer import Fitting, LearnedScorer, Scores
 from secmi_exp.deferred import Deferred
 from secmi_exp.store import Json
@@ -18,23 +19,7 @@ PAPER = ("epochs", "min_steps", "batch_size", "lr", "momentum", "weight_decay", 
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class SmallSettings:
-    """Two 3×3 convolutions, a global average and one output, trained by cross-entropy and AdamW.
-
-    Of the lists, cross-validation takes the best combination; where there are too few maps for it, the first of each.
-    """
-
-    widths: Annotated[list[PositiveInt], Field(min_length=1)]
-    """Channels of a convolution."""
-    weight_decays: Annotated[list[NonNegativeFloat], Field(min_length=1)]
-    steps: Annotated[list[PositiveInt], Field(min_length=1)]
-    """Optimizer steps."""
-    lr: PositiveFloat
-    batch_size: Annotated[int, Field(ge=2)]
-
-
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class ErrorMapClassifier(LearnedScorer):
+class ErrorMapClassifier(ClassifierSettings, LearnedScorer):
     """Trained on the error maps of members and hold-outs of the attack-train part; the last step's weights score.
 
     The paper's network is a ResNet-18, trained by squared error against 1 for members and 0 for hold-outs. Maps are
@@ -44,27 +29,6 @@ class ErrorMapClassifier(LearnedScorer):
 
     version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("error_map",)
-
-    epochs: PositiveInt
-    min_steps: PositiveInt
-    batch_size: Annotated[int, Field(ge=2)]
-    lr: PositiveFloat
-    momentum: NonNegativeFloat
-    weight_decay: NonNegativeFloat
-    checkpoint_every: PositiveInt
-    seed: NonNegativeInt
-    network: Literal["auto", "resnet18", "small"]
-    """resnet18: the paper's, on the maps at t_sec (and at timesteps that are stacked by name). auto: the one that
-    separates the attack-train part better in cross-validation."""
-    folds: Annotated[int, Field(ge=2)] | None = None
-    """Of the cross-validation; needed unless the network is resnet18, as is ``small``."""
-    small: SmallSettings | None = None
-
-    @model_validator(mode="after")
-    def _needs_small_settings(self) -> Self:
-        if self.network != "resnet18" and (self.folds is None or self.small is None):
-            raise ValueError(f"network={self.network} needs folds and small")
-        return self
 
     def settings(self) -> dict[str, Json]:
         """All but how often it is saved; those of the paper's network alone where it is the only one tried."""

@@ -10,13 +10,14 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from secmi_exp.attacks.scorers.nn_settings import ClassifierSettings
 from secmi_exp.attacks.scorers.nn_training import (
     ErrorMapTraining,
     FoldBatches,
@@ -43,35 +44,6 @@ Timesteps = tuple[int, ...] | None
 """Whose maps are the channels; None for maps that aren't SecMI's."""
 
 
-class SmallRecipe(Protocol):
-    """The settings `SmallSettings`."""
-
-    widths: list[int]
-    weight_decays: list[float]
-    steps: list[int]
-    lr: float
-    batch_size: int
-
-
-class Recipe(Protocol):
-    """The settings of `ErrorMapClassifier`."""
-
-    epochs: int
-    min_steps: int
-    batch_size: int
-    lr: float
-    momentum: float
-    weight_decay: float
-    checkpoint_every: int
-    seed: int
-    network: Literal["auto", "resnet18", "small"]
-    folds: int | None
-
-    @property
-    def small(self) -> SmallRecipe | None:
-        """Of the small network."""
-
-
 @dataclass(frozen=True)
 class Candidate:
     """A classifier that may be chosen."""
@@ -81,7 +53,7 @@ class Candidate:
     steps: int
     weight_decay: float
     width: int | None = None
-    """Of the small network."""
+    """Channels of the small network."""
     aucs: tuple[float, ...] = ()
     """By fold; fewer than there are where the network was far below the best; none without cross-validation."""
 
@@ -101,7 +73,7 @@ class Candidate:
         return f"{name}{at}, {self.steps} steps, weight decay {self.weight_decay:g}"
 
 
-def choose_train_and_score(recipe: Recipe, maps: RowArray, fitting: Fitting) -> Scores:
+def choose_train_and_score(recipe: ClassifierSettings, maps: RowArray, fitting: Fitting) -> Scores:
     """Choose a classifier on the fitted rows, train it on all of them, score all maps [n, C, H, W]. [n].
 
     Where there are several to choose from, the choice is written into the workspace's file of facts.
@@ -161,7 +133,7 @@ class Trial:
         fitting: which of them may be fitted on, and their labels.
     """
 
-    def __init__(self, recipe: Recipe, maps: RowArray, fitting: Fitting):
+    def __init__(self, recipe: ClassifierSettings, maps: RowArray, fitting: Fitting):
         self.recipe, self.maps, self.fitting = recipe, maps, fitting
         self.folds = recipe.folds or 0
         self.sides = [int(fitting.is_member.sum()), int((~fitting.is_member).sum())]

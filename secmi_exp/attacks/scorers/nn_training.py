@@ -23,7 +23,7 @@ from secmi_exp.engine.training import seed_step
 SCORED_AT_ONCE = 512
 """Maps a batch."""
 NO_FOLD = -1
-"""Of a learner that is trained on all rows."""
+"""The fold of a network that is trained on all rows."""
 
 
 def resnet18_network(channels: int) -> nn.Module:
@@ -65,7 +65,7 @@ class Procedure:
     """How networks are trained, whatever their size."""
 
     loss: Callable[[Tensor, Tensor], Tensor]
-    """Of outputs and labels, [B] each."""
+    """Maps outputs and labels, [B] each, to a scalar."""
     optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
     """Makes the optimizer of groups of parameters, each with its weight decay."""
     batch_size: int
