@@ -28,6 +28,7 @@ from secmi_exp.data.images import Images
 from secmi_exp.data.model_range import to_model_range
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.noise_predictor import Condition, NoisePredictor
+from secmi_exp.diffusion.path import GaussianPath
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.store import Store
@@ -110,7 +111,7 @@ class SmallNetwork(nn.Module):
             torch.manual_seed(1)
             self.first, self.second = nn.Conv2d(channels, 3, 3, padding=1), nn.Conv2d(3, channels, 3, padding=1)
 
-    def forward(self, x: Tensor, t: int) -> Tensor:
+    def forward(self, x: Tensor, t: float) -> Tensor:
         """Predict the noise in x [B, C, H, W] at timestep t."""
         output: Tensor = self.second(torch.tanh(self.first(x) + math.sin(t)))
         return output
@@ -126,7 +127,7 @@ class SmallPredictor(NoisePredictor):
     def __init__(self, channels: int = 1):
         super().__init__()
         self.inner = SmallNetwork(channels)
-        self.alphas_cumprod = SMALL_ALPHAS
+        self.path = GaussianPath.from_alphas_cumprod(SMALL_ALPHAS)
 
     @property
     def network(self) -> nn.Module:
@@ -137,9 +138,10 @@ class SmallPredictor(NoisePredictor):
         """Pixels in [−1, 1]."""
         return to_model_range(inputs).to(torch.promote_types(self.inner.first.weight.dtype, torch.float32))
 
-    def _predict_noise(self, x_t: Tensor, t: int, condition: Condition) -> Tensor:
-        output: Tensor = self.inner(x_t.to(self.inner.first.weight.dtype), t)
-        return output.to(x_t.dtype)
+    def evaluate(self, x: Tensor, time: float, condition: Condition) -> Tensor:
+        """Evaluate the two convolutions."""
+        output: Tensor = self.inner(x.to(self.inner.first.weight.dtype), time)
+        return output.to(x.dtype)
 
 
 def small_target(channels: int = 1) -> PreparedTarget:
@@ -158,7 +160,7 @@ class MemorizingPredictor(NoisePredictor):
 
     def __init__(self, pixels: np.ndarray):
         super().__init__()
-        self.alphas_cumprod = MEMORIZING_ALPHAS
+        self.path = GaussianPath.from_alphas_cumprod(MEMORIZING_ALPHAS)
         self.learnt = nn.Parameter(to_model_range(torch.from_numpy(pixels)).flatten(1))
 
     @property
@@ -170,12 +172,13 @@ class MemorizingPredictor(NoisePredictor):
         """Pixels in [−1, 1]."""
         return to_model_range(inputs).to(torch.promote_types(self.learnt.dtype, torch.float32))
 
-    def _predict_noise(self, x_t: Tensor, t: int, condition: Condition) -> Tensor:
-        alpha_bar, learnt, x = self.alphas_cumprod[t], self.learnt.double(), x_t.double().flatten(1)
-        squares = torch.cdist(x, alpha_bar**0.5 * learnt).square()
+    def evaluate(self, x: Tensor, time: float, condition: Condition) -> Tensor:
+        """Predict the noise by the formula."""
+        alpha_bar, learnt, flat = MEMORIZING_ALPHAS[int(time)], self.learnt.double(), x.double().flatten(1)
+        squares = torch.cdist(flat, alpha_bar**0.5 * learnt).square()
         x_0 = torch.softmax(-squares / (2 * (1 - alpha_bar)), dim=1) @ learnt
-        noise: Tensor = (x - alpha_bar**0.5 * x_0) / (1 - alpha_bar) ** 0.5
-        return noise.reshape(x_t.shape).to(x_t.dtype)
+        noise: Tensor = (flat - alpha_bar**0.5 * x_0) / (1 - alpha_bar) ** 0.5
+        return noise.reshape(x.shape).to(x.dtype)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from experiments.benchmarks.queries import flop_a_query
 from experiments.benchmarks.subjects import T, images, network, recipe, runtime, saved_target, scaled
 from secmi_exp.attacks.signals.trajectories import Trajectories, compute_trajectories
 from secmi_exp.data.images import Images
-from secmi_exp.diffusion.ddim import alphas_cumprod_from_betas
+from secmi_exp.diffusion.path import alphas_cumprod_from_betas
 from secmi_exp.store import Store
 
 PRECISIONS = ("32", "tf32", "16", "bf16")

@@ -11,7 +11,7 @@ from experiments.benchmarks import published
 from experiments.benchmarks.measure import ROUNDS, Figure, alternating, matrix_rate, ratios
 from experiments.benchmarks.subjects import T, images, network, runtime, saved_target, scaled
 from secmi_exp.attacks.signals.trajectories import Trajectories, compute_trajectories
-from secmi_exp.diffusion.ddim import alphas_cumprod_from_betas
+from secmi_exp.diffusion.path import alphas_cumprod_from_betas
 from secmi_exp.store import Store
 
 K = 10

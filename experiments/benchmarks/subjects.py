@@ -15,6 +15,7 @@ from secmi_exp.data.digits import digit_pixels
 from secmi_exp.data.images import Images
 from secmi_exp.data.model_range import to_model_range
 from secmi_exp.diffusion.noise_predictor import Condition, NoisePredictor
+from secmi_exp.diffusion.path import GaussianPath
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.pixel.ddpm import DDPM
@@ -81,7 +82,7 @@ class Free(NoisePredictor):
 
     def __init__(self) -> None:
         super().__init__()
-        self.alphas_cumprod = torch.linspace(0.9999, 0.01, T).tolist()
+        self.path = GaussianPath.from_alphas_cumprod(torch.linspace(0.9999, 0.01, T).tolist())
         self.nothing = nn.Linear(1, 1)
 
     @property
@@ -93,8 +94,9 @@ class Free(NoisePredictor):
         """In [−1, 1]."""
         return to_model_range(inputs)
 
-    def _predict_noise(self, x_t: Tensor, t: int, condition: Condition) -> Tensor:
-        return x_t
+    def evaluate(self, x: Tensor, time: float, condition: Condition) -> Tensor:
+        """Return the states."""
+        return x
 
 
 def free_target() -> PreparedTarget:

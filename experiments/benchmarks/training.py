@@ -13,7 +13,7 @@ import torch
 from experiments.benchmarks import published
 from experiments.benchmarks.measure import ROUNDS, Figure, ratios
 from experiments.benchmarks.subjects import T, images, network, recipe, runtime, scaled
-from secmi_exp.diffusion.ddim import alphas_cumprod_from_betas
+from secmi_exp.diffusion.path import alphas_cumprod_from_betas
 from secmi_exp.targets.pixel import ddpm_training
 
 WARM_UP = 10

@@ -60,7 +60,7 @@ class GSA(QueryAttack):
         """
         network = batch.predictor.network
         weights = [each.requires_grad_() for each in network.parameters()]
-        spacing = len(batch.predictor.alphas_cumprod) // self.timesteps
+        spacing = len(batch.predictor.path) // self.timesteps
         rows = []
         for i in range(len(batch.x_0)):
             image = batch.row(i)

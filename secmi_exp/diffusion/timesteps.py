@@ -1,49 +1,54 @@
-"""The timesteps of a schedule and of a trajectory, which also those need to know who never walk one."""
+"""The timesteps of a schedule and of a trajectory, and the kinds of predictions; needs no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
+
+Prediction = Literal["epsilon", "sample", "v_prediction", "velocity", "edm"]
+"""Kind of a network's output: ε, x_0, v = √ᾱ_t ε − √(1−ᾱ_t) x_0 (diffusers' names), the velocity ε − x_0 of flow
+matching, or EDM's F, of which x_0 is made by preconditioning."""
 
 
 @dataclass(frozen=True)
 class Timesteps:
     """The timesteps 0 … T − 1 of a target, and up to which of them its predictions tell something.
 
-    With a zero terminal SNR (Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", WACV 2024) ᾱ
-    is 0 at the last one. The state is mere noise there: a prediction of ε leaves x_0 open, and one of v or x_0 says
-    nothing of ε, which is the state itself.
+    With a zero terminal SNR (Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", WACV 2024) α
+    is 0 at the last one. The state is mere noise there: a prediction of ε leaves x_0 open, and any other says nothing
+    of ε, which is the state itself.
     """
 
     count: int
     """T."""
     last_image: int
-    """The last timestep at which a prediction tells x̂_0, which a DDIM step from there needs."""
+    """The last timestep at which a prediction tells x̂_0, which a step from there needs."""
     last_noise: int
     """The last timestep at which ε̂ depends on the network."""
 
     @classmethod
-    def of(cls, alphas_cumprod: Sequence[float], *, predicts_noise: bool) -> Timesteps:
+    def of(cls, alphas: Sequence[float], *, predicts_noise: bool) -> Timesteps:
         """The timesteps of a schedule.
 
         Args:
-            alphas_cumprod: ᾱ_0 … ᾱ_{T−1}, descending.
-            predicts_noise: whether the network's output is ε, rather than v or x_0.
+            alphas: α_0 … α_{T−1}, the share of x_0 in a state, descending.
+            predicts_noise: whether the network's output is ε.
 
         >>> Timesteps.of([0.9, 0.5, 0.0], predicts_noise=True)
         Timesteps(count=3, last_image=1, last_noise=2)
         >>> Timesteps.of([0.9, 0.5, 0.0], predicts_noise=False)
         Timesteps(count=3, last_image=2, last_noise=1)
         """
-        count = len(alphas_cumprod)
-        noisy = sum(alpha_bar > 0.0 for alpha_bar in alphas_cumprod) - 1
+        count = len(alphas)
+        noisy = sum(alpha > 0.0 for alpha in alphas) - 1
         if predicts_noise:
             return cls(count, last_image=noisy, last_noise=count - 1)
         return cls(count, last_image=min(noisy + 1, count - 1), last_noise=noisy)
 
     @classmethod
     def with_signal_everywhere(cls, count: int) -> Timesteps:
-        """The timesteps of a schedule whose ᾱ is above 0 everywhere."""
+        """The timesteps of a schedule whose α is above 0 everywhere."""
         return cls(count, count - 1, count - 1)
 
 

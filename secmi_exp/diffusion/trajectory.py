@@ -4,13 +4,12 @@ Source: Duan et al. (ICML 2023), section 4. The published code walks anew from x
 all, since ε_{t+k} is needed for the next step up anyway.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from secmi_exp.diffusion.ddim import ddim_step, denoised, round_trip_coefficient
+from secmi_exp.diffusion.path import GaussianPath
 from secmi_exp.diffusion.timesteps import timesteps
 
 PredictNoise = Callable[[Tensor, int], Tensor]
@@ -59,7 +58,7 @@ def begin(predict_noise: PredictNoise, x_0: Tensor) -> State:
 
     Args:
         predict_noise: the target.
-        x_0: images in [−1, 1] or scaled latents, [B, C, H, W]; taken as the state at timestep 0, whose ᾱ is ᾱ_0 < 1, as
+        x_0: images in [−1, 1] or scaled latents, [B, C, H, W]; taken as the state at timestep 0, whose α is α_0 < 1, as
             in the published code.
     """
     return State(0, x_0, predict_noise(x_0, 0))
@@ -68,47 +67,46 @@ def begin(predict_noise: PredictNoise, x_0: Tensor) -> State:
 def walk(
     predict_noise: PredictNoise,
     state: State,
-    alphas_cumprod: list[float],
+    path: GaussianPath,
     k: int,
     t_max: int,
     predict_image: PredictImage | None = None,
 ) -> Iterator[RoundTrip]:
     """Walk up from a state and yield the round trip of each step, keeping one state at a time.
 
-    Costs (t_max − t) // k queries an image. ᾱ comes as Python floats, so that no step waits for the device.
+    Costs (t_max − t) // k queries an image. α and σ are Python floats, so that no step waits for the device.
 
     Args:
         predict_noise: the target.
         state: `begin`'s, or the last one of an earlier walk, which is then continued as if it had not ended.
-        alphas_cumprod: ᾱ_0 … ᾱ_{T−1}.
-        k: the DDIM interval, in timesteps.
+        path: the target's.
+        k: the interval of a step, in timesteps.
         t_max: the last timestep queried is the largest t + i·k that is ≤ t_max; at most `Timesteps.last_image`.
-        predict_image: the target's x̂_0, for a last timestep with ᾱ = 0.
+        predict_image: the target's x̂_0, for a last timestep with α = 0.
     """
     for t_up in timesteps(k, t_max, state.t):
-        alpha_bar, alpha_bar_up = alphas_cumprod[state.t], alphas_cumprod[t_up]
-        x_up = ddim_step(state.x, state.eps, alpha_bar, alpha_bar_up)
-        if alpha_bar_up == 0.0 and predict_image:
-            step = last_round_trip(predict_image, state, State(t_up, x_up, x_up), alpha_bar)
+        x_up = path.step(state.x, state.eps, state.t, t_up)
+        if path.alphas[t_up] == 0.0 and predict_image:
+            step = last_round_trip(predict_image, state, State(t_up, x_up, x_up), path)
         else:
             eps_up = predict_noise(x_up, t_up)
-            c = round_trip_coefficient(alpha_bar, alpha_bar_up)
+            c = path.round_trip_coefficient(state.t, t_up)
             step = RoundTrip(State(t_up, x_up, eps_up), c * (eps_up - state.eps))
         state = step.state
         yield step
 
 
-def last_round_trip(predict_image: PredictImage, state: State, up: State, alpha_bar: float) -> RoundTrip:
-    """The round trip between a state and one with ᾱ = 0, where c_t is infinite, and ε̂ is the state itself.
+def last_round_trip(predict_image: PredictImage, state: State, up: State, path: GaussianPath) -> RoundTrip:
+    """The round trip between a state and one with α = 0, where c_t is infinite, and ε̂ is the state itself.
 
-    ψ(φ(x̃_t)) − x̃_t = √ᾱ_t (x̂_0(x̃_{t+k}) − x̂_0(x̃_t)): both states have the noise ε_t in common, so that only the
+    ψ(φ(x̃_t)) − x̃_t = α_t (x̂_0(x̃_{t+k}) − x̂_0(x̃_t)): both states have the noise ε_t in common, so that only the
     images differ.
 
     Args:
         predict_image: the target's x̂_0; one query an image.
-        state: x̃_t.
+        state: x̃_t, with α_t above 0.
         up: x̃_{t+k} = ε_t.
-        alpha_bar: ᾱ_t, above 0.
+        path: the target's.
     """
-    image = denoised(state.x, state.eps, alpha_bar)
-    return RoundTrip(up, math.sqrt(alpha_bar) * (predict_image(up.x, up.t) - image))
+    image = path.denoise(state.x, state.eps, state.t)
+    return RoundTrip(up, path.alphas[state.t] * (predict_image(up.x, up.t) - image))

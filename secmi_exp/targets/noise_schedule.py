@@ -8,8 +8,8 @@ from pydantic.dataclasses import dataclass
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.targets.loading.model_file_schemas import MOST_TIMESTEPS
 
-Prediction = Literal["epsilon", "v_prediction", "sample"]
-"""Kind of a network's prediction, by diffusers' names: ε, v = √ᾱ_t ε − √(1−ᾱ_t) x_0, or x_0."""
+DiscretePrediction = Literal["epsilon", "v_prediction", "sample"]
+"""Those of `Prediction` that a network with a discrete schedule may have."""
 
 Beta = Annotated[float, Field(gt=0, lt=1)]
 

@@ -49,10 +49,10 @@ class Overflowing(SmallPredictor):
         super().__init__()
         self.after, self.factor = after, factor
 
-    def _predict_noise(self, x_t: Tensor, t: int, condition: Any) -> Tensor:
-        eps = super()._predict_noise(x_t, t, condition)
-        bright = x_t[:, :1, :1, :1] > 0
-        return torch.where(bright & (t >= self.after), eps * self.factor, eps) if t >= self.after else eps
+    def evaluate(self, x: Tensor, time: float, condition: Any) -> Tensor:
+        eps = super().evaluate(x, time, condition)
+        bright = x[:, :1, :1, :1] > 0
+        return torch.where(bright, eps * self.factor, eps) if time >= self.after else eps
 
 
 def overflowing(after: int) -> PreparedTarget:
@@ -153,8 +153,8 @@ def test_samples_that_are_not_finite_are_refused_with_the_step(tmp_path: Path) -
 class OverflowingBelow(SmallPredictor):
     """Predicts what no float32 holds below timestep 200."""
 
-    def _predict_noise(self, x_t: Tensor, t: int, condition: Any) -> Tensor:
-        return super()._predict_noise(x_t, t, condition) * (1e39 if t < 200 else 1)
+    def evaluate(self, x: Tensor, time: float, condition: Any) -> Tensor:
+        return super().evaluate(x, time, condition) * (1e39 if time < 200 else 1)
 
 
 def sampled() -> PreparedTarget:

@@ -28,7 +28,7 @@ def test_what_is_stored_is_what_a_plain_walk_gives(tmp_path: Path) -> None:
     with torch.inference_mode():
         x_0 = predictor.encode(torch.from_numpy(IMAGES[:]))
         state = begin(predictor.predict_noise, x_0)
-        steps = list(walk_states(predictor.predict_noise, state, predictor.alphas_cumprod, 10, 50))
+        steps = list(walk_states(predictor.predict_noise, state, predictor.path, 10, 50))
     for column, step in enumerate(steps):
         np.testing.assert_allclose(stored.t_errors[:, column], step.t_error().numpy(), rtol=1e-5)
     np.testing.assert_allclose(stored.maps[30], steps[2].error_map().numpy(), rtol=1e-3, atol=1e-6)

@@ -31,7 +31,7 @@ def attack(*overrides: str) -> Attack:
 @torch.no_grad()
 def test_samples_begin_at_the_last_timestep_as_diffusers_do(tmp_path: Path, prediction: str) -> None:
     predictor = Unconditional(zero_snr(tmp_path, prediction))
-    assert predictor.alphas_cumprod[999] == 0
+    assert predictor.path.alphas[999] == 0
     ddim = DDIMScheduler.from_pretrained(tmp_path, subfolder="scheduler")
     ddim.set_timesteps(10)
     x = x_T = torch.from_numpy(InitialNoise(0, 2, (3, 8, 8))[:])
@@ -45,8 +45,8 @@ def test_samples_begin_at_the_last_timestep_as_diffusers_do(tmp_path: Path, pred
 def test_the_image_that_is_predicted_is_the_one_behind_the_noise(tmp_path: Path) -> None:
     predictor = Unconditional(zero_snr(tmp_path, "v_prediction"))
     x = torch.randn(2, 3, 8, 8)
-    a = predictor.alphas_cumprod[300]
-    expected = (x - (1 - a) ** 0.5 * predictor.predict_noise(x, 300)) / a**0.5
+    alpha, sigma = predictor.path.alphas[300], predictor.path.sigmas[300]
+    expected = (x - sigma * predictor.predict_noise(x, 300)) / alpha
     torch.testing.assert_close(predictor.predict_image(x, 300), expected, atol=1e-5, rtol=1e-5)
     assert torch.equal(predictor.predict_image(x, 999), -predictor.unet(x, 999).sample)
     assert torch.equal(predictor.predict_noise(x, 999), x)  # whatever the network says

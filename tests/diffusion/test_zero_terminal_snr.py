@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from secmi_exp.diffusion.ddim import ddim_step, denoised, noised, round_trip_coefficient
+from secmi_exp.diffusion.path import GaussianPath
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.diffusion.trajectory import State, begin, last_round_trip, walk
 
@@ -23,23 +23,25 @@ def tensors(seed: int, count: int) -> list[Tensor]:
 @settings(max_examples=30, deadline=None)
 def test_the_last_round_trip_is_phi_then_psi(seed: int, alpha_bar: float) -> None:
     x, eps, image = tensors(seed, 3)
-    x_up = ddim_step(x, eps, alpha_bar, 0.0)  # φ
+    path = GaussianPath.from_alphas_cumprod([alpha_bar, 0.0])
+    x_up = path.step(x, eps, 0, 1)  # φ
     assert torch.equal(x_up, eps)
-    back = noised(image, x_up, alpha_bar)  # ψ of what is predicted at the end, where ε̂ is the state
-    found = last_round_trip(lambda x, t: image, State(5, x, eps), State(9, x_up, x_up), alpha_bar)
+    back = path.add_noise(image, x_up, 0)  # ψ of what is predicted at the end, where ε̂ is the state
+    found = last_round_trip(lambda x, t: image, State(0, x, eps), State(1, x_up, x_up), path)
     torch.testing.assert_close(found.difference, back - x, rtol=1e-12, atol=1e-12)
-    assert found.t_sec == 9
+    assert found.t_sec == 1
 
 
 @given(seed=st.integers(0, 10_000), alpha_bar=ALPHA_BAR)
 @settings(max_examples=30, deadline=None)
 def test_it_is_the_limit_of_the_closed_form(seed: int, alpha_bar: float) -> None:
     x, eps, image = tensors(seed, 3)
-    found = last_round_trip(lambda x, t: image, State(5, x, eps), State(9, eps, eps), alpha_bar).difference
     almost = 1e-10  # ᾱ at the end, with the prediction of the same image
-    x_up = ddim_step(x, eps, alpha_bar, almost)
+    path = GaussianPath.from_alphas_cumprod([alpha_bar, almost])
+    found = last_round_trip(lambda x, t: image, State(0, x, eps), State(1, eps, eps), path).difference
+    x_up = path.step(x, eps, 0, 1)
     eps_up = (x_up - almost**0.5 * image) / (1 - almost) ** 0.5
-    closed = round_trip_coefficient(alpha_bar, almost) * (eps_up - eps)
+    closed = path.round_trip_coefficient(0, 1) * (eps_up - eps)
     torch.testing.assert_close(closed, found, rtol=1e-3, atol=1e-3)
 
 
@@ -47,7 +49,8 @@ def test_it_is_the_limit_of_the_closed_form(seed: int, alpha_bar: float) -> None
 @settings(max_examples=30, deadline=None)
 def test_denoising_undoes_noising(seed: int, alpha_bar: float) -> None:
     image, eps = tensors(seed, 2)
-    torch.testing.assert_close(denoised(noised(image, eps, alpha_bar), eps, alpha_bar), image, rtol=1e-9, atol=1e-9)
+    path = GaussianPath.from_alphas_cumprod([alpha_bar])
+    torch.testing.assert_close(path.denoise(path.add_noise(image, eps, 0), eps, 0), image, rtol=1e-9, atol=1e-9)
 
 
 def test_a_walk_asks_for_the_image_once_at_the_end() -> None:
@@ -61,11 +64,11 @@ def test_a_walk_asks_for_the_image_once_at_the_end() -> None:
         asked.append(("image", t))
         return image
 
-    alphas, (x,) = [0.9, 0.8, 0.6, 0.3, 0.0], tensors(1, 1)
-    *_, last = walk(predict_noise, begin(predict_noise, x), alphas, 2, 4, predict_image)
+    path, (x,) = GaussianPath.from_alphas_cumprod([0.9, 0.8, 0.6, 0.3, 0.0]), tensors(1, 1)
+    *_, last = walk(predict_noise, begin(predict_noise, x), path, 2, 4, predict_image)
     assert asked == [("noise", 0), ("noise", 2), ("image", 4)]
-    x_2 = ddim_step(x, noise, 0.9, 0.6)
-    expected = 0.6**0.5 * (image - denoised(x_2, 3 * noise, 0.6))
+    x_2 = path.step(x, noise, 0, 2)
+    expected = 0.6**0.5 * (image - path.denoise(x_2, 3 * noise, 2))
     torch.testing.assert_close(last.difference, expected, rtol=1e-12, atol=1e-12)
     assert torch.equal(last.state.x, 3 * noise)
 

@@ -26,12 +26,12 @@ class Memorizing(MemorizingPredictor):
         super().__init__(trained_on)
         self.left = fails_after
 
-    def _predict_noise(self, x_t: Tensor, t: int, condition: Condition) -> Tensor:
+    def evaluate(self, x: Tensor, time: float, condition: Condition) -> Tensor:
         if self.left is not None:
             self.left -= 1
             if self.left < 0:
                 raise Killed
-        return super()._predict_noise(x_t, t, condition)
+        return super().evaluate(x, time, condition)
 
 
 def memorizing(trained_on: Images, name: str = "memorizing", fails_after: int | None = None) -> PreparedTarget:

@@ -12,6 +12,7 @@ from secmi_exp.attacks.signals.trajectories import Trajectories, compute_traject
 from secmi_exp.data.images import Images
 from secmi_exp.data.model_range import to_model_range
 from secmi_exp.diffusion.noise_predictor import Condition, NoisePredictor
+from secmi_exp.diffusion.path import GaussianPath
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.testing import cpu_runtime
 from tests.support.runs import one_run
@@ -37,7 +38,7 @@ class Waves(NoisePredictor):
         super().__init__()
         torch.manual_seed(seed)
         self.layer = nn.Conv2d(1, 1, 3, padding=1)
-        self.alphas_cumprod = torch.linspace(0.99, 0.1, T).tolist()
+        self.path = GaussianPath.from_alphas_cumprod(torch.linspace(0.99, 0.1, T).tolist())
         self.left = fails_after
 
     @property
@@ -47,12 +48,12 @@ class Waves(NoisePredictor):
     def encode(self, inputs: Tensor) -> Tensor:
         return to_model_range(inputs).to(torch.promote_types(self.layer.weight.dtype, torch.float32))
 
-    def _predict_noise(self, x_t: Tensor, t: int, condition: Condition) -> Tensor:
+    def evaluate(self, x: Tensor, time: float, condition: Condition) -> Tensor:
         self.left -= 1
         if self.left < 0:
             raise Killed
-        output: Tensor = self.layer(x_t.to(self.layer.weight.dtype) + math.sin(t))
-        return output.to(x_t.dtype)
+        output: Tensor = self.layer(x.to(self.layer.weight.dtype) + math.sin(time))
+        return output.to(x.dtype)
 
 
 def target(fails_after: float = math.inf) -> PreparedTarget:

@@ -14,6 +14,7 @@ from diffusers import DDIMScheduler, DDPMScheduler, PNDMScheduler, SchedulerMixi
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from secmi_exp.diffusion.path import GaussianPath
 from secmi_exp.testing import prepare
 from tests.support.diffusers_folders import (
     BIN,
@@ -33,14 +34,13 @@ class Predicts(nn.Module):
 
     dtype = torch.float32
 
-    def __init__(self, predictor: Any, tell: Callable[[Tensor, Tensor, float, float], Tensor], alphas: list[float]):
+    def __init__(self, predictor: Any, tell: Callable[[Tensor, Tensor, float, float], Tensor], path: GaussianPath):
         super().__init__()
-        self.predictor, self.tell, self.alphas = predictor, tell, alphas
+        self.predictor, self.tell, self.path = predictor, tell, path
 
     def forward(self, x: Tensor, times: Tensor) -> "Predicts":
         (t,) = times.unique().tolist()
-        alpha, sigma = self.alphas[t] ** 0.5, (1 - self.alphas[t]) ** 0.5
-        self.sample = self.tell(self.predictor(x, t).sample, x, alpha, sigma)
+        self.sample = self.tell(self.predictor(x, t).sample, x, self.path.alphas[t], self.path.sigmas[t])
         return self
 
 
@@ -58,7 +58,7 @@ def test_v_and_x_0_give_the_noise_of_the_same_model(
     eps = prepare(target(pipeline(tmp_path / "eps")), tmp_path / "store", 3, 8, 8).load()
     folder = pipeline(tmp_path / "other", scheduler=DDPMScheduler(400, prediction_type=prediction))
     other = prepare(target(folder), tmp_path / "store", 3, 8, 8).load()
-    other.unet = Predicts(other.unet, tell, eps.alphas_cumprod)
+    other.unet = Predicts(other.unet, tell, eps.path)
     x = torch.randn(2, 3, 8, 8)
     for t in (10, 100, 399):
         torch.testing.assert_close(other.predict_noise(x, t), eps.predict_noise(x, t), rtol=1e-4, atol=1e-5)
@@ -80,7 +80,7 @@ def test_a_pipeline_is_attacked_with_its_own_network_and_schedule(
     x = torch.randn(2, channels, height, width)
     assert torch.equal(predictor.predict_noise(x, 7), unet(x, 7).sample)
     assert folder.timesteps.count == 300
-    torch.testing.assert_close(torch.tensor(predictor.alphas_cumprod).float(), scheduler.alphas_cumprod)
+    torch.testing.assert_close(torch.tensor(predictor.path.alphas).float() ** 2, scheduler.alphas_cumprod)
     assert (prepared.folder, prepared.trained_on, prepared.samples) == (tmp_path / "theirs", None, None)
     assert is_empty(tmp_path / "store")
 
@@ -96,7 +96,7 @@ def test_a_network_alone_takes_the_schedule_of_the_configuration(
     predictor = prepare(alone, tmp_path / "store", 3, 8, 8).load()
     x = torch.randn(2, 3, 8, 8)
     assert torch.equal(predictor.predict_noise(x, 7), unet(x, 7).sample)
-    assert alone.timesteps.count == len(predictor.alphas_cumprod) == 1000
+    assert alone.timesteps.count == len(predictor.path) == 1000
     assert caplog.text.count("has no scheduler") == 1
 
 
@@ -108,7 +108,7 @@ def test_a_pipeline_may_lie_flat(tmp_path: Path) -> None:
         json.dumps({"_class_name": "DDPMPipeline", "unet": ["diffusers", "UNet2DModel"], "scheduler": ["x", "Y"]})
     )
     predictor = prepare(target(tmp_path), tmp_path / "store", 3, 8, 8).load()
-    assert len(predictor.alphas_cumprod) == 300
+    assert len(predictor.path) == 300
 
 
 @torch.no_grad()

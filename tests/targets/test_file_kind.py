@@ -16,10 +16,10 @@ from safetensors.torch import save_file
 from secmi_exp.data.decoding import unreadable_sample
 from secmi_exp.errors import UserError
 from secmi_exp.quality.distances import inception
+from secmi_exp.targets.families.stable_diffusion import StableDiffusion
 from secmi_exp.targets.loading.hub import fetch
 from secmi_exp.targets.loading.settings_files import read_json
 from secmi_exp.targets.loading.weights import read_pickled
-from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
 from tests.support.diffusers_folders import refusal
 from tests.support.hostile_files import POINTER, Opens
 from tests.support.text_to_image import prepared as prepared_pipeline
@@ -159,7 +159,7 @@ def test_a_pointer_is_named_wherever_weights_and_settings_are_read(
 def test_a_pointer_is_named_in_every_part_of_a_pipeline(tmp_path: Path, file: str) -> None:
     folder = save_stable_diffusion(tmp_path / "sd")
     (folder / file).write_bytes(POINTER)
-    pipeline_folder = TextToImageFolder.from_path(folder)
+    pipeline_folder = StableDiffusion.from_path(folder)
     with pytest.raises(UserError, match=f"{file} is a pointer of Git LFS"):
         pipeline_folder.vae() if file.startswith("vae") else pipeline_folder.tokenizer()
 

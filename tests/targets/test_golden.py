@@ -95,7 +95,7 @@ def walked(predictor: NoisePredictor, x_0: Tensor) -> Trajectories:
     trajectories = {}
     for k, t_max in ((10, 200), (5, 20), (20, 100)):
         before, predict = predictor.queries, predictor.predict_noise
-        for step in walk(predict, begin(predict, x_0), predictor.alphas_cumprod, k, t_max):
+        for step in walk(predict, begin(predict, x_0), predictor.path, k, t_max):
             trajectories[step.t_sec, k] = step, (predictor.queries - before) // len(x_0)
     return trajectories
 

@@ -20,15 +20,15 @@ from transformers import CLIPTextConfig
 
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
+from secmi_exp.targets.families.stable_diffusion import StableDiffusion
 from secmi_exp.targets.loading import json_fields, model_file_schemas
 from secmi_exp.targets.loading.blank_networks import try_network
 from secmi_exp.targets.loading.json_fields import JsonObject, checked
 from secmi_exp.targets.loading.model_file_schemas import Autoencoder, TextEncoder, UNet2DCondition
+from secmi_exp.targets.loading.scheduler_path import path_of_scheduler
 from secmi_exp.targets.loading.settings_files import read_json
 from secmi_exp.targets.loading.weights import read_pickled
 from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint
-from secmi_exp.targets.schedule import Schedule
-from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
 from secmi_exp.testing import cpu_runtime, no_logger, prepare, random_images
 from tests.support.authors_network import random_weights, save_checkpoint
 from tests.support.diffusers_folders import change_json, pipeline, refusal, target
@@ -249,7 +249,7 @@ def test_a_tokenizer_without_a_limit_of_its_own_has_that_of_the_text_encoder(
     pipelines: dict[str, Path], tmp_path: Path, limit: int | None
 ) -> None:
     folder = copied(pipelines["sd"], tmp_path / "sd", "tokenizer/tokenizer_config.json", model_max_length=limit)
-    assert TextToImageFolder.from_path(folder).tokenizer().model_max_length == TOKENS
+    assert StableDiffusion.from_path(folder).tokenizer().model_max_length == TOKENS
     if limit is None:
         expected = walked(pipelines["sd"], tmp_path / "store").t_error(50)
         np.testing.assert_array_equal(walked(folder, tmp_path / "other").t_error(50), expected)
@@ -299,10 +299,10 @@ def test_an_old_autoencoder_has_the_scaling_factor_of_its_library(pipelines: dic
     content = json.loads((folder / "vae/config.json").read_text())
     del content["scaling_factor"]
     (folder / "vae/config.json").write_text(json.dumps(content))
-    found = TextToImageFolder.from_path(folder)
+    found = StableDiffusion.from_path(folder)
     assert found.scaling == ([0.0] * 4, [0.18215] * 4)
     assert found.assumed_scaling == {"scaling": found.scaling}
-    assert TextToImageFolder.from_path(pipelines["sd"]).assumed_scaling == {}
+    assert StableDiffusion.from_path(pipelines["sd"]).assumed_scaling == {}
 
 
 def test_defaults_are_those_of_the_libraries() -> None:
@@ -342,8 +342,8 @@ def test_values_are_used_as_the_file_has_them() -> None:
     content = {"scale": 1, "more": {"a": [1, None]}}
     assert checked(Given, content, "f").scale == 1
     assert content == {"scale": 1, "more": {"a": [1, None]}}
-    schedule = Schedule.from_config({"_class_name": "DDPMScheduler", "num_train_timesteps": 300})
-    assert len(schedule.alphas_cumprod) == 300
+    path = path_of_scheduler({"_class_name": "DDPMScheduler", "num_train_timesteps": 300})
+    assert len(path) == 300
 
 
 def test_weights_of_another_kind_of_number_are_still_read(tmp_path: Path) -> None:

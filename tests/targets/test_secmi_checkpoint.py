@@ -154,7 +154,7 @@ def test_a_network_predicts_the_noise_whatever_the_flag_says_that_their_trainer_
     replace_flag(checkpoint, "--mean_type=epsilon", f"--mean_type={mean_type}")
     (flagged, codes) = attacked()
     assert (none, codes, flagged.digest) == ([], ["mean_type_ignored"], noise.digest)
-    assert flagged.load().schedule.prediction == "epsilon"
+    assert flagged.load().path.prediction == "epsilon"
 
 
 @pytest.mark.parametrize(

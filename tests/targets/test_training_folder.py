@@ -54,7 +54,7 @@ def told(folder: DiffusersFolder, store: Path) -> tuple[list[str], UNet2DModel, 
     """Codes of the warnings, the network that is queried, and T."""
     with collect_warnings() as warnings:
         predictor = prepare(folder, store, 3, 8, 8).load()
-    return [warning.code for warning in warnings], predictor.network, len(predictor.alphas_cumprod)
+    return [warning.code for warning in warnings], predictor.network, len(predictor.path)
 
 
 def same(one: torch.nn.Module, folder: Path) -> bool:
@@ -92,7 +92,7 @@ def test_what_is_predicted_is_that_of_the_average_and_the_schedule_put_together(
         for folder in (training / "checkpoint-500", put_together)
     )
     x = torch.randn(2, 3, 8, 8)
-    assert ours.alphas_cumprod == theirs.alphas_cumprod
+    assert ours.path == theirs.path
     assert torch.equal(ours.predict_noise(x, 50), theirs.predict_noise(x, 50))
 
 

@@ -14,9 +14,10 @@ from transformers import CLIPTextModel
 
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import RunWarning, collect_warnings
+from secmi_exp.targets.families.stable_diffusion import StableDiffusion
 from secmi_exp.targets.loading.model_folder import ModelFolder
 from secmi_exp.targets.loading.weight_files import choose_weights, network_files
-from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder, pipeline_files
+from secmi_exp.targets.text_to_image.pipeline_folder import pipeline_files
 from secmi_exp.targets.text_to_image.prompts import blip_files
 from secmi_exp.testing import prepare
 from tests.support.diffusers_folders import BIN, SAFETENSORS, network, pipeline, refusal, target
@@ -150,12 +151,12 @@ def rounded(tmp_path: Path) -> Path:
 
 
 def test_all_parts_of_a_pipeline_are_read_as_variants_and_in_full_precision(rounded: Path) -> None:
-    folder = TextToImageFolder.from_path(rounded)
+    folder = StableDiffusion.from_path(rounded)
     with collect_warnings() as warnings:
         folder.warn_of_choices()
     assert [warning.code for warning in warnings] == ["weights_variant"]
     assert all(part in warnings[0].sentence for part in ("vae/", "unet/", "text_encoder/"))
-    assert {folder.unet().dtype, folder.vae().dtype, folder.pipeline().text_encoder.dtype} == {torch.float32}
+    assert {folder.load_denoiser().dtype, folder.vae().dtype, folder.pipeline().text_encoder.dtype} == {torch.float32}
     chosen = dataclasses.replace(folder, variant="fp16")
     with collect_warnings() as none:
         chosen.warn_of_choices()

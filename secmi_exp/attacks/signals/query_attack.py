@@ -17,7 +17,7 @@ from torch import Tensor
 
 from secmi_exp.attacks.attack import Attack, refuse_beyond
 from secmi_exp.attacks.measurements import Measurements
-from secmi_exp.attacks.signals.query_batch import QueryBatch, TrialBatch
+from secmi_exp.attacks.signals.query_batch import QueryBatch, trial_batch
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.noise_predictor import NoisePredictor
@@ -60,12 +60,12 @@ class QueryAttack(Attack):
 
     def value_names(self, predictor: NoisePredictor) -> Sequence[str]:
         """Names of the values, F; by default those that `query` returns for an image in place of a target's."""
-        return list(self.query(TrialBatch.of_one_image()))
+        return list(self.query(trial_batch()))
 
     @property
     def measured_names(self) -> frozenset[str] | None:
         """See `Attack.measured_names`."""
-        return frozenset({*self.query(TrialBatch.of_one_image()), "features", "pixels"})
+        return frozenset({*self.query(trial_batch()), "features", "pixels"})
 
     def check(self, timesteps: Timesteps) -> None:
         """See `Attack.check`."""

@@ -12,8 +12,8 @@ import torch
 from pydantic import NonNegativeInt
 from torch import Tensor
 
-from secmi_exp.diffusion.ddim import noised
 from secmi_exp.diffusion.noise_predictor import Condition, NoisePredictor
+from secmi_exp.diffusion.path import GaussianPath
 
 TIMESTEP = "timestep"
 
@@ -50,8 +50,8 @@ class QueryBatch:
         return torch.from_numpy(draws).to(self.x_0.device, self.x_0.dtype)[None]
 
     def add_noise(self, eps: Tensor, t: int, x_0: Tensor | None = None) -> Tensor:
-        """√ᾱ_t x_0 + √(1−ᾱ_t) ε, [B, …]."""
-        return noised(self.x_0 if x_0 is None else x_0, eps, self.predictor.alphas_cumprod[t])
+        """α_t x_0 + σ_t ε, [B, …]; DDPM's are √ᾱ_t and √(1−ᾱ_t)."""
+        return self.predictor.path.add_noise(self.x_0 if x_0 is None else x_0, eps, t)
 
     def loss(self, t: int, seed: int, j: int, x_0: Tensor | None = None) -> Tensor:
         """‖ε_θ(x_t, t) − ε‖² / d with noise number j, the mean of squares over the d elements of an image. [B]."""
@@ -59,21 +59,9 @@ class QueryBatch:
         return (self.predict_noise(self.add_noise(eps, t, x_0), t) - eps).square().flatten(1).mean(dim=1)
 
 
-class TrialBatch(QueryBatch):
-    """A batch that predicts zeros in place of a target, to see which values an attack returns."""
-
-    @classmethod
-    def of_one_image(cls) -> Self:
-        """Make one of a gray image."""
-        return cls(TrialPredictor(), torch.zeros(1, 3, 8, 8), {})
-
-    def predict_noise(self, x_t: Tensor, t: int) -> Tensor:
-        """Zeros; no query."""
-        return torch.zeros_like(x_t)
-
-    def predict_image(self, x_t: Tensor, t: int) -> Tensor:
-        """Zeros; no query."""
-        return torch.zeros_like(x_t)
+def trial_batch() -> QueryBatch:
+    """Make a batch of one gray image, with zeros as its predictions, to see which values an attack returns."""
+    return QueryBatch(TrialPredictor(), torch.zeros(1, 3, 8, 8), {})
 
 
 class TrialPredictor(NoisePredictor):
@@ -81,7 +69,7 @@ class TrialPredictor(NoisePredictor):
 
     def __init__(self) -> None:
         super().__init__()
-        self.alphas_cumprod = AlwaysHalf()
+        self.path = GaussianPath(AlwaysHalf([0.5]), AlwaysHalf([0.5]))
 
     @property
     def network(self) -> torch.nn.Module:
@@ -92,12 +80,13 @@ class TrialPredictor(NoisePredictor):
         """Return them."""
         return inputs
 
-    def _predict_noise(self, x_t: Tensor, t: int, condition: Condition) -> Tensor:
-        return torch.zeros_like(x_t)
+    def evaluate(self, x: Tensor, time: float, condition: Condition) -> Tensor:
+        """Return zeros."""
+        return torch.zeros_like(x)
 
 
 class AlwaysHalf(list[float]):
-    """ᾱ of any timestep."""
+    """α and σ of any timestep."""
 
     def __getitem__(self, t: Any) -> Any:
         return 0.5

@@ -15,7 +15,6 @@ from torch import Tensor
 from secmi_exp.attacks.finite_values import overflow
 from secmi_exp.attacks.signals.initial_noise import InitialNoise
 from secmi_exp.deferred import Deferred
-from secmi_exp.diffusion.ddim import ddim_step, noised
 from secmi_exp.diffusion.noise_predictor import NoisePredictor
 from secmi_exp.engine.runtime import Precision, Runtime
 from secmi_exp.errors import UserError
@@ -82,15 +81,16 @@ def descend(predictor: NoisePredictor, x_T: Tensor, steps: int) -> Iterator[tupl
 
     Where ᾱ is 0 the state is the noise, and x̂_0 is predicted instead; see `Timesteps.last_image`.
     """
-    alphas = predictor.alphas_cumprod
-    descent = descending_timesteps(len(alphas), steps)
-    x = x_T.to(levels(predictor, x_T)[0])
+    path = predictor.path
+    descent = descending_timesteps(len(path), steps)
+    x = path.initial(x_T.to(levels(predictor, x_T)[0]))
     for t, s in zip(descent, [*descent[1:], None], strict=True):
-        alpha_bar_to = 1.0 if s is None else alphas[s]
-        if alphas[t] == 0.0:
-            x = noised(predictor.predict_image(x, t), x, alpha_bar_to)
+        if path.alphas[t] == 0.0:
+            image, eps = predictor.predict_image(x, t), x
         else:
-            x = ddim_step(x, predictor.predict_noise(x, t), alphas[t], alpha_bar_to)
+            eps = predictor.predict_noise(x, t)
+            image = path.denoise(x, eps, t)
+        x = image if s is None else path.add_noise(image, eps, s)
         yield t, x
 
 

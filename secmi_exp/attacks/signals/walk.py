@@ -104,7 +104,7 @@ def walk_batch(
         state = State(plan.start, *map(in_layout, start))
     else:
         state = begin(predict, in_layout(predictor.encode(start[0])))
-    for step in walk(predict, state, predictor.alphas_cumprod, plan.k, plan.last, predict_image):
+    for step in walk(predict, state, predictor.path, plan.k, plan.last, predict_image):
         if folder := plan.t_errors.get(step.t_sec):
             yield folder / "t_errors.npy", step.t_error().float()
         if folder := plan.maps.get(step.t_sec):

@@ -1,24 +1,30 @@
-"""A latent diffusion pipeline of diffusers on disk: autoencoder, U-Net and scheduler, and encoders of conditions.
+"""A latent diffusion pipeline of diffusers on disk: autoencoder, denoiser and scheduler, and encoders of conditions.
 
-Its parts are read one by one: the encoders when images and conditions are encoded, the U-Net when it is queried.
-Nothing else of a pipeline, such as a safety checker, is read or executed.
+Its parts are read one by one: the encoders when images and conditions are encoded, the denoiser when it is queried.
+Nothing else of a pipeline, such as a safety checker, is read or executed. What is particular to a class of pipelines
+stands in `secmi_exp.targets.families`, a subclass and a file each.
 """
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
+
+from torch import Tensor
 
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
+from secmi_exp.diffusion.path import GaussianPath
 from secmi_exp.errors import UserError
 from secmi_exp.store import Json, Key
 from secmi_exp.targets.loading.file_kind import refuse_file, refuse_strange_folder
 from secmi_exp.targets.loading.json_fields import JsonObject, checked
-from secmi_exp.targets.loading.model_file_schemas import Autoencoder, PipelineIndex, UNet2DCondition
+from secmi_exp.targets.loading.model_file_schemas import Autoencoder, PipelineIndex
 from secmi_exp.targets.loading.model_folder import CONFIG, ModelFolder, content_digest, warn_of_choices
+from secmi_exp.targets.loading.scheduler_path import TimeAxis, path_of_scheduler
 from secmi_exp.targets.loading.settings_files import read_json
 from secmi_exp.targets.loading.training_folder import (
     PIPELINE_CONFIG,
@@ -28,7 +34,6 @@ from secmi_exp.targets.loading.training_folder import (
     file_names,
 )
 from secmi_exp.targets.loading.weight_files import Library, with_variant
-from secmi_exp.targets.schedule import Schedule
 
 make_scheduler = Deferred("secmi_exp.targets.loading.schedulers:make_scheduler")
 
@@ -39,13 +44,15 @@ VERSION = 1
 
 SCHEDULER_CONFIG = "scheduler/scheduler_config.json"
 
-NETWORKS = {"vae": ("AutoencoderKL",), "unet": ("UNet2DConditionModel",)}
-"""Parts of every latent pipeline → the classes that they may have."""
+Parts = Mapping[str, tuple[str, ...]]
+"""Part of a pipeline → the classes that it may have."""
+
+UNET_AND_VAE: Parts = {"vae": ("AutoencoderKL",), "unet": ("UNet2DConditionModel",)}
 
 
 def library_of(part: str) -> Library:
     """Return the library of a part's class."""
-    return "diffusers" if part in NETWORKS else "transformers"
+    return "transformers" if part.startswith(("text_encoder", "tokenizer")) else "diffusers"
 
 
 def has_weights(part: str) -> bool:
@@ -53,63 +60,112 @@ def has_weights(part: str) -> bool:
     return not part.startswith("tokenizer")
 
 
-@dataclass(frozen=True)
-class LatentFolder:
-    """Places and descriptions of a pipeline's parts."""
+def locate(path: Path, weights: WeightsChoice) -> tuple[Path, ChosenNetwork]:
+    """Find the folder of a pipeline, and the network that is chosen in it; an empty choice is the pipeline's denoiser.
 
-    kinds: ClassVar[Mapping[str, Mapping[str, tuple[str, ...]]]]
-    """Pipeline → part → the classes that it may have."""
+    Args:
+        path: of a pipeline, or of a checkpoint of its training, one folder below the pipeline.
+        weights: see `choose_network`.
+
+    Raises:
+        UserError: for a folder without a pipeline, and weights that aren't there.
+    """
+    refuse_file(path)
+    path = path.absolute()
+    chosen = choose_network(file_names(path), weights, str(path))
+    pipeline = path
+    if not (path / PIPELINE_CONFIG).is_file() and chosen.folder:
+        pipeline, chosen = path.parent, chosen.below(path.name)
+    if not (pipeline / PIPELINE_CONFIG).is_file():
+        refuse_strange_folder(path)
+        if chosen.folder:
+            raise UserError(
+                f"{path} holds a U-Net alone, and there is no {PIPELINE_CONFIG} there or one folder up: put it "
+                "into a copy of the pipeline that its training started from, in place of the unet."
+            )
+        raise UserError(f"{path} holds no {PIPELINE_CONFIG}: set target.path to a diffusers pipeline.")
+    return pipeline, chosen
+
+
+def pipeline_kind(pipeline: Path) -> str:
+    """Read the class of a pipeline."""
+    file = pipeline / PIPELINE_CONFIG
+    return checked(PipelineIndex, read_json(file), file).kind
+
+
+@dataclass(frozen=True)
+class LatentFolder(ABC):
+    """Places and descriptions of a pipeline's parts; a family of pipelines is a subclass."""
+
+    kinds: ClassVar[Mapping[str, Parts]]
+    """Class of pipeline → its parts."""
+    denoiser: ClassVar[str] = "unet"
+    """Part that predicts."""
+    coder: ClassVar[str] = "vae"
+    """Part that encodes images."""
+    condition: ClassVar[Literal["prompts", "labels"] | None] = None
+    """What the denoiser takes besides state and time."""
+    embeds_guidance: ClassVar[bool] = False
+    """Whether the denoiser gets the guidance as an input, as ``guidance`` [B], in place of a second evaluation."""
 
     path: Path
     """Folder of the pipeline."""
     kind: str
     """Class of the pipeline."""
     chosen: ChosenNetwork
-    """Folder of the U-Net, relative to the pipeline."""
+    """Folder of the denoiser, relative to the pipeline."""
     variant: str | None = None
     """Variant of the weights; parts without it are read by default."""
+    axis: TimeAxis = "ddpm"
+    """What a timestep means on a continuous path."""
 
     @classmethod
-    def from_path(cls, path: Path, weights: WeightsChoice = "auto", variant: str | None = None) -> Self:
+    def from_path(
+        cls, path: Path, weights: WeightsChoice = "auto", variant: str | None = None, axis: TimeAxis = "ddpm"
+    ) -> Self:
         """Read the descriptions.
 
         Args:
-            path: of a pipeline, or of a checkpoint of its training, one folder below the pipeline.
+            path: see `locate`.
             weights: see `choose_network`.
-            variant: see `choose_weights`; the U-Net must have it.
+            variant: see `choose_weights`; the denoiser must have it.
+            axis: see `TimeAxis`.
 
         Raises:
-            UserError: for a folder without a pipeline, a pipeline of another kind, a part of another class, a U-Net
+            UserError: for a folder without a pipeline, a pipeline of another kind, a part of another class, a denoiser
                 that doesn't fit the other parts, and weights that aren't there or of which it isn't clear which are
                 meant.
         """
-        refuse_file(path)
-        path = path.absolute()
-        chosen = choose_network(file_names(path), weights, str(path))
-        pipeline = path
-        if (path / PIPELINE_CONFIG).is_file():
-            chosen = chosen if chosen.folder else ChosenNetwork("unet")
-        elif chosen.folder:
-            pipeline, chosen = path.parent, chosen.below(path.name)
-        if not (pipeline / PIPELINE_CONFIG).is_file():
-            refuse_strange_folder(path)
-            if chosen.folder:
-                raise UserError(
-                    f"{path} holds a U-Net alone, and there is no {PIPELINE_CONFIG} there or one folder up: put it "
-                    "into a copy of the pipeline that its training started from, in place of the unet."
-                )
-            raise UserError(f"{path} holds no {PIPELINE_CONFIG}: set target.path to a diffusers pipeline.")
-        index = read_json(pipeline / PIPELINE_CONFIG)
-        kind = checked(PipelineIndex, index, pipeline / PIPELINE_CONFIG).kind
+        pipeline, chosen = locate(path, weights)
+        kind = pipeline_kind(pipeline)
         if kind not in cls.kinds:
             raise UserError(f"The pipeline in {pipeline} is a {kind}: it must be one of {', '.join(cls.kinds)}.")
-        folder = cls(pipeline, kind, chosen, variant)
-        folder.refuse_other_parts(index)
-        folder.refuse_other_unets()
+        folder = cls(pipeline, kind, chosen if chosen.folder else ChosenNetwork(cls.denoiser), variant, axis)
+        folder.refuse_other_parts(read_json(pipeline / PIPELINE_CONFIG))
+        folder.refuse_other_denoisers()
         return folder
 
+    @abstractmethod
+    def evaluate(self, network: Any, x: Tensor, times: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
+        """Evaluate the denoiser, all in its precision.
+
+        Args:
+            network: the denoiser.
+            x: noised latents, [B, C, h, w].
+            times: what `GaussianPath.model_time` gives, [B].
+            condition: see `condition`; name → [B, …].
+
+        Returns:
+            What the scheduler says that it predicts, [B, C, h, w].
+        """
+
+    def posterior(self, vae: Any, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the latents of images in [−1, 1], [B, C, h, w] both."""
+        posterior = vae.encode(images).latent_dist
+        return posterior.mean, posterior.std
+
     @property
-    def parts(self) -> Mapping[str, tuple[str, ...]]:
+    def parts(self) -> Parts:
         """Part → the classes that it may have."""
         return self.kinds[self.kind]
 
@@ -120,7 +176,7 @@ class LatentFolder:
 
     def model(self, part: str) -> ModelFolder:
         """Return the folder of a part that has weights."""
-        if part == "unet":
+        if part == self.denoiser:
             return ModelFolder(self.path / self.chosen.folder, "diffusers", self.variant)
         folder = self.path / part
         names = [file.name for file in folder.glob("*")]
@@ -144,13 +200,13 @@ class LatentFolder:
         return Key(kind, VERSION, {"pipeline": self.kind, **(reading or {})}, digests)
 
     @cached_property
-    def schedule(self) -> Schedule:
-        """The scheduler's ᾱ and prediction.
+    def diffusion_path(self) -> GaussianPath:
+        """The scheduler's path.
 
         The state at timestep 0 has ᾱ_0, as in the authors' code, whatever ``set_alpha_to_one`` is: that concerns the
         step from timestep 0 to the image, which no trajectory takes.
         """
-        return Schedule.from_config(read_json(self.path / SCHEDULER_CONFIG), self.path / SCHEDULER_CONFIG)
+        return path_of_scheduler(read_json(self.path / SCHEDULER_CONFIG), self.path / SCHEDULER_CONFIG, self.axis)
 
     def scheduler(self, kind: str, **changes: Json) -> Any:
         """Make a scheduler of another class with the same schedule.
@@ -173,12 +229,7 @@ class LatentFolder:
     @property
     def autoencoder(self) -> Autoencoder:
         """Description of the autoencoder."""
-        return self.description("vae", Autoencoder)
-
-    @property
-    def denoiser(self) -> UNet2DCondition:
-        """Description of the U-Net."""
-        return self.description("unet", UNet2DCondition)
+        return self.description(self.coder, Autoencoder)
 
     @property
     def scaling(self) -> tuple[list[float], list[float]]:
@@ -192,21 +243,26 @@ class LatentFolder:
     @property
     def assumed_scaling(self) -> dict[str, Json]:
         """The scaling where diffusers' default is assumed, for keys; otherwise the description, a file, holds it."""
-        described = "scaling_factor" in read_json(self.path / "vae" / CONFIG)
+        described = "scaling_factor" in read_json(self.path / self.coder / CONFIG)
         return {} if described else {"scaling": self.scaling}
 
-    @property
+    @cached_property
     def pixels_per_latent(self) -> int:
         """Side of the square of pixels that one latent stands for."""
         return int(2 ** (len(self.autoencoder.block_out_channels) - 1))
 
-    def unet(self) -> Any:
-        """Load the network that predicts the noise; see `ModelFolder.load`."""
-        return self.model("unet").load("UNet2DConditionModel")
+    @property
+    def pixels_per_patch(self) -> int:
+        """Side of the square of pixels that the denoiser takes as one: images' sides must be multiples."""
+        return self.pixels_per_latent
+
+    def load_denoiser(self) -> Any:
+        """Load the network that predicts; see `ModelFolder.load`."""
+        return self.model(self.denoiser).load(self.parts[self.denoiser][0])
 
     def vae(self) -> Any:
         """Load the autoencoder; see `ModelFolder.load`."""
-        return self.model("vae").load("AutoencoderKL")
+        return self.model(self.coder).load(self.parts[self.coder][0])
 
     def refuse_other_images(self, images: Images) -> None:
         """Compare the shape of images that the autoencoder takes with the dataset's.
@@ -215,7 +271,7 @@ class LatentFolder:
             UserError: with both shapes.
         """
         channels, height, width = images.shape
-        taken, unit = self.autoencoder.in_channels, self.pixels_per_latent
+        taken, unit = self.autoencoder.in_channels, self.pixels_per_patch
         given = f"the dataset's images have {channels} channels and {height}×{width} pixels"
         if channels != taken:
             raise UserError(
@@ -223,8 +279,8 @@ class LatentFolder:
             )
         if height % unit or width % unit:
             raise UserError(
-                f"The autoencoder in {self.path} makes one latent of {unit}×{unit} pixels, and {given}: set "
-                f"dataset.image_size to a multiple of {unit}."
+                f"The pipeline in {self.path} takes {unit}×{unit} pixels as one, and {given}: set dataset.image_size "
+                f"to a multiple of {unit}."
             )
 
     def refuse_other_parts(self, index: Mapping[str, Any]) -> None:
@@ -243,29 +299,42 @@ class LatentFolder:
                 raise UserError(
                     f"The {part} of the {self.kind} in {self.path} is a {name}: it must be a {' or '.join(classes)}."
                 )
-            if not (self.path / (self.chosen.folder if part == "unet" else part)).is_dir():
+            if not (self.path / (self.chosen.folder if part == self.denoiser else part)).is_dir():
                 raise UserError(f"The {self.kind} in {self.path} has no folder {part}: is it complete?")
 
-    def refuse_other_unets(self) -> None:
-        """Refuse a U-Net that takes or gives something else than the autoencoder's latents.
+    @abstractmethod
+    def refuse_other_denoisers(self) -> None:
+        """Refuse a denoiser that takes or gives something else than the autoencoder's latents, or needs more.
 
         Raises:
-            UserError: with both numbers of channels.
+            UserError: naming what.
         """
-        unet, channels = self.denoiser, self.autoencoder.latent_channels
-        if unet.in_channels != channels or unet.out_channels != channels:
+
+    def refuse_other_channels(self, taken: int, given: int, factors: tuple[int, ...] = (1,)) -> None:
+        """Compare a denoiser's channels with the autoencoder's.
+
+        Args:
+            taken: number of channels that the denoiser takes.
+            given: number that it gives.
+            factors: how many times as many it may give, where it predicts the variance too.
+
+        Raises:
+            UserError: with the numbers of channels.
+        """
+        channels = self.autoencoder.latent_channels
+        if taken != channels or given not in [factor * channels for factor in factors]:
             raise UserError(
-                f"The U-Net in {self.path} takes {unet.in_channels} channels and gives {unet.out_channels}, where the "
-                f"autoencoder makes {channels}: a pipeline for inpainting or upscaling can't be attacked."
+                f"The {self.denoiser} in {self.path} takes {taken} channels and gives {given}, where the autoencoder "
+                f"makes {channels}: a pipeline for inpainting or upscaling can't be attacked."
             )
 
     def refuse_unusable_parts(self) -> None:
         """Compare the networks with their weights, and evaluate each once; before anything is encoded.
 
         Raises:
-            UserError: see `ModelFolder.refuse_unusable` and `Schedule.from_config`.
+            UserError: see `ModelFolder.refuse_unusable` and `path_of_scheduler`.
         """
-        _ = self.schedule
+        _ = self.diffusion_path
         for part, (kind, *_) in self.parts.items():
             if has_weights(part):
                 self.model(part).refuse_unusable(kind)

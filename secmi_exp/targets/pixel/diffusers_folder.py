@@ -24,7 +24,7 @@ from secmi_exp.targets.loading.training_folder import (
     choose_network,
 )
 from secmi_exp.targets.loading.weight_files import network_files
-from secmi_exp.targets.noise_schedule import NoiseSchedule, Prediction
+from secmi_exp.targets.noise_schedule import DiscretePrediction, NoiseSchedule
 from secmi_exp.targets.pixel.pipeline_folder import PipelineFolder, refuse_other_images
 from secmi_exp.targets.pixel.unconditional import Unconditional
 
@@ -39,7 +39,7 @@ class DiffusersFolder:
     path: str
     input_range: tuple[float, float]
     schedule: NoiseSchedule
-    prediction_type: Prediction
+    prediction_type: DiscretePrediction
     weights: WeightsChoice
     variant: str | None
     """Variant of the weights, such as fp16; None: the default one."""
@@ -73,7 +73,7 @@ class DiffusersFolder:
     @property
     def timesteps(self) -> Timesteps:
         """See `Target.timesteps`."""
-        return self._pipeline.schedule(self._assumed_scheduler).timesteps
+        return self._pipeline.diffusion_path(self._assumed_scheduler).timesteps
 
     def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:
         """Read the descriptions; the weights are read where they lie.

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from secmi_exp.diffusion.path import GaussianPath
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import warn
 from secmi_exp.store import Json, Key
@@ -16,6 +17,7 @@ from secmi_exp.targets.loading.file_kind import refuse_file, refuse_strange_fold
 from secmi_exp.targets.loading.json_fields import checked
 from secmi_exp.targets.loading.model_file_schemas import PipelineIndex, UNet2D
 from secmi_exp.targets.loading.model_folder import CONFIG, ModelFolder, content_digest, warn_of_choices
+from secmi_exp.targets.loading.scheduler_path import path_of_scheduler
 from secmi_exp.targets.loading.settings_files import read_json
 from secmi_exp.targets.loading.training_folder import (
     EMA_SETTINGS,
@@ -27,7 +29,6 @@ from secmi_exp.targets.loading.training_folder import (
     file_names,
     scheduler_file,
 )
-from secmi_exp.targets.schedule import Schedule
 
 VERSION = 1
 """Version of the reading; raised when the same files would predict other noise."""
@@ -112,22 +113,22 @@ class PipelineFolder:
         digests = {Path(os.path.relpath(file, self.path)).as_posix(): content_digest(file) for file in files}
         return Key("pipeline_folder", VERSION, reading, digests)
 
-    def schedule(self, alone: Mapping[str, Any] | None = None) -> Schedule:
-        """Return the scheduler's ᾱ and prediction.
+    def diffusion_path(self, alone: Mapping[str, Any] | None = None) -> GaussianPath:
+        """Return the scheduler's path.
 
         Args:
             alone: configuration of the scheduler for a network without one.
 
         Raises:
-            UserError: where there is neither, and as `Schedule.from_config` does.
+            UserError: where there is neither, and as `path_of_scheduler` does.
         """
         if self.scheduler_path:
-            return Schedule.from_config(read_json(self.scheduler_path), self.scheduler_path)
+            return path_of_scheduler(read_json(self.scheduler_path), self.scheduler_path)
         if alone is None:
             raise UserError(
                 f"{self.path.absolute()} holds no scheduler/{SCHEDULER_CONFIG}: put the one of its training there."
             )
-        return Schedule.from_config(alone, "target.schedule")
+        return path_of_scheduler(alone, "target.schedule")
 
     def refuse_unusable(self) -> None:
         """Compare the network with its weights, and evaluate it once; see `ModelFolder.refuse_unusable`."""

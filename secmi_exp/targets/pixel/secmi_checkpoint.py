@@ -20,10 +20,10 @@ from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget
 from secmi_exp.targets.loading.file_kind import foreign_kind
 from secmi_exp.targets.loading.json_fields import checked
 from secmi_exp.targets.loading.model_file_schemas import UNet2D
+from secmi_exp.targets.loading.scheduler_path import path_of_scheduler
 from secmi_exp.targets.pixel.authors_format import FLAG_FILE, Flags, read_flags
 from secmi_exp.targets.pixel.pipeline_folder import refuse_other_images
 from secmi_exp.targets.pixel.unconditional import Unconditional
-from secmi_exp.targets.schedule import Schedule
 
 convert = Deferred("secmi_exp.targets.pixel.authors_conversion:convert")
 
@@ -54,7 +54,7 @@ class SecMICheckpoint:
     @property
     def timesteps(self) -> Timesteps:
         """See `Target.timesteps`."""
-        return Schedule.from_config({"_class_name": "DDPMScheduler", **self.flags.scheduler}).timesteps
+        return path_of_scheduler({"_class_name": "DDPMScheduler", **self.flags.scheduler}).timesteps
 
     def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:
         """Convert the checkpoint, or find the conversion in the store.

@@ -19,7 +19,7 @@ from secmi_exp.targets.pixel.unconditional import Unconditional
 
 def trained_timesteps(path: Path) -> Timesteps:
     """Return the timesteps of a trained target's schedule; see `_pipeline` for the path."""
-    return _pipeline(path).schedule().timesteps
+    return _pipeline(path).diffusion_path().timesteps
 
 
 def prepare_trained(path: Path, shape: tuple[int, int, int]) -> PreparedTarget:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from secmi_exp.data.model_range import to_model_range
-from secmi_exp.diffusion.noise_predictor import Condition, NoisePredictor
+from secmi_exp.diffusion.noise_predictor import Condition, NoisePredictor, times_of
 from secmi_exp.targets.loading.training_folder import WeightsChoice
 from secmi_exp.targets.pixel.pipeline_folder import PipelineFolder
 
@@ -37,8 +37,7 @@ class Unconditional(NoisePredictor):
     ):
         super().__init__()
         pipeline = PipelineFolder.from_path(folder, weights, variant)
-        self.schedule = pipeline.schedule(scheduler)
-        self.alphas_cumprod = self.schedule.alphas_cumprod
+        self.path = pipeline.diffusion_path(scheduler)
         self.unet = pipeline.load()
         self.input_range = input_range
 
@@ -54,16 +53,7 @@ class Unconditional(NoisePredictor):
         middle, half = (white + black) / 2, (white - black) / 2
         return (to_model_range(inputs) * half + middle).to(torch.promote_types(self.unet.dtype, torch.float32))
 
-    def _predict_noise(self, x_t: Tensor, t: int, condition: Condition) -> Tensor:
-        return self.schedule.noise(self._output(x_t, t), x_t, t)
-
-    def _predict_image(self, x_t: Tensor, t: int, condition: Condition) -> Tensor:
-        return self.schedule.image(self._output(x_t, t), x_t, t)
-
-    def _output(self, x_t: Tensor, t: int) -> Tensor:
+    def evaluate(self, x: Tensor, time: float, condition: Condition) -> Tensor:
         """Evaluate the network; a variance, the second half of the channels, is left out."""
-        times = torch.full(
-            (len(x_t),), t, device=x_t.device
-        )  # made there: a number would be waited for, or compiled in
-        output: Tensor = self.unet(x_t.to(self.unet.dtype), times).sample[:, : x_t.shape[1]]
-        return output.to(x_t.dtype)
+        output: Tensor = self.unet(x.to(self.unet.dtype), times_of(x, time)).sample[:, : x.shape[1]]
+        return output.to(x.dtype)

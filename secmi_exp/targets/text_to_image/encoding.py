@@ -1,4 +1,4 @@
-"""Encodes images as latents and prompts as embeddings, before a pipeline's U-Net is queried.
+"""Encodes images as latents and prompts as embeddings, before a pipeline's denoiser is queried.
 
 Autoencoder and text encoders are on the device only while they encode. They run in float32, or in float64 where the
 queries do, whatever the precision of the queries: they run once, and some overflow in float16.
@@ -34,11 +34,11 @@ for name in ("stable_diffusion.pipeline_stable_diffusion", "stable_diffusion_xl.
     logging.getLogger(f"diffusers.pipelines.{name}").setLevel(logging.ERROR)
 
 
-def encode_batch(vae: Any, workspace: Path, images: Tensor) -> Iterator[tuple[Path, Tensor]]:
+def encode_batch(folder: LatentFolder, vae: Any, workspace: Path, images: Tensor) -> Iterator[tuple[Path, Tensor]]:
     """Encode uint8 images to mean and standard deviation of the autoencoder's posterior."""
-    posterior = vae.encode(to_model_range(images).to(vae.dtype)).latent_dist
-    yield workspace / "mean.npy", posterior.mean
-    yield workspace / "std.npy", posterior.std
+    mean, std = folder.posterior(vae, to_model_range(images).to(vae.dtype))
+    yield workspace / "mean.npy", mean
+    yield workspace / "std.npy", std
 
 
 def encode_images(workspace: Path, folder: LatentFolder, images: Images, runtime: Runtime) -> None:
@@ -46,44 +46,36 @@ def encode_images(workspace: Path, folder: LatentFolder, images: Images, runtime
     vae = folder.vae().to(encoder_dtype(runtime))
     _, height, width = images.shape
     unit = folder.pixels_per_latent
-    row: Row = ((vae.config.latent_channels, height // unit, width // unit), np.dtype(runtime.encoder_precision))
+    row: Row = (
+        (folder.autoencoder.latent_channels, height // unit, width // unit),
+        np.dtype(runtime.encoder_precision),
+    )
     files = {workspace / "mean.npy": row, workspace / "std.npy": row}
-    encoding = Prediction(partial(encode_batch, vae, workspace), vae)
+    encoding = Prediction(partial(encode_batch, folder, vae, workspace), vae)
     fill_rows(encoding, (images,), files, [workspace], runtime, "auto", label="Encoding images")
 
 
-def embed(
-    pipeline: Any, prompts: list[str], device: torch.device | str = "cpu", *, negative: bool = False
-) -> dict[str, Tensor]:
-    """Encode prompts to ``text`` [B, L, D], and for SDXL ``pooled`` [B, D₂]; the empty prompt to ``negative_`` both."""
-    encoded = pipeline.encode_prompt(
-        prompts, device=device, num_images_per_prompt=1, do_classifier_free_guidance=negative
-    )
-    named = zip(("text", "negative_text", "pooled", "negative_pooled"), encoded, strict=False)
-    return {name: embedding for name, embedding in named if embedding is not None}
-
-
 def embed_batch(
-    pipeline: Any, prompts: Sequence[str], workspace: Path, numbers: Tensor
+    folder: TextToImageFolder, pipeline: Any, prompts: Sequence[str], workspace: Path, numbers: Tensor
 ) -> Iterator[tuple[Path, Tensor]]:
-    """Encode the prompts of these numbers to what the U-Net takes."""
-    embeddings = embed(pipeline, [prompts[number] for number in numbers.tolist()], numbers.device)
+    """Encode the prompts of these numbers to what the denoiser takes."""
+    embeddings = folder.embed(pipeline, [prompts[number] for number in numbers.tolist()], numbers.device)
     for name, rows in embeddings.items():
         yield workspace / f"{name}.npy", rows
 
 
 def encode_prompts(workspace: Path, folder: TextToImageFolder, prompts: Sequence[str], runtime: Runtime) -> None:
-    """Fill text.npy [P, L, D] and, for SDXL, pooled.npy [P, D₂]; runs on every rank.
+    """Fill a file for each of the family's embeddings, such as text.npy [P, L, D]; runs on every rank.
 
-    Beside them lie negative_text.npy [1, L, D] and negative_pooled.npy [1, D₂], which guidance leads away from: by the
-    pipeline's own rules the empty prompt, or zeros.
+    Beside them lie those that guidance leads away from, such as negative_text.npy [1, L, D]: by the pipeline's own
+    rules the empty prompt, or zeros.
     """
     pipeline = folder.pipeline()
     parts = {name: part for name, part in pipeline.components.items() if isinstance(part, torch.nn.Module)}
     encoders = torch.nn.ModuleDict(parts).to(encoder_dtype(runtime))
     with torch.inference_mode():
         try:
-            one = embed(pipeline, [""], negative=True)
+            one = folder.embed(pipeline, [""], negative=True)
         except Exception as error:  # whatever tokenizers and text encoders raise that don't fit together
             raise UserError(
                 f"The text encoders in {folder.path} can't encode a prompt: {reason(root(error))}."
@@ -95,7 +87,7 @@ def encode_prompts(workspace: Path, folder: TextToImageFolder, prompts: Sequence
             files[workspace / f"{name}.npy"] = tuple(rows.shape[1:]), dtype
         elif is_rank_0():
             np.save(workspace / f"{name}.npy", rows.numpy())
-    embedding = Prediction(partial(embed_batch, pipeline, prompts, workspace), encoders)
+    embedding = Prediction(partial(embed_batch, folder, pipeline, prompts, workspace), encoders)
     fill_rows(embedding, (np.arange(len(prompts)),), files, [workspace], runtime, PROMPTS, label="Encoding prompts")
 
 

@@ -13,11 +13,11 @@ from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.run_warnings import warn
 from secmi_exp.store import Json, Key, Store
 from secmi_exp.store.class_identity import outside_classes
+from secmi_exp.targets.families.stable_diffusion import StableDiffusion
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.library_settings import optimizer_class, trained_before
-from secmi_exp.targets.loading.latent_folder import NETWORKS
 from secmi_exp.targets.text_to_image.latents import EncodedImages
-from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder, kept_files
+from secmi_exp.targets.text_to_image.pipeline_folder import kept_files
 from secmi_exp.targets.text_to_image.prompts import EncodedPrompts, Prompts, own_captions
 from secmi_exp.targets.text_to_image.recipes import TrainingRecipe
 from secmi_exp.targets.text_to_image.target import FromElsewhere, TextToImage
@@ -39,19 +39,19 @@ class TrainedTextToImage(TextToImage):
     training: TrainingRecipe
 
     @abstractmethod
-    def base(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> TextToImageFolder:
+    def base(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> StableDiffusion:
         """Return the pipeline that the training starts from."""
 
-    def key(self, base: TextToImageFolder, prompts: Prompts, members: Images, runtime: Runtime) -> Key:
+    def key(self, base: StableDiffusion, prompts: Prompts, members: Images, runtime: Runtime) -> Key:
         """Return the key of what decides the weights."""
         training: dict[str, Json] = asdict(self.training)
         for name in NOT_IN_KEY:
             del training[name]
         config = training | {"precision": runtime.precision, "seed": self.seed}
         config |= outside_classes(target=self) | optimizer_class(self.training.optimizer) | base.assumed_scaling
-        start = base.key("target", *NETWORKS, *base.text_parts, "scheduler", reading=config)
+        start = base.key("target", "vae", "unet", *base.text_parts, "scheduler", reading=config)
         inputs = {**start.inputs, "members": members.digest, "captions": prompts.digest}
-        return Key("target", VERSION, start.config, inputs, kept_files(base.kind))
+        return Key("target", VERSION, start.config, inputs, kept_files(base.parts))
 
     def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:
         """Find the target in the store, or train it on the members.
@@ -80,7 +80,7 @@ class TrainedTextToImage(TextToImage):
         entry = store.get_or_build(self.key(base, prompts, members, runtime), train)
         samples = entry.path / "samples.png"
         return self.prepared(
-            TextToImageFolder.from_path(entry.path),
+            StableDiffusion.from_path(entry.path),
             trained_on=members.digest,
             trained_now=not entry.reused,
             samples=samples if samples.is_file() else None,
@@ -96,7 +96,9 @@ class FineTuned(FromElsewhere, TrainedTextToImage):
         if not trained_before(store, "target", {"optimizer": self.training.optimizer}):
             try_optimizer(self.training.optimizer, "target.training.optimizer")
 
-    def base(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> TextToImageFolder:
+    def base(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> StableDiffusion:
         """Return the pipeline as it is."""
-        self.folder.warn_of_choices()
-        return self.folder
+        folder = self.folder
+        assert isinstance(folder, StableDiffusion)  # as `FromElsewhere.read` makes it
+        folder.warn_of_choices()
+        return folder

@@ -1,47 +1,41 @@
-"""A text-to-image pipeline of diffusers on disk: Stable Diffusion 1.x, 2.x and XL, and others with the same parts."""
+"""A text-to-image pipeline of diffusers on disk, of any family: its tokenizers and text encoders."""
 
-from collections.abc import Collection
+from abc import abstractmethod
+from collections.abc import Collection, Iterable
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
 from secmi_exp.targets.loading.blank_networks import network_class
 from secmi_exp.targets.loading.file_kind import refuse_strange_files
 from secmi_exp.targets.loading.json_fields import checked
-from secmi_exp.targets.loading.latent_folder import NETWORKS, SCHEDULER_CONFIG, LatentFolder, has_weights, library_of
-from secmi_exp.targets.loading.model_file_schemas import PipelineIndex, TextEncoder, Tokenizer
+from secmi_exp.targets.loading.latent_folder import SCHEDULER_CONFIG, LatentFolder, has_weights, library_of
+from secmi_exp.targets.loading.model_file_schemas import TextEncoder, Tokenizer
 from secmi_exp.targets.loading.settings_files import read_json, unreadable
 from secmi_exp.targets.loading.training_folder import NETWORK_CONFIGS, PIPELINE_CONFIG, WeightsChoice, choose_network
 from secmi_exp.targets.loading.weight_files import network_files, with_variant
 
+make_scheduler = Deferred("secmi_exp.targets.loading.schedulers:make_scheduler")
 read_tokenizer = Deferred("transformers:CLIPTokenizer.from_pretrained")
-
-TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast")
-KINDS: dict[str, dict[str, tuple[str, ...]]] = {
-    "StableDiffusionPipeline": {**NETWORKS, "tokenizer": TOKENIZERS, "text_encoder": ("CLIPTextModel",)},
-    "StableDiffusionXLPipeline": {
-        **NETWORKS,
-        "tokenizer": TOKENIZERS,
-        "tokenizer_2": TOKENIZERS,
-        "text_encoder": ("CLIPTextModel",),
-        "text_encoder_2": ("CLIPTextModelWithProjection",),
-    },
-}
-"""Pipeline → part → the classes that it may have."""
-
-TEXT_CONDITIONS = ("text", "text_time")
-"""Kinds of added condition that are supported; the second is SDXL's."""
 
 
 class TextToImageFolder(LatentFolder):
-    """Places and descriptions of the parts of a pipeline with one or two text encoders."""
+    """Places and descriptions of the parts of a pipeline with text encoders."""
 
-    kinds = KINDS
+    condition = "prompts"
+
+    @property
+    @abstractmethod
+    def embeddings(self) -> tuple[str, ...]:
+        """Names of the embeddings of a prompt that the denoiser takes."""
 
     @property
     def text_parts(self) -> list[str]:
         """Names of tokenizers and text encoders."""
-        return [part for part in self.parts if part not in NETWORKS]
+        return [part for part in self.parts if part.startswith(("tokenizer", "text_encoder"))]
 
     @property
     def text_encoders(self) -> list[TextEncoder]:
@@ -75,24 +69,36 @@ class TextToImageFolder(LatentFolder):
         return tokenizer
 
     def pipeline(self, **networks: Any) -> Any:
-        """Make the pipeline with what `encode_prompt` needs, and with the given networks, sampled by DDIM.
+        """Make the pipeline with what `embed` needs, and with the given networks, sampled by DDIM where it can be.
 
         Raises:
             UserError: for a tokenizer or text encoder that can't be read.
         """
-        parts: dict[str, Any] = dict.fromkeys(NETWORKS) | networks
+        parts: dict[str, Any] = dict.fromkeys((self.denoiser, self.coder)) | networks
         for part in self.text_parts:
             parts[part] = self.model(part).load(self.parts[part][0]) if has_weights(part) else self.tokenizer(part)
-        options: dict[str, Any] = {}
-        if self.kind == "StableDiffusionXLPipeline":
-            file = self.path / PIPELINE_CONFIG
-            index = checked(PipelineIndex, read_json(file), file)
-            options["force_zeros_for_empty_prompt"] = index.force_zeros_for_empty_prompt
-        else:
-            options |= {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-        # Any other clip_sample or steps_offset is warned of.
-        scheduler = self.scheduler("DDIMScheduler", clip_sample=False, steps_offset=1)
-        return network_class("diffusers", self.kind)(scheduler=scheduler, **parts, **options)
+        return network_class("diffusers", self.kind)(**parts, **self.pipeline_options())
+
+    def pipeline_options(self) -> dict[str, Any]:
+        """Return the pipeline's arguments besides networks and tokenizers."""
+        file = self.path / SCHEDULER_CONFIG
+        return {"scheduler": make_scheduler(read_json(file), file)}
+
+    @abstractmethod
+    def embed(
+        self, pipeline: Any, prompts: list[str], device: torch.device | str = "cpu", *, negative: bool = False
+    ) -> dict[str, Tensor]:
+        """Encode prompts, with the text encoders in whatever precision they are.
+
+        Args:
+            pipeline: see `pipeline`.
+            prompts: [B].
+            device: of the text encoders.
+            negative: whether those of the empty prompt are wanted too, under the same names after ``negative_``.
+
+        Returns:
+            What the denoiser takes, see `embeddings`: name → [B, …].
+        """
 
     def refuse_unusable_parts(self) -> None:
         """See `LatentFolder.refuse_unusable_parts`; reads the tokenizers too.
@@ -105,45 +111,19 @@ class TextToImageFolder(LatentFolder):
             if not has_weights(part):
                 self.tokenizer(part)
 
-    def refuse_other_unets(self) -> None:
-        """Refuse a U-Net that needs more than a latent, a timestep and a text of the pipeline's encoders.
 
-        Raises:
-            UserError: naming what it needs.
-        """
-        super().refuse_other_unets()
-        unet = self.denoiser
-        classes = unet.class_embed_type or unet.num_class_embeds
-        if unet.addition_embed_type not in (None, *TEXT_CONDITIONS) or classes or unet.encoder_hid_dim_type:
-            raise UserError(f"The U-Net in {self.path} needs more than a text to predict noise: it can't be attacked.")
-        text = sum(encoder.hidden_size for encoder in self.text_encoders)
-        if unet.cross_attention_dim not in (text, [text] * len(unet.block_out_channels)):
-            raise UserError(
-                f"The U-Net in {self.path} takes {unet.cross_attention_dim} numbers of each token, and the text "
-                f"encoders give {text}: put the networks of one training there."
-            )
-        if unet.addition_embed_type == "text_time":
-            pooled = (unet.projection_class_embeddings_input_dim or 0) - 6 * (unet.addition_time_embed_dim or 0)
-            given = self.text_encoders[-1].projection_dim if self.kind == "StableDiffusionXLPipeline" else 0
-            if pooled != given or not given:
-                raise UserError(
-                    f"The U-Net in {self.path} takes {pooled} numbers of each whole text, and the text encoders give "
-                    f"{given}: put the networks of one training there."
-                )
-        if unet.time_cond_proj_dim:
-            raise UserError(
-                f"The U-Net in {self.path} is distilled and takes the guidance as an input: it can't be attacked."
-            )
+NETWORK_PARTS = ("unet", "transformer", "vae", "vqvae", "text_encoder", "text_encoder_2", "text_encoder_3")
+"""Folders of networks in the pipelines of all families."""
 
 
-def kept_files(kind: str) -> tuple[str, ...]:
-    """List the files that a pipeline of this class must have in the store; weights may be of any format.
+def kept_files(parts: Iterable[str]) -> tuple[str, ...]:
+    """List the files that a pipeline with these parts must have in the store; weights may be of any format.
 
-    >>> kept_files("StableDiffusionPipeline")[2:5]
-    ('vae/config.json', 'vae/*model*', 'unet/config.json')
+    >>> kept_files(["vae", "tokenizer"])[2:]
+    ('vae/config.json', 'vae/*model*', 'tokenizer/*')
     """
-    networks = [f"{part}/{file}" for part in KINDS[kind] if has_weights(part) for file in ("config.json", "*model*")]
-    tokenizers = [f"{part}/*" for part in KINDS[kind] if not has_weights(part)]
+    networks = [f"{part}/{file}" for part in parts if has_weights(part) for file in ("config.json", "*model*")]
+    tokenizers = [f"{part}/*" for part in parts if not has_weights(part)]
     return PIPELINE_CONFIG, SCHEDULER_CONFIG, *networks, *tokenizers
 
 
@@ -160,11 +140,11 @@ def pipeline_files(names: Collection[str], weights: WeightsChoice, variant: str 
         UserError: where it isn't clear which weights are meant, or those that were chosen aren't there.
     """
     described = (PIPELINE_CONFIG, SCHEDULER_CONFIG, *NETWORK_CONFIGS)
-    read = [name for name in names if name in described or name.startswith(("tokenizer/", "tokenizer_2/"))]
+    read = [name for name in names if name in described or name.startswith("tokenizer")]
     unet = choose_network(names, weights, where).folder
-    for part in (*NETWORKS, "text_encoder", "text_encoder_2"):
+    for part in sorted({name.partition("/")[0] for name in names} & {*NETWORK_PARTS}):
         folder = unet if part == "unet" else part
         own = [name.removeprefix(f"{part}/") for name in names if name.startswith(f"{part}/")]
-        chosen = variant if part == "unet" else with_variant(own, library_of(part), variant)
+        chosen = variant if part in ("unet", "transformer") else with_variant(own, library_of(part), variant)
         read += network_files(names, folder, library_of(part), chosen, where) if folder else []
     return sorted(set(read))

@@ -143,12 +143,11 @@ class EncodedPrompts:
             "texts": hashlib.sha256(json.dumps(self.prompts.distinct).encode()).hexdigest(),
         }
         key = self.folder.key("embeddings", *self.folder.text_parts, reading=reading)
-        names = ("text", "pooled") if self.folder.kind == "StableDiffusionXLPipeline" else ("text",)
-        arrays = [f"{sign}{name}.npy" for name in names for sign in ("", "negative_")]
+        arrays = [f"{sign}{name}.npy" for name in self.folder.embeddings for sign in ("", "negative_")]
         return replace(key, files=(*arrays, "truncated.json"))
 
     def condition(self, store: Store, *, guided: bool) -> dict[str, StoredRows]:
-        """Return the embeddings of each image's prompt, as `TextConditioned` takes them.
+        """Return the embeddings of each image's prompt, as `LatentPredictor` takes them.
 
         Args:
             store: of results.
@@ -158,11 +157,10 @@ class EncodedPrompts:
         row = {text: number for number, text in enumerate(self.prompts.distinct)}
         rows = np.array([row[text] for text in self.prompts.texts])
         condition = {}
-        for name in ("text", "pooled"):
-            if (entry / f"{name}.npy").is_file():
-                condition[name] = StoredRows(entry / f"{name}.npy", rows)
-                if guided:
-                    condition[f"negative_{name}"] = StoredRows(entry / f"negative_{name}.npy", np.zeros_like(rows))
+        for name in self.folder.embeddings:
+            condition[name] = StoredRows(entry / f"{name}.npy", rows)
+            if guided:
+                condition[f"negative_{name}"] = StoredRows(entry / f"negative_{name}.npy", np.zeros_like(rows))
         return condition
 
     def facts(self, store: Store) -> dict[str, Json]:

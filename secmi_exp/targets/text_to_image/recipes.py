@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, Positi
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.targets.library_settings import Settings
-from secmi_exp.targets.noise_schedule import NoiseSchedule, Prediction
+from secmi_exp.targets.noise_schedule import DiscretePrediction, NoiseSchedule
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -75,5 +75,5 @@ class LatentDDPMRecipe:
     network: Settings
     """Arguments of `UNet2DConditionModel`."""
     schedule: NoiseSchedule
-    prediction_type: Prediction
+    prediction_type: DiscretePrediction
     seed: NonNegativeInt

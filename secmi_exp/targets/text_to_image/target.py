@@ -16,13 +16,15 @@ from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.store import Input, Json, Key, Store
 from secmi_exp.store.class_identity import outside_classes
+from secmi_exp.targets.families.stable_diffusion import StableDiffusion
 from secmi_exp.targets.interface import InputArrays, PreparedTarget
+from secmi_exp.targets.latent_predictor import LatentPredictor
 from secmi_exp.targets.loading.hub import fetch
+from secmi_exp.targets.loading.latent_folder import LatentFolder
 from secmi_exp.targets.loading.training_folder import WeightsChoice
 from secmi_exp.targets.text_to_image.latents import EncodedImages
 from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder, pipeline_files
 from secmi_exp.targets.text_to_image.prompts import Captioner, EncodedPrompts, Prompts, PromptSource, own_captions
-from secmi_exp.targets.text_to_image.text_conditioned import TextConditioned
 
 VERSION = 1
 """Version of the predictions; raised when the same files would predict other noise."""
@@ -47,7 +49,7 @@ class TextToImage(ABC):
 
     def prepared(
         self,
-        folder: TextToImageFolder,
+        folder: LatentFolder,
         *,
         trained_on: str | None = None,
         trained_now: bool = False,
@@ -55,15 +57,15 @@ class TextToImage(ABC):
     ) -> PreparedTarget:
         """Return a pipeline, ready to be queried in this way."""
         reading: dict[str, Json] = {"guidance": self.guidance, "version": VERSION, **outside_classes(target=self)}
-        key = folder.key("noise", "unet", "scheduler", reading=reading)
+        key = folder.key("noise", folder.denoiser, "scheduler", reading=reading)
         return PreparedTarget(
             folder.path,
             key,
-            load=partial(TextConditioned, folder, self.guidance, self.attention_slicing),
+            load=partial(LatentPredictor, folder, self.guidance, self.attention_slicing),
             trained_on=trained_on,
             trained_now=trained_now,
             samples=samples,
-            inputs=partial(TextToImageInputs, self, folder),
+            inputs=partial(LatentInputs, self, folder),
         )
 
     @property
@@ -89,7 +91,7 @@ class TextToImage(ABC):
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class FromElsewhere(TextToImage):
-    """A target that is a pipeline on disk or on the hub, or is trained from one."""
+    """A target that is a pipeline on disk or on the hub, of Stable Diffusion's family, or is trained from one."""
 
     path: str
     weights: WeightsChoice
@@ -97,23 +99,27 @@ class FromElsewhere(TextToImage):
     """Variant of the weights, such as fp16; None: the default one."""
 
     @cached_property
-    def folder(self) -> TextToImageFolder:
+    def folder(self) -> LatentFolder:
         """The pipeline, fetched where it is on the hub."""
         files = partial(pipeline_files, weights=self.weights, variant=self.variant, where=self.path)
-        return TextToImageFolder.from_path(fetch(self.path, files), self.weights, self.variant)
+        return self.read(fetch(self.path, files))
+
+    def read(self, path: Path) -> LatentFolder:
+        """Read the descriptions of the pipeline in a folder."""
+        return StableDiffusion.from_path(path, self.weights, self.variant)
 
     @property
     def timesteps(self) -> Timesteps:
         """See `Target.timesteps`."""
-        return self.folder.schedule.timesteps
+        return self.folder.diffusion_path.timesteps
 
 
 @plain_dataclass(frozen=True)
-class TextToImageInputs:
-    """Latents and embeddings of images and their prompts, for a `TextConditioned` noise predictor."""
+class LatentInputs:
+    """Latents of images, and embeddings of their prompts where the pipeline takes any, for a `LatentPredictor`."""
 
     target: TextToImage
-    folder: TextToImageFolder
+    folder: LatentFolder
     images: Images
     store: Store
     runtime: Runtime
@@ -126,7 +132,9 @@ class TextToImageInputs:
         return EncodedImages(self.folder, self.images, self.runtime)
 
     @cached_property
-    def _encoded_prompts(self) -> EncodedPrompts:
+    def _encoded_prompts(self) -> EncodedPrompts | None:
+        if not isinstance(self.folder, TextToImageFolder):
+            return None
         prompts = self.target.prompts(self.images, self.store, self.runtime)
         return EncodedPrompts(self.folder, prompts, self.runtime)
 
@@ -139,23 +147,23 @@ class TextToImageInputs:
         """Key of posteriors, what is drawn from them, embeddings, and which image has which embedding."""
         config: dict[str, Json] = {"seed": self._latents_seed, "scaling": self.folder.scaling}
         config |= outside_classes(target=self.target)
-        inputs: dict[str, Input] = {
-            "posteriors": self._encoded_images.key,
-            "embeddings": self._encoded_prompts.key,
-            "prompts": self._encoded_prompts.prompts.digest,
-        }
+        inputs: dict[str, Input] = {"posteriors": self._encoded_images.key}
+        if encoded := self._encoded_prompts:
+            inputs |= {"embeddings": encoded.key, "prompts": encoded.prompts.digest}
         return Key("inputs", VERSION, config, inputs)
 
     def arrays(self) -> InputArrays:
         """Find latents and embeddings in the store, or encode."""
         latents = self._encoded_images.latents(self.store, seed=self._latents_seed)
-        guided = self.target.guidance != 1.0
+        if not self._encoded_prompts:
+            return InputArrays(latents)
+        guided = self.target.guidance != 1.0 and not self.folder.embeds_guidance
         return InputArrays(latents, self._encoded_prompts.condition(self.store, guided=guided))
 
     def texts(self) -> dict[str, Sequence[str]]:
         """Return the prompts."""
-        return {"prompts": self._encoded_prompts.prompts.texts}
+        return {"prompts": self._encoded_prompts.prompts.texts} if self._encoded_prompts else {}
 
     def facts(self) -> dict[str, Json]:
         """Return the facts of the prompts."""
-        return {"prompts": self._encoded_prompts.facts(self.store)}
+        return {"prompts": self._encoded_prompts.facts(self.store)} if self._encoded_prompts else {}

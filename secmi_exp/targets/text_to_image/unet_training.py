@@ -31,15 +31,14 @@ from secmi_exp.engine.training import MovingAverage, fit
 from secmi_exp.errors import UserError
 from secmi_exp.files.regular import is_regular
 from secmi_exp.progress import WorkProgress
+from secmi_exp.targets.families.stable_diffusion import StableDiffusion, time_ids
 from secmi_exp.targets.loading.latent_folder import has_weights
 from secmi_exp.targets.loading.model_folder import CONFIG, without_origin
 from secmi_exp.targets.loading.settings_files import read_json, reason
 from secmi_exp.targets.loading.training_folder import PIPELINE_CONFIG
 from secmi_exp.targets.text_to_image.latents import Latents
-from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
 from secmi_exp.targets.text_to_image.prompts import Prompts
 from secmi_exp.targets.text_to_image.recipes import LoRA, TrainingRecipe
-from secmi_exp.targets.text_to_image.text_conditioned import time_ids
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ def train_into(
     workspace: Path,
     recipe: TrainingRecipe,
     seed: int,
-    base: TextToImageFolder,
+    base: StableDiffusion,
     latents: Latents,
     condition: Mapping[str, StoredRows],
     prompts: Prompts,
@@ -87,7 +86,7 @@ def train_into(
     (workspace / "unet" / CONFIG).write_bytes(without_origin(workspace / "unet" / CONFIG))
     if recipe.samples:
         texts = [prompts.distinct[number % len(prompts.distinct)] for number in range(recipe.samples)]
-        folder, guidance = TextToImageFolder.from_path(workspace), recipe.samples_guidance
+        folder, guidance = StableDiffusion.from_path(workspace), recipe.samples_guidance
         size, progress_bar = latents.shape[-2:], runtime.progress_bar
         images = sample(folder, texts, guidance, seed, first_device(runtime), size, progress_bar=progress_bar)
         save_image(make_grid(images, nrow=min(4, len(images))), workspace / "samples.png")
@@ -96,7 +95,7 @@ def train_into(
 def train(
     recipe: TrainingRecipe,
     seed: int,
-    base: TextToImageFolder,
+    base: StableDiffusion,
     latents: Latents,
     condition: Mapping[str, StoredRows],
     workspace: Path,
@@ -140,19 +139,19 @@ class TextToImageTraining(Optimization):
     """
 
     def __init__(
-        self, recipe: TrainingRecipe, seed: int, base: TextToImageFolder, condition: tuple[str, ...], *, fused: bool
+        self, recipe: TrainingRecipe, seed: int, base: StableDiffusion, condition: tuple[str, ...], *, fused: bool
     ):
         super().__init__(recipe.optimizer, "target.training.optimizer", recipe.warmup_steps, seed, fused=fused)
         self.caption_dropout, self.condition = recipe.caption_dropout, condition
         self.scheduler: Any = base.scheduler("DDPMScheduler")
-        self.timesteps = len(base.schedule.alphas_cumprod)
+        self.timesteps = len(base.diffusion_path)
         self.pixels_per_latent = base.pixels_per_latent
         shift, scale = (torch.tensor(values)[:, None, None] for values in base.scaling)
         self.shift: Tensor
         self.scale: Tensor
         self.register_buffer("shift", shift, persistent=False)
         self.register_buffer("scale", scale, persistent=False)
-        self.network: Any = base.unet().train()
+        self.network: Any = base.load_denoiser().train()
         if recipe.lora:
             add_adapter(self.network, recipe.lora)
         if recipe.gradient_checkpointing:
@@ -214,7 +213,7 @@ def save_adapter(network: Any, folder: Path) -> None:
     )
 
 
-def copy_parts(base: TextToImageFolder, folder: Path) -> None:
+def copy_parts(base: StableDiffusion, folder: Path) -> None:
     """Copy all parts of a pipeline but its U-Net, with the weights' default file names in place of variants."""
     index = read_json(base.path / PIPELINE_CONFIG)
     parts = {"scheduler", *base.parts}
@@ -245,7 +244,7 @@ def prepare_sampling(pipeline: Any, timesteps: Timesteps) -> int:
 
 @torch.no_grad()
 def sample(
-    folder: TextToImageFolder,
+    folder: StableDiffusion,
     texts: list[str],
     guidance: float,
     seed: int,
@@ -265,8 +264,8 @@ def sample(
         size: height and width of the latents.
         progress_bar: whether to show the progress.
     """
-    pipeline = folder.pipeline(unet=folder.unet(), vae=folder.vae())
-    steps = prepare_sampling(pipeline, folder.schedule.timesteps)
+    pipeline = folder.pipeline(unet=folder.load_denoiser(), vae=folder.vae())
+    steps = prepare_sampling(pipeline, folder.diffusion_path.timesteps)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(device)
     height, width = (side * folder.pixels_per_latent for side in size)

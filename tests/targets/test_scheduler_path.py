@@ -9,9 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secmi_exp.diffusion.path import GaussianPath
+from secmi_exp.diffusion.timesteps import Prediction
 from secmi_exp.errors import UserError
-from secmi_exp.targets.noise_schedule import Prediction
-from secmi_exp.targets.schedule import Schedule
+from secmi_exp.targets.loading.scheduler_path import path_of_scheduler
 
 LINEAR = {"num_train_timesteps": 100, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
 
@@ -34,7 +35,7 @@ def test_every_prediction_tells_the_same_noise(x_0: float, eps: float, alpha_bar
         "epsilon": noise, "sample": image, "v_prediction": alpha * noise - sigma * image
     }  # fmt: skip
     for prediction, output in outputs.items():
-        found = Schedule([alpha_bar], prediction).noise(output, x_t, 0)
+        found = GaussianPath.from_alphas_cumprod([alpha_bar], prediction).noise(output, x_t, 0)
         torch.testing.assert_close(found, noise, rtol=0, atol=1e-12)
 
 
@@ -42,12 +43,11 @@ def test_every_prediction_tells_the_same_noise(x_0: float, eps: float, alpha_bar
 def test_the_noise_is_the_one_that_diffusers_steps_with(prediction: Prediction) -> None:
     scheduler = diffusers.DDIMScheduler(**LINEAR, prediction_type=prediction, clip_sample=False)
     scheduler.set_timesteps(100)
-    schedule = Schedule.from_config(described(scheduler))
+    path = path_of_scheduler(described(scheduler))
     x_t, output = torch.randn(2, 4, 3, 8, 8, dtype=torch.float64)
     x_0 = scheduler.step(output, 50, x_t).pred_original_sample
-    alpha_bar = schedule.alphas_cumprod[50]
-    expected = (x_t - alpha_bar**0.5 * x_0) / (1 - alpha_bar) ** 0.5
-    torch.testing.assert_close(schedule.noise(output, x_t, 50), expected, rtol=0, atol=1e-5)
+    expected = (x_t - path.alphas[50] * x_0) / path.sigmas[50]
+    torch.testing.assert_close(path.noise(output, x_t, 50), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", [
@@ -55,10 +55,10 @@ def test_the_noise_is_the_one_that_diffusers_steps_with(prediction: Prediction) 
     "DPMSolverMultistepScheduler", "UniPCMultistepScheduler",
 ])  # fmt: skip
 def test_the_way_of_sampling_makes_no_difference(name: str) -> None:
-    expected = Schedule.from_config(described(diffusers.DDPMScheduler(**LINEAR)))
-    assert Schedule.from_config(described(getattr(diffusers, name)(**LINEAR))) == expected
-    assert expected.alphas_cumprod[0] == pytest.approx(1 - 1e-4)
-    assert len(expected.alphas_cumprod) == 100
+    expected = path_of_scheduler(described(diffusers.DDPMScheduler(**LINEAR)))
+    assert path_of_scheduler(described(getattr(diffusers, name)(**LINEAR))) == expected
+    assert expected.alphas[0] ** 2 == pytest.approx(1 - 1e-4)
+    assert len(expected) == 100
 
 
 @pytest.mark.parametrize("name", [
@@ -68,15 +68,17 @@ def test_the_way_of_sampling_makes_no_difference(name: str) -> None:
 ])  # fmt: skip
 def test_a_zero_terminal_snr_is_zero_whatever_number_stands_for_it(name: str) -> None:
     scheduler = getattr(diffusers, name)(**LINEAR, rescale_betas_zero_snr=True)
-    found = Schedule.from_config(described(scheduler)).alphas_cumprod
+    found = path_of_scheduler(described(scheduler)).alphas
     assert found[-1] == 0.0 < found[-2]
-    torch.testing.assert_close(torch.tensor(found[:-1]), scheduler.alphas_cumprod[:-1].float(), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(
+        torch.tensor(found[:-1]).square(), scheduler.alphas_cumprod[:-1].float(), rtol=1e-5, atol=1e-7
+    )
 
 
 @pytest.mark.parametrize("rescaled", [False, True])
 def test_a_schedule_that_is_shifted_after_the_product_of_betas_is_the_schedulers_own(rescaled: bool) -> None:
     scheduler = diffusers.CogVideoXDDIMScheduler(100, snr_shift_scale=3.0, rescale_betas_zero_snr=rescaled)
-    found = torch.tensor(Schedule.from_config(described(scheduler)).alphas_cumprod, dtype=torch.float64)
+    found = torch.tensor(path_of_scheduler(described(scheduler)).alphas, dtype=torch.float64).square()
     torch.testing.assert_close(found, scheduler.alphas_cumprod.double(), rtol=0, atol=1e-9)
 
 
@@ -89,16 +91,15 @@ def test_the_image_is_the_one_that_diffusers_steps_with(prediction: Prediction, 
     scheduler.set_timesteps(100)
     x_t, output = torch.randn(2, 4, 3, 8, 8, dtype=torch.float64)
     expected = scheduler.step(output, t, x_t).pred_original_sample
-    found = Schedule.from_config(described(scheduler)).image(output, x_t, t)
+    found = path_of_scheduler(described(scheduler)).image(output, x_t, t)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"_class_name": "FlowMatchEulerDiscreteScheduler"}, "The scheduler FlowMatchEulerDiscreteScheduler has no ᾱ"),
-        ({"_class_name": "IPNDMScheduler"}, "The scheduler IPNDMScheduler has no ᾱ"),
-        ({"_class_name": "ScoreSdeVeScheduler"}, "The scheduler ScoreSdeVeScheduler has no ᾱ"),
+        ({"_class_name": "IPNDMScheduler"}, "The scheduler IPNDMScheduler has neither ᾱ"),
+        ({"_class_name": "ScoreSdeVeScheduler"}, "The scheduler ScoreSdeVeScheduler has neither ᾱ"),
         ({"_class_name": "UNet2DModel"}, "The scheduler UNet2DModel is none that diffusers"),
         ({"_class_name": "MyScheduler"}, "The scheduler MyScheduler is none that diffusers .* knows"),
         ({}, "The scheduler None is none"),
@@ -119,4 +120,4 @@ def test_the_image_is_the_one_that_diffusers_steps_with(prediction: Prediction, 
 )
 def test_schedulers_without_a_ddim_step_are_refused(config: dict[str, str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        Schedule.from_config(config)
+        path_of_scheduler(config)

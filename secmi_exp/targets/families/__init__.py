@@ -1,0 +1,1 @@
+"""Families of latent pipelines: what is particular to each class of diffusers' pipelines, a file each."""
