@@ -1,5 +1,6 @@
 """Class labels of images: numbers as a dataset has them, or names of classes, numbered in sorted order."""
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -9,12 +10,15 @@ from pathlib import Path
 
 from secmi_exp.errors import UserError
 from secmi_exp.formatting import shown, unicode_name
+from secmi_exp.store import Key, Store, write_json
 
 Cell = int | str | None
 """A class's number or name; None for an image without one."""
 
 WHOLE = re.compile(r"-?[0-9]{1,18}(\.0*)?")
 """A class's number as text, also as pandas writes it where a column has gaps."""
+FILE = "labels.json"
+"""File of labels in the store."""
 UNLABELLED = -1
 """Number that stands for none, in datasets of torchvision and Hugging Face."""
 
@@ -35,11 +39,17 @@ class Labels:
 
     read: Callable[[], LabelCells]
     """Can be pickled."""
+    key: Key | None = None
+    """Key under which the store keeps what was read, where reading takes long."""
 
     @cached_property
     def as_given(self) -> LabelCells:
         """What was read."""
         return self.read()
+
+    def kept(self, store: Store) -> "Labels":
+        """The same labels, which are read once and found in the store from then on, where they have a key."""
+        return Labels(partial(read_or_find, self.read, self.key, store)) if self.key else self
 
     @cached_property
     def numbers(self) -> list[int | None]:
@@ -63,6 +73,17 @@ class Labels:
         """Classes: those that have names, or up to the largest number."""
         largest = max((number for number in self.numbers if number is not None), default=-1)
         return max(len(self.names or []), largest + 1)
+
+
+def read_or_find(read: Callable[[], LabelCells], key: Key, store: Store) -> LabelCells:
+    """See `Labels.kept`."""
+
+    def build(workspace: Path) -> None:
+        labels = read()
+        write_json(workspace / FILE, {"cells": list(labels.cells), "names": labels.names and list(labels.names)})
+
+    content = json.loads((store.get_or_build(key, build).path / FILE).read_text(encoding="utf-8"))
+    return LabelCells(content["cells"], content["names"])
 
 
 def joined(first: Labels | None, second: Labels | None, sizes: Sequence[int]) -> Labels | None:
