@@ -7,9 +7,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from secmi_exp.data.images import Images
 from secmi_exp.data.stored_rows import RowArray
-from secmi_exp.diffusion.timesteps import Timesteps
+from secmi_exp.diffusion.timesteps import TimeAxis, Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
-from secmi_exp.store import Input, Json, Store, digest_of
+from secmi_exp.store import Input, Json, Key, Store, digest_of
 
 PIXEL_PIPELINE_FILES = (
     "model_index.json",
@@ -101,6 +101,11 @@ class PreparedTarget:
     def digest(self) -> str:
         """Digest of its key."""
         return digest_of(self.key)
+
+
+def on_axis(key: Key, axis: TimeAxis) -> Key:
+    """Return the key of predictions at timesteps of an axis; on the default one, the key of the network."""
+    return key if axis == "ddpm" else Key("time_axis", 1, {"axis": axis}, {"target": key})
 
 
 class Target(Protocol):

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from secmi_exp.diffusion.timesteps import TimeAxis
 from secmi_exp.errors import UserError
 from secmi_exp.targets.families.stable_diffusion import StableDiffusion
 from secmi_exp.targets.loading.latent_folder import LatentFolder, locate, pipeline_kind
-from secmi_exp.targets.loading.scheduler_path import TimeAxis
 from secmi_exp.targets.loading.training_folder import WeightsChoice
 
 FAMILIES: tuple[type[LatentFolder], ...] = (StableDiffusion,)

@@ -18,13 +18,14 @@ from torch import Tensor
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.path import GaussianPath
+from secmi_exp.diffusion.timesteps import TimeAxis
 from secmi_exp.errors import UserError
 from secmi_exp.store import Json, Key
 from secmi_exp.targets.loading.file_kind import refuse_file, refuse_strange_folder
 from secmi_exp.targets.loading.json_fields import JsonObject, checked
 from secmi_exp.targets.loading.model_file_schemas import Autoencoder, PipelineIndex
 from secmi_exp.targets.loading.model_folder import CONFIG, ModelFolder, content_digest, warn_of_choices
-from secmi_exp.targets.loading.scheduler_path import TimeAxis, path_of_scheduler
+from secmi_exp.targets.loading.scheduler_path import path_of_scheduler
 from secmi_exp.targets.loading.settings_files import read_json
 from secmi_exp.targets.loading.training_folder import (
     PIPELINE_CONFIG,

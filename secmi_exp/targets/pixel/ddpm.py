@@ -1,12 +1,14 @@
-"""A DDPM of our own: diffusers' U-Net trained on the member images by Lightning, kept as a diffusers folder.
+"""Pixel-space targets of our own: diffusers' networks trained on the member images by Lightning, kept as a folder.
 
-Source: Ho et al., "Denoising Diffusion Probabilistic Models" (NeurIPS 2020), algorithm 1.
+Sources: Ho et al., "Denoising Diffusion Probabilistic Models" (NeurIPS 2020), algorithm 1; Liu et al., "Flow Straight
+and Fast: Learning to Generate and Transfer Data with Rectified Flow" (ICLR 2023).
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
@@ -14,29 +16,30 @@ from pydantic.dataclasses import dataclass
 from secmi_exp.data.images import Images
 from secmi_exp.defenses.settings import Undefended
 from secmi_exp.deferred import Deferred
-from secmi_exp.diffusion.timesteps import Timesteps
+from secmi_exp.diffusion.timesteps import TimeAxis, Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.store import Json, Key, Store
 from secmi_exp.store.class_identity import outside_classes
-from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget
+from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget, on_axis
 from secmi_exp.targets.library_settings import optimizer_class, trained_before
-from secmi_exp.targets.pixel.ddpm_recipe import PICTURE, DDPMRecipe
+from secmi_exp.targets.noise_schedule import FlowSchedule, NoiseSchedule
+from secmi_exp.targets.pixel.recipe import PICTURE, PixelRecipe
 from secmi_exp.targets.pixel.privacy_spent import privacy_facts
 
 Unconditional = Deferred("secmi_exp.targets.pixel.unconditional:Unconditional")
 prepare_trained = Deferred("secmi_exp.targets.pixel.trained_folder:prepare_trained")
 trained_timesteps = Deferred("secmi_exp.targets.pixel.trained_folder:trained_timesteps")
-dry_run = Deferred("secmi_exp.targets.pixel.ddpm_training:dry_run")
-train_into = Deferred("secmi_exp.targets.pixel.ddpm_training:train_into")
+dry_run = Deferred("secmi_exp.targets.pixel.training:dry_run")
+train_into = Deferred("secmi_exp.targets.pixel.training:train_into")
 
 VERSION = 2
 """Version of the training code; raised when the same configuration would give other weights."""
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class DDPM(DDPMRecipe):
-    """A target trained by a recipe; its fields are those of ``conf/target/ddpm.yaml``."""
+class PixelTarget(PixelRecipe, ABC):
+    """A target trained by a recipe."""
 
     conditions: ClassVar[tuple[str, ...]] = ()
 
@@ -47,12 +50,22 @@ class DDPM(DDPMRecipe):
     def timesteps(self) -> Timesteps:
         """See `Target.timesteps`."""
         if self.path is None:
-            return self.schedule.timesteps
-        trained: Timesteps = trained_timesteps(self.path)
+            return self._timesteps
+        trained: Timesteps = trained_timesteps(self.path, self.axis)
         return trained
 
     @property
-    def defended(self) -> "DDPM":
+    @abstractmethod
+    def _timesteps(self) -> Timesteps:
+        """Timesteps of the path that it is trained on."""
+
+    @property
+    def axis(self) -> TimeAxis:
+        """What a timestep means, where the path is continuous."""
+        return "ddpm"
+
+    @property
+    def defended(self) -> Self:
         """The recipe with the defense's changes."""
         changes = self.defense.recipe_changes(self)
         return replace(self, **changes) if changes else self
@@ -62,6 +75,9 @@ class DDPM(DDPMRecipe):
         config: dict[str, Json] = asdict(self.defended) | {"precision": runtime.precision}
         for name in ("name", "path", "defense", "checkpoint_every", "sample_every"):  # decide no weight
             del config[name]
+        for name, default in (("architecture", "UNet2DModel"), ("labels", False), ("time_axis", None)):
+            if config.get(name) == default or name == "time_axis":  # so that targets keep the keys that they had
+                config.pop(name, None)
         if settings := {**self.defense.settings(), **outside_classes(defense=self.defense)}:
             config["defense"] = settings
         config |= outside_classes(target=self) | optimizer_class(self.defended.optimizer)
@@ -89,7 +105,7 @@ class DDPM(DDPMRecipe):
                     f"defense={self.defense.name} acts on a training, and the target in {self.path} is trained "
                     "already: leave out defense or target.path."
                 )
-            prepared: PreparedTarget = prepare_trained(self.path, members.shape)
+            prepared: PreparedTarget = prepare_trained(self.path, members.shape, self.axis)
             return prepared
         key = self.key(members, runtime)
         self.defense.check_samples(len(members))
@@ -100,10 +116,38 @@ class DDPM(DDPMRecipe):
         entry = store.get_or_build(key, train)
         return PreparedTarget(
             entry.path,
-            key,
-            load=partial(Unconditional, entry.path),
+            on_axis(key, self.axis),
+            load=partial(Unconditional, entry.path, axis=self.axis),
             trained_on=members.digest,
             trained_now=not entry.reused,
             samples=entry.path / PICTURE,
             facts=privacy_facts(entry.path),
         )
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class DDPM(PixelTarget):
+    """A network that predicts the noise; its fields are those of ``conf/target/ddpm.yaml``."""
+
+    schedule: NoiseSchedule
+
+    @property
+    def _timesteps(self) -> Timesteps:
+        return self.schedule.timesteps
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class RectifiedFlow(PixelTarget):
+    """A network that predicts the velocity; its fields are those of ``conf/target/flow_small.yaml``."""
+
+    schedule: FlowSchedule
+    time_axis: TimeAxis
+
+    @property
+    def axis(self) -> TimeAxis:
+        """See `TimeAxis`."""
+        return self.time_axis
+
+    @property
+    def _timesteps(self) -> Timesteps:
+        return self.schedule.timesteps(self.time_axis)

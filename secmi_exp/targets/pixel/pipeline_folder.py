@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from secmi_exp.diffusion.path import GaussianPath
+from secmi_exp.diffusion.timesteps import TimeAxis
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import warn
 from secmi_exp.store import Json, Key
@@ -113,17 +114,18 @@ class PipelineFolder:
         digests = {Path(os.path.relpath(file, self.path)).as_posix(): content_digest(file) for file in files}
         return Key("pipeline_folder", VERSION, reading, digests)
 
-    def diffusion_path(self, alone: Mapping[str, Any] | None = None) -> GaussianPath:
+    def diffusion_path(self, alone: Mapping[str, Any] | None = None, axis: TimeAxis = "ddpm") -> GaussianPath:
         """Return the scheduler's path.
 
         Args:
             alone: configuration of the scheduler for a network without one.
+            axis: what a timestep means, where the path is continuous.
 
         Raises:
             UserError: where there is neither, and as `path_of_scheduler` does.
         """
         if self.scheduler_path:
-            return path_of_scheduler(read_json(self.scheduler_path), self.scheduler_path)
+            return path_of_scheduler(read_json(self.scheduler_path), self.scheduler_path, axis)
         if alone is None:
             raise UserError(
                 f"{self.path.absolute()} holds no scheduler/{SCHEDULER_CONFIG}: put the one of its training there."

@@ -28,7 +28,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.targets.dry_run import BATCH, Shape, try_network, try_optimizer
 from secmi_exp.targets.library_settings import Settings
 from secmi_exp.targets.loading.blank_networks import network_without_memory
-from secmi_exp.targets.pixel.ddpm_recipe import PICTURE, DDPMRecipe
+from secmi_exp.targets.pixel.recipe import PICTURE, PixelRecipe
 from secmi_exp.targets.pixel.pipeline_folder import refuse_other_images, refuse_other_networks
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ SAMPLES = 16
 SAMPLING_STEPS = 50
 
 
-def train_into(workspace: Path, recipe: DDPMRecipe, members: Images, runtime: Runtime, logger: Logger | None) -> None:
+def train_into(workspace: Path, recipe: PixelRecipe, members: Images, runtime: Runtime, logger: Logger | None) -> None:
     """Train on the members, and write the averaged weights as a diffusers pipeline, with a picture of samples.
 
     Raises:
@@ -59,26 +59,26 @@ def train_into(workspace: Path, recipe: DDPMRecipe, members: Images, runtime: Ru
     DDPMPipeline(unet=module.network, scheduler=module.scheduler).save_pretrained(workspace)
 
 
-def initial_noise(recipe: DDPMRecipe, members: Images) -> Tensor:
+def initial_noise(recipe: PixelRecipe, members: Images) -> Tensor:
     """Return the x_T that samples are drawn from, [16, C, H, W]."""
     generator = np.random.default_rng(recipe.seed)
     return torch.from_numpy(generator.standard_normal((SAMPLES, *members.shape), dtype=np.float32))
 
 
 def train(
-    recipe: DDPMRecipe,
+    recipe: PixelRecipe,
     members: Images,
     workspace: Path,
     runtime: Runtime,
     *,
     logger: Logger | None,
     callbacks: Sequence[pl.Callback] = (),
-) -> "DDPMTraining":
+) -> "PixelTraining":
     """Train, on every rank; return the module with the averaged weights."""
     torch.manual_seed(recipe.seed)
     noise = initial_noise(recipe, members).numpy()
     step = in_training(recipe.defense).training_step(recipe, len(members))
-    module = DDPMTraining(recipe, fused=runtime.precision != "16", step=step)
+    module = PixelTraining(recipe, fused=runtime.precision != "16", step=step)
     batches = PoissonBatchesAndNoise if step and step.poisson else TrainingBatchesAndNoise
     fit(
         module,
@@ -115,7 +115,7 @@ def refuse_lost_signal(alphas_cumprod: Tensor) -> None:
         )
 
 
-class DDPMTraining(Optimization):
+class PixelTraining(Optimization):
     """L_simple: predicts the noise in a noised image.
 
     Args:
@@ -127,7 +127,7 @@ class DDPMTraining(Optimization):
         UserError: for settings that diffusers refuses, and a schedule without signal at its end.
     """
 
-    def __init__(self, recipe: DDPMRecipe, *, fused: bool = True, step: TrainingStep | None = None):
+    def __init__(self, recipe: PixelRecipe, *, fused: bool = True, step: TrainingStep | None = None):
         super().__init__(recipe.optimizer, "target.optimizer", recipe.warmup_steps, recipe.seed, fused=fused, step=step)
         self.recipe, self.defense = recipe, in_training(recipe.defense)
         try:
@@ -167,7 +167,7 @@ class DDPMTraining(Optimization):
         return (x.clamp(-1, 1) + 1) / 2
 
 
-def dry_run(recipe: DDPMRecipe, images: Shape, runtime: Runtime) -> None:
+def dry_run(recipe: PixelRecipe, images: Shape, runtime: Runtime) -> None:
     """Build the network, predict once, and take a step of the optimizer.
 
     Raises:
