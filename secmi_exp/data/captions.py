@@ -1,4 +1,4 @@
-"""One caption a sample, out of all that a dataset gives for it."""
+"""One caption a sample, out of all that a dataset gives for it; and in which column its class is."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -20,6 +20,8 @@ class CaptionChoice:
     which: Literal["first", "random"]
     seed: int
     """Seed of the random choice, which depends on it and the sample's id alone, not on other samples."""
+    label_column: str = "label"
+    """Column of the class labels."""
 
     def among(self, columns: Sequence[str], others: Sequence[str], where: Path) -> bool:
         """Whether a table of captioned images has the column; warns where captions may be in one that was not named.

@@ -100,7 +100,8 @@ class Dataset(ABC):
             skip = self.on_error == "skip"
             decode(samples, preprocessing, workspace, skip_unreadable=skip, progress_bar=progress_bar)
 
-        images = load(store.get_or_build(key, build).path, samples.is_member, samples.captions)
+        labels = samples.labels and samples.labels.kept(store)
+        images = load(store.get_or_build(key, build).path, samples.is_member, samples.captions, labels)
         if images.unreadable:
             row, why = next(iter(images.unreadable.items()))
             if self.on_error == "stop":

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from secmi_exp.data.decoded_rows import ARRAYS, DecodedRows
 from secmi_exp.data.images import ImageSet
+from secmi_exp.data.labels import Labels
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.data.samples import Samples
 from secmi_exp.deferred import Deferred
@@ -71,8 +72,20 @@ def unreadable_sample(place: str, why: str) -> UserError:
     return UserError(f"The image {place} can't be read ({why}): repair it, or leave it out by dataset.on_error=skip.")
 
 
-def load(entry: Path, is_member: NDArray[np.bool_] | None, captions: Sequence[str | None] | None) -> ImageSet:
-    """Read what `decode` has written; pixels are memory-mapped, membership and captions are those of the samples."""
+def load(
+    entry: Path,
+    is_member: NDArray[np.bool_] | None,
+    captions: Sequence[str | None] | None,
+    labels: Labels | None = None,
+) -> ImageSet:
+    """Read what `decode` has written; pixels are memory-mapped.
+
+    Args:
+        entry: of the store.
+        is_member: membership, as the samples have it.
+        captions: as the samples have them.
+        labels: as the samples have them.
+    """
     table = pa.parquet.ParquetFile(entry / "samples.parquet").read()  # read_table would import what datasets need
     return ImageSet(
         pixels=np.load(entry / "pixels.npy", mmap_mode="r"),
@@ -81,6 +94,7 @@ def load(entry: Path, is_member: NDArray[np.bool_] | None, captions: Sequence[st
         unreadable={row: why for row, why in enumerate(table["error"].to_pylist()) if why is not None},
         is_member=is_member,
         captions=captions,
+        labels=labels,
         sizes=np.load(entry / "sizes.npy"),
         orientations=np.load(entry / "orientations.npy"),
         several_frames=np.load(entry / "several_frames.npy"),

@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.images import Pixels
+from secmi_exp.data.labels import LabelCells, Labels
 from secmi_exp.data.samples import ArraySamples
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -39,10 +40,15 @@ def digit_captions() -> list[str | None]:
     return [f"a handwritten {NAMES[int(label)]}" for label in read_digits()[:, -1]]
 
 
+def digit_labels() -> LabelCells:
+    """The digits, [1797]."""
+    return LabelCells(read_digits()[:, -1].astype(int).tolist(), NAMES)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Digits(Dataset):
     """All 1,797 digits."""
 
     def samples(self) -> ArraySamples:
         """Known by their row."""
-        return ArraySamples("digits", "scikit-learn digits", digit_pixels, digit_captions())
+        return ArraySamples("digits", "scikit-learn digits", digit_pixels, digit_captions(), Labels(digit_labels))

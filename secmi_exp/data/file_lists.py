@@ -3,12 +3,14 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from secmi_exp.data.array_lists import Header, UnreadableArray, read_array
 from secmi_exp.data.captions import CaptionChoice
+from secmi_exp.data.labels import LabelCells, Labels, read_column
 from secmi_exp.data.samples import ImageFiles
-from secmi_exp.data.tables import read_table
+from secmi_exp.data.tables import Table, read_table
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.files.regular import MOST_BYTES
 
@@ -26,7 +28,14 @@ def read_image_list(file: Path, choice: CaptionChoice) -> ImageFiles:
     paths = [os.path.join(folder, name) for name in names]  # noqa: PTH118  (a million Paths take seconds)
     is_member = table.truths("is_member") if "is_member" in table.names else None
     captions = choice.choose(table.cells(choice.column), names, file) if choice.column in table.names else None
-    return ImageFiles(paths, names, is_member, captions)
+    has_labels = choice.label_column in table.names
+    labels = Labels(partial(read_labels, table, choice.label_column, names)) if has_labels else None
+    return ImageFiles(paths, names, is_member, captions, labels)
+
+
+def read_labels(table: Table, column: str, names: Sequence[str]) -> LabelCells:
+    """The classes in a column of a list of images."""
+    return read_column(table.cells(column), names, table.file)
 
 
 def refuse_repeated(names: Sequence[str], file: Path) -> None:

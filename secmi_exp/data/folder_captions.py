@@ -1,11 +1,17 @@
-"""Captions of the images in a folder: Hugging Face's metadata files, or a text file beside each image."""
+"""Captions and classes of the images in a folder.
+
+Captions: in Hugging Face's metadata files, or in a text file beside each image. Classes: in metadata files, or the
+folders that the images lie in.
+"""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from secmi_exp.data.captions import CaptionChoice
 from secmi_exp.data.folder_contents import SIDECARS, FolderContents
+from secmi_exp.data.labels import LabelCells, Labels, folder_labels, read_column
 from secmi_exp.data.samples import ImageFiles
 from secmi_exp.data.tables import Table, read_table, read_text
 from secmi_exp.errors import UserError
@@ -13,10 +19,10 @@ from secmi_exp.run_warnings import warn
 
 
 def images_in(contents: FolderContents, choice: CaptionChoice) -> ImageFiles:
-    """The images of a folder and those that its metadata files list, sorted by path, with their captions.
+    """The images of a folder and those that its metadata files list, sorted by path, with their captions and classes.
 
     A metadata file names images relative to the folder that it lies in. Where none has captions, they come from the
-    text files beside the images, a caption a line.
+    text files beside the images, a caption a line; where none has classes, they are the sub-folders.
 
     Raises:
         UserError: for a metadata file or text file that can't be read, two metadata files in one folder, and an image
@@ -27,6 +33,7 @@ def images_in(contents: FolderContents, choice: CaptionChoice) -> ImageFiles:
     tables = [read_table(contents.folder / name) for name in contents.metadata]
     listed = listed_rows(tables, contents.folder)
     names = sorted({*contents.images, *listed})
+    rows = [listed.get(name) for name in names]
     beside = sidecars(names, contents)
     captions = None
     if beside and not any(choice.column in table.names for table in tables):
@@ -37,13 +44,11 @@ def images_in(contents: FolderContents, choice: CaptionChoice) -> ImageFiles:
         warn_of_sidecars(beside, contents.folder)
         captioned = [choice.among(table.names, ["file_name"], table.file) for table in tables]
         if any(captioned):
-            columns = [
-                table.cells(choice.column) if has else None for table, has in zip(tables, captioned, strict=True)
-            ]
-            rows = (listed.get(name) for name in names)
-            cells = (column[row[1]] if row and (column := columns[row[0]]) else None for row in rows)
-            captions = choice.choose(cells, names, contents.folder)
-    return ImageFiles([f"{contents.folder}/{name}" for name in names], names, captions=captions)
+            captions = choice.choose(listed_cells(tables, choice.column, rows), names, contents.folder)
+    labels = folder_labels(names)
+    if any(choice.label_column in table.names for table in tables):
+        labels = Labels(partial(read_labels, tables, choice.label_column, rows, names, contents.folder))
+    return ImageFiles([f"{contents.folder}/{name}" for name in names], names, captions=captions, labels=labels)
 
 
 def refuse_two_metadata_files(contents: FolderContents) -> None:
@@ -78,6 +83,25 @@ def listed_rows(tables: Sequence[Table], folder: Path) -> dict[str, tuple[int, i
                 raise UserError(f"{path} stands in {places}: list each image once.")
             listed[path] = number, row
     return listed
+
+
+def listed_cells(tables: Sequence[Table], column: str, rows: Sequence[tuple[int, int] | None]) -> Iterator[object]:
+    """A column's cells, [n]; None for images that no table with such a column lists.
+
+    Args:
+        tables: metadata files.
+        column: of some of them.
+        rows: which table lists an image, and in which row, [n].
+    """
+    columns = [table.cells(column) if column in table.names else None for table in tables]
+    return (cells[row[1]] if row and (cells := columns[row[0]]) else None for row in rows)
+
+
+def read_labels(
+    tables: Sequence[Table], column: str, rows: Sequence[tuple[int, int] | None], names: Sequence[str], folder: Path
+) -> LabelCells:
+    """The classes that metadata files have for images; see `listed_cells`."""
+    return read_column(listed_cells(tables, column, rows), names, folder)
 
 
 def sidecars(images: Sequence[str], contents: FolderContents) -> dict[str, str]:

@@ -37,6 +37,8 @@ class ImageFolder(Dataset):
     """Which one, where an image has several."""
     seed: NonNegativeInt
     """Seed of the random choice."""
+    label_column: str = "label"
+    """Column of the class labels, where the layout has columns."""
 
     def samples(self) -> Samples:
         """The samples of ``path``, or of ``members`` and then of ``holdout``, each in its layout's order.
@@ -44,7 +46,7 @@ class ImageFolder(Dataset):
         Raises:
             UserError: for anything but one path or two sides, and for sides without images.
         """
-        choice = CaptionChoice(self.caption_column, self.caption, self.seed)
+        choice = CaptionChoice(self.caption_column, self.caption, self.seed, self.label_column)
         if self.path and not (self.members or self.holdout):
             return find_samples(self.path, choice)
         if self.members and self.holdout and not self.path:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from secmi_exp.data.labels import Labels
+
 Pixels = NDArray[np.uint8]
 Rows = NDArray[np.int64]
 
@@ -33,6 +35,8 @@ class Images:
     """Captions of the whole set, as in `ImageSet`; `digest` leaves them out, since they decide no pixel. [N]"""
     ids: Sequence[str] | None = None
     """Ids of the whole set, as in `ImageSet`. [N]"""
+    labels: Labels | None = None
+    """Class labels of the whole set, as in `ImageSet`; left out of `digest` too."""
 
     @classmethod
     def from_pixels(cls, pixels: Pixels) -> Images:
@@ -60,6 +64,13 @@ class Images:
             return [None] * len(self)
         return [self.captions[row] for row in self.rows]
 
+    @property
+    def classes(self) -> list[int | None]:
+        """The class labels of these rows; None for what has none. [n]"""
+        if self.labels is None:
+            return [None] * len(self)
+        return [self.labels.numbers[row] for row in self.rows]
+
     def __getitem__(self, batch: Rows | slice) -> Pixels:
         """A copy of a batch, [B, C, H, W]."""
         copy: Pixels = self.pixels[self.rows[batch]]
@@ -70,7 +81,7 @@ class Images:
     def __reduce__(self) -> tuple[Callable[..., Images], tuple[Pixels | Path, Pixels, Rows]]:
         """Pickled, a memory map is the path of its file, which other processes of the job can open.
 
-        Captions and ids stay behind: who unpickles the images queries a model with what was made of their captions.
+        Captions, labels and ids stay behind: who unpickles the images queries a model with what was made of these.
         """
         pixels = self.pixels
         where = Path(pixels.filename) if isinstance(pixels, np.memmap) and pixels.filename else pixels
@@ -112,6 +123,8 @@ class ImageSet:
     """The membership that the dataset itself states; None where it states none. [N]"""
     captions: Sequence[str | None] | None = None
     """One a sample, None where it has none; None altogether for a dataset without captions. [N]"""
+    labels: Labels | None = None
+    """Class labels of the samples; None for a dataset without any."""
     sizes: NDArray[np.int32] | None = None
     """Width and height before the image was prepared, in pixels; zeros where it could not be read. [N, 2]"""
     orientations: NDArray[np.uint8] | None = None
@@ -137,7 +150,7 @@ class ImageSet:
 
     def select(self, rows: Rows) -> Images:
         """These rows."""
-        return Images(self.pixels, self.digests, rows, self.captions, self.ids)
+        return Images(self.pixels, self.digests, rows, self.captions, self.ids, self.labels)
 
 
 def pixel_digests(pixels: Pixels) -> Pixels:

@@ -18,6 +18,7 @@ from pydantic.dataclasses import dataclass
 from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.digits import NAMES
 from secmi_exp.data.images import Pixels
+from secmi_exp.data.labels import LabelCells, Labels
 from secmi_exp.data.samples import ArraySamples
 from secmi_exp.errors import UserError
 from secmi_exp.files.regular import open_regular
@@ -94,10 +95,16 @@ def mnist_captions() -> list[str | None]:
     return [f"a handwritten {NAMES[label]}" for label in read_table().rows[:, -1]]
 
 
+def mnist_labels() -> LabelCells:
+    """The digits, [5000]."""
+    return LabelCells(read_table().rows[:, -1].tolist(), NAMES)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Mnist5k(Dataset):
     """All 5,000 images."""
 
     def samples(self) -> ArraySamples:
         """Known by their row."""
-        return ArraySamples("mnist5k", read_table().fingerprint, mnist_pixels, mnist_captions())
+        fingerprint = read_table().fingerprint
+        return ArraySamples("mnist5k", fingerprint, mnist_pixels, mnist_captions(), Labels(mnist_labels))

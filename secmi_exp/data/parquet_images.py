@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pyarrow.parquet
 
 from secmi_exp.data.captions import CaptionChoice
 from secmi_exp.data.image_cells import Cell, ImageCells, image_column, paths_without_bytes
+from secmi_exp.data.labels import LabelCells, Labels, read_column
 from secmi_exp.data.parquet_files import cells_of, open_parquet
 from secmi_exp.data.tables import refuse_names
 from secmi_exp.errors import UserError, first_line
@@ -147,6 +149,18 @@ def groups_with_gaps(metadata: pa.parquet.FileMetaData, column: str) -> list[int
     return groups
 
 
+def read_labels(files: Sequence[Path], image: str, column: str, ids: Sequence[str]) -> LabelCells:
+    """The classes in a column of some Parquet files.
+
+    Raises:
+        UserError: where one of them can't be read, lacks the column, or holds what is no class.
+    """
+    cells: list[object] = []
+    for file in files:
+        cells += texts_of(read_columns(file, image, [column])[0][column], column, file)
+    return read_column(cells, ids, files[0].parent)
+
+
 class ParquetImages(ImageCells):
     """The images of some Parquet files of the same columns, one file after the other.
 
@@ -177,6 +191,8 @@ class ParquetImages(ImageCells):
         self._starts = np.cumsum([0, *sizes])
         self._last: tuple[int, Any] | None = None
         self.captions = choice.choose(captions, self._ids, files[0].parent) if captioned else None
+        if choice.label_column in columns:
+            self.labels = Labels(partial(read_labels, files, column, choice.label_column, self._ids))
 
     def table_files(self) -> list[Path]:
         """The fingerprint given."""

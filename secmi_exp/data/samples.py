@@ -13,6 +13,7 @@ from PIL import Image
 from secmi_exp.data.file_fingerprints import files_fingerprint
 from secmi_exp.data.image_formats import open_image
 from secmi_exp.data.images import Pixels
+from secmi_exp.data.labels import Labels, joined
 from secmi_exp.data.membership import Statement, refuse_contradiction
 from secmi_exp.formatting import unicode_name
 from secmi_exp.store import Verify
@@ -25,6 +26,8 @@ class Samples(ABC):
     """The membership that the dataset itself states. [N]"""
     captions: Sequence[str | None] | None = None
     """One chosen caption a sample, None where it has none; None altogether where the dataset has none at all. [N]"""
+    labels: Labels | None = None
+    """The samples' class labels; None where the dataset has none at all."""
 
     @abstractmethod
     def fingerprint(self, verify: Verify) -> str:
@@ -52,6 +55,7 @@ class ImageFiles(Samples):
     """As they are in the layout; the ids are the same, with what isn't Unicode escaped."""
     is_member: NDArray[np.bool_] | None = None
     captions: Sequence[str | None] | None = None
+    labels: Labels | None = None
 
     def fingerprint(self, verify: Verify) -> str:
         """A digest of ids and files."""
@@ -84,6 +88,7 @@ class ArraySamples(Samples):
         fingerprint: of what the reader reads.
         read: gives [N, H, W] or [N, H, W, 3], uint8; called when the first sample is asked for.
         captions: one a sample, where there are any, [N].
+        labels: the samples' class labels, where there are any.
     """
 
     def __init__(
@@ -92,9 +97,10 @@ class ArraySamples(Samples):
         fingerprint: str,
         read: Callable[[], Pixels],
         captions: Sequence[str | None] | None = None,
+        labels: Labels | None = None,
     ):
         self._name, self._fingerprint, self._read = name, fingerprint, read
-        self.captions = captions
+        self.captions, self.labels = captions, labels
 
     @cached_property
     def pixels(self) -> Pixels:
@@ -133,6 +139,7 @@ class Sides(Samples):
         if members.captions is not None or holdouts.captions is not None:
             sides = zip((members, holdouts), sizes, strict=True)
             self.captions = [caption for side, n in sides for caption in side.captions or [None] * n]
+        self.labels = joined(members.labels, holdouts.labels, sizes)
 
     def fingerprint(self, verify: Verify) -> str:
         """A digest of both sides' fingerprints."""

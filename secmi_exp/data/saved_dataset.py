@@ -1,7 +1,8 @@
 """Image datasets that the library datasets has saved to disk."""
 
 import json
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 
 from secmi_exp.data.captions import CaptionChoice
 from secmi_exp.data.image_cells import Cell, ImageCells, image_column, paths_without_bytes
+from secmi_exp.data.labels import LabelCells, Labels, read_column
 from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.files.regular import read_regular, refuse_irregular
@@ -110,6 +112,14 @@ class SavedDataset(ImageCells):
             refuse_damaged(self._dataset, choice.column, folder)
             cells = self._dataset.select_columns([choice.column])[:][choice.column]
             self.captions = choice.choose(cells, self._ids, folder)
+        if choice.label_column in self._dataset.column_names:
+            self.labels = Labels(partial(self._labels, choice.label_column))
+
+    def _labels(self, column: str) -> LabelCells:
+        """The classes in a column, with their names where it declares them."""
+        refuse_damaged(self._dataset, column, self.folder)
+        read = read_column(self._dataset.select_columns([column])[:][column], self._ids, self.folder)
+        return replace(read, names=getattr(self._dataset.features[column], "names", None))
 
     @cached_property
     def _dataset(self) -> Any:

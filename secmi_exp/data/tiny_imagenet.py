@@ -6,6 +6,7 @@ from pydantic.dataclasses import dataclass
 
 from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.folder_walk import FolderWalk
+from secmi_exp.data.labels import folder_labels
 from secmi_exp.data.samples import ImageFiles
 from secmi_exp.errors import UserError
 
@@ -37,4 +38,4 @@ class TinyImageNet(Dataset):
             )
         walk.warn_of_unread()
         ids = [f"{below}/{name}" for _, below, name in sorted(names)]
-        return ImageFiles([f"{train}/{name}" for name in ids], ids)
+        return ImageFiles([f"{train}/{name}" for name in ids], ids, labels=folder_labels(ids))

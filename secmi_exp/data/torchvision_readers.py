@@ -2,19 +2,23 @@
 
 import gzip
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.images import Pixels
+from secmi_exp.data.labels import FILE, LabelCells, Labels
 from secmi_exp.data.samples import ArraySamples, ImageFiles
 from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.files.regular import is_regular, read_regular
 from secmi_exp.files.storage_errors import StorageLocation, explain_storage_errors
+from secmi_exp.store import Key
 
 PARTS: dict[str, dict[str, bool | str]] = {
     "CIFAR10": {"train": True},
@@ -43,8 +47,13 @@ IDX_MD5 = {
 }
 """Reader → MD5 of the packed file of its training images, as it checks it after a download."""
 
+LABELS_VERSION = 1
+"""Version of the labels in the store; raised when the same files would give others."""
+
 IDX_HEADER = 16
-"""Bytes: a magic number, and how many images of what height and width there are."""
+"""Bytes of a file of images: a magic number, and how many there are of what height and width."""
+IDX_LABELS, IDX_LABELS_HEADER = "train-labels-idx1-ubyte.gz", 8
+"""The packed file of labels, and the bytes of its header: a magic number, and how many there are."""
 
 CELEBA_PARTITION_MD5 = "d32c9cbf5e040fd4025c592c306e6668"
 
@@ -75,6 +84,11 @@ class Published(Dataset):
         except (RuntimeError, OSError, ImportError, ValueError, KeyError, AssertionError) as error:
             raise self._unreadable(kind, first_line(error)) from error
 
+    def labels(self, fingerprint: str, read: Callable[[], LabelCells]) -> Labels:
+        """Labels that the store keeps, so that later runs need not read the published files for them."""
+        key = Key("labels", LABELS_VERSION, {}, {"samples": fingerprint}, files=(FILE,), label=self.name)
+        return Labels(read, key)
+
     def _unreadable(self, kind: str, reason: str) -> UserError:
         return UserError(
             f"{self.name} can't be read in {self.root.absolute()} ({reason}): get it from {self.source} and unpack "
@@ -90,11 +104,20 @@ class ArrayFiles(Published):
 
     def samples(self) -> ArraySamples:
         """Known by their row, which the authors' split files count too."""
-        return ArraySamples(self.reader_class.lower(), FINGERPRINTS[self.reader_class], self._pixels)
+        fingerprint = FINGERPRINTS[self.reader_class]
+        labels = None if self.reader_class == "STL10" else self.labels(fingerprint, self._labels)
+        return ArraySamples(self.reader_class.lower(), fingerprint, self._pixels, labels=labels)
 
     def _pixels(self) -> Pixels:
         pixels: Pixels = self.reader(self.reader_class).data
         return pixels if pixels.shape[-1] == 3 else np.moveaxis(pixels, 1, -1)
+
+    def _labels(self) -> LabelCells:
+        """SVHN's classes are its digits, and have no other names."""
+        reader = self.reader(self.reader_class)
+        if self.reader_class == "SVHN":
+            return LabelCells(reader.labels.tolist())
+        return LabelCells(reader.targets, reader.classes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,21 +132,35 @@ class IdxFiles(Published):
     def samples(self) -> ArraySamples:
         """Known by their row."""
         fingerprint = f"{self.reader_class}, images for training, MD5 {IDX_MD5[self.reader_class]}"
-        return ArraySamples(self.reader_class.lower(), fingerprint, self._pixels)
+        labels = self.labels(fingerprint, self._labels)
+        return ArraySamples(self.reader_class.lower(), fingerprint, self._pixels, labels=labels)
 
     def _pixels(self) -> Pixels:
-        kind, file = self.reader_class, self.root / self.reader_class / "raw/train-images-idx3-ubyte.gz"
+        unpacked = self._unpacked("train-images-idx3-ubyte.gz", IDX_MD5[self.reader_class])
+        count, height, width = unpacked[:IDX_HEADER].view(">u4")[1:]
+        return unpacked[IDX_HEADER:].reshape(count, height, width)
+
+    def _labels(self) -> LabelCells:
+        published = getattr(readers.imported, self.reader_class)
+        unpacked = self._unpacked(IDX_LABELS, dict(published.resources)[IDX_LABELS])
+        return LabelCells(unpacked[IDX_LABELS_HEADER:].tolist(), published.classes)
+
+    def _unpacked(self, name: str, md5: str) -> NDArray[np.uint8]:
+        """The bytes of a packed file.
+
+        Raises:
+            UserError: where it is neither there nor to be had, or its checksum is another.
+        """
+        kind, file = self.reader_class, self.root / self.reader_class / "raw" / name
         if not is_regular(file):
             self.reader(kind)
         try:
             content = read_regular(file)
         except OSError as error:
             raise self._unreadable(kind, f"{file.name}: {error.strerror}") from error
-        if hashlib.md5(content).hexdigest() != IDX_MD5[kind]:
+        if hashlib.md5(content).hexdigest() != md5:
             raise self._unreadable(kind, f"{file.name} is corrupted: delete it")
-        unpacked = np.frombuffer(gzip.decompress(content), np.uint8)
-        count, height, width = unpacked[:IDX_HEADER].view(">u4")[1:]
-        return unpacked[IDX_HEADER:].reshape(count, height, width)
+        return np.frombuffer(gzip.decompress(content), np.uint8)
 
 
 @dataclass(frozen=True, kw_only=True)
