@@ -16,7 +16,7 @@ from secmi_exp.engine import batches
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.pixel.authors_format import Flags
-from secmi_exp.targets.pixel.unconditional import Unconditional
+from secmi_exp.targets.pixel.predictor import PixelPredictor
 from secmi_exp.testing import configured, cpu_runtime, no_logger
 from tests.support.text_to_image import stable_diffusion
 from tests.support.tiny_pipelines import save_stable_diffusion, save_stable_diffusion_xl
@@ -32,7 +32,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> PreparedTarget:
     folder = tmp_path_factory.mktemp("target")
     flags = Flags(ch=32, ch_mult=(1, 2), attn=(1,), num_res_blocks=1, img_size=16)
     DDPMPipeline(unet=UNet2DModel(**flags.network), scheduler=DDPMScheduler()).save_pretrained(folder)
-    return PreparedTarget(folder, "on two devices", partial(Unconditional, folder))
+    return PreparedTarget(folder, "on two devices", partial(PixelPredictor, folder))
 
 
 def walked(target: PreparedTarget, root: Path, **settings: object) -> Trajectories:

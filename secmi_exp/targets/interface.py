@@ -76,6 +76,9 @@ def pixels(images: Images, store: Store, runtime: Runtime) -> Inputs:
     return PixelInputs(images)
 
 
+MakeInputs = Callable[[Images, Store, Runtime], Inputs]
+
+
 @dataclass(frozen=True)
 class PreparedTarget:
     """A target that is ready to be attacked."""
@@ -92,7 +95,7 @@ class PreparedTarget:
     """Whether it was trained just now, rather than found."""
     samples: Path | None = None
     """File with images that it generated, where there is one."""
-    inputs: Callable[[Images, Store, Runtime], Inputs] = pixels
+    inputs: MakeInputs = pixels
     """Makes the inputs of images; see `Inputs`."""
     facts: Mapping[str, Json] = field(default_factory=dict)
     """Facts of its training that a reader of the results has to know."""
@@ -103,9 +106,16 @@ class PreparedTarget:
         return digest_of(self.key)
 
 
-def on_axis(key: Key, axis: TimeAxis) -> Key:
-    """Return the key of predictions at timesteps of an axis; on the default one, the key of the network."""
-    return key if axis == "ddpm" else Key("time_axis", 1, {"axis": axis}, {"target": key})
+def queried(key: Key, axis: TimeAxis, guidance: float = 1.0) -> Key:
+    """Return the key of a network's predictions; with the defaults, that of the network itself.
+
+    Args:
+        key: of the network.
+        axis: what a timestep means.
+        guidance: w of classifier-free guidance.
+    """
+    config: dict[str, Json] = {"axis": axis, "guidance": guidance}
+    return key if (axis, guidance) == ("ddpm", 1.0) else Key("queried", 1, config, {"target": key})
 
 
 class Target(Protocol):

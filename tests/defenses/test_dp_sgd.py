@@ -166,9 +166,7 @@ def test_a_killed_training_continues_to_the_undisturbed_weights(tmp_path: Path) 
     given = [*DP, "target.checkpoint_every=3", "target.network.dropout=0.2"]
     undisturbed = weights(trained(tmp_path / "undisturbed", *given))
     with pytest.raises((KeyboardInterrupt, SystemExit)):
-        training.train(
-            recipe(*given), MEMBERS, tmp_path / "killed", cpu_runtime(), logger=None, callbacks=[Kill()]
-        )
+        training.train(recipe(*given), MEMBERS, tmp_path / "killed", cpu_runtime(), logger=None, callbacks=[Kill()])
     newest = newest_checkpoint(tmp_path / "killed/scratch/checkpoints", below_step=6)
     assert newest is not None
     assert newest.stem == "step=000000003"

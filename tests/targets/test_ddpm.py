@@ -27,7 +27,7 @@ def test_preset_is_the_papers_network() -> None:
     module = PixelTraining(component(config, "target"))
     assert sum(p.numel() for p in module.network.parameters()) / 1e6 == pytest.approx(35.7, abs=0.05)
     assert config.target.max_steps == 800_000
-    betas = module.scheduler.betas
+    betas = module.objective.scheduler.betas
     assert (len(betas), betas[0].item(), betas[-1].item()) == (1000, pytest.approx(1e-4), pytest.approx(0.02))
 
 

@@ -86,6 +86,27 @@ class UNet2D(JsonObject):
         return self
 
 
+class DiTTransformer(JsonObject):
+    """``config.json`` of a `DiTTransformer2DModel`."""
+
+    num_attention_heads: Width = 16
+    attention_head_dim: Width = 72
+    in_channels: Width = 4
+    out_channels: OptionalWidth = None
+    num_layers: StackedLayers = 28
+    dropout: Share = 0
+    norm_num_groups: Width = 32
+    attention_bias: Flag = True
+    sample_size: Width = 32
+    patch_size: Width = 2
+    activation_fn: Text = "gelu-approximate"
+    num_embeds_ada_norm: OptionalWidth = 1000
+    upcast_attention: Flag = False
+    norm_type: Text = "ada_norm_zero"
+    norm_elementwise_affine: Flag = False
+    norm_eps: Epsilon = 1e-5
+
+
 class UNet2DCondition(JsonObject):
     """``config.json`` of a `UNet2DConditionModel`."""
 
@@ -322,6 +343,7 @@ class RunResults(JsonObject):
 
 NETWORKS: Mapping[str, type[JsonObject]] = {
     "UNet2DModel": UNet2D,
+    "DiTTransformer2DModel": DiTTransformer,
     "UNet2DConditionModel": UNet2DCondition,
     "AutoencoderKL": Autoencoder,
     "CLIPTextModel": TextEncoder,

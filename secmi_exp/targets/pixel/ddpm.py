@@ -8,9 +8,9 @@ from abc import ABC, abstractmethod
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, Self
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field, FiniteFloat
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.data.images import Images
@@ -19,20 +19,24 @@ from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import TimeAxis, Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.store import Json, Key, Store
+from secmi_exp.store import Input, Json, Key, Store
 from secmi_exp.store.class_identity import outside_classes
-from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget, on_axis
+from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget, queried
+from secmi_exp.targets.labels import LabelChoice, LabelQuery, QueriedLabels
 from secmi_exp.targets.library_settings import optimizer_class, trained_before
 from secmi_exp.targets.noise_schedule import FlowSchedule, NoiseSchedule
-from secmi_exp.targets.pixel.recipe import PICTURE, PixelRecipe
+from secmi_exp.targets.pixel.class_labels import label_query, pixel_inputs
 from secmi_exp.targets.pixel.privacy_spent import privacy_facts
+from secmi_exp.targets.pixel.recipe import PICTURE, PixelRecipe
 
-Unconditional = Deferred("secmi_exp.targets.pixel.unconditional:Unconditional")
+PixelPredictor = Deferred("secmi_exp.targets.pixel.predictor:PixelPredictor")
 prepare_trained = Deferred("secmi_exp.targets.pixel.trained_folder:prepare_trained")
 trained_timesteps = Deferred("secmi_exp.targets.pixel.trained_folder:trained_timesteps")
 dry_run = Deferred("secmi_exp.targets.pixel.training:dry_run")
 train_into = Deferred("secmi_exp.targets.pixel.training:train_into")
 
+NOT_IN_KEY = ("name", "path", "defense", "checkpoint_every", "sample_every", "time_axis", "label", "guidance")
+"""Fields that decide no weight."""
 VERSION = 2
 """Version of the training code; raised when the same configuration would give other weights."""
 
@@ -41,10 +45,22 @@ VERSION = 2
 class PixelTarget(PixelRecipe, ABC):
     """A target trained by a recipe."""
 
-    conditions: ClassVar[tuple[str, ...]] = ()
-
     path: Path | None
     """Folder of a target that was trained before, or directory of the run that trained it; None: to be trained."""
+    label: LabelChoice = "dataset"
+    """Class that images are queried with, where the network takes any."""
+    guidance: Annotated[FiniteFloat, Field(ge=0)] = 1.0
+    """w of classifier-free guidance away from the class for none, in queries; 1: none."""
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """See `Target.conditions`."""
+        return ("labels",) if self._labels and self.label == "dataset" else ()
+
+    @property
+    def _labels(self) -> LabelQuery | None:
+        """How a class is found for an image; None where the network takes none."""
+        return label_query(self.network, self.label, self.guidance)
 
     @cached_property
     def timesteps(self) -> Timesteps:
@@ -73,16 +89,22 @@ class PixelTarget(PixelRecipe, ABC):
     def key(self, members: Images, runtime: Runtime) -> Key:
         """Return the key of what decides the weights."""
         config: dict[str, Json] = asdict(self.defended) | {"precision": runtime.precision}
-        for name in ("name", "path", "defense", "checkpoint_every", "sample_every"):  # decide no weight
-            del config[name]
-        for name, default in (("architecture", "UNet2DModel"), ("labels", False), ("time_axis", None)):
-            if config.get(name) == default or name == "time_axis":  # so that targets keep the keys that they had
-                config.pop(name, None)
+        for name in NOT_IN_KEY:
+            config.pop(name, None)
+        if self.architecture == "UNet2DModel":  # whose targets had keys before there were others
+            del config["architecture"]
         if settings := {**self.defense.settings(), **outside_classes(defense=self.defense)}:
             config["defense"] = settings
         config |= outside_classes(target=self) | optimizer_class(self.defended.optimizer)
         files = (*PIXEL_PIPELINE_FILES, PICTURE, *self.defense.report_files)
-        return Key("target", VERSION, config, {"members": members.digest}, files)
+        inputs: dict[str, Input] = {"members": members.digest}
+        if labels := self._training_labels(members):
+            inputs["labels"] = labels.digest
+        return Key("target", VERSION, config, inputs, files)
+
+    def _training_labels(self, members: Images) -> QueriedLabels | None:
+        query = label_query(self.network, "dataset")
+        return query.labels_of(members) if query else None
 
     def dry_run(self, images: tuple[int, int, int], store: Store, runtime: Runtime) -> None:
         """See `TrainableTarget.dry_run`."""
@@ -105,19 +127,22 @@ class PixelTarget(PixelRecipe, ABC):
                     f"defense={self.defense.name} acts on a training, and the target in {self.path} is trained "
                     "already: leave out defense or target.path."
                 )
-            prepared: PreparedTarget = prepare_trained(self.path, members.shape, self.axis)
+            prepared: PreparedTarget = prepare_trained(self.path, members.shape, self.axis, self.label, self.guidance)
             return prepared
         key = self.key(members, runtime)
         self.defense.check_samples(len(members))
 
         def train(workspace: Path) -> None:
-            train_into(workspace, self.defended, members, runtime, make_logger())
+            labels = self._training_labels(members)
+            numbers = labels.numbers if labels else None
+            train_into(workspace, self.defended, members, numbers, runtime, make_logger())
 
         entry = store.get_or_build(key, train)
         return PreparedTarget(
             entry.path,
-            on_axis(key, self.axis),
-            load=partial(Unconditional, entry.path, axis=self.axis),
+            queried(key, self.axis, self.guidance),
+            load=partial(PixelPredictor, entry.path, axis=self.axis, guidance=self.guidance),
+            inputs=pixel_inputs(self._labels),
             trained_on=members.digest,
             trained_now=not entry.reused,
             samples=entry.path / PICTURE,

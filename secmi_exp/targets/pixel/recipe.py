@@ -22,9 +22,7 @@ class PixelRecipe:
     name: str
     architecture: Architecture = "UNet2DModel"
     network: Settings
-    """Arguments of the architecture."""
-    labels: bool = False
-    """Whether the network is trained with the class labels of the members."""
+    """Arguments of the architecture; where it takes class labels, it is trained with those of the members."""
     schedule: Any
     """The path that it is trained on: `NoiseSchedule` or `FlowSchedule`."""
     optimizer: Settings

@@ -21,7 +21,7 @@ from secmi_exp.targets.families.stable_diffusion import StableDiffusion
 from secmi_exp.targets.library_settings import optimizer_class, trained_before
 from secmi_exp.targets.text_to_image.fine_tuning import TrainedTextToImage
 from secmi_exp.targets.text_to_image.pipeline_folder import kept_files
-from secmi_exp.targets.text_to_image.recipes import LatentPixelRecipe
+from secmi_exp.targets.text_to_image.recipes import LatentDDPMRecipe
 
 build_into = Deferred("secmi_exp.targets.text_to_image.latent_ddpm_training:build_into")
 dry_run = Deferred("secmi_exp.targets.text_to_image.latent_ddpm_training:dry_run")
@@ -31,7 +31,7 @@ VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class LatentDDPM(LatentPixelRecipe, TrainedTextToImage):
+class LatentDDPM(LatentDDPMRecipe, TrainedTextToImage):
     """A latent diffusion model from scratch; its fields are those of ``conf/target/latent_ddpm.yaml``."""
 
     @property
