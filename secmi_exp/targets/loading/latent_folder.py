@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from torch import Tensor
 
@@ -21,6 +21,7 @@ from secmi_exp.diffusion.path import GaussianPath
 from secmi_exp.diffusion.timesteps import TimeAxis
 from secmi_exp.errors import UserError
 from secmi_exp.store import Json, Key
+from secmi_exp.targets.labels import LabelChoice, LabelQuery
 from secmi_exp.targets.loading.file_kind import refuse_file, refuse_strange_folder
 from secmi_exp.targets.loading.json_fields import JsonObject, checked
 from secmi_exp.targets.loading.model_file_schemas import Autoencoder, PipelineIndex
@@ -104,10 +105,6 @@ class LatentFolder(ABC):
     """Part that predicts."""
     coder: ClassVar[str] = "vae"
     """Part that encodes images."""
-    condition: ClassVar[Literal["prompts", "labels"] | None] = None
-    """What the denoiser takes besides state and time."""
-    embeds_guidance: ClassVar[bool] = False
-    """Whether the denoiser gets the guidance as an input, as ``guidance`` [B], in place of a second evaluation."""
 
     path: Path
     """Folder of the pipeline."""
@@ -146,6 +143,11 @@ class LatentFolder(ABC):
         folder.refuse_other_denoisers()
         return folder
 
+    @property
+    def embeds_guidance(self) -> bool:
+        """Whether the denoiser gets the guidance as an input, as ``guidance`` [B], in place of a second evaluation."""
+        return False
+
     @abstractmethod
     def evaluate(self, network: Any, x: Tensor, times: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
         """Evaluate the denoiser, all in its precision.
@@ -154,11 +156,15 @@ class LatentFolder(ABC):
             network: the denoiser.
             x: noised latents, [B, C, h, w].
             times: what `GaussianPath.model_time` gives, [B].
-            condition: see `condition`; name → [B, …].
+            condition: embeddings of prompts, or ``label``; name → [B, …].
 
         Returns:
             What the scheduler says that it predicts, [B, C, h, w].
         """
+
+    def label_query(self, choice: LabelChoice, guidance: float) -> LabelQuery | None:
+        """Return how images get the class that the denoiser is queried with; None for one that takes none."""
+        return None
 
     def posterior(self, vae: Any, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the latents of images in [−1, 1], [B, C, h, w] both."""

@@ -63,14 +63,8 @@ class DiffusersFolder:
 
     @cached_property
     def _pipeline(self) -> PipelineFolder:
-        return PipelineFolder.from_path(fetch(self.path, self._files_to_read), self.weights, self.variant)
-
-    def _files_to_read(self, names: Collection[str]) -> list[str]:
-        """Select the files that are read among those of a repository."""
-        network = choose_network(names, self.weights, self.path).folder
-        described = {PIPELINE_CONFIG, SCHEDULER_CONFIG, f"scheduler/{SCHEDULER_CONFIG}", *NETWORK_CONFIGS}
-        weights = network_files(names, network, "diffusers", self.variant, self.path)
-        return sorted({*described.intersection(names), *weights})
+        files = partial(pixel_files, weights=self.weights, variant=self.variant, where=self.path)
+        return PipelineFolder.from_path(fetch(self.path, files), self.weights, self.variant)
 
     @cached_property
     def _assumed_scheduler(self) -> dict[str, Any] | None:
@@ -113,3 +107,17 @@ class DiffusersFolder:
             ),
             inputs=pixel_inputs(self._labels),
         )  # fmt: skip
+
+
+def pixel_files(names: Collection[str], weights: WeightsChoice, variant: str | None, where: str) -> list[str]:
+    """Select the files that are read of a pipeline in pixel space, among those of a whole repository.
+
+    Args:
+        names: of all of its files.
+        weights: see `choose_network`.
+        variant: see `choose_weights`.
+        where: the repository, for messages.
+    """
+    network = choose_network(names, weights, where).folder
+    described = {PIPELINE_CONFIG, SCHEDULER_CONFIG, f"scheduler/{SCHEDULER_CONFIG}", *NETWORK_CONFIGS}
+    return sorted({*described.intersection(names), *network_files(names, network, "diffusers", variant, where)})

@@ -25,8 +25,6 @@ read_tokenizer = Deferred("transformers:CLIPTokenizer.from_pretrained")
 class TextToImageFolder(LatentFolder):
     """Places and descriptions of the parts of a pipeline with text encoders."""
 
-    condition = "prompts"
-
     @property
     @abstractmethod
     def embeddings(self) -> tuple[str, ...]:
