@@ -122,7 +122,5 @@ def test_steps_beyond_the_timesteps_are_refused() -> None:
 @pytest.mark.parametrize("name", ["gan_leaks", "monte_carlo_set", "over_representation", "logan", "tvd"])
 def test_latent_targets_are_refused(tmp_path: Path, name: str) -> None:
     latent = PreparedTarget(Path(), "latent", memorizing(IMAGES).load, inputs=latent_inputs)
-    with pytest.raises(
-        UserError, match=r"attack.samples=1000 .* decoding samples isn't offered for text-to-image targets"
-    ):
+    with pytest.raises(UserError, match=r"attack.samples=1000 .* offered for unconditional targets in pixel space"):
         attack(f"+attack={name}").measure(latent, IMAGES, Store(tmp_path), cpu_runtime())
