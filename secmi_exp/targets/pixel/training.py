@@ -63,7 +63,7 @@ def train_into(
         recipe.name, network.num_parameters() / 1e6, len(members), recipe.max_steps,
     )  # fmt: skip
     module = runtime.run_on_all_ranks(train, recipe, members, workspace, runtime, labels=labels, logger=logger)
-    noise, classes = initial_noise(recipe, members), None if labels is None else torch.from_numpy(labels[:SAMPLES])
+    noise, classes = initial_noise(recipe, members), None if labels is None else torch.from_numpy(sampled(labels))
     save_image(module.sample(noise, classes), workspace / PICTURE, nrow=4)
     if module.step:
         module.step.save_report(workspace)
@@ -74,6 +74,11 @@ def initial_noise(recipe: PixelRecipe, members: Images) -> Tensor:
     """Return the x_T that samples are drawn from, [16, C, H, W]."""
     generator = np.random.default_rng(recipe.seed)
     return torch.from_numpy(generator.standard_normal((SAMPLES, *members.shape), dtype=np.float32))
+
+
+def sampled(labels: Rows) -> Rows:
+    """Return the classes of the samples: those of the first members, repeated where there are few, [16]."""
+    return np.resize(labels, SAMPLES)
 
 
 def train(
@@ -93,7 +98,7 @@ def train(
     module = PixelTraining(recipe, fused=runtime.precision != "16", step=step)
     arrays: tuple[RowArray, ...] = (members,)
     if labels is not None:
-        arrays, noise = (members, labels), (*noise, labels[:SAMPLES])
+        arrays, noise = (members, labels), (*noise, sampled(labels))
     batches = PoissonBatchesAndNoise if step and step.poisson else TrainingBatchesAndNoise
     fit(
         module,
