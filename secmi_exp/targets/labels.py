@@ -147,15 +147,9 @@ class LabelQuery:
 class ClassConditional(Protocol):
     """A target that may be queried with class labels, so that these are checked before anything is computed."""
 
-    def label_query(self, images: Images) -> LabelQuery | None:
-        """Return how the target will be queried about these images; None where it has no classes.
-
-        Args:
-            images: n of them, in whose dataset's classes a target is trained that is still to be trained.
-
-        Raises:
-            UserError: where that is not known, such as images without labels to be trained on.
-        """
+    @property
+    def label_query(self) -> LabelQuery | None:
+        """How its queries get their class; None where they have none."""
 
 
 def named(labels: Labels, number: int | None) -> str:

@@ -118,10 +118,8 @@ def check_conditions(target: Target, split: Split, images: ImageSet, dataset: Da
     Raises:
         UserError: before anything is computed; see `LabelQuery.labels_of` and `check_condition`.
     """
-    if isinstance(target, ClassConditional):
-        attacked = images.select(split.attacked)
-        if query := target.label_query(attacked):
-            query.labels_of(attacked)
+    if isinstance(target, ClassConditional) and target.label_query:
+        target.label_query.labels_of(images.select(split.attacked))
     for name, condition in CONDITIONS.items():
         if name in target.conditions:
             check_condition(condition, split, images, dataset)
