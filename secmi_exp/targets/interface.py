@@ -127,7 +127,7 @@ class Target(Protocol):
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """Names of what queries take of the dataset besides the images, such as captions."""
+        """Names of what queries take of the dataset besides the images: captions, labels."""
 
     @property
     def timesteps(self) -> Timesteps:
