@@ -37,7 +37,7 @@ def larger_t_errors(name: str) -> Claim:
 
 def nn_above_stat() -> Iterator[Claim]:
     """The tables of ASR and AUC, and the learning curve; paired tests."""
-    for name, network in (("datasets", "nn"),):
+    for name, network in (("datasets", "nn"), ("mnist", "nn"), ("mnist", "nn_paper")):
         rows = read_rows(table(name))
         for contest in dict.fromkeys(row["contest"] for row in rows):
             own = {row["attack"]: row for row in rows if row["contest"] == contest}
