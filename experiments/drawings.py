@@ -2,13 +2,18 @@
 
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
 from experiments.kept import read_rows, read_run, read_scores, table
 from experiments.kept import relative_t_error as kept_relative_t_error
 from experiments.tables import swept
+from secmi_exp.configuration.folders import CONF
 from secmi_exp.evaluation.scored import Scored
 from secmi_exp.reporting import run_figures
+from secmi_exp.reporting.drawing import COLOURS, figure_with_axes, remove_box, use_log_scale
 from secmi_exp.reporting.ranking_figures import draw_ranking_cost
-from secmi_exp.reporting.sweep_figures import draw_sweep, draw_tradeoff
+from secmi_exp.reporting.results_file import Estimate
+from secmi_exp.reporting.sweep_figures import draw_curve, draw_sweep, draw_tradeoff
 
 
 def axes(name: str, path: Path) -> None:
@@ -26,6 +31,24 @@ def tradeoff(name: str, path: Path) -> None:
 def cost(name: str, path: Path) -> None:
     """AUC of attacks against their queries."""
     draw_ranking_cost(path, read_rows(table(name)), "AUC and its cost: ddpm_small, digits", "AUC [95% interval]")
+
+
+def learning_curve(name: str, path: Path) -> None:
+    """AUC over the images a side that an attack may learn from, with the intervals of the mean of several draws."""
+    rows = [row for row in read_rows(table(name)) if row["contest"]]
+    attacks = dict.fromkeys(row["attack"] for row in rows)
+    members = OmegaConf.load(CONF / "dataset/mnist5k.yaml").suggested.members
+    with figure_with_axes(path, (6.4, 4.2)) as (_, ((axes,),)):
+        for colour, attack in zip(COLOURS, attacks, strict=False):
+            own = [row for row in rows if row["attack"] == attack]
+            sizes = [float(row["contest"].partition("attack_train=")[2].split()[0]) * members for row in own]
+            draw_curve(axes, sizes, [Estimate.from_row(row, "auc") for row in own], colour)
+            axes.lines[-1].set_label(attack)
+        use_log_scale(axes, x=True)
+        axes.set_xlabel("images a side that an attack may learn from")
+        axes.set_ylabel("AUC")
+        axes.legend(frameon=False, fontsize=8)
+        remove_box(axes)
 
 
 def relative_t_error(name: str, path: Path) -> None:

@@ -64,6 +64,8 @@ EXPERIMENTS = {
     "defenses": Experiment(("experiment=defenses",), keep_summary, {"": drawings.tradeoff}),
     "dp_sgd": Experiment(("experiment=dp_sgd",), keep_summary, {"": drawings.tradeoff}),
     "prompts": Experiment(("experiment=prompts",), keep_summary, AXES),
+    "families": Experiment(("experiment=families",), keep_summary, AXES),
+    "mnist": Experiment(("experiment=mnist",), keep_comparison, {"": drawings.learning_curve}),
     "faces": Experiment((*FACES, "target.max_steps=1500", TIMESTEPS), keep_summary, AXES),
     "faces_3000_steps": Experiment(
         (*FACES, "target.max_steps=3000", "target.horizontal_flip=false", TIMESTEPS), keep_summary, AXES

@@ -5,6 +5,8 @@ from secmi_exp.reporting.results_file import Estimate, Results
 from secmi_exp.reporting.run_folders import swept_settings
 
 METRICS = {"auc": "AUC", "asr": "ASR", "accuracy_calibrated": "accuracy, calibrated", "tpr_at_1pct_fpr": "TPR @ 1% FPR"}
+LOW_FPR = {"tpr_at_0.1pct_fpr": "TPR @ 0.1% FPR"}
+"""Shown where the hold-outs are enough for it."""
 QUALITY = {"denoising_loss": "loss on hold-outs", "kernel_distance": "kernel distance of samples"}
 PRIVACY = {"epsilon_spent": "ε spent", "epsilon_refuted": "ε refuted"}
 
@@ -29,10 +31,11 @@ def scorers(results: Results) -> str:
 def attacks(rows: list[Row]) -> str:
     """A row for each attack, by AUC; in several contests where not all share their samples."""
     contest = ["contest"] if "contest" in rows[0] else []
-    lines = heading([*contest, "attack", *METRICS.values(), "queries", "seconds", "p (Holm)"])
+    columns = METRICS | {name: title for name, title in LOW_FPR.items() if any(row.get(name) for row in rows)}
+    lines = heading([*contest, "attack", *columns.values(), "queries", "seconds", "p (Holm)"])
     for row in rows:
         p = f"{float(row['p_holm']):.2g}" if row["p_holm"] else "best"
-        metrics = (shown(row, name) for name in METRICS)
+        metrics = (shown(row, name) for name in columns)
         cost = [row["queries_per_sample"], f"{float(row['seconds']):.1f}", p]
         lines.append(line([*(row[each] for each in contest), row["attack"], *metrics, *cost]))
     return "\n".join(lines)

@@ -16,7 +16,7 @@ from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.attacks.scorers.scorer import FACTS, Fitting, LearnedScorer, Scorer, Scores
 from secmi_exp.configuration.general import General
 from secmi_exp.configuration.preparation import Preparation, prepare
-from secmi_exp.data.checks.caption_check import caption_facts, check_captions
+from secmi_exp.data.checks.condition_check import check_conditions, condition_facts
 from secmi_exp.data.checks.split_check import (
     check_split,
     refuse_drawn_membership,
@@ -68,7 +68,8 @@ def run_stages(prepared: Preparation, config: DictConfig, folder: Path, warnings
     with timed(seconds, "data"):
         images = parts.dataset.load(store, progress_bar=parts.runtime.progress_bar)
         split = parts.split.split(images)
-        facts = split_facts(split, images) | caption_facts(split, images)
+        queried = () if isinstance(parts.attack, TargetFree) else parts.target.conditions
+        facts = split_facts(split, images) | condition_facts(split, images, queried)
     with explain_storage_errors(output_place(folder)):
         (folder / "config.yaml").write_text(prepared.resolved, encoding="utf-8")
         split.save(folder / "split.npz")
@@ -96,11 +97,12 @@ def prepare_target(run: Run) -> PreparedTarget:
     """Train the target on the members, or load one that was trained before or elsewhere.
 
     Raises:
-        UserError: before anything is trained, for captions that one side has lost and that it would be queried with.
+        UserError: before anything is trained, for captions and class labels that it can't be queried with; see
+            `check_conditions`.
     """
     recipe = run.parts.target
-    if "captions" in recipe.conditions and (run.parts.attack or run.parts.quality):
-        check_captions(run.split, run.images, run.parts.dataset)
+    if run.parts.attack or run.parts.quality:
+        check_conditions(recipe, run.split, run.images, run.parts.dataset)
     with timed(run.seconds, "target"):
         members = run.images.select(run.split.members)
         target = recipe.prepare(members, run.store, run.parts.runtime, run.tracker.lightning)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from secmi_exp.data.checks.caption_check import check_captions
+from secmi_exp.data.checks.condition_check import CONDITIONS, check_condition
 from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.digits import Digits
 from secmi_exp.data.image_folder import ImageFolder
@@ -38,7 +38,11 @@ def captioned(members: int, holdouts: int, a_side: int = 40) -> tuple[Split, Ima
 
 def told(members: int, holdouts: int, dataset: Dataset | None = None) -> list[RunWarning]:
     with collect_warnings() as warnings:
-        check_captions(*captioned(members, holdouts), dataset or ImageFolder(**FOLDER | {"path": Path("list.csv")}))
+        check_condition(
+            CONDITIONS["captions"],
+            *captioned(members, holdouts),
+            dataset or ImageFolder(**FOLDER | {"path": Path("list.csv")}),
+        )
     return warnings
 
 

@@ -16,10 +16,11 @@ from secmi_exp.engine import batches
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.pixel.authors_format import Flags
-from secmi_exp.targets.pixel.unconditional import Unconditional
+from secmi_exp.targets.pixel.predictor import PixelPredictor
 from secmi_exp.testing import configured, cpu_runtime, no_logger
 from tests.support.text_to_image import stable_diffusion
 from tests.support.tiny_pipelines import save_stable_diffusion, save_stable_diffusion_xl
+from tests.targets.test_pixel_families import MEMBERS, RECIPES, SMALL, prepared
 
 pytestmark = pytest.mark.gpu
 
@@ -32,7 +33,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> PreparedTarget:
     folder = tmp_path_factory.mktemp("target")
     flags = Flags(ch=32, ch_mult=(1, 2), attn=(1,), num_res_blocks=1, img_size=16)
     DDPMPipeline(unet=UNet2DModel(**flags.network), scheduler=DDPMScheduler()).save_pretrained(folder)
-    return PreparedTarget(folder, "on two devices", partial(Unconditional, folder))
+    return PreparedTarget(folder, "on two devices", partial(PixelPredictor, folder))
 
 
 def walked(target: PreparedTarget, root: Path, **settings: object) -> Trajectories:
@@ -99,3 +100,28 @@ def test_other_attacks_give_the_values_of_the_cpu(target: PreparedTarget, tmp_pa
     cpu_values = on_cpu.values["features"][:]
     noise = 1e-6 * np.abs(cpu_values).max()  # gradients of biases before a normalisation are 0 up to rounding
     np.testing.assert_allclose(on_cuda.values["features"][:], cpu_values, rtol=2e-2, atol=noise)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize(
+    ("precision", "compiled", "rtol"), [("32", False, 1e-2), ("bf16", False, 1.0), ("32", True, 1e-2)]
+)
+def test_flows_transformers_and_labels_are_those_of_the_cpu(
+    tmp_path: Path, recipe: str, precision: str, compiled: bool, rtol: float
+) -> None:
+    found = {}
+    for accelerator in ("cpu", "cuda"):
+        chosen = {"query_precision": precision, "compile": compiled} if accelerator == "cuda" else {}
+        runtime = cpu_runtime(accelerator=accelerator, **chosen)
+        found[accelerator] = compute_trajectories(
+            prepared(tmp_path / "targets", recipe), MEMBERS, k=10, t_max=50, maps=[],
+            store=Store(tmp_path / accelerator), runtime=runtime,
+        ).t_errors  # fmt: skip
+    np.testing.assert_allclose(found["cuda"], found["cpu"], rtol=rtol)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_families_are_trained_on_cuda(tmp_path: Path, recipe: str) -> None:
+    target = configured("target", *RECIPES[recipe], *SMALL)
+    trained = target.prepare(MEMBERS, Store(tmp_path), cpu_runtime(accelerator="cuda"), no_logger)
+    assert all(weights.isfinite().all() for weights in trained.load().network.parameters())

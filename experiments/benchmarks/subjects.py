@@ -19,7 +19,7 @@ from secmi_exp.diffusion.path import GaussianPath
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.pixel.ddpm import DDPM
-from secmi_exp.targets.pixel.unconditional import Unconditional
+from secmi_exp.targets.pixel.predictor import PixelPredictor
 
 CONF = Path(__file__).parents[2] / "conf"
 T = 1000
@@ -74,7 +74,7 @@ def network(size: str) -> UNet2DModel:
 def saved_target(unet: UNet2DModel, folder: Path) -> PreparedTarget:
     """A target whose weights lie on disk, as all do."""
     DDPMPipeline(unet=unet, scheduler=DDPMScheduler(T)).save_pretrained(folder)
-    return PreparedTarget(folder, "benchmark", load=partial(Unconditional, folder))
+    return PreparedTarget(folder, "benchmark", load=partial(PixelPredictor, folder))
 
 
 class Free(NoisePredictor):

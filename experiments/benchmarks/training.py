@@ -14,7 +14,7 @@ from experiments.benchmarks import published
 from experiments.benchmarks.measure import ROUNDS, Figure, ratios
 from experiments.benchmarks.subjects import T, images, network, recipe, runtime, scaled
 from secmi_exp.diffusion.path import alphas_cumprod_from_betas
-from secmi_exp.targets.pixel import ddpm_training
+from secmi_exp.targets.pixel import training
 
 WARM_UP = 10
 
@@ -86,6 +86,6 @@ def take(losses: Iterator[float], steps: int, device: torch.device) -> float:
 def timed(chosen: Any, pictures: Any, trainer: Any, last: int) -> float:
     """Seconds of as many of ours, after a warm-up of the same length."""
     clock, folder = Clock(WARM_UP, last), Path(tempfile.mkdtemp())
-    ddpm_training.train(chosen, pictures, folder, trainer, logger=None, callbacks=[clock])
+    training.train(chosen, pictures, folder, trainer, logger=None, callbacks=[clock])
     shutil.rmtree(folder)
     return clock.seconds

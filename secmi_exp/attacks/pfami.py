@@ -20,6 +20,7 @@ from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PixelInputs, PreparedTarget
+from secmi_exp.targets.labels import LabelledInputs
 
 center_crop = Deferred("torchvision.transforms.functional:center_crop")
 resize = Deferred("torchvision.transforms.functional:resize")
@@ -53,7 +54,8 @@ class PFAMI(QueryAttack):
         Raises:
             UserError: for latent targets: an image is cropped in pixels, and its crop would have to be encoded again.
         """
-        if not isinstance(target.inputs(images, store, runtime), PixelInputs):
+        inputs = target.inputs(images, store, runtime)
+        if not isinstance(inputs.inputs if isinstance(inputs, LabelledInputs) else inputs, PixelInputs):
             raise UserError("attack=pfami crops images in pixels, and is for targets in pixel space: choose another.")
         return super().measure(target, images, store, runtime)
 

@@ -106,6 +106,7 @@ class SecMI(Attack):
             facts={
                 "t_sec": self.t_sec,
                 "k": self.k,
+                **signals.noise[signals.timesteps.index(self.t_sec)],
                 "trajectory": {"timesteps": signals.timesteps, "queries_per_sample": signals.queries},
                 **signals.facts,
             },

@@ -18,10 +18,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from secmi_exp.diffusion.timesteps import Prediction, Timesteps
-
-DDPM_STEPS = 1000
-"""T of the paper's schedule."""
+from secmi_exp.diffusion.timesteps import PAPER_STEPS, Prediction, Timesteps
 
 
 def alphas_cumprod_from_betas(betas: Tensor) -> Tensor:
@@ -226,11 +223,11 @@ class GaussianPath:
         return max(1.0, self.sigmas[-1]) * noise
 
 
-def ddpm_noise_to_signal(steps: int = DDPM_STEPS) -> list[float]:
+def ddpm_noise_to_signal() -> list[float]:
     """σ_t/α_t of the paper's schedule, β linear from 1e-4 to 0.02: the axis on which paths are compared.
 
     >>> [round(ratio, 3) for ratio in ddpm_noise_to_signal()[::333]]
     [0.01, 1.431, 9.356, 157.12]
     """
-    alphas_cumprod = alphas_cumprod_from_betas(torch.linspace(1e-4, 0.02, steps, dtype=torch.float64)).tolist()
+    alphas_cumprod = alphas_cumprod_from_betas(torch.linspace(1e-4, 0.02, PAPER_STEPS, dtype=torch.float64)).tolist()
     return [math.sqrt((1.0 - alpha_bar) / alpha_bar) for alpha_bar in alphas_cumprod]

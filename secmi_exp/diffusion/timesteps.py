@@ -10,6 +10,13 @@ Prediction = Literal["epsilon", "sample", "v_prediction", "velocity", "edm"]
 """Kind of a network's output: ε, x_0, v = √ᾱ_t ε − √(1−ᾱ_t) x_0 (diffusers' names), the velocity ε − x_0 of flow
 matching, or EDM's F, of which x_0 is made by preconditioning."""
 
+TimeAxis = Literal["ddpm", "native"]
+"""What timestep t means on a continuous path: the noise-to-signal ratio σ/α of the paper's DDPM schedule at t, or the
+t-th of T levels that are the family's own. Discrete schedules have their own timesteps in any case."""
+
+PAPER_STEPS = 1000
+"""T of the paper's schedule."""
+
 
 @dataclass(frozen=True)
 class Timesteps:

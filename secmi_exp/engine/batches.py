@@ -178,19 +178,19 @@ class TrainingBatchesAndNoise(TrainingBatches):
     """Training batches, and for validation, which draws samples, one batch of the noise that they are drawn from.
 
     Args:
-        images: training images, [N, C, H, W].
-        noise: x_T, [B, C, H, W].
+        *arrays: training images [N, C, H, W], and what belongs to them, [N, …].
+        noise: x_T [B, C, H, W], and what belongs to them, [B, …].
         batch_size: images a batch.
         seed: of the order.
     """
 
-    def __init__(self, images: RowArray, noise: RowArray, *, batch_size: int, seed: int):
-        super().__init__(images, batch_size=batch_size, seed=seed)
+    def __init__(self, *arrays: RowArray, noise: Sequence[RowArray], batch_size: int, seed: int):
+        super().__init__(*arrays, batch_size=batch_size, seed=seed)
         self.noise = noise
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """All the noise in one batch."""
-        return DataLoader(BatchDataset(self.noise), sampler=[slice(0, len(self.noise))], batch_size=None)
+        return DataLoader(BatchDataset(*self.noise), sampler=[slice(0, len(self.noise[0]))], batch_size=None)
 
 
 class PoissonBatchesAndNoise(TrainingBatchesAndNoise):

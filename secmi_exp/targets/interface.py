@@ -7,9 +7,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from secmi_exp.data.images import Images
 from secmi_exp.data.stored_rows import RowArray
-from secmi_exp.diffusion.timesteps import Timesteps
+from secmi_exp.diffusion.timesteps import TimeAxis, Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
-from secmi_exp.store import Input, Json, Store, digest_of
+from secmi_exp.store import Input, Json, Key, Store, digest_of
 
 PIXEL_PIPELINE_FILES = (
     "model_index.json",
@@ -76,6 +76,9 @@ def pixels(images: Images, store: Store, runtime: Runtime) -> Inputs:
     return PixelInputs(images)
 
 
+MakeInputs = Callable[[Images, Store, Runtime], Inputs]
+
+
 @dataclass(frozen=True)
 class PreparedTarget:
     """A target that is ready to be attacked."""
@@ -92,7 +95,7 @@ class PreparedTarget:
     """Whether it was trained just now, rather than found."""
     samples: Path | None = None
     """File with images that it generated, where there is one."""
-    inputs: Callable[[Images, Store, Runtime], Inputs] = pixels
+    inputs: MakeInputs = pixels
     """Makes the inputs of images; see `Inputs`."""
     facts: Mapping[str, Json] = field(default_factory=dict)
     """Facts of its training that a reader of the results has to know."""
@@ -101,6 +104,18 @@ class PreparedTarget:
     def digest(self) -> str:
         """Digest of its key."""
         return digest_of(self.key)
+
+
+def queried(key: Key, axis: TimeAxis, guidance: float = 1.0) -> Key:
+    """Return the key of a network's predictions; with the defaults, that of the network itself.
+
+    Args:
+        key: of the network.
+        axis: what a timestep means.
+        guidance: w of classifier-free guidance.
+    """
+    config: dict[str, Json] = {"axis": axis, "guidance": guidance}
+    return key if (axis, guidance) == ("ddpm", 1.0) else Key("queried", 1, config, {"target": key})
 
 
 class Target(Protocol):
@@ -112,7 +127,7 @@ class Target(Protocol):
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """Names of what queries take of the dataset besides the images, such as captions."""
+        """Names of what queries take of the dataset besides the images: captions, labels."""
 
     @property
     def timesteps(self) -> Timesteps:

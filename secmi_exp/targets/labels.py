@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -141,6 +141,15 @@ class LabelQuery:
         """The choices that need no labels."""
         none = "" if self.unconditional is None else "none, or to "
         return f"{none}a class from {self._range} for all"
+
+
+@runtime_checkable
+class ClassConditional(Protocol):
+    """A target that may be queried with class labels, so that these are checked before anything is computed."""
+
+    @property
+    def label_query(self) -> LabelQuery | None:
+        """How its queries get their class; None where they have none."""
 
 
 def named(labels: Labels, number: int | None) -> str:

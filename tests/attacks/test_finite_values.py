@@ -112,7 +112,7 @@ def test_later_timesteps_than_the_attacks_own_are_a_warning(tmp_path: Path) -> N
 def test_error_maps_beyond_float16_are_told_as_such() -> None:
     maps = np.ones((N, 1, 2, 2), np.float16)
     maps[3] = INF
-    signals = Trajectories([10], np.ones((N, 1), np.float32), {}, [2], 0, Key("t_errors", 1, {}), {})
+    signals = Trajectories([10], np.ones((N, 1), np.float32), {}, [2], [{}], 0, Key("t_errors", 1, {}), {})
     measured = Measurements({"t_error": np.ones(N), "error_map": maps}, 2, 0, "", trajectory=signals)
     with pytest.raises(UserError, match=rf"values error_map of attack=nn .* for 1 of {N} images: they exceed float16"):
         refuse_non_finite_values("attack=nn", measured, IMAGES, None, None, cpu_runtime())  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from secmi_exp.engine import rows
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.targets.pixel.unconditional import Unconditional
+from secmi_exp.targets.pixel.predictor import PixelPredictor
 from secmi_exp.testing import cpu_runtime
 from tests.support.latent_inputs import latent_inputs
 from tests.support.memorizing import ALPHAS, Killed, Memorizing, memorizing
@@ -43,7 +43,7 @@ def test_samples_are_those_of_diffusers_ddim(tmp_path: Path, input_range: tuple[
         down_block_types=("DownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "UpBlock2D"),
     ).eval()  # fmt: skip
     DDPMPipeline(unet=unet, scheduler=DDPMScheduler(1000)).save_pretrained(tmp_path)
-    predictor = Unconditional(tmp_path, input_range)
+    predictor = PixelPredictor(tmp_path, input_range)
     ddim = DDIMScheduler(1000, clip_sample=False, timestep_spacing="trailing", set_alpha_to_one=True)
     ddim.set_timesteps(10)
     x = x_T = torch.from_numpy(InitialNoise(0, 2, (3, 8, 8))[:])
@@ -122,7 +122,5 @@ def test_steps_beyond_the_timesteps_are_refused() -> None:
 @pytest.mark.parametrize("name", ["gan_leaks", "monte_carlo_set", "over_representation", "logan", "tvd"])
 def test_latent_targets_are_refused(tmp_path: Path, name: str) -> None:
     latent = PreparedTarget(Path(), "latent", memorizing(IMAGES).load, inputs=latent_inputs)
-    with pytest.raises(
-        UserError, match=r"attack.samples=1000 .* decoding samples isn't offered for text-to-image targets"
-    ):
+    with pytest.raises(UserError, match=r"attack.samples=1000 .* offered for unconditional targets in pixel space"):
         attack(f"+attack={name}").measure(latent, IMAGES, Store(tmp_path), cpu_runtime())

@@ -11,7 +11,7 @@ from secmi_exp.attacks.signals.initial_noise import InitialNoise
 from secmi_exp.attacks.signals.sampling import sample
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
-from secmi_exp.targets.pixel.unconditional import Unconditional
+from secmi_exp.targets.pixel.predictor import PixelPredictor
 from secmi_exp.targets.text_to_image.unet_training import prepare_sampling
 from secmi_exp.testing import configured
 from tests.support.audits import audit, sides
@@ -30,7 +30,7 @@ def attack(*overrides: str) -> Attack:
 @pytest.mark.parametrize("prediction", ["v_prediction", "sample"])
 @torch.no_grad()
 def test_samples_begin_at_the_last_timestep_as_diffusers_do(tmp_path: Path, prediction: str) -> None:
-    predictor = Unconditional(zero_snr(tmp_path, prediction))
+    predictor = PixelPredictor(zero_snr(tmp_path, prediction))
     assert predictor.path.alphas[999] == 0
     ddim = DDIMScheduler.from_pretrained(tmp_path, subfolder="scheduler")
     ddim.set_timesteps(10)
@@ -43,7 +43,7 @@ def test_samples_begin_at_the_last_timestep_as_diffusers_do(tmp_path: Path, pred
 
 @torch.no_grad()
 def test_the_image_that_is_predicted_is_the_one_behind_the_noise(tmp_path: Path) -> None:
-    predictor = Unconditional(zero_snr(tmp_path, "v_prediction"))
+    predictor = PixelPredictor(zero_snr(tmp_path, "v_prediction"))
     x = torch.randn(2, 3, 8, 8)
     alpha, sigma = predictor.path.alphas[300], predictor.path.sigmas[300]
     expected = (x - sigma * predictor.predict_noise(x, 300)) / alpha

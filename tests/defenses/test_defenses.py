@@ -9,13 +9,13 @@ import torch
 from secmi_exp.defenses.dp_sgd import DPSGD
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store, write_json
-from secmi_exp.targets.pixel import ddpm_training
+from secmi_exp.targets.pixel import training
 from secmi_exp.testing import cpu_runtime, no_logger
 from tests.support import gradient_descent
 from tests.support.commands import CONF
 from tests.support.defended import MEMBERS, recipe, trained, weights
 
-train = partial(ddpm_training.train, runtime=cpu_runtime(), logger=None)
+train = partial(training.train, runtime=cpu_runtime(), logger=None)
 CHOICES = sorted(file.stem for file in (CONF / "defense").glob("*.yaml"))
 
 

@@ -24,8 +24,8 @@ from secmi_exp.engine.optimization import Draws, Optimization
 from secmi_exp.engine.training import fit, newest_checkpoint
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
-from secmi_exp.targets.pixel import ddpm_training
-from secmi_exp.targets.pixel.ddpm_training import DDPMTraining
+from secmi_exp.targets.pixel import training
+from secmi_exp.targets.pixel.training import PixelTraining
 from secmi_exp.testing import cpu_runtime, no_logger
 from tests.support.defended import MEMBERS, recipe, trained, weights
 from tests.support.hostile_files import is_empty
@@ -166,9 +166,7 @@ def test_a_killed_training_continues_to_the_undisturbed_weights(tmp_path: Path) 
     given = [*DP, "target.checkpoint_every=3", "target.network.dropout=0.2"]
     undisturbed = weights(trained(tmp_path / "undisturbed", *given))
     with pytest.raises((KeyboardInterrupt, SystemExit)):
-        ddpm_training.train(
-            recipe(*given), MEMBERS, tmp_path / "killed", cpu_runtime(), logger=None, callbacks=[Kill()]
-        )
+        training.train(recipe(*given), MEMBERS, tmp_path / "killed", cpu_runtime(), logger=None, callbacks=[Kill()])
     newest = newest_checkpoint(tmp_path / "killed/scratch/checkpoints", below_step=6)
     assert newest is not None
     assert newest.stem == "step=000000003"
@@ -217,16 +215,16 @@ def test_no_more_images_are_in_the_network_than_a_microbatch(
 ) -> None:
     seen: list[int] = []
     kept: list[int] = []
-    loss = DDPMTraining.loss
+    loss = PixelTraining.loss
 
-    def watched(self: DDPMTraining, arrays: list[Tensor], draws: Draws) -> Tensor:
+    def watched(self: PixelTraining, arrays: list[Tensor], draws: Draws) -> Tensor:
         seen.append(len(arrays[0]))
         held = [each.grad_sample for each in self.network.parameters() if each.grad_sample is not None]
         kept.append(len(held))
         assert draws.normal(2).shape == (len(arrays[0]), 2)  # nor are numbers drawn for more
         return loss(self, arrays, draws)
 
-    monkeypatch.setattr(DDPMTraining, "loss", watched)
+    monkeypatch.setattr(PixelTraining, "loss", watched)
     trained(tmp_path, *DP, f"target.batch_size={batch_size}", "target.max_steps=3")
     assert max(seen) == 3
     assert sum(seen) == sum(len(batch) for batch, _ in zip(PoissonOrder(24, batch_size, 0), range(3), strict=False))

@@ -16,7 +16,7 @@ from secmi_exp.defenses.defense import Defense
 from secmi_exp.defenses.settings import Recipe
 from secmi_exp.engine.training_step import TrainingStep
 from secmi_exp.store import Store, write_json
-from secmi_exp.targets.pixel import ddpm_training
+from secmi_exp.targets.pixel import training
 from secmi_exp.testing import cpu_runtime, no_logger
 from tests.support.defended import MEMBERS, draws, recipe, weights
 
@@ -82,7 +82,7 @@ def test_its_step_trains_the_target_and_its_report_lies_beside_the_weights(tmp_p
 
     def final_loss(defended: bool) -> float:
         target, folder = (flooded if defended else plain), tmp_path / str(defended)
-        module = ddpm_training.train(target, MEMBERS, folder, cpu_runtime(), logger=None)
+        module = training.train(target, MEMBERS, folder, cpu_runtime(), logger=None)
         with torch.no_grad():
             return module.loss([torch.from_numpy(MEMBERS[:24])], draws(0, 24, 24)).item()
 
@@ -100,8 +100,8 @@ def test_it_may_step_the_optimizer_itself_on_poisson_batches(tmp_path: Path) -> 
         defense=NoisyDefense("noisy"),
     )
     torch.manual_seed(target.seed)
-    before = weights(ddpm_training.DDPMTraining(target))
-    module = ddpm_training.train(target, MEMBERS, tmp_path, cpu_runtime(), logger=None)
+    before = weights(training.PixelTraining(target))
+    module = training.train(target, MEMBERS, tmp_path, cpu_runtime(), logger=None)
     assert isinstance(module.step, Noisy)
     assert len(module.step.sizes) == 3
     assert len(set(module.step.sizes)) > 1
@@ -113,7 +113,7 @@ def test_opacus_is_not_loaded_by_other_trainings(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from secmi_exp.targets.pixel import ddpm_training
+from secmi_exp.targets.pixel import training
 from tests.support.defended import trained
 trained(Path({str(tmp_path)!r}), "defense=cutout", "target.max_steps=1")
 print("opacus" in sys.modules)

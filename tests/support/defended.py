@@ -10,7 +10,7 @@ import torch
 from secmi_exp.data.images import Images
 from secmi_exp.engine.batches import Piece
 from secmi_exp.engine.optimization import Draws
-from secmi_exp.targets.pixel import ddpm_training
+from secmi_exp.targets.pixel import training
 from secmi_exp.targets.pixel.ddpm import DDPM
 from secmi_exp.testing import configured, cpu_runtime
 
@@ -25,9 +25,9 @@ def recipe(*overrides: str) -> DDPM:
     return target
 
 
-def trained(folder: Path, *overrides: str, **settings: Any) -> ddpm_training.DDPMTraining:
+def trained(folder: Path, *overrides: str, **settings: Any) -> training.PixelTraining:
     """A module at the end of its training."""
-    return ddpm_training.train(recipe(*overrides).defended, MEMBERS, folder, cpu_runtime(**settings), logger=None)
+    return training.train(recipe(*overrides).defended, MEMBERS, folder, cpu_runtime(**settings), logger=None)
 
 
 def weights(module: torch.nn.Module) -> torch.Tensor:

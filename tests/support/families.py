@@ -7,42 +7,27 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from secmi_exp.attacks.signals.trajectories import Trajectories, compute_trajectories
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.trajectory import begin, walk
-from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.store import Store
-from secmi_exp.targets.families.known import open_pipeline
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.targets.loading.latent_folder import LatentFolder
-from secmi_exp.targets.text_to_image.target import FromElsewhere
+from secmi_exp.targets.pipeline import Pipeline
 from secmi_exp.testing import cpu_runtime, no_logger
+from tests.support.diffusers_folders import PAPER
 from tests.support.text_to_image import T_SEC, K, images
-
-
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class AnyPipeline(FromElsewhere):
-    """A pipeline of whatever family."""
-
-    def read(self, path: Path) -> LatentFolder:
-        return open_pipeline(path, self.weights, self.variant)
-
-    def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:
-        self.folder.warn_of_choices()
-        self.folder.refuse_other_images(members)
-        return self.prepared(self.folder)
 
 
 def prepared(path: Path, store: Path, given: Images | None = None, **settings: Any) -> PreparedTarget:
     defaults: dict[str, Any] = {
         "name": "pipeline", "path": str(path), "prompt": "caption", "fixed_prompt": None, "blip": "none",
         "guidance": 1.0, "latents": "mode", "attention_slicing": None, "seed": 0, "weights": "auto", "variant": None,
+        "family": None, "label": 1, "time_axis": "ddpm", "input_range": (-1.0, 1.0), "schedule": PAPER,
+        "prediction_type": "epsilon",
     }  # fmt: skip
-    target = AnyPipeline(**defaults | settings)
+    target = Pipeline(**defaults | settings)
     return target.prepare(given or images(), Store(store), cpu_runtime(), no_logger)
 
 

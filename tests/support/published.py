@@ -64,14 +64,14 @@ def cifar(root: Path, monkeypatch: pytest.MonkeyPatch, reader: str, n: int) -> P
 
     def batch(name: str, pixels: Pixels) -> list[str]:
         rows = pixels.transpose(0, 3, 1, 2).reshape(len(pixels), -1)
-        return [name, dump(name, {"data": rows, label: [0] * len(pixels)})]
+        return [name, dump(name, {"data": rows, label: [row % 3 for row in range(len(pixels))]})]
 
     names = [name for name, _ in kind.train_list]
     parts = np.array_split(images, len(names))
     monkeypatch.setattr(kind, "train_list", [batch(name, part) for name, part in zip(names, parts, strict=True)])
     monkeypatch.setattr(kind, "test_list", [batch(name, images[:1]) for name, _ in kind.test_list])
     meta = dict(kind.meta)
-    meta["md5"] = dump(meta["filename"], {meta["key"]: ["a"]})
+    meta["md5"] = dump(meta["filename"], {meta["key"]: ["a", "b", "c"]})
     monkeypatch.setattr(kind, "meta", meta)
     return images
 
@@ -101,7 +101,9 @@ def svhn(root: Path, monkeypatch: pytest.MonkeyPatch, n: int) -> Pixels:
     images = crops(n, 32, 32)
     url, name, _ = kind.split_list["train"]
     file = root / "svhn" / name
-    scipy.io.savemat(file, {"X": images.transpose(1, 2, 3, 0), "y": np.ones((n, 1), np.uint8)})
+    scipy.io.savemat(
+        file, {"X": images.transpose(1, 2, 3, 0), "y": np.arange(1, n + 1, dtype=np.uint8)[:, None] % 10 + 1}
+    )
     monkeypatch.setattr(kind, "split_list", {**kind.split_list, "train": [url, name, md5(file)]})
     return images
 
@@ -118,7 +120,7 @@ def idx(root: Path, monkeypatch: pytest.MonkeyPatch, reader: str, n: int) -> Pix
         if "images" in name:
             plain = struct.pack(">4I", 0x803, len(content), 28, 28) + content.tobytes()
         else:
-            plain = struct.pack(">2I", 0x801, len(content)) + bytes(len(content))
+            plain = struct.pack(">2I", 0x801, len(content)) + bytes(row % 10 for row in range(len(content)))
         (folder / name).write_bytes(gzip.compress(plain))
         resources.append((name, md5(folder / name)))
     monkeypatch.setattr(kind, "resources", resources)

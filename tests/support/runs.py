@@ -9,7 +9,7 @@ from PIL import Image
 
 from secmi_exp.reporting import run_figures
 from secmi_exp.store import Store
-from secmi_exp.targets.pixel import ddpm_training
+from secmi_exp.targets.pixel import training
 from secmi_exp.testing import run
 from tests.support.commands import SMOKE
 
@@ -32,7 +32,7 @@ def save_a_pixel(path: Path, *arguments: object, **options: object) -> None:
 
 def few_sampling_steps() -> AbstractContextManager[int]:
     """Targets that are trained meanwhile are sampled in two steps, as it's a picture that nobody looks at."""
-    steps: AbstractContextManager[int] = patch.object(ddpm_training, "SAMPLING_STEPS", 2)
+    steps: AbstractContextManager[int] = patch.object(training, "SAMPLING_STEPS", 2)
     return steps
 
 

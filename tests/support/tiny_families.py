@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from diffusers import (
     DDIMScheduler,
+    DiTPipeline,
+    DiTTransformer2DModel,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
@@ -115,6 +117,16 @@ def save_pixart(folder: Path, *, sizes_given: bool = False, sigma: bool = False,
         tokenizer=t5_tokenizer, text_encoder=t5_encoder, vae=autoencoder(),
         transformer=PixArtTransformer2DModel(**sizes | settings), scheduler=DDIMScheduler(**TRAILING),
     ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def save_dit(folder: Path) -> Path:
+    torch.manual_seed(0)
+    transformer = DiTTransformer2DModel(
+        num_attention_heads=3, attention_head_dim=4, in_channels=4, out_channels=8, num_layers=1, sample_size=SIDE // 2,
+        patch_size=2,
+    )  # fmt: skip
+    DiTPipeline(transformer=transformer, vae=autoencoder(), scheduler=DDIMScheduler(**TRAILING)).save_pretrained(folder)
     return folder
 
 

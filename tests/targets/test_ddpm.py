@@ -16,7 +16,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.store import Key, Store, write_json
 from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES
 from secmi_exp.targets.pixel.ddpm import DDPM
-from secmi_exp.targets.pixel.ddpm_training import DDPMTraining
+from secmi_exp.targets.pixel.training import PixelTraining
 from secmi_exp.testing import compose_config, configured, cpu_runtime, prepare, random_images
 from tests.support.hostile_files import is_empty
 from tests.support.runs import run_here
@@ -24,22 +24,22 @@ from tests.support.runs import run_here
 
 def test_preset_is_the_papers_network() -> None:
     config = compose_config("target=ddpm", "dataset.image_size=32", "dataset.channels=3")
-    module = DDPMTraining(component(config, "target"))
+    module = PixelTraining(component(config, "target"))
     assert sum(p.numel() for p in module.network.parameters()) / 1e6 == pytest.approx(35.7, abs=0.05)
     assert config.target.max_steps == 800_000
-    betas = module.scheduler.betas
+    betas = module.objective.scheduler.betas
     assert (len(betas), betas[0].item(), betas[-1].item()) == (1000, pytest.approx(1e-4), pytest.approx(0.02))
 
 
 def test_training_sees_member_images_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[torch.Tensor] = []
-    step = DDPMTraining.training_step
+    step = PixelTraining.training_step
 
-    def watched(self: DDPMTraining, batch: Any, batch_idx: int) -> torch.Tensor:
+    def watched(self: PixelTraining, batch: Any, batch_idx: int) -> torch.Tensor:
         seen.append(batch[0].clone())
         return step(self, batch, batch_idx)
 
-    monkeypatch.setattr(DDPMTraining, "training_step", watched)
+    monkeypatch.setattr(PixelTraining, "training_step", watched)
     run_here(tmp_path, "target.max_steps=20")
     config = compose_config("experiment=smoke")
     digits: Digits = component(config, "dataset")
@@ -52,7 +52,7 @@ def test_training_sees_member_images_only(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_flips_mirror_whole_images_half_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     config = compose_config("target.horizontal_flip=true", "experiment=smoke")
-    module = DDPMTraining(component(config, "target"))
+    module = PixelTraining(component(config, "target"))
     clean: list[torch.Tensor] = []
     add_noise = module.scheduler.add_noise
 

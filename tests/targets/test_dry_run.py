@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from secmi_exp.configuration.preparation import prepare
 from secmi_exp.errors import UserError
 from secmi_exp.store import Key, Store
-from secmi_exp.targets.pixel import ddpm_training
+from secmi_exp.targets.pixel import training
 from secmi_exp.testing import compose_config
 from tests.support.store_entries import leaving
 
@@ -29,7 +29,7 @@ def test_a_network_that_was_trained_before_is_not_built_again(tmp_path: Path, mo
     def tried(*arguments: object) -> None:
         raise Tried
 
-    monkeypatch.setattr(ddpm_training, "dry_run", tried)
+    monkeypatch.setattr(training, "dry_run", tried)
     config = configuration(tmp_path, SMALL)
     with pytest.raises(UserError, match="Tried"):
         prepare(config)

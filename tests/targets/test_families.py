@@ -19,7 +19,7 @@ from secmi_exp.targets.loading.latent_folder import LatentFolder
 from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
 from tests.support.families import evaluations, prepared, t_errors_in_float64, walked
 from tests.support.text_to_image import PIXELS, T_SEC
-from tests.support.tiny_families import save_flux, save_ldm, save_pixart, save_sd3
+from tests.support.tiny_families import save_dit, save_flux, save_ldm, save_pixart, save_sd3
 from tests.support.tiny_pipelines import SIDE, edited
 
 PROMPTS = ["A seven", "by hand"]
@@ -43,6 +43,10 @@ def pixart(pipeline: Any, guidance: float) -> Any:
     )  # fmt: skip
 
 
+def dit(pipeline: Any, guidance: float) -> Any:
+    return pipeline([1, 3], guidance_scale=guidance, num_inference_steps=1, output_type="np")
+
+
 def unconditional(pipeline: Any, guidance: float) -> Any:
     return pipeline(batch_size=2, num_inference_steps=1, output_type="np")
 
@@ -54,9 +58,10 @@ SAVED: dict[str, Callable[[Path], Path]] = {
     "flux, not distilled": lambda folder: save_flux(folder, guidance_embeds=False),
     "pixart": lambda folder: save_pixart(folder, sizes_given=True),
     "pixart sigma": lambda folder: save_pixart(folder, sigma=True),
+    "dit": save_dit,
     "ldm": save_ldm,
 }
-CALLS = {"sd3": flow, "flux": flow, "pixart": pixart, "ldm": unconditional}
+CALLS = {"sd3": flow, "flux": flow, "pixart": pixart, "dit": dit, "ldm": unconditional}
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +72,7 @@ def pipelines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def conditions(folder: LatentFolder, guidance: float) -> dict[str, Tensor]:
     if not isinstance(folder, TextToImageFolder):
-        return {}
+        return {"label": torch.tensor([1, 3])}
     with torch.no_grad():
         return folder.embed(folder.pipeline(), PROMPTS, negative=guidance != 1)
 
@@ -76,20 +81,23 @@ def conditions(folder: LatentFolder, guidance: float) -> dict[str, Tensor]:
     ("kind", "guidance"),
     [
         *(("sd3", 1.0), ("sd3", 3.0), ("sd3 without T5", 3.0), ("flux", 2.5), ("flux, not distilled", 1.0)),
-        *(("pixart", 1.0), ("pixart", 3.0), ("pixart sigma", 1.0), ("ldm", 1.0)),
+        *(("pixart", 1.0), ("pixart", 3.0), ("pixart sigma", 1.0), ("dit", 1.0), ("ldm", 1.0)),
     ],
 )
 def test_the_denoiser_is_given_what_diffusers_own_pipeline_gives_it(
     pipelines: dict[str, Path], kind: str, guidance: float
 ) -> None:
-    theirs = DiffusionPipeline.from_pretrained(pipelines[kind])
+    left_out = {"text_encoder_3": None, "tokenizer_3": None} if "without T5" in kind else {}
+    theirs = DiffusionPipeline.from_pretrained(pipelines[kind], **left_out)
     theirs.set_progress_bar_config(disable=True)
     folder = open_pipeline(pipelines[kind], axis="native")
     call = CALLS[kind.partition(" ")[0].rstrip(",")]
     ((given, output),) = evaluations(getattr(theirs, folder.denoiser), lambda: call(theirs, guidance))
 
     predictor = LatentPredictor(folder, guidance)
-    x_t = given["sample"] if kind == "ldm" else LATENTS
+    x_t = LATENTS
+    if kind in ("dit", "ldm"):  # which draw their own
+        x_t = given["sample" if kind == "ldm" else "hidden_states"]
     t = 500 if call == flow else 999
     noise: list[Tensor] = []
     condition = conditions(folder, guidance)
@@ -110,9 +118,9 @@ def test_the_denoiser_is_given_what_diffusers_own_pipeline_gives_it(
     torch.testing.assert_close(noise[0], eps, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["sd3", "flux", "pixart", "ldm"])
+@pytest.mark.parametrize("kind", ["sd3", "flux", "pixart", "dit", "ldm"])
 def test_t_errors_are_those_of_the_general_formula(pipelines: dict[str, Path], tmp_path: Path, kind: str) -> None:
-    guidance = 3.0 if kind in ("sd3", "pixart") else 1.0
+    guidance = 3.0 if kind in ("sd3", "pixart", "dit") else 1.0
     target = prepared(pipelines[kind], tmp_path, guidance=guidance)
     stored = walked(target, tmp_path, precision="64")
     assert stored.queries_per_sample(T_SEC) == (12 if guidance != 1 else 6)
@@ -159,6 +167,8 @@ MORE = "transformer/config.json"
         ("pixart", "text_encoder/config.json", {"d_model": 10**6}, "d_model=1000000, which must be"),
         ("pixart", "text_encoder/config.json", {"vocab_size": 9}, "up to number 29 of a text, .* up to number 8:"),
         ("pixart", "text_encoder/config.json", {"d_ff": 10**4}, r"contradict the config\.json"),
+        ("dit", MORE, {"out_channels": 12}, "takes 4 channels and gives 12, where the autoencoder makes 4"),
+        ("dit", MORE, {"sample_size": 10**4}, "sample_size=10000, which must be a whole number from 1 to 512"),
         ("ldm", "vqvae/config.json", {"num_vq_embeddings": 10**9}, "num_vq_embeddings=1000000000, which must be"),
         ("ldm", "vqvae/config.json", {"vq_embed_dim": 5}, "takes 3 channels and gives 3, .* makes 5"),
         ("ldm", "unet/config.json", {"num_class_embeds": 5}, "needs class labels, which an LDMPipeline"),
@@ -176,6 +186,23 @@ def test_parts_that_do_not_fit_are_refused(
 def test_images_must_have_whole_patches(pipelines: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="takes 4×4 pixels as one, and the dataset's images have 3 channels and 16×14"):
         prepared(pipelines["flux"], tmp_path, Images.from_pixels(PIXELS[..., :14]))
+
+
+def test_a_network_that_makes_a_square_takes_square_images(pipelines: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="takes square images, and the dataset's have 16×12 pixels"):
+        prepared(pipelines["dit"], tmp_path, Images.from_pixels(PIXELS[..., :12]))
+
+
+@pytest.mark.parametrize(("kind", "old"), [("dit", "ada_norm_zero"), ("pixart", "ada_norm_single")])
+def test_transformers_are_read_under_their_old_name(
+    pipelines: dict[str, Path], tmp_path: Path, kind: str, old: str
+) -> None:
+    path = changed(pipelines, tmp_path, kind, "model_index.json", transformer=["diffusers", "Transformer2DModel"])
+    edited(path / MORE, _class_name="Transformer2DModel", norm_type=old)
+    same = [
+        t_errors_in_float64(prepared(each, tmp_path / "store"), tmp_path / "store") for each in (path, pipelines[kind])
+    ]
+    np.testing.assert_array_equal(*same)
 
 
 def test_a_quantizer_without_a_scale_scaled_nothing(pipelines: dict[str, Path], tmp_path: Path) -> None:

@@ -92,13 +92,13 @@ class Sampling:
             runtime: the machine.
 
         Raises:
-            UserError: for latent targets, and where the samples are not finite.
+            UserError: for latent and conditional targets, and where the samples are not finite.
         """
         if not isinstance(target.inputs(images, store, runtime), PixelInputs):
             raise UserError(
-                f"{self.group}.samples={self.samples} asks for samples of the target, and decoding samples isn't "
-                "offered for text-to-image targets: choose an attack that asks about the images themselves, such as "
-                "attack=stat, and quality.samples=null."
+                f"{self.group}.samples={self.samples} asks for samples of the target, which are offered for "
+                "unconditional targets in pixel space alone: choose an attack that asks about the images themselves, "
+                "such as attack=stat, and quality.samples=null."
             )
         noise = InitialNoise(self.seed, self.samples, images.shape)
         config: dict[str, Json] = {

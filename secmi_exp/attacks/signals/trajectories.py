@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +31,10 @@ VERSION = 2
 
 ARRAYS = {"t_errors": ("t_errors.npy",), "error_maps": ("maps.npy",), "states": ("x.npy", "eps.npy")}
 """Kind of entry → its arrays, with a row for each image."""
-QUERIES = "queries.json"
-"""Beside them: the queries per sample that they took."""
+FACTS = "queries.json"
+"""Beside them: the queries per sample that they took, and of t-errors what the network was given at t_sec."""
+
+NOISE = ("noise_to_signal", "network_time")
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class Trajectories:
     """t_sec → [n, C, H, W], where kept."""
     queries: list[int]
     """Queries per sample, counted at the noise predictor, until the t-error at each timestep was complete."""
+    noise: list[dict[str, Json]]
+    """``noise_to_signal`` σ/α and ``network_time`` at each timestep; empty for older entries."""
     queries_spent: int
     """Queries made for it that no results include yet, over all samples; see `QueryTally`."""
     key: Key
@@ -77,7 +82,7 @@ class TrajectoryKeys:
 
     def key(self, kind: str, t: int) -> Key:
         """Return the key of ``t_errors``, ``error_maps`` or ``states`` at a timestep."""
-        return Key(kind, VERSION, {**self._config, "t": t}, self._inputs, (*ARRAYS[kind], QUERIES), f"t={t}")
+        return Key(kind, VERSION, {**self._config, "t": t}, self._inputs, (*ARRAYS[kind], FACTS), f"t={t}")
 
     @property
     def whole(self) -> Key:
@@ -131,6 +136,7 @@ def compute_trajectories(
     entries = store.get_or_build_all([*error_keys.values(), *map_keys.values()], build)
     _discard_older_states(keys, steps, store)
     errors, kept = entries[: len(steps)], entries[len(steps) :]
+    found: list[Any] = [read_facts(entry.path) for entry in errors]
     t_errors = np.empty((len(images), len(steps)), np.float32)
     for column, entry in enumerate(errors):
         t_errors[:, column] = np.load(entry.path / "t_errors.npy", mmap_mode="r")
@@ -138,16 +144,18 @@ def compute_trajectories(
         timesteps=steps,
         t_errors=t_errors,
         maps={t: np.load(entry.path / "maps.npy", mmap_mode="r") for t, entry in zip(maps, kept, strict=True)},
-        queries=[queries_per_sample(entry.path) for entry in errors],
+        queries=[each["queries_per_sample"] for each in found],
+        noise=[{name: each[name] for name in NOISE if name in each} for each in found],
         queries_spent=tally.unreported(),
         key=keys.whole,
         facts=inputs.facts(),
     )
 
 
-def queries_per_sample(folder: Path) -> int:
-    """Read the count that lies in an entry beside its arrays."""
-    return int(json.loads((folder / QUERIES).read_text())["queries_per_sample"])
+def read_facts(folder: Path) -> dict[str, Json]:
+    """Read what lies in an entry beside its arrays: see `walk_images`."""
+    facts: dict[str, Json] = json.loads((folder / FACTS).read_text())
+    return facts
 
 
 def _extend(
@@ -170,10 +178,10 @@ def _extend(
     )  # fmt: skip
 
     def walk(last_state: Path | None) -> None:
-        before = queries_per_sample(state.path) if state else 0
+        before: Any = read_facts(state.path)["queries_per_sample"] if state else 0
         plan = WalkPlan(k, start, state.path if state else None, before, last, missing_errors, missing_maps, last_state)
-        for workspace, queries in walk_images(runtime, plan, keys.target.load, arrays, tally.file()).items():
-            write_json(workspace / QUERIES, {"queries_per_sample": queries})
+        for workspace, facts in walk_images(runtime, plan, keys.target.load, arrays, tally.file()).items():
+            write_json(workspace / FACTS, facts)
 
     # The state is there before the t-errors are, so that a killed process leaves none of them without it. Where it is
     # there already, the walk was killed afterwards: its rows are compared with their checksums, and none is missing.

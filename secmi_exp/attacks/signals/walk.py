@@ -15,6 +15,7 @@ from secmi_exp.engine.queries import query_rows
 from secmi_exp.engine.rows import Row
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.engine.trainers import query_dtype
+from secmi_exp.store import Json
 from secmi_exp.targets.interface import InputArrays
 
 
@@ -46,8 +47,8 @@ class WalkPlan:
 
 def walk_images(
     runtime: Runtime, plan: WalkPlan, load: Callable[[], NoisePredictor], inputs: InputArrays, query_file: Path
-) -> dict[Path, int]:
-    """Fill the plan's workspaces on all devices.
+) -> dict[Path, dict[str, Json]]:
+    """Fill the plan's workspaces on all devices; see `walk_rows`.
 
     Args:
         runtime: the machine.
@@ -57,14 +58,15 @@ def walk_images(
         query_file: in which queries are counted.
 
     Returns:
-        Workspace → queries a sample until its content was complete.
+        Workspace → what is kept beside its arrays: ``queries_per_sample`` until they were complete, and for t-errors
+        ``noise_to_signal``, σ/α at t_sec, and ``network_time``, what the network was given there.
     """
     return runtime.run_on_all_ranks(walk_rows, plan, load, inputs, query_file, runtime)
 
 
 def walk_rows(
     plan: WalkPlan, load: Callable[[], NoisePredictor], inputs: InputArrays, query_file: Path, runtime: Runtime
-) -> dict[Path, int]:
+) -> dict[Path, dict[str, Json]]:
     """Fill the rows of the plan's files; see `walk_images`. Called on every rank; the result is rank 0's."""
     predictor = load().to(query_dtype(runtime))
     with torch.inference_mode():
@@ -82,7 +84,16 @@ def walk_rows(
         query_file,
         runtime,
     )
-    return {workspace: plan.queries_before + int(of_rows[0]) for workspace, of_rows in queries.items()}
+    facts: dict[Path, dict[str, Json]] = {
+        workspace: {"queries_per_sample": plan.queries_before + int(of_rows[0])}
+        for workspace, of_rows in queries.items()
+    }
+    path = predictor.path
+    for t, workspace in plan.t_errors.items():
+        if workspace in facts and path.alphas[t] > 0.0:
+            facts[workspace]["noise_to_signal"] = path.sigmas[t] / path.alphas[t]
+            facts[workspace]["network_time"] = path.model_time(t)
+    return facts
 
 
 def walk_batch(

@@ -39,7 +39,7 @@ class StableDiffusion3(TextToImageFolder):
     @cached_property
     def parts(self) -> Parts:
         """See `LatentFolder.parts`."""
-        t5 = read_json(self.path / PIPELINE_CONFIG).get("text_encoder_3") != [None, None]
+        t5 = read_json(self.path / PIPELINE_CONFIG).get("text_encoder_3") not in (None, [None, None])
         return {part: classes for part, classes in PARTS.items() if t5 or not part.endswith("_3")}
 
     @cached_property

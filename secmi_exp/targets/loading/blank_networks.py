@@ -174,8 +174,17 @@ Trial = tuple[Tensor, tuple[int, ...]]
 def _unconditional(network: Any) -> Trial:
     config = network.config
     side = 2 ** len(config.block_out_channels)
-    output = network(torch.empty(1, config.in_channels, side, side), torch.zeros(1, dtype=torch.long)).sample
+    times = torch.zeros(1, dtype=torch.long)
+    labels = {"class_labels": times} if config.num_class_embeds else {}
+    output = network(torch.empty(1, config.in_channels, side, side), times, **labels).sample
     return output, (1, config.out_channels, side, side)
+
+
+def _dit(network: Any) -> Trial:
+    config, side = network.config, 2 * network.config.patch_size
+    times = torch.zeros(1, dtype=torch.long)
+    output = network(torch.empty(1, config.in_channels, side, side), times, class_labels=times).sample
+    return output, (1, config.out_channels or config.in_channels, side, side)
 
 
 def _text_conditioned(network: Any) -> Trial:
@@ -239,6 +248,7 @@ def _text_encoder(network: Any) -> Trial:
 
 TRIALS = {
     "UNet2DModel": _unconditional,
+    "DiTTransformer2DModel": _dit,
     "UNet2DConditionModel": _text_conditioned,
     "SD3Transformer2DModel": _sd3,
     "FluxTransformer2DModel": _flux,

@@ -11,20 +11,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from torch import Tensor
 
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.path import GaussianPath
+from secmi_exp.diffusion.timesteps import TimeAxis
 from secmi_exp.errors import UserError
 from secmi_exp.store import Json, Key
+from secmi_exp.targets.labels import LabelChoice, LabelQuery
 from secmi_exp.targets.loading.file_kind import refuse_file, refuse_strange_folder
 from secmi_exp.targets.loading.json_fields import JsonObject, checked
 from secmi_exp.targets.loading.model_file_schemas import NETWORKS, Autoencoder, PipelineIndex
 from secmi_exp.targets.loading.model_folder import CONFIG, ModelFolder, content_digest, warn_of_choices
-from secmi_exp.targets.loading.scheduler_path import TimeAxis, path_of_scheduler
+from secmi_exp.targets.loading.scheduler_path import path_of_scheduler
 from secmi_exp.targets.loading.settings_files import read_json
 from secmi_exp.targets.loading.training_folder import (
     PIPELINE_CONFIG,
@@ -104,8 +106,6 @@ class LatentFolder(ABC):
     """Part that predicts."""
     coder: ClassVar[str] = "vae"
     """Part that encodes images."""
-    condition: ClassVar[Literal["prompts", "labels"] | None] = None
-    """What the denoiser takes besides state and time."""
 
     path: Path
     """Folder of the pipeline."""
@@ -144,6 +144,11 @@ class LatentFolder(ABC):
         folder.refuse_other_denoisers()
         return folder
 
+    @property
+    def embeds_guidance(self) -> bool:
+        """Whether the denoiser gets the guidance as an input, as ``guidance`` [B], in place of a second evaluation."""
+        return False
+
     @abstractmethod
     def evaluate(self, network: Any, x: Tensor, times: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
         """Evaluate the denoiser, all in its precision.
@@ -152,11 +157,15 @@ class LatentFolder(ABC):
             network: the denoiser.
             x: noised latents, [B, C, h, w].
             times: what `GaussianPath.model_time` gives, [B].
-            condition: see `condition`; name → [B, …].
+            condition: embeddings of prompts, or ``label``; name → [B, …].
 
         Returns:
             What the scheduler says that it predicts, [B, C, h, w].
         """
+
+    def label_query(self, choice: LabelChoice, guidance: float) -> LabelQuery | None:
+        """Return how images get the class that the denoiser is queried with; None for one that takes none."""
+        return None
 
     def posterior(self, vae: Any, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the latents of images in [−1, 1], [B, C, h, w] both."""
@@ -167,11 +176,6 @@ class LatentFolder(ABC):
     def parts(self) -> Parts:
         """Part → the classes that it may have."""
         return self.kinds[self.kind]
-
-    @property
-    def embeds_guidance(self) -> bool:
-        """Whether the denoiser gets the guidance as an input, as ``guidance`` [B], in place of a second evaluation."""
-        return False
 
     def warn_of_choices(self) -> None:
         """Warn of what was chosen without the user's word."""

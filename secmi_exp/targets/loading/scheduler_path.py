@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.path import GaussianPath, alphas_cumprod_from_betas, ddpm_noise_to_signal
-from secmi_exp.diffusion.timesteps import Prediction
+from secmi_exp.diffusion.timesteps import Prediction, TimeAxis
 from secmi_exp.errors import UserError
 from secmi_exp.targets.noise_schedule import DiscretePrediction
 
 make_scheduler = Deferred("secmi_exp.targets.loading.schedulers:make_scheduler")
-
-TimeAxis = Literal["ddpm", "native"]
-"""What timestep t means for a continuous path: the noise-to-signal ratio σ/α of the paper's DDPM schedule at t, or the
-t-th of T levels that are the family's own. Discrete schedules have their own timesteps in any case."""
 
 ROUNDING = 1e-5
 """Upper bound of the distance between a float32 scheduler's ᾱ, or its stand-in for 0, and the ᾱ of its betas."""

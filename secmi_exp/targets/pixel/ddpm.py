@@ -1,58 +1,87 @@
-"""A DDPM of our own: diffusers' U-Net trained on the member images by Lightning, kept as a diffusers folder.
+"""Pixel-space targets of our own: diffusers' networks trained on the member images by Lightning, kept as a folder.
 
-Source: Ho et al., "Denoising Diffusion Probabilistic Models" (NeurIPS 2020), algorithm 1.
+Sources: Ho et al., "Denoising Diffusion Probabilistic Models" (NeurIPS 2020), algorithm 1; Liu et al., "Flow Straight
+and Fast: Learning to Generate and Transfer Data with Rectified Flow" (ICLR 2023).
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, Self
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field, FiniteFloat
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.data.images import Images
 from secmi_exp.defenses.settings import Undefended
 from secmi_exp.deferred import Deferred
-from secmi_exp.diffusion.timesteps import Timesteps
+from secmi_exp.diffusion.timesteps import TimeAxis, Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.store import Json, Key, Store
+from secmi_exp.store import Input, Json, Key, Store
 from secmi_exp.store.class_identity import outside_classes
-from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget
+from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget, queried
+from secmi_exp.targets.labels import LabelChoice, LabelQuery, QueriedLabels
 from secmi_exp.targets.library_settings import optimizer_class, trained_before
-from secmi_exp.targets.pixel.ddpm_recipe import PICTURE, DDPMRecipe
+from secmi_exp.targets.noise_schedule import FlowSchedule, NoiseSchedule
+from secmi_exp.targets.pixel.class_labels import label_query, pixel_inputs
 from secmi_exp.targets.pixel.privacy_spent import privacy_facts
+from secmi_exp.targets.pixel.recipe import PICTURE, PixelRecipe
 
-Unconditional = Deferred("secmi_exp.targets.pixel.unconditional:Unconditional")
+PixelPredictor = Deferred("secmi_exp.targets.pixel.predictor:PixelPredictor")
 prepare_trained = Deferred("secmi_exp.targets.pixel.trained_folder:prepare_trained")
 trained_timesteps = Deferred("secmi_exp.targets.pixel.trained_folder:trained_timesteps")
-dry_run = Deferred("secmi_exp.targets.pixel.ddpm_training:dry_run")
-train_into = Deferred("secmi_exp.targets.pixel.ddpm_training:train_into")
+dry_run = Deferred("secmi_exp.targets.pixel.training:dry_run")
+train_into = Deferred("secmi_exp.targets.pixel.training:train_into")
 
+NOT_IN_KEY = ("name", "path", "defense", "checkpoint_every", "sample_every", "time_axis", "label", "guidance")
+"""Fields that decide no weight."""
 VERSION = 2
 """Version of the training code; raised when the same configuration would give other weights."""
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class DDPM(DDPMRecipe):
-    """A target trained by a recipe; its fields are those of ``conf/target/ddpm.yaml``."""
-
-    conditions: ClassVar[tuple[str, ...]] = ()
+class PixelTarget(PixelRecipe, ABC):
+    """A target trained by a recipe."""
 
     path: Path | None
     """Folder of a target that was trained before, or directory of the run that trained it; None: to be trained."""
+    label: LabelChoice = "dataset"
+    """Class that images are queried with, where the network takes any."""
+    guidance: Annotated[FiniteFloat, Field(ge=0)] = 1.0
+    """w of classifier-free guidance away from the class for none, in queries; 1: none."""
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """See `Target.conditions`."""
+        return ("labels",) if self._labels and self.label == "dataset" else ()
+
+    @property
+    def _labels(self) -> LabelQuery | None:
+        """How a class is found for an image; None where the network takes none."""
+        return label_query(self.network, self.label, self.guidance)
 
     @cached_property
     def timesteps(self) -> Timesteps:
         """See `Target.timesteps`."""
         if self.path is None:
-            return self.schedule.timesteps
-        trained: Timesteps = trained_timesteps(self.path)
+            return self._timesteps
+        trained: Timesteps = trained_timesteps(self.path, self.axis)
         return trained
 
     @property
-    def defended(self) -> "DDPM":
+    @abstractmethod
+    def _timesteps(self) -> Timesteps:
+        """Timesteps of the path that it is trained on."""
+
+    @property
+    def axis(self) -> TimeAxis:
+        """What a timestep means, where the path is continuous."""
+        return "ddpm"
+
+    @property
+    def defended(self) -> Self:
         """The recipe with the defense's changes."""
         changes = self.defense.recipe_changes(self)
         return replace(self, **changes) if changes else self
@@ -60,13 +89,22 @@ class DDPM(DDPMRecipe):
     def key(self, members: Images, runtime: Runtime) -> Key:
         """Return the key of what decides the weights."""
         config: dict[str, Json] = asdict(self.defended) | {"precision": runtime.precision}
-        for name in ("name", "path", "defense", "checkpoint_every", "sample_every"):  # decide no weight
-            del config[name]
+        for name in NOT_IN_KEY:
+            config.pop(name, None)
+        if self.architecture == "UNet2DModel":  # whose targets had keys before there were others
+            del config["architecture"]
         if settings := {**self.defense.settings(), **outside_classes(defense=self.defense)}:
             config["defense"] = settings
         config |= outside_classes(target=self) | optimizer_class(self.defended.optimizer)
         files = (*PIXEL_PIPELINE_FILES, PICTURE, *self.defense.report_files)
-        return Key("target", VERSION, config, {"members": members.digest}, files)
+        inputs: dict[str, Input] = {"members": members.digest}
+        if labels := self._training_labels(members):
+            inputs["labels"] = labels.digest
+        return Key("target", VERSION, config, inputs, files)
+
+    def _training_labels(self, members: Images) -> QueriedLabels | None:
+        query = label_query(self.network, "dataset")
+        return query.labels_of(members) if query else None
 
     def dry_run(self, images: tuple[int, int, int], store: Store, runtime: Runtime) -> None:
         """See `TrainableTarget.dry_run`."""
@@ -89,21 +127,52 @@ class DDPM(DDPMRecipe):
                     f"defense={self.defense.name} acts on a training, and the target in {self.path} is trained "
                     "already: leave out defense or target.path."
                 )
-            prepared: PreparedTarget = prepare_trained(self.path, members.shape)
+            prepared: PreparedTarget = prepare_trained(self.path, members.shape, self.axis, self.label, self.guidance)
             return prepared
         key = self.key(members, runtime)
         self.defense.check_samples(len(members))
 
         def train(workspace: Path) -> None:
-            train_into(workspace, self.defended, members, runtime, make_logger())
+            labels = self._training_labels(members)
+            numbers = labels.numbers if labels else None
+            train_into(workspace, self.defended, members, numbers, runtime, make_logger())
 
         entry = store.get_or_build(key, train)
         return PreparedTarget(
             entry.path,
-            key,
-            load=partial(Unconditional, entry.path),
+            queried(key, self.axis, self.guidance),
+            load=partial(PixelPredictor, entry.path, axis=self.axis, guidance=self.guidance),
+            inputs=pixel_inputs(self._labels),
             trained_on=members.digest,
             trained_now=not entry.reused,
             samples=entry.path / PICTURE,
             facts=privacy_facts(entry.path),
         )
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class DDPM(PixelTarget):
+    """A network that predicts the noise; its fields are those of ``conf/target/ddpm.yaml``."""
+
+    schedule: NoiseSchedule
+
+    @property
+    def _timesteps(self) -> Timesteps:
+        return self.schedule.timesteps
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class RectifiedFlow(PixelTarget):
+    """A network that predicts the velocity; its fields are those of ``conf/target/flow_small.yaml``."""
+
+    schedule: FlowSchedule
+    time_axis: TimeAxis
+
+    @property
+    def axis(self) -> TimeAxis:
+        """See `TimeAxis`."""
+        return self.time_axis
+
+    @property
+    def _timesteps(self) -> Timesteps:
+        return self.schedule.timesteps(self.time_axis)

@@ -3,18 +3,19 @@
 from collections.abc import Collection
 from dataclasses import asdict
 from functools import cached_property, partial
-from typing import Any, ClassVar
+from typing import Annotated, Any
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field, FiniteFloat
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.data.images import Images
-from secmi_exp.diffusion.timesteps import Timesteps
+from secmi_exp.diffusion.timesteps import TimeAxis, Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.run_warnings import warn
 from secmi_exp.store import Json, Store
 from secmi_exp.store.class_identity import outside_classes
-from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.targets.interface import PreparedTarget, queried
+from secmi_exp.targets.labels import LabelChoice, LabelQuery
 from secmi_exp.targets.loading.hub import fetch
 from secmi_exp.targets.loading.training_folder import (
     NETWORK_CONFIGS,
@@ -25,15 +26,15 @@ from secmi_exp.targets.loading.training_folder import (
 )
 from secmi_exp.targets.loading.weight_files import network_files
 from secmi_exp.targets.noise_schedule import DiscretePrediction, NoiseSchedule
-from secmi_exp.targets.pixel.pipeline_folder import PipelineFolder, refuse_other_images
-from secmi_exp.targets.pixel.unconditional import Unconditional
+from secmi_exp.targets.pixel.class_labels import label_query, pixel_inputs
+from secmi_exp.targets.pixel.networks import refuse_other_images
+from secmi_exp.targets.pixel.pipeline_folder import PipelineFolder
+from secmi_exp.targets.pixel.predictor import PixelPredictor
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class DiffusersFolder:
-    """An unconditional pipeline, or a U-Net alone; its fields are those of ``conf/target/diffusers.yaml``."""
-
-    conditions: ClassVar[tuple[str, ...]] = ()
+    """A pipeline in pixel space, or its network alone; its fields are those of ``conf/target/diffusers.yaml``."""
 
     name: str
     path: str
@@ -43,17 +44,27 @@ class DiffusersFolder:
     weights: WeightsChoice
     variant: str | None
     """Variant of the weights, such as fp16; None: the default one."""
+    label: LabelChoice = "dataset"
+    """Class that images are queried with, where the network takes any."""
+    guidance: Annotated[FiniteFloat, Field(ge=0)] = 1.0
+    """w of classifier-free guidance away from the class for none; 1: none."""
+    time_axis: TimeAxis = "ddpm"
+    """What a timestep means on a continuous path."""
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """See `Target.conditions`."""
+        return ("labels",) if self._labels and self.label == "dataset" else ()
+
+    @property
+    def _labels(self) -> LabelQuery | None:
+        """How a class is found for an image; None where the network takes none."""
+        return label_query(self._pipeline.model.config, self.label, self.guidance)
 
     @cached_property
     def _pipeline(self) -> PipelineFolder:
-        return PipelineFolder.from_path(fetch(self.path, self._files_to_read), self.weights, self.variant)
-
-    def _files_to_read(self, names: Collection[str]) -> list[str]:
-        """Select the files that are read among those of a repository."""
-        network = choose_network(names, self.weights, self.path).folder
-        described = {PIPELINE_CONFIG, SCHEDULER_CONFIG, f"scheduler/{SCHEDULER_CONFIG}", *NETWORK_CONFIGS}
-        weights = network_files(names, network, "diffusers", self.variant, self.path)
-        return sorted({*described.intersection(names), *weights})
+        files = partial(pixel_files, weights=self.weights, variant=self.variant, where=self.path)
+        return PipelineFolder.from_path(fetch(self.path, files), self.weights, self.variant)
 
     @cached_property
     def _assumed_scheduler(self) -> dict[str, Any] | None:
@@ -73,7 +84,7 @@ class DiffusersFolder:
     @property
     def timesteps(self) -> Timesteps:
         """See `Target.timesteps`."""
-        return self._pipeline.diffusion_path(self._assumed_scheduler).timesteps
+        return self._pipeline.diffusion_path(self._assumed_scheduler, self.time_axis).timesteps
 
     def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:
         """Read the descriptions; the weights are read where they lie.
@@ -89,8 +100,24 @@ class DiffusersFolder:
         reading |= outside_classes(target=self)
         return PreparedTarget(
             pipeline.path,
-            pipeline.key(reading),
+            queried(pipeline.key(reading), self.time_axis, self.guidance),
             load=partial(
-                Unconditional, pipeline.path, self.input_range, self._assumed_scheduler, self.weights, self.variant
+                PixelPredictor, pipeline.path, self.input_range, self._assumed_scheduler, self.weights, self.variant,
+                self.time_axis, self.guidance,
             ),
-        )
+            inputs=pixel_inputs(self._labels),
+        )  # fmt: skip
+
+
+def pixel_files(names: Collection[str], weights: WeightsChoice, variant: str | None, where: str) -> list[str]:
+    """Select the files that are read of a pipeline in pixel space, among those of a whole repository.
+
+    Args:
+        names: of all of its files.
+        weights: see `choose_network`.
+        variant: see `choose_weights`.
+        where: the repository, for messages.
+    """
+    network = choose_network(names, weights, where).folder
+    described = {PIPELINE_CONFIG, SCHEDULER_CONFIG, f"scheduler/{SCHEDULER_CONFIG}", *NETWORK_CONFIGS}
+    return sorted({*described.intersection(names), *network_files(names, network, "diffusers", variant, where)})

@@ -1,4 +1,4 @@
-"""A diffusers folder on disk: description and weights of an unconditional pixel-space pipeline or of a U-Net alone."""
+"""A diffusers folder on disk: description and weights of a pixel-space pipeline or of its network alone."""
 
 import inspect
 import os
@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from secmi_exp.diffusion.path import GaussianPath
+from secmi_exp.diffusion.timesteps import TimeAxis
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import warn
 from secmi_exp.store import Json, Key
 from secmi_exp.targets.loading.blank_networks import network_class
 from secmi_exp.targets.loading.file_kind import refuse_file, refuse_strange_folder
 from secmi_exp.targets.loading.json_fields import checked
-from secmi_exp.targets.loading.model_file_schemas import PipelineIndex, UNet2D
+from secmi_exp.targets.loading.model_file_schemas import PipelineIndex
 from secmi_exp.targets.loading.model_folder import CONFIG, ModelFolder, content_digest, warn_of_choices
 from secmi_exp.targets.loading.scheduler_path import path_of_scheduler
 from secmi_exp.targets.loading.settings_files import read_json
@@ -29,12 +30,10 @@ from secmi_exp.targets.loading.training_folder import (
     file_names,
     scheduler_file,
 )
+from secmi_exp.targets.pixel.networks import SCHEMAS, Description, refuse_other_networks
 
 VERSION = 1
 """Version of the reading; raised when the same files would predict other noise."""
-
-NETWORK = "UNet2DModel"
-"""Class of the network, in diffusers."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,9 @@ class PipelineFolder:
     path: Path
     chosen: ChosenNetwork
     model: ModelFolder
-    network: UNet2D
-    """Description of the network."""
+    kind: str
+    """Class of the network, in diffusers."""
+    network: Description
     scheduler_path: Path | None
     """None for a network without a scheduler."""
 
@@ -77,12 +77,12 @@ class PipelineFolder:
             )
         model = ModelFolder(folder, "diffusers", variant)
         config = model.config
-        kind = config.get("_class_name")
-        if kind != NETWORK:
-            raise UserError(f"The network in {folder} is a {kind}: only an unconditional {NETWORK} can be attacked.")
-        network = checked(UNet2D, config, folder / CONFIG)
+        kind = str(config.get("_class_name"))
+        if kind not in SCHEMAS:
+            raise UserError(f"The network in {folder} is a {kind}: it must be one of {', '.join(SCHEMAS)}.")
+        network = checked(SCHEMAS[kind], config, folder / CONFIG)
         refuse_other_networks(network, f"the network in {folder}")
-        return cls(path, chosen, model, network, scheduler_file(path))
+        return cls(path, chosen, model, kind, network, scheduler_file(path))
 
     def warn_of_choices(self) -> None:
         """Warn of what was chosen without the user's word, and of settings that diffusers doesn't know."""
@@ -94,7 +94,7 @@ class PipelineFolder:
                 f"{self.path} has no {SCHEDULER_CONFIG}, so that the one in {self.scheduler_path.parent} is taken, "
                 "where a training leaves it; unless the network was trained with it, its t-errors are wrong.",
             )
-        known = {*inspect.signature(network_class("diffusers", NETWORK).__init__).parameters, *EMA_SETTINGS}
+        known = {*inspect.signature(network_class("diffusers", self.kind).__init__).parameters, *EMA_SETTINGS}
         unknown = [name for name in self.model.config if name not in known and not name.startswith("_")]
         if unknown:
             warn(
@@ -113,17 +113,18 @@ class PipelineFolder:
         digests = {Path(os.path.relpath(file, self.path)).as_posix(): content_digest(file) for file in files}
         return Key("pipeline_folder", VERSION, reading, digests)
 
-    def diffusion_path(self, alone: Mapping[str, Any] | None = None) -> GaussianPath:
+    def diffusion_path(self, alone: Mapping[str, Any] | None = None, axis: TimeAxis = "ddpm") -> GaussianPath:
         """Return the scheduler's path.
 
         Args:
             alone: configuration of the scheduler for a network without one.
+            axis: what a timestep means, where the path is continuous.
 
         Raises:
             UserError: where there is neither, and as `path_of_scheduler` does.
         """
         if self.scheduler_path:
-            return path_of_scheduler(read_json(self.scheduler_path), self.scheduler_path)
+            return path_of_scheduler(read_json(self.scheduler_path), self.scheduler_path, axis)
         if alone is None:
             raise UserError(
                 f"{self.path.absolute()} holds no scheduler/{SCHEDULER_CONFIG}: put the one of its training there."
@@ -132,11 +133,11 @@ class PipelineFolder:
 
     def refuse_unusable(self) -> None:
         """Compare the network with its weights, and evaluate it once; see `ModelFolder.refuse_unusable`."""
-        self.model.refuse_unusable(NETWORK)
+        self.model.refuse_unusable(self.kind)
 
     def load(self) -> Any:
         """Load the network with its weights; see `ModelFolder.load`."""
-        return self.model.load(NETWORK)
+        return self.model.load(self.kind)
 
 
 def refuse_other_parts(index: Mapping[str, Any], path: Path) -> None:
@@ -155,51 +156,4 @@ def refuse_other_parts(index: Mapping[str, Any], path: Path) -> None:
         raise UserError(
             f"The {index.get('_class_name')} in {path} also has a {others[0]} ({parts[others[0]]}): only an "
             "unconditional pipeline in pixel space, of unet and scheduler alone, can be attacked."
-        )
-
-
-def refuse_other_networks(network: UNet2D, what: str) -> None:
-    """Refuse a network that has class conditioning, or that predicts something else than an image.
-
-    Args:
-        network: its description.
-        what: name of the network, for the message.
-
-    Raises:
-        UserError: naming what is wrong.
-    """
-    if network.class_embed_type or network.num_class_embeds:
-        raise UserError(f"Class conditioning isn't supported, and {what} has it: use an unconditional {NETWORK}.")
-    channels, predicted = network.in_channels, network.out_channels
-    if predicted not in (channels, 2 * channels):
-        raise UserError(
-            f"With in_channels={channels} and out_channels={predicted}, {what} predicts no noise: it must have as many "
-            "output channels, or twice as many where it predicts the variance too."
-        )
-
-
-def refuse_other_images(network: UNet2D, shape: tuple[int, int, int], what: str) -> None:
-    """Compare the shape of images that a network takes with the dataset's.
-
-    Args:
-        network: its description.
-        shape: (C, H, W) of the dataset's images.
-        what: name of the network, for the message.
-
-    Raises:
-        UserError: with both shapes.
-    """
-    channels, height, width = shape
-    size, divisor = network.sample_size, 2 ** (len(network.block_out_channels) - 1)
-    sides = (size, size) if isinstance(size, int) else tuple(size or (height, width))
-    given = f"the dataset's images have {channels} channels and {height}×{width} pixels"
-    if (network.in_channels, *sides) != shape:
-        raise UserError(
-            f"{what} takes images of {network.in_channels} channels and {'×'.join(map(str, sides))} pixels, and "
-            f"{given}: set dataset.channels and dataset.image_size to the network's."
-        )
-    if height % divisor or width % divisor:
-        raise UserError(
-            f"{what} halves its images {len(network.block_out_channels) - 1} times, and {given}: set "
-            f"dataset.image_size to a multiple of {divisor}."
         )

@@ -22,8 +22,8 @@ from secmi_exp.targets.loading.json_fields import checked
 from secmi_exp.targets.loading.model_file_schemas import UNet2D
 from secmi_exp.targets.loading.scheduler_path import path_of_scheduler
 from secmi_exp.targets.pixel.authors_format import FLAG_FILE, Flags, read_flags
-from secmi_exp.targets.pixel.pipeline_folder import refuse_other_images
-from secmi_exp.targets.pixel.unconditional import Unconditional
+from secmi_exp.targets.pixel.networks import refuse_other_images
+from secmi_exp.targets.pixel.predictor import PixelPredictor
 
 convert = Deferred("secmi_exp.targets.pixel.authors_conversion:convert")
 
@@ -75,7 +75,7 @@ class SecMICheckpoint:
         config: dict[str, Json] = {"weights": self.weights, "flags": flags, **outside_classes(target=self)}
         key = Key("target", VERSION, config, {"secmi_checkpoint": file_digest(self.path)}, files=PIXEL_PIPELINE_FILES)
         entry = store.get_or_build(key, partial(convert, self.path, self.weights, self.flags))
-        return PreparedTarget(entry.path, key, load=partial(Unconditional, entry.path))
+        return PreparedTarget(entry.path, key, load=partial(PixelPredictor, entry.path))
 
 
 def refuse_other_files(path: Path) -> None:

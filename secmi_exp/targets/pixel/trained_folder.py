@@ -3,26 +3,31 @@
 from functools import partial
 from pathlib import Path
 
-from secmi_exp.diffusion.timesteps import Timesteps
+from secmi_exp.diffusion.timesteps import TimeAxis, Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.files.regular import is_folder
 from secmi_exp.store import MANIFEST, Damaged, check, digest_of, note_use
-from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget
+from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget, queried
+from secmi_exp.targets.labels import LabelChoice
 from secmi_exp.targets.loading.json_fields import checked
 from secmi_exp.targets.loading.model_file_schemas import RunResults
 from secmi_exp.targets.loading.settings_files import read_json
-from secmi_exp.targets.pixel.ddpm_recipe import PICTURE
-from secmi_exp.targets.pixel.pipeline_folder import PipelineFolder, refuse_other_images
+from secmi_exp.targets.pixel.class_labels import label_query, pixel_inputs
+from secmi_exp.targets.pixel.networks import refuse_other_images
+from secmi_exp.targets.pixel.pipeline_folder import PipelineFolder
+from secmi_exp.targets.pixel.predictor import PixelPredictor
 from secmi_exp.targets.pixel.privacy_spent import privacy_facts
-from secmi_exp.targets.pixel.unconditional import Unconditional
+from secmi_exp.targets.pixel.recipe import PICTURE
 
 
-def trained_timesteps(path: Path) -> Timesteps:
+def trained_timesteps(path: Path, axis: TimeAxis) -> Timesteps:
     """Return the timesteps of a trained target's schedule; see `_pipeline` for the path."""
-    return _pipeline(path).diffusion_path().timesteps
+    return _pipeline(path).diffusion_path(axis=axis).timesteps
 
 
-def prepare_trained(path: Path, shape: tuple[int, int, int]) -> PreparedTarget:
+def prepare_trained(
+    path: Path, shape: tuple[int, int, int], axis: TimeAxis, label: LabelChoice, guidance: float
+) -> PreparedTarget:
     """Prepare a target that was trained before.
 
     Its key is that of its training where the store's manifest lies beside the weights, so that what was computed with
@@ -31,6 +36,9 @@ def prepare_trained(path: Path, shape: tuple[int, int, int]) -> PreparedTarget:
     Args:
         path: see `_pipeline`.
         shape: (C, H, W) of the images.
+        axis: what a timestep means, where the path is continuous.
+        label: class that images are queried with, where the network takes any.
+        guidance: w of classifier-free guidance; 1: none.
 
     Raises:
         UserError: for images of another shape than the network's, and a folder without usable weights.
@@ -38,7 +46,7 @@ def prepare_trained(path: Path, shape: tuple[int, int, int]) -> PreparedTarget:
     pipeline = _pipeline(path)
     pipeline.warn_of_choices()
     refuse_other_images(pipeline.network, shape, f"The network in {pipeline.path}")
-    prepared = _prepared(pipeline)
+    prepared = _prepared(pipeline, axis, label, guidance)
     pipeline.refuse_unusable()
     return prepared
 
@@ -54,7 +62,7 @@ def _pipeline(path: Path) -> PipelineFolder:
     return PipelineFolder.from_path(Path(folder))
 
 
-def _prepared(pipeline: PipelineFolder) -> PreparedTarget:
+def _prepared(pipeline: PipelineFolder, axis: TimeAxis, label: LabelChoice, guidance: float) -> PreparedTarget:
     key, samples = pipeline.key({}), pipeline.path / PICTURE
     if (pipeline.path / MANIFEST).is_file():
         try:
@@ -67,8 +75,9 @@ def _prepared(pipeline: PipelineFolder) -> PreparedTarget:
         note_use(pipeline.path)
     return PreparedTarget(
         pipeline.path,
-        key,
-        load=partial(Unconditional, pipeline.path),
+        queried(key, axis, guidance),
+        load=partial(PixelPredictor, pipeline.path, axis=axis, guidance=guidance),
+        inputs=pixel_inputs(label_query(pipeline.model.config, label, guidance)),
         trained_on=digest_of(members) if (members := key.inputs.get("members")) else None,
         samples=samples if samples.is_file() else None,
         facts=privacy_facts(pipeline.path),

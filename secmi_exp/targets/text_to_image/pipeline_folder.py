@@ -29,8 +29,6 @@ T5_TOKENIZERS = ("T5TokenizerFast", "T5Tokenizer")
 class TextToImageFolder(LatentFolder):
     """Places and descriptions of the parts of a pipeline with text encoders."""
 
-    condition = "prompts"
-
     @property
     @abstractmethod
     def embeddings(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.store import Input, Json, Key, Store
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.families.stable_diffusion import StableDiffusion
-from secmi_exp.targets.interface import InputArrays, PreparedTarget
+from secmi_exp.targets.interface import InputArrays, Inputs, PreparedTarget, queried
 from secmi_exp.targets.latent_predictor import LatentPredictor
 from secmi_exp.targets.loading.hub import fetch
 from secmi_exp.targets.loading.latent_folder import LatentFolder
@@ -60,13 +60,17 @@ class TextToImage(ABC):
         key = folder.key("noise", folder.denoiser, "scheduler", reading=reading)
         return PreparedTarget(
             folder.path,
-            key,
+            queried(key, folder.axis),
             load=partial(LatentPredictor, folder, self.guidance, self.attention_slicing),
             trained_on=trained_on,
             trained_now=trained_now,
             samples=samples,
-            inputs=partial(LatentInputs, self, folder),
+            inputs=partial(self.inputs, folder),
         )
+
+    def inputs(self, folder: LatentFolder, images: Images, store: Store, runtime: Runtime) -> Inputs:
+        """Return the latents, and embeddings of prompts."""
+        return LatentInputs(self, folder, images, store, runtime)
 
     @property
     def conditions(self) -> tuple[str, ...]:

@@ -1,23 +1,22 @@
-"""The training of a DDPM, on one device or on several.
-
-Source: Ho et al., "Denoising Diffusion Probabilistic Models" (NeurIPS 2020), algorithm 1.
-"""
+"""The training of a pixel-space target, on one device or on several; see `objectives` for what it is trained for."""
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers import DDPMPipeline
 from pytorch_lightning.loggers import Logger, WandbLogger
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
-from secmi_exp.data.images import Images
+from secmi_exp.data.images import Images, Rows
+from secmi_exp.data.stored_rows import RowArray
 from secmi_exp.defenses.defense import in_training
+from secmi_exp.diffusion.noise_predictor import times_of
 from secmi_exp.engine.batches import PoissonBatchesAndNoise, TrainingBatchesAndNoise
 from secmi_exp.engine.compiling import CompileWhenItRepays
 from secmi_exp.engine.optimization import Draws, Optimization
@@ -26,10 +25,11 @@ from secmi_exp.engine.training import MovingAverage, fit
 from secmi_exp.engine.training_step import TrainingStep
 from secmi_exp.errors import UserError
 from secmi_exp.targets.dry_run import BATCH, Shape, try_network, try_optimizer
-from secmi_exp.targets.library_settings import Settings
-from secmi_exp.targets.loading.blank_networks import network_without_memory
-from secmi_exp.targets.pixel.ddpm_recipe import PICTURE, DDPMRecipe
-from secmi_exp.targets.pixel.pipeline_folder import refuse_other_images, refuse_other_networks
+from secmi_exp.targets.loading.blank_networks import network_class, network_without_memory
+from secmi_exp.targets.pixel.class_labels import label_query
+from secmi_exp.targets.pixel.networks import evaluate, refuse_other_images, refuse_other_networks
+from secmi_exp.targets.pixel.objectives import objective_of
+from secmi_exp.targets.pixel.recipe import PICTURE, PixelRecipe
 
 log = logging.getLogger(__name__)
 
@@ -37,52 +37,72 @@ SAMPLES = 16
 SAMPLING_STEPS = 50
 
 
-def train_into(workspace: Path, recipe: DDPMRecipe, members: Images, runtime: Runtime, logger: Logger | None) -> None:
+def train_into(
+    workspace: Path, recipe: PixelRecipe, members: Images, labels: Rows | None, runtime: Runtime, logger: Logger | None
+) -> None:
     """Train on the members, and write the averaged weights as a diffusers pipeline, with a picture of samples.
+
+    Args:
+        workspace: of the store.
+        recipe: of the training.
+        members: the training images.
+        labels: their classes, [n]; None for a network that takes none.
+        runtime: the machine.
+        logger: where metrics go.
 
     Raises:
         UserError: for images of another shape than the network's, settings that diffusers or torch refuse, a runtime
             that the defense doesn't allow, and training that diverges.
     """
     recipe.defense.refuse_runtime(runtime)
-    network = network_without_memory(UNet2DModel, recipe.network, "target.network")
+    network = network_without_memory(network_class("diffusers", recipe.architecture), recipe.network, "target.network")
     refuse_other_networks(network.config, "target.network")
     refuse_other_images(network.config, members.shape, "The network that target.network describes")
     log.info(
         "Training %s (%.2f M parameters) on %d members for %d steps.",
         recipe.name, network.num_parameters() / 1e6, len(members), recipe.max_steps,
     )  # fmt: skip
-    module = runtime.run_on_all_ranks(train, recipe, members, workspace, runtime, logger=logger)
-    save_image(module.sample(initial_noise(recipe, members)), workspace / PICTURE, nrow=4)
+    module = runtime.run_on_all_ranks(train, recipe, members, workspace, runtime, labels=labels, logger=logger)
+    noise, classes = initial_noise(recipe, members), None if labels is None else torch.from_numpy(sampled(labels))
+    save_image(module.sample(noise, classes), workspace / PICTURE, nrow=4)
     if module.step:
         module.step.save_report(workspace)
-    DDPMPipeline(unet=module.network, scheduler=module.scheduler).save_pretrained(workspace)
+    DDPMPipeline(unet=module.network, scheduler=module.objective.scheduler).save_pretrained(workspace)
 
 
-def initial_noise(recipe: DDPMRecipe, members: Images) -> Tensor:
+def initial_noise(recipe: PixelRecipe, members: Images) -> Tensor:
     """Return the x_T that samples are drawn from, [16, C, H, W]."""
     generator = np.random.default_rng(recipe.seed)
     return torch.from_numpy(generator.standard_normal((SAMPLES, *members.shape), dtype=np.float32))
 
 
+def sampled(labels: Rows) -> Rows:
+    """Return the classes of the samples: those of the first members, repeated where there are few, [16]."""
+    return np.resize(labels, SAMPLES)
+
+
 def train(
-    recipe: DDPMRecipe,
+    recipe: PixelRecipe,
     members: Images,
     workspace: Path,
     runtime: Runtime,
     *,
     logger: Logger | None,
+    labels: Rows | None = None,
     callbacks: Sequence[pl.Callback] = (),
-) -> "DDPMTraining":
+) -> "PixelTraining":
     """Train, on every rank; return the module with the averaged weights."""
     torch.manual_seed(recipe.seed)
-    noise = initial_noise(recipe, members).numpy()
+    noise: tuple[RowArray, ...] = (initial_noise(recipe, members).numpy(),)
     step = in_training(recipe.defense).training_step(recipe, len(members))
-    module = DDPMTraining(recipe, fused=runtime.precision != "16", step=step)
+    module = PixelTraining(recipe, fused=runtime.precision != "16", step=step)
+    arrays: tuple[RowArray, ...] = (members,)
+    if labels is not None:
+        arrays, noise = (members, labels), (*noise, sampled(labels))
     batches = PoissonBatchesAndNoise if step and step.poisson else TrainingBatchesAndNoise
     fit(
         module,
-        batches(members, noise, batch_size=recipe.batch_size, seed=recipe.seed),
+        batches(*arrays, noise=noise, batch_size=recipe.batch_size, seed=recipe.seed),
         name="target",
         workspace=workspace,
         runtime=runtime,
@@ -101,25 +121,11 @@ def train(
     return module
 
 
-def refuse_lost_signal(alphas_cumprod: Tensor) -> None:
-    """Refuse a schedule whose ᾱ falls to 0.
-
-    Raises:
-        UserError: naming the timestep.
-    """
-    signal = int((alphas_cumprod > 0).sum())
-    if signal < len(alphas_cumprod):
-        raise UserError(
-            f"target.schedule brings ᾱ to 0 at timestep {signal}, from which a network that predicts the noise "
-            "can't be sampled: lower target.schedule.beta_end."
-        )
-
-
-class DDPMTraining(Optimization):
-    """L_simple: predicts the noise in a noised image.
+class PixelTraining(Optimization):
+    """The squared error of what the network is to predict.
 
     Args:
-        recipe: of network, schedule and optimizer.
+        recipe: of network, path and optimizer.
         fused: see `Optimization`.
         step: see `Optimization`.
 
@@ -127,47 +133,51 @@ class DDPMTraining(Optimization):
         UserError: for settings that diffusers refuses, and a schedule without signal at its end.
     """
 
-    def __init__(self, recipe: DDPMRecipe, *, fused: bool = True, step: TrainingStep | None = None):
+    def __init__(self, recipe: PixelRecipe, *, fused: bool = True, step: TrainingStep | None = None):
         super().__init__(recipe.optimizer, "target.optimizer", recipe.warmup_steps, recipe.seed, fused=fused, step=step)
         self.recipe, self.defense = recipe, in_training(recipe.defense)
         try:
-            self.network = UNet2DModel(**recipe.network)
-            self.scheduler = DDPMScheduler(**asdict(recipe.schedule))
+            self.network = network_class("diffusers", recipe.architecture)(**recipe.network)
+            self.objective = objective_of(recipe.schedule)
         except (TypeError, ValueError, NotImplementedError) as error:
             raise UserError(f"diffusers refuses target.network or target.schedule: {error}") from error
-        refuse_lost_signal(self.scheduler.alphas_cumprod)
 
     def loss(self, arrays: list[Tensor], draws: Draws) -> Tensor:
-        """‖ε_θ(√ᾱ_t x_0 + √(1−ᾱ_t) ε, t) − ε‖², mean over pixels and samples, t uniform in 0 … T−1."""
-        x_0 = self.defense.model_input(arrays[0], draws)
+        """‖network(x_t, t) − goal‖², mean over pixels and samples; see `Objective.draw`.
+
+        Args:
+            arrays: uint8 images [B, C, H, W], and class labels [B] where the network takes any.
+            draws: of the step.
+        """
+        images, *labels = arrays
+        x_0 = self.defense.model_input(images, draws)
         if self.recipe.horizontal_flip:
             x_0 = torch.where(draws.happens(0.5)[:, None, None, None], x_0.flip(-1), x_0)
-        t = draws.integers(self.recipe.schedule.num_train_timesteps)
-        eps = draws.normal(*x_0.shape[1:])
+        x_t, times, goal = self.objective.draw(x_0, draws)
         draws.apart()
-        x_t = self.scheduler.add_noise(x_0, eps, t).to(self.network.dtype)
-        return torch.nn.functional.mse_loss(self.network(x_t, t).sample.to(eps.dtype), eps)
+        output = evaluate(self.network, x_t.to(self.network.dtype), times, *labels)
+        return torch.nn.functional.mse_loss(output.to(goal.dtype), goal)
 
-    def validation_step(self, batch: tuple[Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         """Log samples of the averaged weights, drawn from the same x_T each time."""
         if isinstance(self.logger, WandbLogger):
-            samples = make_grid(self.sample(batch[0]), nrow=4)
+            samples = make_grid(self.sample(*batch), nrow=4)
             self.logger.log_image("target/samples", [samples], step=self.global_step)
 
     @torch.no_grad()
-    def sample(self, x_T: Tensor) -> Tensor:
-        """Draw images in [0, 1] by deterministic DDIM from the noises x_T, both [B, C, H, W]."""
-        ddim = DDIMScheduler.from_config(self.scheduler.config)
-        ddim.set_timesteps(min(SAMPLING_STEPS, len(ddim.alphas_cumprod)))
+    def sample(self, x_T: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Draw images in [0, 1] deterministically from the noises x_T, both [B, C, H, W], of these classes [B]."""
+        sampler = self.objective.sampler(SAMPLING_STEPS)
         self.network.eval()
         x = x_T.to(self.device)
-        for t in ddim.timesteps:
-            x = ddim.step(self.network(x, t).sample, t, x).prev_sample
+        labels = None if labels is None else labels.to(self.device)
+        for t in sampler.timesteps:
+            x = sampler.step(evaluate(self.network, x, times_of(x, t.item()), labels), t, x).prev_sample
         self.network.train()
         return (x.clamp(-1, 1) + 1) / 2
 
 
-def dry_run(recipe: DDPMRecipe, images: Shape, runtime: Runtime) -> None:
+def dry_run(recipe: PixelRecipe, images: Shape, runtime: Runtime) -> None:
     """Build the network, predict once, and take a step of the optimizer.
 
     Raises:
@@ -175,13 +185,13 @@ def dry_run(recipe: DDPMRecipe, images: Shape, runtime: Runtime) -> None:
     """
     recipe.defense.refuse_runtime(runtime)
 
-    def predict(network: UNet2DModel) -> None:
+    def predict(network: Any) -> None:
         refuse_other_images(network.config, images, "The network that target.network describes")
-        network(torch.empty(BATCH, *images), torch.zeros(BATCH, dtype=torch.long))
+        times = torch.zeros(BATCH, dtype=torch.long)
+        evaluate(network, torch.empty(BATCH, *images), times, times if labelled else None)
 
-    def make(settings: Settings) -> UNet2DModel:
-        return UNet2DModel(**settings)
-
-    try_network("diffusers", "target.network", recipe.network, UNet2DModel, make, predict)
-    refuse_lost_signal(DDPMScheduler(**asdict(recipe.schedule)).alphas_cumprod)
+    kind = network_class("diffusers", recipe.architecture)
+    labelled = label_query(recipe.network, "dataset") is not None
+    try_network("diffusers", "target.network", recipe.network, kind, lambda settings: kind(**settings), predict)
+    objective_of(recipe.schedule)
     try_optimizer(recipe.optimizer, "target.optimizer")

@@ -14,14 +14,14 @@ from secmi_exp.engine.compiling import CompileWhenItRepays
 from secmi_exp.engine.rank_info import RankInfo
 from secmi_exp.engine.training import MovingAverage
 from secmi_exp.errors import UserError
-from secmi_exp.targets.pixel import ddpm_training
+from secmi_exp.targets.pixel import training
 from secmi_exp.testing import cpu_runtime
 from tests.support.gradient_descent import MEMBERS, recipe
 
 
 def weights(folder: Path, *overrides: str, **settings: Any) -> torch.Tensor:
     """All averaged weights after a training, and their distance from the start at its beginning."""
-    module = ddpm_training.train(recipe(*overrides), MEMBERS, folder, cpu_runtime(**settings), logger=None)
+    module = training.train(recipe(*overrides), MEMBERS, folder, cpu_runtime(**settings), logger=None)
     return torch.cat([parameter.detach().flatten() for parameter in module.network.parameters()])
 
 
@@ -44,14 +44,14 @@ def test_another_seed_gives_other_weights(tmp_path: Path, whole: torch.Tensor) -
 @pytest.mark.parametrize("count", [7, 50])
 def test_samples_take_no_more_steps_than_the_schedule_has(count: int) -> None:
     few = recipe(f"target.schedule.num_train_timesteps={count}")
-    module = ddpm_training.DDPMTraining(few)
-    samples = module.sample(ddpm_training.initial_noise(few, MEMBERS))
+    module = training.PixelTraining(few)
+    samples = module.sample(training.initial_noise(few, MEMBERS))
     assert samples.isfinite().all()
 
 
 def test_a_schedule_without_signal_at_its_end_is_refused() -> None:
     with pytest.raises(UserError, match=r"target.schedule brings ᾱ to 0 at timestep \d+, from which .*lower"):
-        ddpm_training.DDPMTraining(recipe("target.schedule.beta_end=0.9"))
+        training.PixelTraining(recipe("target.schedule.beta_end=0.9"))
     with pytest.raises(UserError, match=r"schedule.beta_end=1.0 can't be used: input should be less than 1"):
         recipe("target.schedule.beta_end=1.0")
 

@@ -1,26 +1,30 @@
-"""The settings of a DDPM's training."""
+"""The settings of a pixel-space target's training."""
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, InstanceOf, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.defenses.settings import DefenseSettings, make_defense
 from secmi_exp.targets.library_settings import Settings
-from secmi_exp.targets.noise_schedule import NoiseSchedule
 
 PICTURE = "samples.png"
 """File with images that the target generates when its training has ended."""
 
+Architecture = Literal["UNet2DModel", "DiTTransformer2DModel"]
+"""Class of a pixel-space network, in diffusers."""
+
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class DDPMRecipe:
-    """Network, schedule, optimizer and defense."""
+class PixelRecipe:
+    """Network, path, optimizer and defense."""
 
     name: str
+    architecture: Architecture = "UNet2DModel"
     network: Settings
-    """Arguments of `UNet2DModel`."""
-    schedule: NoiseSchedule
+    """Arguments of the architecture; where it takes class labels, it is trained with those of the members."""
+    schedule: Any
+    """The path that it is trained on: `NoiseSchedule` or `FlowSchedule`."""
     optimizer: Settings
     """A torch optimizer's class as ``_target_``, and its arguments."""
     batch_size: PositiveInt

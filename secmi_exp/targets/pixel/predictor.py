@@ -1,4 +1,4 @@
-"""An unconditional pixel-space pipeline in diffusers' layout, seen as a noise predictor."""
+"""A pixel-space pipeline in diffusers' layout, seen as a noise predictor."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,12 +9,16 @@ from torch import Tensor, nn
 
 from secmi_exp.data.model_range import to_model_range
 from secmi_exp.diffusion.noise_predictor import Condition, NoisePredictor, times_of
+from secmi_exp.diffusion.timesteps import TimeAxis
 from secmi_exp.targets.loading.training_folder import WeightsChoice
+from secmi_exp.targets.pixel.networks import evaluate
 from secmi_exp.targets.pixel.pipeline_folder import PipelineFolder
 
 
-class Unconditional(NoisePredictor):
-    """A `UNet2DModel` that predicts ε, v or x_0, with the schedule stored beside it.
+class PixelPredictor(NoisePredictor):
+    """A network in pixel space, with the path that the scheduler beside it describes.
+
+    Its condition is ``label`` [B] where the network takes class labels.
 
     Args:
         folder: of a pipeline, or of a network alone; see `PipelineFolder`.
@@ -22,6 +26,8 @@ class Unconditional(NoisePredictor):
         scheduler: settings of the scheduler for a network without one.
         weights: which of a training's networks; see `PipelineFolder.from_path`.
         variant: of the weights; see `PipelineFolder.from_path`.
+        axis: what a timestep means, where the path is continuous.
+        guidance: w of classifier-free guidance away from the class ``negative_label``; 1: none.
 
     Raises:
         UserError: for a folder of another kind, and weights that can't be read or don't fit.
@@ -34,18 +40,20 @@ class Unconditional(NoisePredictor):
         scheduler: Mapping[str, Any] | None = None,
         weights: WeightsChoice = "auto",
         variant: str | None = None,
+        axis: TimeAxis = "ddpm",
+        guidance: float = 1.0,
     ):
         super().__init__()
         pipeline = PipelineFolder.from_path(folder, weights, variant)
-        self.path = pipeline.diffusion_path(scheduler)
+        self.path, self.guidance = pipeline.diffusion_path(scheduler, axis), guidance
         self.unet = pipeline.load()
         self.input_range = input_range
 
     @property
     def network(self) -> nn.Module:
-        """The U-Net."""
-        unet: nn.Module = self.unet
-        return unet
+        """The network."""
+        network: nn.Module = self.unet
+        return network
 
     def encode(self, inputs: Tensor) -> Tensor:
         """Scale pixels to the network's input range, in float32, or in float64 where the network is."""
@@ -54,6 +62,5 @@ class Unconditional(NoisePredictor):
         return (to_model_range(inputs) * half + middle).to(torch.promote_types(self.unet.dtype, torch.float32))
 
     def evaluate(self, x: Tensor, time: float, condition: Condition) -> Tensor:
-        """Evaluate the network; a variance, the second half of the channels, is left out."""
-        output: Tensor = self.unet(x.to(self.unet.dtype), times_of(x, time)).sample[:, : x.shape[1]]
-        return output.to(x.dtype)
+        """See `NoisePredictor.evaluate`."""
+        return evaluate(self.unet, x.to(self.unet.dtype), times_of(x, time), condition.get("label")).to(x.dtype)
