@@ -1,5 +1,6 @@
 """Families of pipelines: denoisers get what diffusers' own pipelines give them, and are attacked as any other."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,17 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DiffusionPipeline, FluxPipeline
+from diffusers import AutoencoderTiny, DDPMScheduler, DiffusionPipeline, FluxPipeline, UNet2DModel
 from torch import Tensor
 
 from secmi_exp.data.images import Images
 from secmi_exp.errors import UserError
+from secmi_exp.store import Store
 from secmi_exp.targets.families.known import open_pipeline
 from secmi_exp.targets.latent_predictor import LatentPredictor
 from secmi_exp.targets.loading.latent_folder import LatentFolder
+from secmi_exp.targets.text_to_image.encoding import write_truncated
 from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
+from secmi_exp.testing import configured, cpu_runtime, no_logger
 from tests.support.families import evaluations, prepared, t_errors_in_float64, walked
-from tests.support.text_to_image import PIXELS, T_SEC
+from tests.support.hostile_files import is_empty
+from tests.support.text_to_image import PIXELS, T_SEC, images
 from tests.support.tiny_families import save_dit, save_flux, save_ldm, save_pixart, save_sd3
 from tests.support.tiny_pipelines import SIDE, edited
 
@@ -129,11 +134,16 @@ def test_t_errors_are_those_of_the_general_formula(pipelines: dict[str, Path], t
     np.testing.assert_allclose(stored.t_error(T_SEC), expected, rtol=1e-6)
 
 
-def test_prompts_are_cut_where_the_longest_text_encoder_ends(pipelines: dict[str, Path], tmp_path: Path) -> None:
-    target = prepared(pipelines["sd3"], tmp_path)
-    assert walked(target, tmp_path).facts["prompts"]["truncated"] == 0  # type: ignore[index, call-overload]
-    target = prepared(pipelines["sd3 without T5"], tmp_path)
-    assert walked(target, tmp_path).facts["prompts"]["truncated"] == 1  # type: ignore[index, call-overload]
+@pytest.mark.parametrize(
+    ("kind", "beyond"), [("sd3", [3]), ("sd3 without T5", [2, 3]), ("flux", [3]), ("pixart", [2, 3])]
+)
+def test_prompts_are_cut_where_the_longest_text_encoder_ends(
+    pipelines: dict[str, Path], tmp_path: Path, kind: str, beyond: list[int]
+) -> None:
+    folder = open_pipeline(pipelines[kind])
+    assert isinstance(folder, TextToImageFolder)
+    write_truncated(tmp_path, folder, ["", "a seven", "a " * 70, "by hand " * 99])
+    assert json.loads((tmp_path / "truncated.json").read_text()) == beyond
 
 
 def changed(pipelines: dict[str, Path], root: Path, kind: str, file: str, **changes: Any) -> Path:
@@ -161,7 +171,7 @@ MORE = "transformer/config.json"
         ("sd3", MORE, {"caption_projection_dim": 12}, r"diffusers can't evaluate|contradict the config\.json"),
         ("flux", MORE, {"in_channels": 4}, "takes 4 channels and gives 4, where the autoencoder makes 16"),
         ("flux", MORE, {"axes_dims_rope": [2, 2]}, r"axes_dims_rope=\[2, 2\], which must be a list of three"),
-        ("flux", MORE, {"guidance_embeds": False}, "contradict the config.json|unexpected"),
+        ("flux, not distilled", MORE, {"guidance_embeds": True}, r"contradict .*guidance.* is missing"),
         ("pixart", MORE, {"caption_channels": 12}, "takes 12 numbers of each token, and the text encoders give 16"),
         ("pixart", MORE, {"sample_size": 10**4}, "sample_size=10000, which must be a whole number from 1 to 512"),
         ("pixart", "text_encoder/config.json", {"d_model": 10**6}, "d_model=1000000, which must be"),
@@ -180,7 +190,7 @@ def test_parts_that_do_not_fit_are_refused(
     path = changed(pipelines, tmp_path, kind, file, **changes)
     with pytest.raises(UserError, match=message):
         walked(prepared(path, tmp_path / "store"), tmp_path / "store")
-    assert not [*tmp_path.glob("store/*/*")]
+    assert is_empty(tmp_path / "store")
 
 
 def test_images_must_have_whole_patches(pipelines: dict[str, Path], tmp_path: Path) -> None:
@@ -211,3 +221,33 @@ def test_a_quantizer_without_a_scale_scaled_nothing(pipelines: dict[str, Path], 
     file = tmp_path / "old/vqvae/config.json"
     file.write_text(file.read_text().replace('"scaling_factor": 0.7', '"more": 0'))
     assert open_pipeline(tmp_path / "old").scaling == ([0.0] * 3, [1.0] * 3)
+
+
+def save_previewed(folder: Path) -> Path:
+    """A pipeline of `tests.support.own_family`."""
+    torch.manual_seed(0)
+    blocks = {"encoder_block_out_channels": (8, 8), "decoder_block_out_channels": (8, 8)}
+    AutoencoderTiny(**blocks, num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1)).save_pretrained(folder / "vae")
+    UNet2DModel(
+        sample_size=SIDE // 2, in_channels=4, out_channels=4, block_out_channels=(8,), norm_num_groups=4,
+        down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",), layers_per_block=1,
+    ).save_pretrained(folder / "unet")  # fmt: skip
+    DDPMScheduler(300).save_pretrained(folder / "scheduler")
+    parts = {"vae": "AutoencoderTiny", "unet": "UNet2DModel", "scheduler": "DDPMScheduler"}
+    index = {"_class_name": "PreviewPipeline", **{part: ["diffusers", kind] for part, kind in parts.items()}}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
+def test_a_family_of_ones_own_is_one_file_and_one_yaml(tmp_path: Path) -> None:
+    path, settings = save_previewed(tmp_path / "model"), tmp_path / "settings/target/previewed.yaml"
+    with pytest.raises(UserError, match=r"is a PreviewPipeline, and these are known: .* named by target\.family"):
+        prepared(path, tmp_path / "store")
+    settings.parent.mkdir(parents=True)
+    settings.write_text("defaults: [pipeline, _self_]\nfamily: tests.support.own_family.PreviewLatents\n")
+    searched = f"hydra.searchpath=[file://{tmp_path / 'settings'}]"
+    target = configured("target", "target=previewed", f"target.path={path}", searched)
+    ready = target.prepare(images(None), Store(tmp_path / "store"), cpu_runtime(), no_logger)
+    walk, expected = t_errors_in_float64(ready, tmp_path / "store")
+    np.testing.assert_allclose(walk, expected, rtol=1e-9)
+    assert walked(ready, tmp_path / "store").t_error(T_SEC).shape == expected.shape
