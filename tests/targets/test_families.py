@@ -18,6 +18,7 @@ from secmi_exp.store import Store
 from secmi_exp.targets.families.known import open_pipeline
 from secmi_exp.targets.latent_predictor import LatentPredictor
 from secmi_exp.targets.loading.latent_folder import LatentFolder
+from secmi_exp.targets.text_to_image import pipeline_folder
 from secmi_exp.targets.text_to_image.encoding import write_truncated
 from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
 from secmi_exp.testing import configured, cpu_runtime, no_logger
@@ -191,6 +192,36 @@ def test_parts_that_do_not_fit_are_refused(
     with pytest.raises(UserError, match=message):
         walked(prepared(path, tmp_path / "store"), tmp_path / "store")
     assert is_empty(tmp_path / "store")
+
+
+def test_a_sentencepiece_model_needs_its_library(
+    pipelines: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(pipelines["pixart"], tmp_path / "spiece")
+    (tmp_path / "spiece/tokenizer/tokenizer.json").rename(tmp_path / "spiece/tokenizer/spiece.model")
+    monkeypatch.setattr(pipeline_folder, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"is a spiece\.model alone: pip install sentencepiece protobuf\."):
+        walked(prepared(tmp_path / "spiece", tmp_path / "store"), tmp_path / "store")
+    assert is_empty(tmp_path / "store")
+
+
+def test_a_transformer_computes_no_attention_in_slices(pipelines: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"transformer of a FluxPipeline can't .* set target\.attention_slicing=null"):
+        prepared(pipelines["flux"], tmp_path, attention_slicing="auto")
+
+
+def test_of_a_repository_what_is_read_is_fetched() -> None:
+    read = [
+        "model_index.json", "scheduler/scheduler_config.json", "text_encoder/config.json",
+        "text_encoder/model.safetensors", "text_encoder_2/config.json",
+        "text_encoder_2/model-00001-of-00002.safetensors", "text_encoder_2/model-00002-of-00002.safetensors",
+        "text_encoder_2/model.safetensors.index.json", "tokenizer/vocab.json", "tokenizer_2/spiece.model",
+        "transformer/config.json", "transformer/diffusion_pytorch_model-00001-of-00001.safetensors",
+        "transformer/diffusion_pytorch_model.safetensors.index.json", "vae/config.json",
+        "vae/diffusion_pytorch_model.safetensors",
+    ]  # fmt: skip
+    others = ["flux1-dev.safetensors", "ae.safetensors", "README.md", "safety_checker/model.safetensors"]
+    assert pipeline_folder.pipeline_files([*others, *read], "auto", None, "the repository") == read
 
 
 def test_images_must_have_whole_patches(pipelines: dict[str, Path], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ make_scheduler = Deferred("secmi_exp.targets.loading.schedulers:make_scheduler")
 
 T5 = ("T5EncoderModel",)
 CLIP_TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast")
+SPIECE = "spiece.model"
+"""Vocabulary of T5's tokenizers, which needs another library where it hasn't been converted."""
 T5_TOKENIZERS = ("T5TokenizerFast", "T5Tokenizer")
 
 
@@ -68,6 +71,8 @@ class TextToImageFolder(LatentFolder):
         """
         folder = self.path / part
         refuse_strange_files(folder)
+        if not (folder / "tokenizer.json").exists() and (folder / SPIECE).exists() and not find_spec("sentencepiece"):
+            raise UserError(f"The tokenizer in {folder} is a {SPIECE} alone: pip install sentencepiece protobuf.")
         described = folder / "tokenizer_config.json"
         own = checked(Tokenizer, read_json(described), described).model_max_length if described.is_file() else None
         encoder_part = part.replace("tokenizer", "text_encoder")
