@@ -50,7 +50,7 @@ def test_loss_and_pia_noise_the_image_as_the_path_does(tmp_path: Path, name: str
         again = predictor.predict_noise(path.alphas[50] * SMALL_X_0 + path.sigmas[50] * own, 50)
     loss = configured("attack", "+attack=loss", "attack.t=50", "attack.noises=1")
     found = measure(loss, tmp_path, target=on(name)).values["loss"]
-    np.testing.assert_allclose(found, (predicted - eps).square().mean(dim=(1, 2, 3)).numpy(), rtol=1e-9)
+    np.testing.assert_allclose(np.asarray(found), (predicted - eps).square().mean(dim=(1, 2, 3)).numpy(), rtol=1e-9)
     pia = configured("attack", "+attack=pia", "attack.t=50", "attack.p=2")
     found = measure(pia, tmp_path, target=on(name)).values["proximal_error"]
-    np.testing.assert_allclose(found, (again - own).flatten(1).norm(dim=1).numpy(), rtol=1e-9)
+    np.testing.assert_allclose(np.asarray(found), (again - own).flatten(1).norm(dim=1).numpy(), rtol=1e-9)
