@@ -2,12 +2,9 @@
 
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
-from experiments.kept import read_rows, read_run, read_scores, table
+from experiments.kept import mnist_members, read_rows, read_run, read_scores, table
 from experiments.kept import relative_t_error as kept_relative_t_error
 from experiments.tables import swept
-from secmi_exp.configuration.folders import CONF
 from secmi_exp.evaluation.scored import Scored
 from secmi_exp.reporting import run_figures
 from secmi_exp.reporting.drawing import COLOURS, figure_with_axes, remove_box, use_log_scale
@@ -37,11 +34,10 @@ def learning_curve(name: str, path: Path) -> None:
     """AUC over the images a side that an attack may learn from, with the intervals of the mean of several draws."""
     rows = [row for row in read_rows(table(name)) if row["contest"]]
     attacks = dict.fromkeys(row["attack"] for row in rows)
-    members = OmegaConf.load(CONF / "dataset/mnist5k.yaml").suggested.members
     with figure_with_axes(path, (6.4, 4.2)) as (_, ((axes,),)):
         for colour, attack in zip(COLOURS, attacks, strict=False):
             own = [row for row in rows if row["attack"] == attack]
-            sizes = [float(row["contest"].partition("attack_train=")[2].split()[0]) * members for row in own]
+            sizes = [float(row["contest"].partition("attack_train=")[2].split()[0]) * mnist_members() for row in own]
             draw_curve(axes, sizes, [Estimate.from_row(row, "auc") for row in own], colour)
             axes.lines[-1].set_label(attack)
         use_log_scale(axes, x=True)

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+from omegaconf import OmegaConf
 
+from secmi_exp.configuration.folders import CONF
 from secmi_exp.evaluation.relative_t_error import RelativeTError
 from secmi_exp.evaluation.scored import Scored
 from secmi_exp.reporting.results_file import Results, read_results
@@ -33,6 +35,12 @@ def keep_summary(folder: Path, name: str) -> None:
 def keep_comparison(folder: Path, name: str) -> None:
     """The table of a sweep over attacks."""
     shutil.copyfile(folder / "comparison.csv", table(name))
+
+
+def keep_repeated_comparison(folder: Path, name: str) -> None:
+    """The table of a sweep over attacks that are repeated, and the differences of each pair over the repetitions."""
+    keep_comparison(folder, name)
+    shutil.copyfile(folder / "comparison_pairs.csv", table(f"{name}_pairs"))
 
 
 def keep_run(folder: Path, name: str) -> None:
@@ -66,6 +74,12 @@ def read_rows(file: Path) -> list[Row]:
     """A table's rows."""
     with file.open(newline="", encoding="utf-8") as content:
         return list(csv.DictReader(content))
+
+
+def mnist_members() -> int:
+    """Members of the target on mnist5k, of which `split.attack_train` is a share."""
+    members: int = OmegaConf.load(CONF / "dataset/mnist5k.yaml").suggested.members
+    return members
 
 
 def read_run(name: str) -> Results:

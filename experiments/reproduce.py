@@ -21,7 +21,7 @@ from pathlib import Path
 
 from experiments import claims, drawings
 from experiments.benchmarks.measure import cpu_lines
-from experiments.kept import RESULTS, keep_comparison, keep_run, keep_summary
+from experiments.kept import RESULTS, keep_comparison, keep_repeated_comparison, keep_run, keep_summary
 from experiments.tables import markdown
 from secmi_exp.data.decoding_processes import usable_processors
 from secmi_exp.reporting.results_file import read_results
@@ -65,7 +65,7 @@ EXPERIMENTS = {
     "dp_sgd": Experiment(("experiment=dp_sgd",), keep_summary, {"": drawings.tradeoff}),
     "prompts": Experiment(("experiment=prompts",), keep_summary, AXES),
     "families": Experiment(("experiment=families",), keep_summary, AXES),
-    "mnist": Experiment(("experiment=mnist",), keep_comparison, {"": drawings.learning_curve}),
+    "mnist": Experiment(("experiment=mnist",), keep_repeated_comparison, {"": drawings.learning_curve}),
     "faces": Experiment((*FACES, "target.max_steps=1500", TIMESTEPS), keep_summary, AXES),
     "faces_3000_steps": Experiment(
         (*FACES, "target.max_steps=3000", "target.horizontal_flip=false", TIMESTEPS), keep_summary, AXES

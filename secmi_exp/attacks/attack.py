@@ -122,6 +122,6 @@ def refuse_beyond(name: str, t: int, timesteps: Timesteps, predicts: Literal["no
         raise UserError(f"attack.{name}={t} exceeds the last timestep of the target's schedule: {remedy}.")
     left_open = "gives no image" if predicts == "image" else "is no noise but the state itself"
     raise UserError(
-        f"attack.{name}={t} can't be queried: from timestep {last + 1} on the target's ᾱ is 0 (zero terminal SNR), "
+        f"attack.{name}={t} can't be queried: from timestep {last + 1} on the target's α is 0 (zero terminal SNR), "
         f"and its prediction {left_open}: {remedy}."
     )

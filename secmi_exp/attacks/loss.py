@@ -36,7 +36,12 @@ class Loss(QueryAttack):
         return self.t if isinstance(self.t, list) else [self.t]
 
     def query(self, batch: QueryBatch) -> dict[str, Tensor]:
-        """Mean over the noises of ‖ε_θ(√ᾱ_t x_0 + √(1−ᾱ_t) ε, t) − ε‖² / d. [B]."""
+        """Mean over the noises of ‖ε̂(α_t x_0 + σ_t ε, t) − ε‖² / d. [B].
+
+        Published for DDPM, with α = √ᾱ and σ = √(1−ᾱ). On other paths it is the loss of the ε̂ that follows from the
+        output: as x̂_0 − x_0 = −(σ_t/α_t) (ε̂ − ε), and v̂ − v = (ε̂ − ε)/α_t for a flow, any other loss is the same up to
+        a factor that depends on t alone.
+        """
         losses = {
             f"loss_{t}": torch.stack([batch.loss(t, self.seed, j) for j in range(self.noises)]).mean(dim=0)
             for t in self._timesteps

@@ -34,7 +34,11 @@ class PIA(QueryAttack):
         return {"t": self.t}
 
     def query(self, batch: QueryBatch) -> dict[str, Tensor]:
-        """‖ε_θ(√ᾱ_t x_0 + √(1−ᾱ_t) ε_0, t) − ε_0‖_p with ε_0 = ε_θ(x_0, 0), normalised for PIAN. [B]."""
+        """‖ε̂(α_t x_0 + σ_t ε_0, t) − ε_0‖_p with ε_0 = ε̂(x_0, 0), normalised for PIAN. [B].
+
+        Published for DDPM, where α = √ᾱ and σ = √(1−ᾱ). On any path the state of x_0 and ε_0 is α_t x_0 + σ_t ε_0, and
+        ε̂ follows from whatever the network predicts, so that the same difference is defined.
+        """
         eps = batch.predict_noise(batch.x_0, 0)
         if self.normalize:
             eps = normalized(eps)

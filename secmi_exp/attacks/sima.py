@@ -34,7 +34,11 @@ class SimA(QueryAttack):
         return {"t": self.t}
 
     def query(self, batch: QueryBatch) -> dict[str, Tensor]:
-        """‖ε_θ(x_0, t)‖_p, or the mean over noises of ‖ε_θ(√ᾱ_t x_0 + √(1−ᾱ_t) ε, t)‖_p. [B]."""
+        """‖ε̂(x_0, t)‖_p, or the mean over noises of ‖ε̂(α_t x_0 + σ_t ε, t)‖_p. [B].
+
+        Published for DDPM, with α = √ᾱ and σ = √(1−ᾱ). On any path ε̂ = −σ_t ∇ log p_t(x), p_t being the density of
+        states at t: the attack measures the score there, whatever the network predicts.
+        """
         if not self.noises:
             return {"prediction_norm": norm(batch.predict_noise(batch.x_0, self.t), self.p)}
         states = (batch.add_noise(batch.noise(self.seed, j), self.t) for j in range(self.noises))

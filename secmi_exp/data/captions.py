@@ -33,7 +33,7 @@ class CaptionChoice:
         """
         if self.column in columns:
             return True
-        perhaps = [name for name in columns if name not in others]
+        perhaps = [name for name in columns if name not in (*others, self.label_column)]
         if perhaps:
             warn(
                 "caption_column_missing",

@@ -123,8 +123,8 @@ class SavedDataset(ImageCells):
 
     @cached_property
     def _dataset(self) -> Any:
-        """With its images undecoded."""
-        return load_saved(self.folder).cast_column(self.column, Image(decode=False))
+        """With its images undecoded, and without the format that it was saved with, which may leave columns out."""
+        return load_saved(self.folder).with_format(None).cast_column(self.column, Image(decode=False))
 
     def table_files(self) -> list[Path]:
         """The library's description of them, too."""

@@ -109,7 +109,7 @@ def test_a_column_holds_numbers_or_names(
 @pytest.mark.parametrize(
     ("cells", "sentence"),
     [
-        ([0, True], "label of 1.png in .*list.jsonl is True, where a whole number from 0 on, or a name, is needed"),
+        ([0, True], "label of 1.png in .*list.jsonl is true, where a whole number from 0 on, or a name, is needed"),
         ([1.5], "is 1.5, where a whole number"),
         ([0, -2], "is -2, where a whole number"),
         ([[1, 2]], r"is \[1, 2\], where a whole number"),
@@ -209,7 +209,9 @@ def test_published_labels_are_torchvisions_and_kept_in_the_store(
     with pytest.raises(UserError, match="can't be read in"):
         _ = unread.numbers
     MAKERS[name](root, monkeypatch, 12)
-    labels = unread.kept(Store(tmp_path / "store"))
+    read = made.samples().labels
+    assert read
+    labels = read.kept(Store(tmp_path / "store"))
     numbers = labels.numbers
     kind = getattr(torchvision.datasets, reader)
     theirs = kind(root / "svhn", split="train") if name == "svhn" else kind(root, train=True, download="mnist" in name)
