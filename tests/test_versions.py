@@ -23,6 +23,7 @@ NOT_STORED = {
     "secmi_exp.data.copies",
     "secmi_exp.data.index_files",
     "secmi_exp.data.split",
+    "secmi_exp.targets.pipeline",
     "secmi_exp.targets.pixel.diffusers_folder",
     "secmi_exp.targets.text_to_image.stable_diffusion",
 }

@@ -20,15 +20,19 @@ from tests.support.diffusers_folders import PAPER
 from tests.support.text_to_image import T_SEC, K, images
 
 
-def prepared(path: Path, store: Path, given: Images | None = None, **settings: Any) -> PreparedTarget:
+def any_pipeline(path: Path, **settings: Any) -> Pipeline:
+    """`target=pipeline`."""
     defaults: dict[str, Any] = {
         "name": "pipeline", "path": str(path), "prompt": "caption", "fixed_prompt": None, "blip": "none",
         "guidance": 1.0, "latents": "mode", "attention_slicing": None, "seed": 0, "weights": "auto", "variant": None,
         "family": None, "label": 1, "time_axis": "ddpm", "input_range": (-1.0, 1.0), "schedule": PAPER,
         "prediction_type": "epsilon",
     }  # fmt: skip
-    target = Pipeline(**defaults | settings)
-    return target.prepare(given or images(), Store(store), cpu_runtime(), no_logger)
+    return Pipeline(**defaults | settings)
+
+
+def prepared(path: Path, store: Path, given: Images | None = None, **settings: Any) -> PreparedTarget:
+    return any_pipeline(path, **settings).prepare(given or images(), Store(store), cpu_runtime(), no_logger)
 
 
 def walked(target: PreparedTarget, store: Path, given: Images | None = None, precision: str = "32") -> Trajectories:

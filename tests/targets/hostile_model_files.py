@@ -35,8 +35,10 @@ from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint
 from secmi_exp.testing import cpu_runtime, no_logger, random_images
 from tests.support.authors_network import random_weights, save_checkpoint
 from tests.support.diffusers_folders import network, pipeline, target
+from tests.support.families import any_pipeline
 from tests.support.hostile_files import POINTER, Opens
 from tests.support.text_to_image import stable_diffusion
+from tests.support.tiny_families import save_dit, save_flux, save_ldm, save_pixart, save_sd3
 from tests.support.tiny_pipelines import SIDE, save_blip, save_stable_diffusion, save_stable_diffusion_xl
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads would be missing in a fork
@@ -114,6 +116,13 @@ def ours(path: Path) -> Target:
     )  # fmt: skip
 
 
+def _saved(save: Callable[[Path], Path]) -> Callable[[Path], None]:
+    def saved(folder: Path) -> None:
+        save(folder)
+
+    return saved
+
+
 TEXT_TO_IMAGE = (
     "model_index.json", "unet/config.json", "vae/config.json", "text_encoder/config.json",
     "scheduler/scheduler_config.json", "tokenizer/tokenizer_config.json",
@@ -139,6 +148,15 @@ FORMATS = {
         ("model_index.json", "unet/config.json", "text_encoder_2/config.json", "tokenizer_2/tokenizer_config.json"),
         (), PICTURE,
     ),
+    "sd3": Format(_saved(save_sd3), any_pipeline, ("model_index.json", "transformer/config.json"), (), PICTURE),
+    "flux": Format(_saved(save_flux), any_pipeline, ("transformer/config.json",), (), PICTURE),
+    "pixart": Format(
+        _saved(save_pixart), any_pipeline,
+        ("transformer/config.json", "text_encoder/config.json", "tokenizer/tokenizer_config.json"),
+        ("transformer/diffusion_pytorch_model.safetensors",), PICTURE,
+    ),
+    "dit": Format(_saved(save_dit), any_pipeline, ("transformer/config.json",), (), PICTURE),
+    "ldm": Format(_saved(save_ldm), any_pipeline, ("vqvae/config.json", "unet/config.json"), (), PICTURE),
     "blip": Format(
         _captioned_by_blip, lambda path: stable_diffusion(path / "sd", prompt="blip", blip=str(path / "blip")),
         ("blip/config.json", "blip/processor_config.json", "blip/tokenizer_config.json"),
@@ -368,7 +386,7 @@ def hostile_cases(kind: str, model: Path) -> Iterator[Case]:
             if what != "an extra field":
                 yield Case(kind, "flagfile.txt", what, _changing(change))
     for file in ("tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/tokenizer.json", "tokenizer/more.json"):
-        if kind == "sd":
+        if kind == "sd" or (kind == "pixart" and file == "tokenizer/tokenizer.json"):
             for what, change in WHOLE.items():
                 if what != "an extra field":
                     yield Case(kind, file, what, _changing(change))
