@@ -44,6 +44,10 @@ def named_in(group: str) -> list[str]:
 
 
 NAMED_IN_CONFIGURATIONS = {
+    "secmi_exp.targets.loading.latent_folder": [
+        f"secmi_exp.targets.families.{file.stem}"
+        for file in sorted((ROOT / "secmi_exp/targets/families").glob("[!_]*.py"))
+    ],
     "secmi_exp.targets.pixel.ddpm": named_in("defense"),
     "secmi_exp.data.dataset": named_in("dataset"),
 }

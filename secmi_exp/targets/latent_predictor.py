@@ -32,7 +32,7 @@ class LatentPredictor(NoisePredictor):
         super().__init__()
         self.folder, self.path = folder, folder.diffusion_path
         self.denoiser: Any = folder.load_denoiser()
-        self.embedded_guidance = guidance
+        self.embedded_guidance = guidance if folder.embeds_guidance else None
         self.guidance = 1.0 if folder.embeds_guidance else guidance
         if attention_slicing is not None:
             self.denoiser.set_attention_slice(attention_slicing)
@@ -51,6 +51,6 @@ class LatentPredictor(NoisePredictor):
         """See `NoisePredictor.evaluate` and `LatentFolder.evaluate`."""
         dtype, times = self.denoiser.dtype, times_of(x, time)
         given = {name: each.to(dtype) if each.is_floating_point() else each for name, each in condition.items()}
-        if self.folder.embeds_guidance:
+        if self.embedded_guidance is not None:
             given["guidance"] = times_of(x, self.embedded_guidance)
         return self.folder.evaluate(self.denoiser, x.to(dtype), times, given).to(x.dtype)

@@ -13,10 +13,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel, UNet2DModel
+from diffusers import (
+    AutoencoderKL,
+    DiTTransformer2DModel,
+    FluxTransformer2DModel,
+    PixArtTransformer2DModel,
+    SD3Transformer2DModel,
+    UNet2DConditionModel,
+    UNet2DModel,
+    VQModel,
+)
 from pydantic import BaseModel
 from safetensors.torch import load_file, save_file
-from transformers import CLIPTextConfig
+from transformers import CLIPTextConfig, T5Config
 
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
@@ -24,9 +33,16 @@ from secmi_exp.targets.families.stable_diffusion import StableDiffusion
 from secmi_exp.targets.loading import json_fields, model_file_schemas
 from secmi_exp.targets.loading.blank_networks import try_network
 from secmi_exp.targets.loading.json_fields import JsonObject, checked
-from secmi_exp.targets.loading.model_file_schemas import Autoencoder, TextEncoder, UNet2DCondition
+from secmi_exp.targets.loading.model_file_schemas import (
+    Autoencoder,
+    T5Encoder,
+    TextEncoder,
+    UNet2DCondition,
+    VectorQuantizer,
+)
 from secmi_exp.targets.loading.scheduler_path import path_of_scheduler
 from secmi_exp.targets.loading.settings_files import read_json
+from secmi_exp.targets.loading.transformer_schemas import FluxTransformer, PixArtTransformer, SD3Transformer
 from secmi_exp.targets.loading.weights import read_pickled
 from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint
 from secmi_exp.testing import cpu_runtime, no_logger, prepare, random_images
@@ -323,6 +339,33 @@ def test_defaults_are_those_of_the_libraries() -> None:
     for name in ("hidden_size", "projection_dim", "max_position_embeddings", "vocab_size"):
         assert TextEncoder.model_fields[name].default == getattr(text, name)
     assert {*inspect.signature(UNet2DModel.__init__).parameters} - {"self"} == {*model_file_schemas.UNet2D.model_fields}
+
+
+@pytest.mark.parametrize(
+    ("schema", "kind"),
+    [
+        (model_file_schemas.DiTTransformer, DiTTransformer2DModel),
+        (FluxTransformer, FluxTransformer2DModel),
+        (PixArtTransformer, PixArtTransformer2DModel),
+        (SD3Transformer, SD3Transformer2DModel),
+    ],
+)
+def test_defaults_of_transformers_are_those_of_the_library(schema: type[JsonObject], kind: type) -> None:
+    theirs = dict(inspect.signature(kind.__init__).parameters)  # type: ignore[misc]
+    del theirs["self"]
+    ours = {name: field.default for name, field in schema.model_fields.items()}
+    assert ours == {
+        name: list(each.default) if isinstance(each.default, tuple) else each.default for name, each in theirs.items()
+    }
+
+
+def test_defaults_of_t5_and_quantizers_are_those_of_the_libraries() -> None:
+    text = T5Config()
+    for name in ("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_heads", "relative_attention_num_buckets"):
+        assert T5Encoder.model_fields[name].default == getattr(text, name)
+    theirs = inspect.signature(VQModel.__init__).parameters
+    for name in ("latent_channels", "num_vq_embeddings", "vq_embed_dim", "norm_num_groups"):
+        assert VectorQuantizer.model_fields[name].default == theirs[name].default
 
 
 def test_every_field_says_what_it_must_be() -> None:

@@ -16,21 +16,20 @@ from secmi_exp.targets.loading.latent_folder import UNET_AND_VAE, Parts
 from secmi_exp.targets.loading.model_file_schemas import PipelineIndex, UNet2DCondition
 from secmi_exp.targets.loading.settings_files import read_json
 from secmi_exp.targets.loading.training_folder import PIPELINE_CONFIG
-from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
+from secmi_exp.targets.text_to_image.pipeline_folder import CLIP_TOKENIZERS, TextToImageFolder, named
 
 XL = "StableDiffusionXLPipeline"
-TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast")
 
 
 class StableDiffusion(TextToImageFolder):
     """A U-Net with cross-attention to one or two CLIP text encoders."""
 
     kinds: ClassVar[Mapping[str, Parts]] = {
-        "StableDiffusionPipeline": {**UNET_AND_VAE, "tokenizer": TOKENIZERS, "text_encoder": ("CLIPTextModel",)},
+        "StableDiffusionPipeline": {**UNET_AND_VAE, "tokenizer": CLIP_TOKENIZERS, "text_encoder": ("CLIPTextModel",)},
         XL: {
             **UNET_AND_VAE,
-            "tokenizer": TOKENIZERS,
-            "tokenizer_2": TOKENIZERS,
+            "tokenizer": CLIP_TOKENIZERS,
+            "tokenizer_2": CLIP_TOKENIZERS,
             "text_encoder": ("CLIPTextModel",),
             "text_encoder_2": ("CLIPTextModelWithProjection",),
         },
@@ -45,11 +44,11 @@ class StableDiffusion(TextToImageFolder):
         self, pipeline: Any, prompts: list[str], device: torch.device | str = "cpu", *, negative: bool = False
     ) -> dict[str, Tensor]:
         """See `TextToImageFolder.embed`."""
-        encoded = pipeline.encode_prompt(
-            prompts, device=device, num_images_per_prompt=1, do_classifier_free_guidance=negative
+        return named(
+            pipeline.encode_prompt(
+                prompts, device=device, num_images_per_prompt=1, do_classifier_free_guidance=negative
+            )
         )
-        named = zip(("text", "negative_text", "pooled", "negative_pooled"), encoded, strict=False)
-        return {name: embedding for name, embedding in named if embedding is not None}
 
     def evaluate(self, network: Any, x: Tensor, times: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
         """See `LatentFolder.evaluate`."""
@@ -81,7 +80,7 @@ class StableDiffusion(TextToImageFolder):
         classes = unet.class_embed_type or unet.num_class_embeds
         if unet.addition_embed_type not in (None, "text", "text_time") or classes or unet.encoder_hid_dim_type:
             raise UserError(f"The U-Net in {self.path} needs more than a text to predict noise: it can't be attacked.")
-        text = sum(encoder.hidden_size for encoder in self.text_encoders)
+        text = sum(encoder.hidden_size for encoder in self.clip_encoders)
         if unet.cross_attention_dim not in (text, [text] * len(unet.block_out_channels)):
             raise UserError(
                 f"The U-Net in {self.path} takes {unet.cross_attention_dim} numbers of each token, and the text "
@@ -89,7 +88,7 @@ class StableDiffusion(TextToImageFolder):
             )
         if unet.addition_embed_type == "text_time":
             pooled = (unet.projection_class_embeddings_input_dim or 0) - 6 * (unet.addition_time_embed_dim or 0)
-            given = self.text_encoders[-1].projection_dim if self.kind == XL else 0
+            given = self.clip_encoders[-1].projection_dim if self.kind == XL else 0
             if pooled != given or not given:
                 raise UserError(
                     f"The U-Net in {self.path} takes {pooled} numbers of each whole text, and the text encoders give "

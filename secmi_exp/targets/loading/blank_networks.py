@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from pkgutil import resolve_name
@@ -19,12 +20,20 @@ from safetensors import safe_open
 from torch import Tensor
 
 from secmi_exp.errors import UserError
+from secmi_exp.targets.loading.json_fields import JsonObject
 from secmi_exp.targets.loading.settings_files import reason, root, unreadable
 from secmi_exp.targets.loading.weight_files import SAFETENSORS, Library
 from secmi_exp.targets.loading.weights import read_pickled
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Name of a tensor → its shape."""
+
+
+@dataclass(frozen=True)
+class DescribedNetwork:
+    """Stands for a network where a pipeline asks for its sizes alone."""
+
+    config: JsonObject
 
 
 def network_class(library: Library, name: str) -> Any:
@@ -172,7 +181,7 @@ def _unconditional(network: Any) -> Trial:
 
 
 def _dit(network: Any) -> Trial:
-    config, side = network.config, network.config.sample_size
+    config, side = network.config, 2 * network.config.patch_size
     times = torch.zeros(1, dtype=torch.long)
     output = network(torch.empty(1, config.in_channels, side, side), times, class_labels=times).sample
     return output, (1, config.out_channels or config.in_channels, side, side)
@@ -191,6 +200,32 @@ def _text_conditioned(network: Any) -> Trial:
     return output, (1, config.out_channels, side, side)
 
 
+def _sd3(network: Any) -> Trial:
+    config, times = network.config, torch.zeros(1)
+    side = 2 * config.patch_size
+    text, pooled = torch.empty(1, 4, config.joint_attention_dim), torch.empty(1, config.pooled_projection_dim)
+    output = network(torch.empty(1, config.in_channels, side, side), text, pooled, times).sample
+    return output, (1, config.out_channels or config.in_channels, side, side)
+
+
+def _flux(network: Any) -> Trial:
+    config, times = network.config, torch.zeros(1)
+    text, pooled = torch.empty(1, 4, config.joint_attention_dim), torch.empty(1, config.pooled_projection_dim)
+    guidance = times if config.guidance_embeds else None
+    latents, places = torch.empty(1, 4, config.in_channels), torch.zeros(4, 3)
+    output = network(latents, text, pooled, times, img_ids=places, txt_ids=places, guidance=guidance).sample
+    return output, (1, 4, config.out_channels or config.in_channels)
+
+
+def _pixart(network: Any) -> Trial:
+    config, side = network.config, 2 * network.config.patch_size
+    text = torch.empty(1, 4, config.caption_channels or config.cross_attention_dim)
+    added = {"resolution": torch.empty(1, 2), "aspect_ratio": torch.empty(1, 1)}
+    states, times = torch.empty(1, config.in_channels, side, side), torch.zeros(1, dtype=torch.long)
+    output = network(states, text, times, added, encoder_attention_mask=torch.ones(1, 4)).sample
+    return output, (1, config.out_channels or config.in_channels, side, side)
+
+
 def _autoencoder(network: Any) -> Trial:
     config = network.config
     unit = 2 ** (len(config.block_out_channels) - 1)
@@ -198,8 +233,15 @@ def _autoencoder(network: Any) -> Trial:
     return mean, (1, config.latent_channels, 2, 2)
 
 
+def _vector_quantizer(network: Any) -> Trial:
+    config = network.config
+    unit = 2 ** (len(config.block_out_channels) - 1)
+    latents = network.encode(torch.empty(1, config.in_channels, 2 * unit, 2 * unit)).latents
+    return latents, (1, config.vq_embed_dim or config.latent_channels, 2, 2)
+
+
 def _text_encoder(network: Any) -> Trial:
-    tokens = min(network.config.max_position_embeddings, 4)
+    tokens = min(getattr(network.config, "max_position_embeddings", 4), 4)
     output = network(input_ids=torch.zeros(1, tokens, dtype=torch.long))
     return output.last_hidden_state, (1, tokens, network.config.hidden_size)
 
@@ -208,8 +250,13 @@ TRIALS = {
     "UNet2DModel": _unconditional,
     "DiTTransformer2DModel": _dit,
     "UNet2DConditionModel": _text_conditioned,
+    "SD3Transformer2DModel": _sd3,
+    "FluxTransformer2DModel": _flux,
+    "PixArtTransformer2DModel": _pixart,
     "AutoencoderKL": _autoencoder,
+    "VQModel": _vector_quantizer,
     "CLIPTextModel": _text_encoder,
     "CLIPTextModelWithProjection": _text_encoder,
+    "T5EncoderModel": _text_encoder,
 }
 """Class of a network → one evaluation of it."""

@@ -24,7 +24,7 @@ from secmi_exp.store import Json, Key
 from secmi_exp.targets.labels import LabelChoice, LabelQuery
 from secmi_exp.targets.loading.file_kind import refuse_file, refuse_strange_folder
 from secmi_exp.targets.loading.json_fields import JsonObject, checked
-from secmi_exp.targets.loading.model_file_schemas import Autoencoder, PipelineIndex
+from secmi_exp.targets.loading.model_file_schemas import NETWORKS, Autoencoder, PipelineIndex
 from secmi_exp.targets.loading.model_folder import CONFIG, ModelFolder, content_digest, warn_of_choices
 from secmi_exp.targets.loading.scheduler_path import path_of_scheduler
 from secmi_exp.targets.loading.settings_files import read_json
@@ -49,7 +49,8 @@ SCHEDULER_CONFIG = "scheduler/scheduler_config.json"
 Parts = Mapping[str, tuple[str, ...]]
 """Part of a pipeline → the classes that it may have."""
 
-UNET_AND_VAE: Parts = {"vae": ("AutoencoderKL",), "unet": ("UNet2DConditionModel",)}
+VAE: Parts = {"vae": ("AutoencoderKL",)}
+UNET_AND_VAE: Parts = {**VAE, "unet": ("UNet2DConditionModel",)}
 
 
 def library_of(part: str) -> Library:
@@ -245,7 +246,7 @@ class LatentFolder(ABC):
         factor = vae.scaling_factor or 1.0
         if vae.latents_mean and vae.latents_std:
             return list(vae.latents_mean), [factor / std for std in vae.latents_std]
-        return [vae.shift_factor or 0.0] * vae.latent_channels, [factor] * vae.latent_channels
+        return [vae.shift_factor or 0.0] * vae.encoded_channels, [factor] * vae.encoded_channels
 
     @property
     def assumed_scaling(self) -> dict[str, Json]:
@@ -259,9 +260,25 @@ class LatentFolder(ABC):
         return int(2 ** (len(self.autoencoder.block_out_channels) - 1))
 
     @property
+    def patch_size(self) -> int:
+        """Side of the square of latents that the denoiser takes as one."""
+        size: int = getattr(self._described, "patch_size", 1)
+        return size
+
+    @property
     def pixels_per_patch(self) -> int:
         """Side of the square of pixels that the denoiser takes as one: images' sides must be multiples."""
-        return self.pixels_per_latent
+        return self.pixels_per_latent * self.patch_size
+
+    @property
+    def most_pixels(self) -> int | None:
+        """Upper bound of the images' sides, where the denoiser has a table of places; None: it has none."""
+        places: int | None = getattr(self._described, "pos_embed_max_size", None)
+        return places and places * self.pixels_per_patch
+
+    @property
+    def _described(self) -> JsonObject:
+        return self.description(self.denoiser, NETWORKS.get(self.parts[self.denoiser][0], JsonObject))
 
     def load_denoiser(self) -> Any:
         """Load the network that predicts; see `ModelFolder.load`."""
@@ -288,6 +305,11 @@ class LatentFolder(ABC):
             raise UserError(
                 f"The pipeline in {self.path} takes {unit}×{unit} pixels as one, and {given}: set dataset.image_size "
                 f"to a multiple of {unit}."
+            )
+        if self.most_pixels and max(height, width) > self.most_pixels:
+            raise UserError(
+                f"The pipeline in {self.path} takes at most {self.most_pixels} pixels a side, and {given}: set "
+                "dataset.image_size."
             )
 
     def refuse_other_parts(self, index: Mapping[str, Any]) -> None:
@@ -317,18 +339,19 @@ class LatentFolder(ABC):
             UserError: naming what.
         """
 
-    def refuse_other_channels(self, taken: int, given: int, factors: tuple[int, ...] = (1,)) -> None:
+    def refuse_other_channels(self, taken: int, given: int, factors: tuple[int, ...] = (1,), packed: int = 1) -> None:
         """Compare a denoiser's channels with the autoencoder's.
 
         Args:
             taken: number of channels that the denoiser takes.
             given: number that it gives.
             factors: how many times as many it may give, where it predicts the variance too.
+            packed: number of latents whose channels it takes together.
 
         Raises:
             UserError: with the numbers of channels.
         """
-        channels = self.autoencoder.latent_channels
+        channels = packed * self.autoencoder.encoded_channels
         if taken != channels or given not in [factor * channels for factor in factors]:
             raise UserError(
                 f"The {self.denoiser} in {self.path} takes {taken} channels and gives {given}, where the autoencoder "

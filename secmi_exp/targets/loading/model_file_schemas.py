@@ -39,6 +39,7 @@ from secmi_exp.targets.loading.json_fields import (
     WidthOrWidths,
     Widths,
 )
+from secmi_exp.targets.loading.transformer_schemas import FluxTransformer, PixArtTransformer, SD3Transformer, Side
 
 MOST_TIMESTEPS = 100_000
 """T; 1,000 in nearly all models."""
@@ -97,8 +98,8 @@ class DiTTransformer(JsonObject):
     dropout: Share = 0
     norm_num_groups: Width = 32
     attention_bias: Flag = True
-    sample_size: Width = 32
-    patch_size: Width = 2
+    sample_size: Side = 32
+    patch_size: Side = 2
     activation_fn: Text = "gelu-approximate"
     num_embeds_ada_norm: OptionalWidth = 1000
     upcast_attention: Flag = False
@@ -194,6 +195,11 @@ class Autoencoder(JsonObject):
     use_post_quant_conv: Flag = True
     mid_block_add_attention: Flag = True
 
+    @property
+    def encoded_channels(self) -> int:
+        """Channels of the latents."""
+        return self.latent_channels
+
     @model_validator(mode="after")
     def _one_for_each_channel(self) -> Autoencoder:
         _refuse_many_layers(self.block_out_channels, self.layers_per_block)
@@ -202,6 +208,27 @@ class Autoencoder(JsonObject):
             if values and len(values) != self.latent_channels:
                 raise ValueError(f"its {name} has {len(values)} numbers for latent_channels={self.latent_channels}")
         return self
+
+
+class VectorQuantizer(Autoencoder):
+    """``config.json`` of a `VQModel`.
+
+    Without a scaling_factor, the description is older than that setting, and the latents were not scaled: diffusers'
+    later default isn't theirs (https://github.com/huggingface/diffusers/issues/6725).
+    """
+
+    latent_channels: Width = 3
+    num_vq_embeddings: Annotated[int, Field(ge=1, le=10**6, description="a whole number from 1 to 1,000,000")] = 256
+    vq_embed_dim: OptionalWidth = None
+    norm_type: Text = "group"
+    scaling_factor: Annotated[
+        float | None, Field(gt=0, le=1e6, description="a number above 0, and at most 1,000,000, or null")
+    ] = 1.0
+
+    @property
+    def encoded_channels(self) -> int:
+        """See `Autoencoder.encoded_channels`."""
+        return self.vq_embed_dim or self.latent_channels
 
 
 class Transformer(JsonObject):
@@ -234,6 +261,25 @@ class TextEncoder(Transformer):
     max_position_embeddings: Annotated[int, Field(ge=2, le=65_536, description="a whole number from 2 to 65,536")] = 77
     pad_token_id: Token = None
     bos_token_id: Token = None
+    eos_token_id: Token = None
+
+
+class T5Encoder(Transformer):
+    """``config.json`` of a `T5EncoderModel`; the defaults are its own."""
+
+    vocab_size: Annotated[int, Field(ge=1, le=10**7, description="a whole number from 1 to 10,000,000")] = 32_128
+    d_model: Width = 512
+    d_kv: Width = 64
+    d_ff: Width = 2048
+    num_layers: StackedLayers = 6
+    num_heads: Width = 8
+    relative_attention_num_buckets: Width = 32
+    relative_attention_max_distance: Width = 128
+    dropout_rate: Share = 0.1
+    layer_norm_epsilon: Epsilon = 1e-6
+    feed_forward_proj: Text = "relu"
+    is_decoder: Flag = False
+    pad_token_id: Token = None
     eos_token_id: Token = None
 
 
@@ -345,7 +391,12 @@ NETWORKS: Mapping[str, type[JsonObject]] = {
     "UNet2DModel": UNet2D,
     "DiTTransformer2DModel": DiTTransformer,
     "UNet2DConditionModel": UNet2DCondition,
+    "SD3Transformer2DModel": SD3Transformer,
+    "FluxTransformer2DModel": FluxTransformer,
+    "PixArtTransformer2DModel": PixArtTransformer,
     "AutoencoderKL": Autoencoder,
+    "VQModel": VectorQuantizer,
+    "T5EncoderModel": T5Encoder,
     "CLIPTextModel": TextEncoder,
     "CLIPTextModelWithProjection": TextEncoder,
     "BlipForConditionalGeneration": Blip,

@@ -22,7 +22,7 @@ from secmi_exp.targets.loading.blank_networks import (
     stored_shapes,
     try_network,
 )
-from secmi_exp.targets.loading.json_fields import checked
+from secmi_exp.targets.loading.json_fields import JsonObject, checked
 from secmi_exp.targets.loading.model_file_schemas import NETWORKS, WeightsIndex
 from secmi_exp.targets.loading.settings_files import read_json, unreadable
 from secmi_exp.targets.loading.weight_files import SAFETENSORS, STEMS, ChosenWeights, Library, choose_weights
@@ -143,7 +143,7 @@ class ModelFolder:
         """
         described, what = self.path / CONFIG, f"the network in {self.path}"
         config = read_json(described)
-        checked(NETWORKS[name], config, described)
+        checked(NETWORKS.get(name, JsonObject), config, described)
         kind, weights = network_class(self.library, name), self.present_weights()
         held = stored_shapes([file for file in self.weights if file.name != (self.chosen and self.chosen.save.index)])
         refuse_other_weights(network_without_memory(kind, config, what), held, weights, described)

@@ -30,7 +30,11 @@ PROMPTS = 32
 """Size of a batch; there are few prompts, and they are little work."""
 
 # These would log every prompt that is truncated; here they are counted.
-for name in ("stable_diffusion.pipeline_stable_diffusion", "stable_diffusion_xl.pipeline_stable_diffusion_xl"):
+for name in (
+    "flux.pipeline_flux", "pixart_alpha.pipeline_pixart_alpha", "pixart_alpha.pipeline_pixart_sigma",
+    "stable_diffusion.pipeline_stable_diffusion", "stable_diffusion_3.pipeline_stable_diffusion_3",
+    "stable_diffusion_xl.pipeline_stable_diffusion_xl",
+):  # fmt: skip
     logging.getLogger(f"diffusers.pipelines.{name}").setLevel(logging.ERROR)
 
 
@@ -47,7 +51,7 @@ def encode_images(workspace: Path, folder: LatentFolder, images: Images, runtime
     _, height, width = images.shape
     unit = folder.pixels_per_latent
     row: Row = (
-        (folder.autoencoder.latent_channels, height // unit, width // unit),
+        (folder.autoencoder.encoded_channels, height // unit, width // unit),
         np.dtype(runtime.encoder_precision),
     )
     files = {workspace / "mean.npy": row, workspace / "std.npy": row}
@@ -93,7 +97,7 @@ def encode_prompts(workspace: Path, folder: TextToImageFolder, prompts: Sequence
 
 def write_truncated(workspace: Path, folder: TextToImageFolder, prompts: Sequence[str]) -> None:
     """Write the numbers of the prompts that are beyond the tokenizer's limit into truncated.json."""
-    tokenizer = folder.tokenizer()
+    tokenizer = folder.tokenizer(folder.longest_tokenizer)
     lengths = tokenizer(list(prompts), padding=False, truncation=False)["input_ids"]
     limit = tokenizer.model_max_length
     truncated = [number for number, ids in enumerate(lengths) if len(ids) > limit]

@@ -77,7 +77,7 @@ class EncodedImages:
     @cached_property
     def key(self) -> Key:
         """Key of the posteriors' means and standard deviations."""
-        key = self.folder.key("posteriors", "vae", reading={"precision": self.runtime.encoder_precision})
+        key = self.folder.key("posteriors", self.folder.coder, reading={"precision": self.runtime.encoder_precision})
         return replace(key, inputs={**key.inputs, "images": self.images.digest}, files=("mean.npy", "std.npy"))
 
     def latents(self, store: Store, *, seed: int | None) -> Latents:

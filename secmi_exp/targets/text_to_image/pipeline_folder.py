@@ -1,7 +1,8 @@
 """A text-to-image pipeline of diffusers on disk, of any family: its tokenizers and text encoders."""
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -9,17 +10,23 @@ from torch import Tensor
 
 from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
+from secmi_exp.store import Json
 from secmi_exp.targets.loading.blank_networks import network_class
 from secmi_exp.targets.loading.file_kind import refuse_strange_files
 from secmi_exp.targets.loading.json_fields import checked
 from secmi_exp.targets.loading.latent_folder import SCHEDULER_CONFIG, LatentFolder, has_weights, library_of
-from secmi_exp.targets.loading.model_file_schemas import TextEncoder, Tokenizer
+from secmi_exp.targets.loading.model_file_schemas import T5Encoder, TextEncoder, Tokenizer
 from secmi_exp.targets.loading.settings_files import read_json, unreadable
 from secmi_exp.targets.loading.training_folder import NETWORK_CONFIGS, PIPELINE_CONFIG, WeightsChoice, choose_network
 from secmi_exp.targets.loading.weight_files import network_files, with_variant
 
 make_scheduler = Deferred("secmi_exp.targets.loading.schedulers:make_scheduler")
-read_tokenizer = Deferred("transformers:CLIPTokenizer.from_pretrained")
+
+T5 = ("T5EncoderModel",)
+CLIP_TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast")
+SPIECE = "spiece.model"
+"""Vocabulary of T5's tokenizers, which needs another library where it hasn't been converted."""
+T5_TOKENIZERS = ("T5TokenizerFast", "T5Tokenizer")
 
 
 class TextToImageFolder(LatentFolder):
@@ -36,25 +43,48 @@ class TextToImageFolder(LatentFolder):
         return [part for part in self.parts if part.startswith(("tokenizer", "text_encoder"))]
 
     @property
-    def text_encoders(self) -> list[TextEncoder]:
-        """Descriptions of the text encoders, in the order of `text_parts`."""
-        return [self.description(part, TextEncoder) for part in self.text_parts if has_weights(part)]
+    def t5_tokens(self) -> int:
+        """Number of tokens of a text that the pipeline gives to T5, which itself sets no limit."""
+        return 512
+
+    @property
+    def longest_tokenizer(self) -> str:
+        """Tokenizer of the text encoder that takes the most tokens."""
+        return next((part for part in self.text_parts if self.parts[part] == T5_TOKENIZERS), "tokenizer")
+
+    @property
+    def embedding_settings(self) -> Mapping[str, Json]:
+        """What decides the embeddings besides the files of `text_parts` and the pipeline's class, for keys."""
+        return {}
+
+    @property
+    def clip_encoders(self) -> list[TextEncoder]:
+        """Descriptions of the text encoders that are CLIP's, in the order of `text_parts`."""
+        names = [part for part in self.text_parts if has_weights(part) and self.parts[part] != T5]
+        return [self.description(part, TextEncoder) for part in names]
 
     def tokenizer(self, part: str = "tokenizer") -> Any:
-        """Read a tokenizer; its limit is its text encoder's where it names none or a higher one.
+        """Read a tokenizer; its limit is its text encoder's where it names none or a higher one; T5's is `t5_tokens`.
 
         Raises:
             UserError: where it can't be read, or makes other tokens of a text than its text encoder takes.
         """
         folder = self.path / part
-        encoder = self.description(part.replace("tokenizer", "text_encoder"), TextEncoder)
         refuse_strange_files(folder)
+        if not (folder / "tokenizer.json").exists() and (folder / SPIECE).exists() and not find_spec("sentencepiece"):
+            raise UserError(f"The tokenizer in {folder} is a {SPIECE} alone: pip install sentencepiece protobuf.")
         described = folder / "tokenizer_config.json"
-        limit = encoder.max_position_embeddings
-        if described.is_file():
-            limit = int(min(checked(Tokenizer, read_json(described), described).model_max_length or limit, limit))
+        own = checked(Tokenizer, read_json(described), described).model_max_length if described.is_file() else None
+        encoder_part = part.replace("tokenizer", "text_encoder")
+        encoder: TextEncoder | T5Encoder
+        if self.parts[encoder_part] == T5:
+            encoder, limit = self.description(encoder_part, T5Encoder), self.t5_tokens
+        else:
+            encoder = self.description(encoder_part, TextEncoder)
+            limit = int(min(own or encoder.max_position_embeddings, encoder.max_position_embeddings))
         try:
-            tokenizer = read_tokenizer(folder, local_files_only=True, model_max_length=limit)
+            kind = network_class("transformers", self.parts[part][0])
+            tokenizer = kind.from_pretrained(folder, local_files_only=True, model_max_length=limit)
             tokens = tokenizer("a text", padding="max_length", max_length=limit, truncation=True)["input_ids"]
             highest = max(*tokens, *tokenizer.get_vocab().values())
         except Exception as error:  # whatever the tokenizer's files make it raise
@@ -82,6 +112,23 @@ class TextToImageFolder(LatentFolder):
         file = self.path / SCHEDULER_CONFIG
         return {"scheduler": make_scheduler(read_json(file), file)}
 
+    def refuse_other_texts(self, taken: int, given: int, of: str = "token") -> None:
+        """Compare the size of the embeddings that the denoiser takes with the text encoders'.
+
+        Args:
+            taken: numbers that the denoiser takes.
+            given: numbers that the text encoders give.
+            of: what the numbers stand for.
+
+        Raises:
+            UserError: with both sizes.
+        """
+        if taken != given:
+            raise UserError(
+                f"The {self.denoiser} in {self.path} takes {taken} numbers of each {of}, and the text encoders give "
+                f"{given}: put the networks of one training there."
+            )
+
     @abstractmethod
     def embed(
         self, pipeline: Any, prompts: list[str], device: torch.device | str = "cpu", *, negative: bool = False
@@ -108,6 +155,12 @@ class TextToImageFolder(LatentFolder):
         for part in self.text_parts:
             if not has_weights(part):
                 self.tokenizer(part)
+
+
+def named(encoded: Iterable[Tensor | None]) -> dict[str, Tensor]:
+    """Name the embeddings that ``encode_prompt`` of diffusers' pipelines with pooled texts gives."""
+    pairs = zip(("text", "negative_text", "pooled", "negative_pooled"), encoded, strict=False)
+    return {name: embedding for name, embedding in pairs if embedding is not None}
 
 
 NETWORK_PARTS = ("unet", "transformer", "vae", "vqvae", "text_encoder", "text_encoder_2", "text_encoder_3")

@@ -141,6 +141,7 @@ class EncodedPrompts:
         reading: Mapping[str, Json] = {
             "precision": self.runtime.encoder_precision,
             "texts": hashlib.sha256(json.dumps(self.prompts.distinct).encode()).hexdigest(),
+            **self.folder.embedding_settings,
         }
         key = self.folder.key("embeddings", *self.folder.text_parts, reading=reading)
         arrays = [f"{sign}{name}.npy" for name in self.folder.embeddings for sign in ("", "negative_")]

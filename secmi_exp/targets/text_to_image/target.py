@@ -56,6 +56,11 @@ class TextToImage(ABC):
         samples: Path | None = None,
     ) -> PreparedTarget:
         """Return a pipeline, ready to be queried in this way."""
+        if self.attention_slicing is not None and folder.denoiser != "unet":
+            raise UserError(
+                f"The {folder.denoiser} of a {folder.kind} can't compute attention in slices: set "
+                "target.attention_slicing=null."
+            )
         reading: dict[str, Json] = {"guidance": self.guidance, "version": VERSION, **outside_classes(target=self)}
         key = folder.key("noise", folder.denoiser, "scheduler", reading=reading)
         return PreparedTarget(
