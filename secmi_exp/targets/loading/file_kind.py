@@ -44,8 +44,7 @@ SAVE = (
 )
 SINGLE_FILE = FileKind(
     "Stable Diffusion in one file",
-    "convert it by diffusers' StableDiffusionPipeline.from_single_file(FILE).save_pretrained(FOLDER), and set "
-    "target=stable_diffusion target.path=FOLDER",
+    "set target=stable_diffusion",
 )
 ADAPTER = FileKind(
     "a low-rank adapter without the network that it belongs to",

@@ -98,5 +98,4 @@ class FineTuned(FromElsewhere, TrainedTextToImage):
 
     def base(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> TextToImageFolder:
         """Return the pipeline as it is."""
-        self.folder.warn_of_choices()
-        return self.folder
+        return self.pipeline(members, store)

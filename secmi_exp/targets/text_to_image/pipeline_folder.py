@@ -1,11 +1,17 @@
 """A text-to-image pipeline of diffusers on disk: Stable Diffusion 1.x, 2.x and XL, and others with the same parts."""
 
-from collections.abc import Collection
+import json
+import shutil
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
-from secmi_exp.targets.loading.blank_networks import network_class
+from secmi_exp.files.regular import is_regular
+from secmi_exp.store import Json, Key
+from secmi_exp.targets.loading.blank_networks import network_class, network_without_memory
 from secmi_exp.targets.loading.file_kind import refuse_strange_files
 from secmi_exp.targets.loading.json_fields import checked
 from secmi_exp.targets.loading.latent_folder import NETWORKS, SCHEDULER_CONFIG, LatentFolder, has_weights, library_of
@@ -13,7 +19,10 @@ from secmi_exp.targets.loading.model_file_schemas import PipelineIndex, TextEnco
 from secmi_exp.targets.loading.settings_files import read_json, unreadable
 from secmi_exp.targets.loading.training_folder import NETWORK_CONFIGS, PIPELINE_CONFIG, WeightsChoice, choose_network
 from secmi_exp.targets.loading.weight_files import network_files, with_variant
+from secmi_exp.targets.text_to_image.lora_file import LoRAFile
 
+fuse = Deferred("secmi_exp.targets.text_to_image.lora_fusion:fuse")
+pairs_of = Deferred("secmi_exp.targets.text_to_image.lora_fusion:pairs_of")
 read_tokenizer = Deferred("transformers:CLIPTokenizer.from_pretrained")
 
 TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast")
@@ -33,10 +42,47 @@ TEXT_CONDITIONS = ("text", "text_time")
 """Kinds of added condition that are supported; the second is SDXL's."""
 
 
+@dataclass(frozen=True)
 class TextToImageFolder(LatentFolder):
     """Places and descriptions of the parts of a pipeline with one or two text encoders."""
 
     kinds = KINDS
+
+    lora: LoRAFile | None = None
+    """A low-rank adapter that is added to the weights of networks when they are loaded."""
+
+    def key(self, kind: str, *parts: str, reading: Mapping[str, Json] | None = None) -> Key:
+        """See `LatentFolder.key`; an adapter counts where it changes one of the parts."""
+        key = super().key(kind, *parts, reading=reading)
+        if self.lora is None or not set(parts).intersection(self.lora.parts):
+            return key
+        config, inputs = {**key.config, "lora_scale": self.lora.scale}, {**key.inputs, "lora": self.lora.digest}
+        return replace(key, config=config, inputs=inputs)
+
+    def unet(self) -> Any:
+        """See `LatentFolder.unet`; with the adapter added."""
+        return self._adapted("unet", super().unet())
+
+    def text_encoder(self, part: str) -> Any:
+        """Load a text encoder, with the adapter added; see `ModelFolder.load`."""
+        return self._adapted(part, self.model(part).load(self.parts[part][0]))
+
+    def _adapted(self, part: str, network: Any) -> Any:
+        if self.lora and part in self.lora.parts:
+            self.refuse_other_adapters()
+            fuse(network, part, self.lora, self.denoiser.layers_per_block)
+        return network
+
+    def refuse_other_adapters(self) -> None:
+        """Compare an adapter with the networks that it changes, before any of them is used.
+
+        Raises:
+            UserError: for an adapter that can't be read, or that doesn't fit.
+        """
+        for part in self.lora.parts if self.lora else ():
+            kind = network_class(library_of(part), self.parts[part][0])
+            network = network_without_memory(kind, self.model(part).config, f"the network in {self.model(part).path}")
+            pairs_of(network, part, self.lora, self.denoiser.layers_per_block)
 
     @property
     def text_parts(self) -> list[str]:
@@ -82,7 +128,7 @@ class TextToImageFolder(LatentFolder):
         """
         parts: dict[str, Any] = dict.fromkeys(NETWORKS) | networks
         for part in self.text_parts:
-            parts[part] = self.model(part).load(self.parts[part][0]) if has_weights(part) else self.tokenizer(part)
+            parts[part] = self.text_encoder(part) if has_weights(part) else self.tokenizer(part)
         options: dict[str, Any] = {}
         if self.kind == "StableDiffusionXLPipeline":
             file = self.path / PIPELINE_CONFIG
@@ -104,6 +150,35 @@ class TextToImageFolder(LatentFolder):
         for part in self.text_parts:
             if not has_weights(part):
                 self.tokenizer(part)
+        self.refuse_other_adapters()
+
+    def refuse_unusable_descriptions(self) -> None:
+        """Refuse descriptions, tokenizers and a schedule with which nothing can be computed, whatever the weights are.
+
+        Raises:
+            UserError: see `LatentFolder.refuse_unusable_parts` and `tokenizer`.
+        """
+        _ = self.schedule
+        for part, (kind, *_) in self.parts.items():
+            if has_weights(part):
+                self.model(part).refuse_unusable_description(kind)
+            else:
+                self.tokenizer(part)
+
+    def copy_descriptions(self, folder: Path) -> None:
+        """Copy what isn't a network: the index, the scheduler and the tokenizers."""
+        index = read_json(self.path / PIPELINE_CONFIG)
+        parts = {"scheduler", *self.parts}
+        kept = {name: value for name, value in index.items() if not isinstance(value, list) or name in parts}
+        if self.kind == "StableDiffusionPipeline":
+            absent = [None, None]
+            kept |= {"safety_checker": absent, "feature_extractor": absent, "requires_safety_checker": False}
+        for part in parts:
+            if part == "scheduler" or not has_weights(part):
+                (folder / part).mkdir(parents=True, exist_ok=True)
+                for file in filter(is_regular, (self.path / part).glob("*")):  # deeper folders are never read
+                    shutil.copy2(file, folder / part)
+        (folder / PIPELINE_CONFIG).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
     def refuse_other_unets(self) -> None:
         """Refuse a U-Net that needs more than a latent, a timestep and a text of the pipeline's encoders.
