@@ -151,6 +151,11 @@ def test_each_module_has_its_own_alpha(tmp_path: Path, pipeline: Path) -> None:
         torch.testing.assert_close(after[f"{name}.weight"], before[f"{name}.weight"] + added)
 
 
+def digests_of(folder: TextToImageFolder) -> dict[str, str]:
+    parts = {"noise": ("unet", "scheduler"), "posteriors": ("vae",), "embeddings": tuple(folder.text_parts)}
+    return {kind: folder.key(kind, *names).digest for kind, names in parts.items()}
+
+
 def test_keys_change_with_what_the_adapter_changes(tmp_path: Path, pipeline: Path) -> None:
     base = TextToImageFolder.from_path(pipeline)
     unet = in_kohyas_layout("lora_unet_", pairs(base.unet(), MODULES[:1]))
@@ -159,15 +164,12 @@ def test_keys_change_with_what_the_adapter_changes(tmp_path: Path, pipeline: Pat
     both = save(unet | text, tmp_path / "both.safetensors")
 
     def digests(**settings: Any) -> dict[str, str]:
-        folder = prepared(pipeline, tmp_path / "store", **settings).inputs.args[1]  # type: ignore[attr-defined]
-        parts = {"noise": ("unet", "scheduler"), "posteriors": ("vae",), "embeddings": tuple(folder.text_parts)}
-        return {kind: folder.key(kind, *names).digest for kind, names in parts.items()}
+        return digests_of(prepared(pipeline, tmp_path / "store", **settings).inputs.args[1])  # type: ignore[attr-defined]
 
     def changed(**settings: Any) -> set[str]:
         return {kind for kind, digest in digests(**settings).items() if digest != plain[kind]}
 
-    plain = {kind: base.key(kind, *names).digest for kind, names in {
-        "noise": ("unet", "scheduler"), "posteriors": ("vae",), "embeddings": tuple(base.text_parts)}.items()}  # fmt: skip
+    plain = digests_of(base)
     assert changed() == set()
     assert changed(lora=of_unet_alone) == {"noise"}
     assert changed(lora=both) == {"noise", "embeddings"}
@@ -181,14 +183,17 @@ def renamed(old: str, new: str) -> Callable[[dict[str, Tensor]], dict[str, Tenso
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (renamed("lora_unet_", "lora_transformer_"), r"15 of 15 tensors in .* are for none .* the first lora_transformer_d"
+        (renamed("lora_unet_", "lora_transformer_"),
+         r"15 of 15 tensors in .* are for none .* the first lora_transformer_d"
          r".*begin with unet\., text_encoder\., lora_unet_, lora_te_"),
         (renamed("lora_unet_", "lora_te2_"), "15 of 15 tensors in .* are for none of the pipeline's networks"),
-        (renamed("down_blocks_0", "down_blocks_7"), r"4 of 5 pairs of matrices in .* don't fit the pipeline's unet, the "
+        (renamed("down_blocks_0", "down_blocks_7"),
+         r"4 of 5 pairs of matrices in .* don't fit the pipeline's unet, the "
          r"first for down_blocks\.7\..*attn1.to_q.weight .*the weight is not there"),
         (lambda tensors: tensors | {f"lora_unet_{ATTENTION.replace('.', '_')}.lora_up.weight": torch.ones(7, RANK)},
          r"1 of 5 pairs .*to_q.weight \(matrices \[2, 8\] and \[7, 2\]; the weight is \[8, 8\] there\)"),
-        (lambda tensors: dict(list(tensors.items())[1:]), "no single number with a pair of matrices|can't map the names"),
+        (lambda tensors: dict(list(tensors.items())[1:]),
+         "no single number with a pair of matrices|can't map the names"),
         (lambda tensors: tensors | {"lora_unet_conv_in.dora_scale": torch.ones(1)},
          r"1 of 16 tensors in .* are no matrices or alphas of a plain LoRA \(lora_unet_conv_in.dora_scale\)"),
         (lambda tensors: {"conv_in.hada_w1_a": torch.ones(1)}, r"1 of 1 tensors .* \(conv_in.hada_w1_a\)"),

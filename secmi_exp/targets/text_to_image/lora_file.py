@@ -71,8 +71,8 @@ class LoRAFile:
         strange = [name for name in names if not (is_down(name) or is_up(name) or name.endswith(ALPHA))]
         if strange:
             raise UserError(
-                f"{len(strange)} of {len(names)} tensors in target.lora={path} are no matrices or alphas of a plain LoRA "
-                f"({strange[0]}): an adapter of another kind, such as DoRA or LoHa, can't be read."
+                f"{len(strange)} of {len(names)} tensors in target.lora={path} are no matrices or alphas of a plain "
+                f"LoRA ({strange[0]}): an adapter of another kind, such as DoRA or LoHa, can't be read."
             )
         found = {name: _part_of(name) for name in names}
         other = [name for name, part in found.items() if part not in parts]

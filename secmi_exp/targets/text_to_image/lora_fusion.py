@@ -1,8 +1,8 @@
 """Adds a low-rank adapter to a network's weights: W + scale · (alpha / r) · up · down, r being the rank.
 
-Source: Hu et al., "LoRA" (ICLR 2022), section 4.1. Names are mapped by diffusers. The products are added here, where each
-tensor of the file must have its place: the loaders of diffusers and peft pass over what doesn't fit, take one alpha for
-modules whose alphas differ, and build whatever the file's metadata describe.
+Source: Hu et al., "LoRA" (ICLR 2022), section 4.1. Names are mapped by diffusers. The products are added here, where
+each tensor of the file must have its place: the loaders of diffusers and peft pass over what doesn't fit, take one
+alpha for modules whose alphas differ, and build whatever the file's metadata describe.
 """
 
 import json
