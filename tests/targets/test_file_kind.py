@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from secmi_exp.data.decoding import unreadable_sample
 from secmi_exp.errors import UserError
 from secmi_exp.quality.distances import inception
+from secmi_exp.targets.loading.file_kind import ADM_LAYERS
 from secmi_exp.targets.loading.hub import fetch
 from secmi_exp.targets.loading.settings_files import read_json
 from secmi_exp.targets.loading.weights import read_pickled
@@ -26,6 +27,9 @@ from tests.support.text_to_image import prepared as prepared_pipeline
 from tests.support.tiny_pipelines import save_stable_diffusion
 
 SINGLE_FILE = {"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(1), "cond_stage_model.x": torch.zeros(1)}
+
+
+EDM = b"\x80\x03}q\x00X\x03\x00\x00\x00emaq\x01ctorch_utils.persistence\n_reconstruct_persistent_obj\nq\x02s."
 
 
 def archive(path: Path, **files: bytes) -> None:
@@ -74,6 +78,21 @@ def zipped(path: Path) -> None:
             "a checkpoint of the authors'",
             "secmi_c",
         ),
+        (
+            "model-10.pt",
+            lambda path: torch.save(
+                {"step": 1, "model": {}, "opt": {}, "ema": {}, "scaler": None, "version": "2"}, path
+            ),
+            "a checkpoint of lucidrains' denoising-diffusion-pytorch",
+            "set target=module target.weights=FILE target.entry=ema target.prefix=ema_model.model.",
+        ),
+        (
+            "ema_0.9999_250000.pt",
+            lambda path: torch.save(dict.fromkeys(ADM_LAYERS, torch.zeros(1)), path),
+            "a checkpoint of guided-diffusion",
+            "set target=adm_checkpoint",
+        ),
+        ("edm.pkl", lambda path: path.write_bytes(EDM), "a pickle of NVlabs' code, such as EDM's", "ema.state_dict()"),
         ("net.pt", lambda path: torch.save([1], path), "a list by torch.save", "save_pretrained"),
         (
             "net.pth",

@@ -9,7 +9,8 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from diffusers.utils import convert_state_dict_to_diffusers
-from peft import LoraConfig
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -39,12 +40,17 @@ def xl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_pipeline(tmp_path_factory.mktemp("base") / "xl", "XL")
 
 
+def named(network: nn.Module) -> dict[str, Tensor]:
+    """Its parameters, by the names of newer versions of transformers."""
+    return {name.removeprefix("text_model."): each.detach() for name, each in network.named_parameters()}
+
+
 def pairs(network: nn.Module, modules: Iterable[str]) -> dict[str, tuple[Tensor, Tensor]]:
     """Random matrices, down and up, for these modules."""
     torch.manual_seed(0)
     found = {}
     for name in modules:
-        weight = dict(network.named_parameters())[f"{name}.weight"]
+        weight = named(network)[f"{name}.weight"]
         ones = [1] * (weight.dim() - 2)
         found[name] = torch.randn(RANK, *weight.shape[1:]), torch.randn(weight.shape[0], RANK, *ones)
     return found
@@ -80,75 +86,92 @@ def difference(ours: nn.Module, theirs: nn.Module) -> float:
     return max(float((state[name] - each).abs().max()) for name, each in found.items())
 
 
-def of_diffusers(kind: Any, pipeline: Path, file: Path) -> Any:
-    """The pipeline with the adapter, by diffusers' own loaders."""
-    theirs = kind.from_pretrained(pipeline, local_files_only=True)
-    theirs.load_lora_weights(file)
-    theirs.fuse_lora(["unet", *(part for part in theirs.components if part.startswith("text_enc"))], lora_scale=SCALE)
-    return theirs
+def unet_of_diffusers(kind: Any, pipeline: Path, file: Path) -> Any:
+    """The U-Net with the adapter, by diffusers' own loaders."""
+    unet = kind.from_pretrained(pipeline, local_files_only=True).unet
+    state, alphas, metadata = kind.lora_state_dict(file, unet_config=unet.config, return_lora_metadata=True)
+    kind.load_lora_into_unet(state, alphas, unet, metadata=metadata)
+    unet.fuse_lora(lora_scale=SCALE)
+    return unet
 
 
-def test_a_file_of_diffusers_changes_the_weights_as_diffusers_does(tmp_path: Path, pipeline: Path) -> None:
-    trained = StableDiffusionPipeline.from_pretrained(pipeline, local_files_only=True)
-    settings = LoraConfig(
-        r=4, lora_alpha=6, alpha_pattern={"to_k": 3}, target_modules=["to_q", "to_k", "conv1"], init_lora_weights=False
-    )
-    trained.unet.add_adapter(settings)
-    trained.text_encoder.add_adapter(
-        LoraConfig(r=3, lora_alpha=5, use_rslora=True, target_modules=["q_proj", "fc2"], init_lora_weights=False)
-    )
-    layers = {
-        part: convert_state_dict_to_diffusers(get_peft_model_state_dict(getattr(trained, part)))
-        for part in ("unet", "text_encoder")
+def added(matrices: tuple[Tensor, Tensor], alpha: float = 1.0) -> Tensor:
+    down, up = matrices
+    return SCALE * alpha / RANK * torch.einsum("or,r...->o...", up.flatten(1), down)
+
+
+def assert_added(after: nn.Module, before: nn.Module, matrices: dict[str, tuple[Tensor, Tensor]]) -> None:
+    """Matrices, whose alpha is 1, are added to these weights, and nothing to others."""
+    changed, weights = named(after), named(before)
+    for name, weight in weights.items():
+        module = name.removesuffix(".weight")
+        expected = weight + added(matrices[module]) if module in matrices and name.endswith(".weight") else weight
+        torch.testing.assert_close(changed[name], expected)
+
+
+def test_a_file_of_diffusers_changes_the_weights_as_diffusers_and_peft_do(tmp_path: Path, pipeline: Path) -> None:
+    unet = TextToImageFolder.from_path(pipeline).unet()
+    unet.add_adapter(
+        LoraConfig(
+            r=4, lora_alpha=6, alpha_pattern={"to_k": 3}, target_modules=["to_q", "to_k", "conv1"],
+            init_lora_weights=False,
+        )
+    )  # fmt: skip
+    text_encoder = TextToImageFolder.from_path(pipeline).text_encoder("text_encoder")
+    settings = LoraConfig(r=3, lora_alpha=5, use_rslora=True, target_modules=["q_proj", "fc2"], init_lora_weights=False)
+    inject_adapter_in_model(settings, text_encoder)
+    text = {
+        name.replace(".default.", "."): each for name, each in text_encoder.state_dict().items() if ".lora_" in name
     }
     StableDiffusionPipeline.save_lora_weights(
-        tmp_path, layers["unet"], layers["text_encoder"],
-        unet_lora_adapter_metadata=trained.unet.peft_config["default"].to_dict(),
-        text_encoder_lora_adapter_metadata=trained.text_encoder.peft_config["default"].to_dict(),
+        tmp_path, convert_state_dict_to_diffusers(get_peft_model_state_dict(unet)), text,
+        unet_lora_adapter_metadata=unet.peft_config["default"].to_dict(),
+        text_encoder_lora_adapter_metadata=settings.to_dict(),
     )  # fmt: skip
+    for module in text_encoder.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.scale_layer(SCALE)
+            module.merge()
     file = tmp_path / "pytorch_lora_weights.safetensors"
-    ours, theirs = adapted(pipeline, file), of_diffusers(StableDiffusionPipeline, pipeline, file)
-    assert difference(ours.unet(), theirs.unet) < 1e-6
-    assert difference(ours.text_encoder("text_encoder"), theirs.text_encoder) < 1e-6
-    assert difference(ours.unet(), TextToImageFolder.from_path(pipeline).unet()) > 0.1
+    ours = adapted(pipeline, file)
+    assert difference(ours.unet(), unet_of_diffusers(StableDiffusionPipeline, pipeline, file)) < 1e-6
+    assert difference(ours.text_encoder("text_encoder"), text_encoder) < 1e-6
+    base = TextToImageFolder.from_path(pipeline)
+    assert min(difference(ours.unet(), base.unet()), difference(text_encoder, base.text_encoder("text_encoder"))) > 0.1
 
 
 def test_a_file_of_kohyas_scripts_changes_the_weights_as_diffusers_does(tmp_path: Path, pipeline: Path) -> None:
     base = TextToImageFolder.from_path(pipeline)
     text = pairs(base.text_encoder("text_encoder"), TEXT_MODULES)
-    file = in_kohyas_layout("lora_unet_", pairs(base.unet(), MODULES)) | in_kohyas_layout("lora_te_text_model_", text)
-    save(file, tmp_path / "lora.safetensors")
-    ours = adapted(pipeline, tmp_path / "lora.safetensors")
-    theirs = of_diffusers(StableDiffusionPipeline, pipeline, tmp_path / "lora.safetensors")
-    assert difference(ours.unet(), theirs.unet) < 1e-6
-    assert difference(ours.text_encoder("text_encoder"), theirs.text_encoder) < 1e-6
+    tensors = in_kohyas_layout("lora_unet_", pairs(base.unet(), MODULES))
+    tensors |= in_kohyas_layout("lora_te_text_model_", text)
+    file = save(tensors, tmp_path / "lora.safetensors")
+    ours = adapted(pipeline, file)
+    assert difference(ours.unet(), unet_of_diffusers(StableDiffusionPipeline, pipeline, file)) < 1e-6
+    assert_added(ours.text_encoder("text_encoder"), base.text_encoder("text_encoder"), text)
 
 
 def test_kohyas_names_of_sdxl_are_those_of_the_original_code(tmp_path: Path, xl: Path) -> None:
     base = TextToImageFolder.from_path(xl)
     names = (*MODULES, MODULES[0].replace("down_blocks.0", "up_blocks.1"))
     original = [name.removesuffix(".weight") for name in of_unet({f"{name}.weight": torch.zeros(1) for name in names})]
-    unet = dict(zip(original, pairs(base.unet(), names).values(), strict=True))
-    second = pairs(base.text_encoder("text_encoder_2"), [f"text_model.{name}" for name in TEXT_MODULES])
-    file = in_kohyas_layout("lora_unet_", unet) | in_kohyas_layout("lora_te2_", second)
-    save(file, tmp_path / "lora.safetensors")
-    ours = adapted(xl, tmp_path / "lora.safetensors")
-    theirs = of_diffusers(StableDiffusionXLPipeline, xl, tmp_path / "lora.safetensors")
-    assert difference(ours.unet(), theirs.unet) < 1e-6
-    assert difference(ours.text_encoder("text_encoder_2"), theirs.text_encoder_2) < 1e-6
+    matrices, second = pairs(base.unet(), names), pairs(base.text_encoder("text_encoder_2"), TEXT_MODULES)
+    tensors = in_kohyas_layout("lora_unet_", dict(zip(original, matrices.values(), strict=True)))
+    file = save(tensors | in_kohyas_layout("lora_te2_text_model_", second), tmp_path / "lora.safetensors")
+    ours = adapted(xl, file)
+    assert_added(ours.unet(), base.unet(), matrices)
+    assert difference(ours.unet(), unet_of_diffusers(StableDiffusionXLPipeline, xl, file)) < 1e-6
+    assert_added(ours.text_encoder("text_encoder_2"), base.text_encoder("text_encoder_2"), second)
     assert difference(ours.text_encoder("text_encoder"), base.text_encoder("text_encoder")) == 0
 
 
 def test_each_module_has_its_own_alpha(tmp_path: Path, pipeline: Path) -> None:
     base = TextToImageFolder.from_path(pipeline)
     matrices = pairs(base.unet(), MODULES)
-    save(in_kohyas_layout("lora_unet_", matrices, lambda number: 1.0 + number), tmp_path / "lora.safetensors")
-    before, after = (
-        dict(each.unet().named_parameters()) for each in (base, adapted(pipeline, tmp_path / "lora.safetensors"))
-    )
-    for number, (name, (down, up)) in enumerate(matrices.items()):
-        added = SCALE * (1.0 + number) / RANK * torch.einsum("or,r...->o...", up.flatten(1), down)
-        torch.testing.assert_close(after[f"{name}.weight"], before[f"{name}.weight"] + added)
+    file = save(in_kohyas_layout("lora_unet_", matrices, lambda number: 1.0 + number), tmp_path / "lora.safetensors")
+    before, after = named(base.unet()), named(adapted(pipeline, file).unet())
+    for number, (name, pair) in enumerate(matrices.items()):
+        torch.testing.assert_close(after[f"{name}.weight"], before[f"{name}.weight"] + added(pair, 1.0 + number))
 
 
 def digests_of(folder: TextToImageFolder) -> dict[str, str]:
@@ -189,7 +212,7 @@ def renamed(old: str, new: str) -> Callable[[dict[str, Tensor]], dict[str, Tenso
         (renamed("lora_unet_", "lora_te2_"), "15 of 15 tensors in .* are for none of the pipeline's networks"),
         (renamed("down_blocks_0", "down_blocks_7"),
          r"4 of 5 pairs of matrices in .* don't fit the pipeline's unet, the "
-         r"first for down_blocks\.7\..*attn1.to_q.weight .*the weight is not there"),
+         r"first for down_blocks\.7\..*the weight is not there"),
         (lambda tensors: tensors | {f"lora_unet_{ATTENTION.replace('.', '_')}.lora_up.weight": torch.ones(7, RANK)},
          r"1 of 5 pairs .*to_q.weight \(matrices \[2, 8\] and \[7, 2\]; the weight is \[8, 8\] there\)"),
         (lambda tensors: dict(list(tensors.items())[1:]),
@@ -231,15 +254,15 @@ def test_metadata_are_read_as_numbers_alone(tmp_path: Path, pipeline: Path) -> N
     file = tmp_path / "lora.safetensors"
     tensors = {f"unet.{ATTENTION}.lora_A.weight": down, f"unet.{ATTENTION}.lora_B.weight": up}
 
-    def added(settings: str) -> Tensor:
+    def changed(settings: str) -> Tensor:
         save_file(tensors, file, metadata={"lora_adapter_metadata": settings})
         weights = adapted(pipeline, file).unet().state_dict()
         return weights[f"{ATTENTION}.weight"]
 
-    plain = added("{}")
-    assert torch.equal(added('{"unet.megatron_core": "antigravity", "unet.lora_alpha": 2}'), plain)  # alpha = rank
-    assert not torch.equal(added('{"unet.lora_alpha": 4}'), plain)
+    plain = changed("{}")
+    assert torch.equal(changed('{"unet.megatron_core": "antigravity", "unet.lora_alpha": 2}'), plain)  # alpha = rank
+    assert not torch.equal(changed('{"unet.lora_alpha": 4}'), plain)
     for settings in ('{"unet.lora_alpha": "many"}', '{"unet.alpha_pattern": {"(a+)+": 1}}', "[]", "{"):
         with pytest.raises(UserError):
-            added(settings)
+            changed(settings)
     assert load_file(file).keys() == tensors.keys()

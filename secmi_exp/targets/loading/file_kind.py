@@ -61,7 +61,7 @@ ADAPTER = FileKind(
     "target.path to that folder",
 )
 EDM = FileKind(
-    "a pickle of NVlabs/edm, which holds code with the network",
+    "a pickle of NVlabs' code, such as EDM's, which holds source code beside the weights",
     "load it with their repository, write its ema.state_dict() by safetensors' save_file, and set target=module "
     "target.weights=FILE with a network of the same layers",
 )
@@ -207,7 +207,7 @@ def _saved_by_torch(path: Path) -> FileKind:
         return AUTHORS
     if {"step", "model", "ema", "scaler"} <= content.keys():
         return LUCIDRAINS
-    if ADM_LAYERS <= content.keys():
+    if content.keys() >= ADM_LAYERS:
         return ADM
     state = content.get("state_dict")
     names = [str(name) for name in (state if isinstance(state, dict) else content)]

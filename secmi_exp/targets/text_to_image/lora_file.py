@@ -10,7 +10,7 @@ from pathlib import Path
 
 from secmi_exp.errors import UserError
 from secmi_exp.store import file_digest
-from secmi_exp.targets.loading.tensor_headers import tensor_headers
+from secmi_exp.targets.loading.tensor_headers import TYPES, tensor_headers
 from secmi_exp.targets.loading.weight_files import SAFETENSORS
 
 PREFIXES = {
@@ -67,13 +67,19 @@ class LoRAFile:
             raise UserError(
                 f"target.lora={path} doesn't end in {SAFETENSORS}: adapters are read from safetensors alone."
             )
-        names = list(tensor_headers(path))
+        headers = tensor_headers(path)
+        names = list(headers)
         strange = [name for name in names if not (is_down(name) or is_up(name) or name.endswith(ALPHA))]
         if strange:
             raise UserError(
                 f"{len(strange)} of {len(names)} tensors in target.lora={path} are no matrices or alphas of a plain "
                 f"LoRA ({strange[0]}): an adapter of another kind, such as DoRA or LoHa, can't be read."
             )
+        for name, header in headers.items():
+            if header.dtype not in TYPES.values() and not name.endswith(ALPHA):
+                raise UserError(
+                    f"{name} in target.lora={path} has the type {header.dtype}: take one of floating point."
+                )
         found = {name: _part_of(name) for name in names}
         other = [name for name, part in found.items() if part not in parts]
         if other or not names:

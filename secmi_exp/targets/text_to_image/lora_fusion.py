@@ -7,6 +7,7 @@ alpha for modules whose alphas differ, and build whatever the file's metadata de
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,6 @@ from typing import Annotated, Any
 
 import torch
 from diffusers.loaders import StableDiffusionLoraLoaderMixin
-from diffusers.utils import convert_state_dict_to_diffusers, convert_state_dict_to_peft, convert_unet_state_dict_to_peft
 from pydantic import Field
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -25,7 +25,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.targets.loading.json_fields import JsonObject, checked
 from secmi_exp.targets.loading.settings_files import reason, root, unreadable
 from secmi_exp.targets.loading.weights import refuse_non_finite_weights
-from secmi_exp.targets.text_to_image.lora_file import ALPHA, LoRAFile, is_down, is_up
+from secmi_exp.targets.text_to_image.lora_file import ALPHA, DOWN, UP, LoRAFile, is_down, is_up
 
 METADATA = "lora_adapter_metadata"
 """Key in the header of diffusers' files, under which peft's settings lie in JSON."""
@@ -109,11 +109,6 @@ def pairs_of(network: Any, part: str, lora: LoRAFile, layers_per_block: object) 
         state, _ = StableDiffusionLoraLoaderMixin.lora_state_dict(
             dict(scaled), unet_config=SimpleNamespace(layers_per_block=layers_per_block)
         )
-        own = {name.removeprefix(f"{part}."): each for name, each in state.items() if name.startswith(f"{part}.")}
-        if part == "unet":
-            renamed = convert_unet_state_dict_to_peft(own)
-        else:
-            renamed = convert_state_dict_to_peft(convert_state_dict_to_diffusers(own))
     except Exception as error:  # whatever diffusers raises for names that it doesn't know
         raise UserError(
             f"diffusers can't map the names in target.lora={lora.path} to a pipeline's ({reason(root(error))}): was it "
@@ -124,7 +119,8 @@ def pairs_of(network: Any, part: str, lora: LoRAFile, layers_per_block: object) 
             f"diffusers maps {len(state)} of the {len(scaled)} matrices in target.lora={lora.path} to a pipeline's "
             "networks: was it trained on another model?"
         )
-    return _matched(renamed, network, part, settings, lora.path)
+    own = {name.removeprefix(f"{part}."): each for name, each in state.items() if name.startswith(f"{part}.")}
+    return _matched(own, network, part, settings, lora.path)
 
 
 def with_alphas(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
@@ -137,7 +133,7 @@ def with_alphas(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     for name, alpha in tensors.items():
         if name.endswith(ALPHA):
             down = f"{name.removesuffix(ALPHA)}.lora_down.weight"
-            if alpha.numel() != 1 or down not in scaled or scaled[down].dim() < 2:
+            if alpha.numel() != 1 or down not in scaled or scaled[down].dim() < 2 or not scaled[down].numel():
                 raise UserError(f"{name} in target.lora={path} is no single number with a pair of matrices: repair it.")
             scaled[down] = scaled[down].float() * (float(alpha) / scaled[down].shape[0])
     return scaled
@@ -164,13 +160,11 @@ def settings_of(metadata: object, part: str, path: Path) -> PeftSettings:
     return checked(PeftSettings, own, f"The {METADATA} of the {part} in target.lora={path}")
 
 
-def _matched(
-    renamed: Mapping[str, Tensor], network: Any, part: str, settings: PeftSettings, path: Path
-) -> dict[str, Pair]:
+def _matched(own: Mapping[str, Tensor], network: Any, part: str, settings: PeftSettings, path: Path) -> dict[str, Pair]:
     """Find the weight of each pair; see `pairs_of`."""
     shapes = {name.removeprefix(WRAPPER): tuple(each.shape) for name, each in network.named_parameters()}
     full = {name.removeprefix(WRAPPER): name for name, _ in network.named_parameters()}
-    downs, ups = ({_weight(name): each for name, each in renamed.items() if of(name)} for of in (is_down, is_up))
+    downs, ups = ({weight_of(name): each for name, each in own.items() if of(name)} for of in (is_down, is_up))
     unmatched = [name for name in {**downs, **ups} if not _fits(downs.get(name), ups.get(name), shapes.get(name))]
     if unmatched:
         name = unmatched[0]
@@ -184,17 +178,28 @@ def _matched(
     return {full[name]: Pair(ups[name], down, _factor(name, down, settings)) for name, down in downs.items()}
 
 
-def _weight(name: str) -> str:
-    """Return the name of the weight that a matrix belongs to.
+def weight_of(matrix: str) -> str:
+    """Return the name of the weight that a matrix is for, in the names of today's networks.
 
-    >>> _weight("text_model.encoder.layers.0.mlp.fc1.lora_A.weight")
+    Older versions of diffusers named the layers of attention by its processors.
+
+    >>> weight_of("down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_out_lora.down.weight")
+    'down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_out.0.weight'
+    >>> weight_of("text_model.encoder.layers.0.self_attn.to_q_lora.up.weight")
+    'encoder.layers.0.self_attn.q_proj.weight'
+    >>> weight_of("encoder.layers.0.mlp.fc1.lora_A.weight")
     'encoder.layers.0.mlp.fc1.weight'
     """
-    return f"{name.partition('.lora_')[0]}.weight".removeprefix(WRAPPER)
+    name = matrix.removeprefix(WRAPPER).replace(".processor.", ".")
+    if ".self_attn." in name:  # of a text encoder
+        name = re.sub(r"\.to_(q|k|v|out)_lora\.", r".\1_proj_lora.", name)
+    name = name.replace(".to_out_lora.", ".to_out.0_lora.")
+    end = DOWN.search(name) or UP.search(name)
+    return f"{name[: end.start()] if end else name}.weight"
 
 
 def _fits(down: Tensor | None, up: Tensor | None, weight: tuple[int, ...] | None) -> bool:
-    if down is None or up is None or weight is None or min(down.dim(), up.dim()) < 2:
+    if down is None or up is None or weight is None or min(down.dim(), up.dim()) < 2 or not down.numel():
         return False
     return (up.shape[0], *down.shape[1:]) == weight and up.shape[1] == down.shape[0] and set(up.shape[2:]) <= {1}
 

@@ -124,9 +124,6 @@ def convert_part(
     """
     own = {name: tensor for name, tensor in content.items() if name.startswith(prefix)}
     tensor_shapes(own, path)
-    for name, tensor in own.items():
-        if tensor.is_floating_point() and str(tensor.dtype).removeprefix("torch.") not in TYPES.values():
-            raise UserError(f"{path} holds {name} as {tensor.dtype}: take the checkpoint that isn't quantized.")
     file = described.model(part).path / CONFIG
     kind = network_class(library_of(part), described.parts[part][0])
     network = network_without_memory(kind, described.model(part).config, f"the network of {file}")
@@ -144,6 +141,11 @@ def convert_part(
         what,
         "set target.config to a pipeline of the same kind, or take a checkpoint with all parts",
     )
+    for name, tensor in weights.items():
+        if str(tensor.dtype).removeprefix("torch.") not in TYPES.values():
+            raise UserError(
+                f"{path} holds the {part}'s {name} as {tensor.dtype}: take a checkpoint that isn't quantized."
+            )
     if part in READ:
         there = sum(name.removeprefix(prefix).startswith(READ[part]) for name in own)
         if there != len(weights):  # the conversion passes over what the description has no place for
