@@ -89,7 +89,6 @@ def test_averaged_weights_are_read_where_they_are_and_the_last_ones_on_demand(
     assert last == pytest.approx(averaged + 1)
     assert (chosen, none) == (["weights_chosen"], [])
     assert first_bias(both, "ema") == (averaged, [])
-    assert first_bias(one, "auto") == (averaged, [])
     with pytest.raises(UserError, match=r"one.safetensors holds no averaged weights .*target.weights=auto"):
         prepared(one, tmp_path / "store", config=str(pipelines["1.x"]), weights="ema")
 
