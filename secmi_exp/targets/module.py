@@ -12,14 +12,13 @@ from pydantic.dataclasses import dataclass
 
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.path import GaussianPath
-from secmi_exp.diffusion.timesteps import Prediction, Timesteps
+from secmi_exp.diffusion.timesteps import Prediction, TimeAxis, Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.formatting import shown
 from secmi_exp.store import Json, Key, Store, file_digest
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.targets.loading.scheduler_path import TimeAxis
 from secmi_exp.targets.own_network.calling import Argument, Calling, TimeShape
 from secmi_exp.targets.own_network.making import make_network, source_identities
 from secmi_exp.targets.own_network.path_settings import DDPMPath, EDMPath, FlowPath, PathSettings

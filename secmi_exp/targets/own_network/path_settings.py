@@ -6,11 +6,11 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from secmi_exp.diffusion.path import DDPM_STEPS, GaussianPath
-from secmi_exp.diffusion.timesteps import Prediction
+from secmi_exp.diffusion.path import GaussianPath
+from secmi_exp.diffusion.timesteps import PAPER_STEPS, Prediction, TimeAxis
 from secmi_exp.errors import UserError
 from secmi_exp.targets.loading.model_file_schemas import MOST_TIMESTEPS
-from secmi_exp.targets.loading.scheduler_path import TimeAxis, exploding_path, flow_path, path_of_scheduler
+from secmi_exp.targets.loading.scheduler_path import exploding_path, flow_path, path_of_scheduler
 from secmi_exp.targets.noise_schedule import NoiseSchedule
 
 Sigma = Annotated[float, Field(gt=0, le=1e6)]
@@ -82,7 +82,7 @@ class EDMPath:
 
     def path(self, prediction: Prediction, axis: TimeAxis) -> GaussianPath:
         """The path; see `exploding_path`."""
-        return exploding_path(DDPM_STEPS, self.sigma_min, self.sigma_max, prediction, axis, self.sigma_data)
+        return exploding_path(PAPER_STEPS, self.sigma_min, self.sigma_max, prediction, axis, self.sigma_data)
 
 
 PathSettings = Annotated[DDPMPath | FlowPath | EDMPath, Field(discriminator="kind")]
