@@ -157,16 +157,16 @@ place of [3]); take others.
     missing = [name for name in expected if name not in found]
     superfluous = [name for name in found if name not in expected]
     other = [name for name in expected if name in found and found[name] != expected[name]]
-    faults = [
-        (missing, f" of {len(expected)} tensors", "missing", lambda name: name),
-        (superfluous, "", "superfluous", lambda name: name),
-        (other, "", "of another shape", lambda name: f"{name}: {[*found[name]]} in place of {[*expected[name]]}"),
-    ]
-    told = [
-        f"{len(names)}{more} {'is' if len(names) == 1 else 'are'} {fault} ({first(names[0])})"
-        for names, more, fault, first in faults
-        if names
-    ]
+    told = []
+    for names, more, fault in (
+        (missing, f" of {len(expected)} tensors", "missing"),
+        (superfluous, "", "superfluous"),
+        (other, "", "of another shape"),
+    ):
+        if names:
+            name = names[0]
+            first = f"{name}: {[*found[name]]} in place of {[*expected[name]]}" if names is other else name
+            told.append(f"{len(names)}{more} {'is' if len(names) == 1 else 'are'} {fault} ({first})")
     if told:
         raise UserError(f"{what}: {', '.join(told)}; {advice}.")
 
