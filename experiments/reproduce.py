@@ -45,6 +45,13 @@ class Experiment:
 
 FACES = ("-m", "+attack=stat", "dataset=lfw", "split.attack_train=0.4", "target.batch_size=25")
 TIMESTEPS = "attack.t_sec=range(10,101,10)"
+FOREIGN = (
+    "-m", "+attack=stat,pia,loss", "target=module", "target.factory=tests.support.foreign_mnist.ForeignMNIST",
+    "target.weights=tests/foreign/ddpm_mnist.pt", "target.prefix=network.", "target.prediction=epsilon",
+    "target.path={kind: ddpm, num_train_timesteps: 1000, beta_schedule: linear, beta_start: 0.0001, beta_end: 0.02}",
+    "dataset=image_folder", "dataset.members=tests/foreign/train.parquet", "dataset.holdout=tests/foreign/test.parquet",
+    "dataset.image_size=28", "dataset.channels=1",
+)  # fmt: skip
 AXES = {"": drawings.axes}
 RUN = {
     "_relative_t_error": drawings.relative_t_error,
@@ -70,6 +77,7 @@ EXPERIMENTS = {
     "faces_3000_steps": Experiment(
         (*FACES, "target.max_steps=3000", "target.horizontal_flip=false", TIMESTEPS), keep_summary, AXES
     ),
+    "foreign": Experiment(FOREIGN, keep_comparison),
 }
 
 

@@ -72,7 +72,10 @@ def loaded(*overrides: str) -> list[str]:
 def test_configurations_of_all_attacks_targets_and_defenses_are_read_without_anything_heavy() -> None:
     attacks = [f"+attack={name}" for name in choices("attack") if name != "scores"]
     defenses = [f"defense={name}" for name in choices("defense")]
-    targets = [f"target={name} target.path=somewhere" for name in choices("target") if name != "latent_ddpm"]
+    without_path = ("latent_ddpm", "module")
+    targets = [f"target={name} target.path=somewhere" for name in choices("target") if name not in without_path]
+    path = "target.path={kind:flow,num_train_timesteps:1000} target.prediction=velocity target.time=float"
+    targets.append(f"target=module target.factory=a.b target.weights=somewhere {path}")
     both = [" ".join(each) for each in zip_longest(attacks, defenses, fillvalue="")]
     assert loaded(*both, *targets, "target=latent_ddpm") == []
 

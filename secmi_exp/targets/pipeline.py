@@ -55,8 +55,10 @@ class Pipeline(FromElsewhere):
     @cached_property
     def _pixel(self) -> DiffusersFolder | None:
         """The target in pixel space; None for a latent pipeline."""
+        if self.family or self.one_file:
+            return None
         folder = self._fetched
-        if self.family or any((each / part).is_dir() for each in (folder, folder.parent) for part in CODERS):
+        if any((each / part).is_dir() for each in (folder, folder.parent) for part in CODERS):
             return None
         return DiffusersFolder(
             name=self.name, path=str(folder), input_range=self.input_range, schedule=self.schedule,
@@ -64,31 +66,30 @@ class Pipeline(FromElsewhere):
             label=self.label, guidance=self.guidance, time_axis=self.time_axis,
         )  # fmt: skip
 
-    @cached_property
-    def folder(self) -> LatentFolder:
-        """The latent pipeline."""
+    def read(self, path: Path) -> LatentFolder:
+        """Read the descriptions of the latent pipeline in a folder."""
         if self.family:
-            return self.family.from_path(self._fetched, self.weights, self.variant, self.time_axis)
-        return open_pipeline(self._fetched, self.weights, self.variant, self.time_axis)
+            return self.family.from_path(path, self.weights, self.variant, self.time_axis)
+        return open_pipeline(path, self.weights, self.variant, self.time_axis)
 
     @property
     def conditions(self) -> tuple[str, ...]:
         """See `Target.conditions`."""
         if self._pixel:
             return self._pixel.conditions
-        if isinstance(self.folder, TextToImageFolder):
+        if isinstance(self.described, TextToImageFolder):
             return super().conditions
         return ("labels",) if self._labels and self.label == "dataset" else ()
 
     @property
     def timesteps(self) -> Timesteps:
         """See `Target.timesteps`."""
-        return self._pixel.timesteps if self._pixel else self.folder.diffusion_path.timesteps
+        return self._pixel.timesteps if self._pixel else self.described.diffusion_path.timesteps
 
     @property
     def _labels(self) -> LabelQuery | None:
         """How a class is found for an image; None where the denoiser takes none."""
-        return self.folder.label_query(self.label, self.guidance)
+        return self.described.label_query(self.label, self.guidance)
 
     def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:
         """Read the descriptions; the weights are read where they lie.
@@ -98,9 +99,7 @@ class Pipeline(FromElsewhere):
         """
         if self._pixel:
             return self._pixel.prepare(members, store, runtime, make_logger)
-        self.folder.warn_of_choices()
-        self.folder.refuse_other_images(members)
-        return self.prepared(self.folder)
+        return self.prepared(self.pipeline(members, store))
 
     def inputs(self, folder: LatentFolder, images: Images, store: Store, runtime: Runtime) -> Inputs:
         """Return the latents, with prompts or classes where the denoiser takes any."""

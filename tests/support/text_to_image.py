@@ -32,6 +32,7 @@ def stable_diffusion(path: Path, **settings: Any) -> StableDiffusion:
     given: dict[str, Any] = {
         "name": "stable_diffusion", "path": str(path), "prompt": "caption", "fixed_prompt": None, "blip": "none",
         "guidance": 1.0, "latents": "mode", "attention_slicing": None, "seed": 0, "weights": "auto", "variant": None,
+        "config": None, "lora": None, "lora_scale": 1.0,
     }  # fmt: skip
     return StableDiffusion(**given | settings)
 

@@ -52,7 +52,7 @@ def unet(**settings: Any) -> UNet2DConditionModel:
     )  # fmt: skip
 
 
-def text_encoder(vocabulary: int, kind: Any = CLIPTextModel) -> Any:
+def text_encoder(vocabulary: int, kind: Any = CLIPTextModel, width: int = 8) -> Any:
     ends: dict[str, Any] = {
         "bos_token_id": vocabulary - 2,
         "eos_token_id": vocabulary - 1,
@@ -60,7 +60,7 @@ def text_encoder(vocabulary: int, kind: Any = CLIPTextModel) -> Any:
     }
     return kind(
         CLIPTextConfig(
-            vocab_size=vocabulary, hidden_size=8, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
+            vocab_size=vocabulary, hidden_size=width, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
             max_position_embeddings=TOKENS, projection_dim=8, **ends,
         )
     ).eval()  # fmt: skip
@@ -78,18 +78,18 @@ def save_stable_diffusion(folder: Path, seed: int = 0, vae: Any = None, **schedu
     return folder
 
 
-def save_stable_diffusion_xl(folder: Path, seed: int = 0) -> Path:
+def save_stable_diffusion_xl(folder: Path, seed: int = 0, second_width: int = 8) -> Path:
     """SDXL's layout: two text encoders, and conditions on pooled text and sizes."""
     torch.manual_seed(seed)
     vocabulary = save_byte_tokenizer(folder / "tokenizer", TOKENS)
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     added = {
         "addition_embed_type": "text_time", "addition_time_embed_dim": 4,
-        "projection_class_embeddings_input_dim": 8 + 6 * 4, "cross_attention_dim": 16,
+        "projection_class_embeddings_input_dim": 8 + 6 * 4, "cross_attention_dim": 8 + second_width,
     }  # fmt: skip
     StableDiffusionXLPipeline(
         vae=autoencoder(), text_encoder=text_encoder(vocabulary), tokenizer=tokenizer, unet=unet(**added),
-        text_encoder_2=text_encoder(vocabulary, CLIPTextModelWithProjection), tokenizer_2=tokenizer,
+        text_encoder_2=text_encoder(vocabulary, CLIPTextModelWithProjection, second_width), tokenizer_2=tokenizer,
         scheduler=DDIMScheduler(**SCHEDULER),
     ).save_pretrained(folder)  # fmt: skip
     return folder

@@ -29,14 +29,18 @@ from secmi_exp.defenses.settings import Undefended
 from secmi_exp.store import Key, Store, write_json
 from secmi_exp.targets.interface import Target
 from secmi_exp.targets.noise_schedule import NoiseSchedule
+from secmi_exp.targets.pixel.adm_checkpoint import ADMCheckpoint
+from secmi_exp.targets.pixel.adm_format import ADMFlags
 from secmi_exp.targets.pixel.authors_format import Flags
 from secmi_exp.targets.pixel.ddpm import DDPM
 from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint
 from secmi_exp.testing import cpu_runtime, no_logger, random_images
+from tests.support.adm_network import random_weights as adm_weights
 from tests.support.authors_network import random_weights, save_checkpoint
 from tests.support.diffusers_folders import network, pipeline, target
 from tests.support.families import any_pipeline
 from tests.support.hostile_files import POINTER, Opens
+from tests.support.one_file_checkpoints import original_weights, save
 from tests.support.text_to_image import stable_diffusion
 from tests.support.tiny_families import save_dit, save_flux, save_ldm, save_pixart, save_sd3
 from tests.support.tiny_pipelines import SIDE, save_blip, save_stable_diffusion, save_stable_diffusion_xl
@@ -44,6 +48,14 @@ from tests.support.tiny_pipelines import SIDE, save_blip, save_stable_diffusion,
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads would be missing in a fork
 
 FLAGS = Flags(T=50, ch=32, ch_mult=(1, 2), attn=(1,), num_res_blocks=1, img_size=8)
+ADM_FLAGS = ADMFlags(
+    image_size=8,
+    num_channels=32,
+    num_res_blocks=1,
+    num_head_channels=16,
+    channel_mult=(1, 2),
+    attention_resolutions=(4,),
+)
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"
 CAPTIONS = ["a seven", "a caption of more than sixteen bytes"]
@@ -99,6 +111,19 @@ def save_in_parts(folder: Path) -> None:
 
 def _authors(folder: Path) -> None:
     save_checkpoint(folder, FLAGS, ema_model=random_weights(FLAGS, 0), net_model=random_weights(FLAGS, 1))
+
+
+def _one_file(folder: Path, name: str) -> None:
+    save(original_weights(save_stable_diffusion(folder / "config"), "1.x"), folder / name)
+    for file in folder.rglob("config/*/*.safetensors"):
+        file.unlink()
+
+
+def _adapted(folder: Path) -> None:
+    save_stable_diffusion(folder / "sd")
+    place = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
+    matrices = {f"{place}.lora_down.weight": torch.ones(2, 8), f"{place}.lora_up.weight": torch.ones(8, 2)}
+    save_file(matrices | {f"{place}.alpha": torch.ones(())}, folder / "lora.safetensors")
 
 
 def _captioned_by_blip(folder: Path) -> None:
@@ -157,6 +182,23 @@ FORMATS = {
     ),
     "dit": Format(_saved(save_dit), any_pipeline, ("transformer/config.json",), (), PICTURE),
     "ldm": Format(_saved(save_ldm), any_pipeline, ("vqvae/config.json", "unet/config.json"), (), PICTURE),
+    "one file": Format(
+        partial(_one_file, name="model.safetensors"),
+        lambda path: stable_diffusion(path / "model.safetensors", config=str(path / "config")),
+        ("config/model_index.json", "config/unet/config.json"), ("model.safetensors",), PICTURE,
+    ),
+    "one pickled file": Format(
+        partial(_one_file, name="model.ckpt"),
+        lambda path: stable_diffusion(path / "model.ckpt", config=str(path / "config")), (), ("model.ckpt",), PICTURE,
+    ),
+    "lora": Format(
+        _adapted, lambda path: stable_diffusion(path / "sd", lora=path / "lora.safetensors"), (), ("lora.safetensors",),
+        PICTURE,
+    ),
+    "adm": Format(
+        lambda folder: torch.save(dict(adm_weights(ADM_FLAGS)), folder / "ema.pt"),
+        lambda path: ADMCheckpoint("theirs", path / "ema.pt", ADM_FLAGS), (), ("ema.pt",),
+    ),
     "blip": Format(
         _captioned_by_blip, lambda path: stable_diffusion(path / "sd", prompt="blip", blip=str(path / "blip")),
         ("blip/config.json", "blip/processor_config.json", "blip/tokenizer_config.json"),
@@ -291,7 +333,7 @@ def _tensors(file: Path, change: Callable[[dict[str, Any]], object]) -> None:
         save_file(weights, file, metadata={"format": "pt"})
     else:
         content = torch.load(file, weights_only=True)
-        change(content["ema_model"])
+        change(content.get("ema_model") or content.get("state_dict") or content)
         torch.save(content, file)
 
 
@@ -374,7 +416,7 @@ def hostile_cases(kind: str, model: Path) -> Iterator[Case]:
         for what, change in WHOLE.items():
             yield Case(kind, file, what, _changing(change))
     for file in FORMATS[kind].weights:
-        changes = WRONG_WEIGHTS | (PICKLED if file.endswith(".pt") else {})
+        changes = WRONG_WEIGHTS | (PICKLED if file.endswith((".pt", ".ckpt")) else {})
         for what, change in changes.items():
             yield Case(kind, file, what, _changing(change))
     if kind == "authors":

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from secmi_exp.errors import UserError
+from secmi_exp.targets.pixel.adm_checkpoint import ADMCheckpoint
+from secmi_exp.targets.pixel.adm_format import ADMFlags
 from secmi_exp.targets.pixel.diffusers_folder import DiffusersFolder
 from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint
 from secmi_exp.testing import configured
@@ -13,12 +15,14 @@ from secmi_exp.testing import configured
 def test_each_names_its_class() -> None:
     theirs = configured("target", "target=secmi_checkpoint", "target.path=ckpt.pt")
     assert theirs == SecMICheckpoint("secmi_checkpoint", Path("ckpt.pt"), "ema")
+    adm = configured("target", "target=adm_checkpoint", "target.path=ema.pt", "target.flags.channel_mult='1,2'")
+    assert adm == ADMCheckpoint("adm_checkpoint", Path("ema.pt"), ADMFlags(channel_mult=(1, 2)))
     folder = configured("target", "target=diffusers", "target.path=somebody/model", "target.input_range=[0,1]")
     assert isinstance(folder, DiffusersFolder)
     assert (folder.path, folder.input_range, folder.prediction_type) == ("somebody/model", (0.0, 1.0), "epsilon")
 
 
-@pytest.mark.parametrize("choice", ["secmi_checkpoint", "diffusers"])
+@pytest.mark.parametrize("choice", ["secmi_checkpoint", "diffusers", "adm_checkpoint"])
 def test_a_path_must_be_given(choice: str) -> None:
     with pytest.raises(UserError, match=r"target\.path"):
         configured("target", f"target={choice}")

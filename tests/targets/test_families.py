@@ -243,7 +243,7 @@ def test_transformers_are_read_under_their_old_name(
     same = [
         t_errors_in_float64(prepared(each, tmp_path / "store"), tmp_path / "store") for each in (path, pipelines[kind])
     ]
-    np.testing.assert_array_equal(*same)
+    np.testing.assert_array_equal(same[0], same[1])
 
 
 def test_a_quantizer_without_a_scale_scaled_nothing(pipelines: dict[str, Path], tmp_path: Path) -> None:

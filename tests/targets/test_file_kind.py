@@ -17,6 +17,7 @@ from secmi_exp.data.decoding import unreadable_sample
 from secmi_exp.errors import UserError
 from secmi_exp.quality.distances import inception
 from secmi_exp.targets.families.stable_diffusion import StableDiffusion
+from secmi_exp.targets.loading.file_kind import ADM_LAYERS
 from secmi_exp.targets.loading.hub import fetch
 from secmi_exp.targets.loading.settings_files import read_json
 from secmi_exp.targets.loading.weights import read_pickled
@@ -26,6 +27,9 @@ from tests.support.text_to_image import prepared as prepared_pipeline
 from tests.support.tiny_pipelines import save_stable_diffusion
 
 SINGLE_FILE = {"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(1), "cond_stage_model.x": torch.zeros(1)}
+
+
+EDM = b"\x80\x03}q\x00X\x03\x00\x00\x00emaq\x01ctorch_utils.persistence\n_reconstruct_persistent_obj\nq\x02s."
 
 
 def archive(path: Path, **files: bytes) -> None:
@@ -48,7 +52,7 @@ def zipped(path: Path) -> None:
             "v1-5-pruned.safetensors",
             lambda path: save_file(SINGLE_FILE, path),
             "Stable Diffusion in",
-            "from_single_file",
+            "set target=stable_diffusion",
         ),
         (
             "v1-5.ckpt",
@@ -74,6 +78,21 @@ def zipped(path: Path) -> None:
             "a checkpoint of the authors'",
             "secmi_c",
         ),
+        (
+            "model-10.pt",
+            lambda path: torch.save(
+                {"step": 1, "model": {}, "opt": {}, "ema": {}, "scaler": None, "version": "2"}, path
+            ),
+            "a checkpoint of lucidrains' denoising-diffusion-pytorch",
+            "set target=module target.weights=FILE target.entry=ema target.prefix=ema_model.model.",
+        ),
+        (
+            "ema_0.9999_250000.pt",
+            lambda path: torch.save(dict.fromkeys(ADM_LAYERS, torch.zeros(1)), path),
+            "a checkpoint of guided-diffusion",
+            "set target=adm_checkpoint",
+        ),
+        ("edm.pkl", lambda path: path.write_bytes(EDM), "a pickle of NVlabs' code, such as EDM's", "ema.state_dict()"),
         ("net.pt", lambda path: torch.save([1], path), "a list by torch.save", "save_pretrained"),
         (
             "net.pth",
@@ -99,7 +118,7 @@ def test_a_file_is_named_for_what_it_is(
     sentence = refusal(tmp_path / name, tmp_path / "store", 3, 8, 8)
     assert sentence.startswith(f"target.path={tmp_path / name} is no folder but {what}")
     assert advice in sentence
-    with pytest.raises(UserError, match="is no folder but"):
+    with pytest.raises(UserError, match=r"is no folder but|The U-Net in .* has no convolution"):
         prepared_pipeline(tmp_path / name, tmp_path / "store")
 
 

@@ -131,7 +131,7 @@ class Labelled:
     conditions: ClassVar[tuple[str, ...]] = ("labels",)
 
 
-def checked(cells: list[Cell], query: LabelQuery | None = TEN) -> tuple[list[RunWarning], Any]:
+def checked(cells: Sequence[Cell], query: LabelQuery | None = TEN) -> tuple[list[RunWarning], Any]:
     """Warnings of a target that is queried with labels, and what results.json says of them."""
     images = labelled(cells)
     split: Split = halves(images)

@@ -251,7 +251,9 @@ def test_images_that_the_autoencoder_cannot_take_are_refused(pipelines: dict[str
     with pytest.raises(UserError, match=r"takes images of 3 channels, .* 1 channels and 16×16"):
         walked(pipelines["sd"], tmp_path, gray)
     odd = Images.from_pixels(PIXELS[:, :, :15, :15].copy())
-    with pytest.raises(UserError, match=r"2×2 pixels, .* 15×15 pixels: set dataset.image_size to a multiple of 2"):
+    with pytest.raises(
+        UserError, match=r"2×2 pixels as one, .* 15×15 pixels: set dataset.image_size to a multiple of 2"
+    ):
         walked(pipelines["sd"], tmp_path, odd)
 
 

@@ -47,7 +47,7 @@ class Flux(TextToImageFolder):
     ) -> dict[str, Tensor]:
         """See `TextToImageFolder.embed`."""
         given = {"": prompts, "negative_": [""] * len(prompts)} if negative else {"": prompts}
-        embeddings = {}
+        embeddings: dict[str, Tensor] = {}
         for sign, texts in given.items():
             text, pooled, _ = pipeline.encode_prompt(texts, device=device, max_sequence_length=self.t5_tokens)
             embeddings |= {f"{sign}text": text, f"{sign}pooled": pooled}
@@ -67,7 +67,7 @@ class Flux(TextToImageFolder):
             txt_ids=places.new_zeros(condition["text"].shape[1], 3),
             guidance=condition.get("guidance"),
         ).sample
-        return pixel_shuffle(packed.mT.unflatten(2, (height, width)), 2)
+        return pixel_shuffle(packed.mT.reshape(len(x), -1, height, width), 2)
 
     def refuse_other_denoisers(self) -> None:
         """See `LatentFolder.refuse_other_denoisers`."""

@@ -4,23 +4,36 @@ Sources: Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion 
 "SDXL" (2023).
 """
 
+import json
+import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
+from secmi_exp.files.regular import is_regular
+from secmi_exp.store import Json, Key
+from secmi_exp.targets.loading.blank_networks import network_class, network_without_memory
 from secmi_exp.targets.loading.json_fields import checked
-from secmi_exp.targets.loading.latent_folder import UNET_AND_VAE, Parts
+from secmi_exp.targets.loading.latent_folder import UNET_AND_VAE, Parts, has_weights, library_of
 from secmi_exp.targets.loading.model_file_schemas import PipelineIndex, UNet2DCondition
 from secmi_exp.targets.loading.settings_files import read_json
 from secmi_exp.targets.loading.training_folder import PIPELINE_CONFIG
+from secmi_exp.targets.text_to_image.lora_file import LoRAFile
 from secmi_exp.targets.text_to_image.pipeline_folder import CLIP_TOKENIZERS, TextToImageFolder, named
+
+fuse = Deferred("secmi_exp.targets.text_to_image.lora_fusion:fuse")
+pairs_of = Deferred("secmi_exp.targets.text_to_image.lora_fusion:pairs_of")
 
 XL = "StableDiffusionXLPipeline"
 
 
+@dataclass(frozen=True)
 class StableDiffusion(TextToImageFolder):
     """A U-Net with cross-attention to one or two CLIP text encoders."""
 
@@ -34,6 +47,52 @@ class StableDiffusion(TextToImageFolder):
             "text_encoder_2": ("CLIPTextModelWithProjection",),
         },
     }
+
+    lora: LoRAFile | None = None
+    """A low-rank adapter that is added to the weights of networks when they are loaded."""
+
+    def key(self, kind: str, *parts: str, reading: Mapping[str, Json] | None = None) -> Key:
+        """See `LatentFolder.key`; an adapter counts where it changes one of the parts."""
+        key = super().key(kind, *parts, reading=reading)
+        if self.lora is None or not set(parts).intersection(self.lora.parts):
+            return key
+        config, inputs = {**key.config, "lora_scale": self.lora.scale}, {**key.inputs, "lora": self.lora.digest}
+        return replace(key, config=config, inputs=inputs)
+
+    def load_denoiser(self) -> Any:
+        """See `LatentFolder.load_denoiser`; with the adapter added."""
+        return self._adapted("unet", super().load_denoiser())
+
+    def text_encoder(self, part: str) -> Any:
+        """See `TextToImageFolder.text_encoder`; with the adapter added."""
+        return self._adapted(part, super().text_encoder(part))
+
+    def _adapted(self, part: str, network: Any) -> Any:
+        if self.lora and part in self.lora.parts:
+            self.refuse_other_adapters()
+            fuse(network, part, self.lora, self._layers)
+        return network
+
+    def refuse_other_adapters(self) -> None:
+        """Compare an adapter with the networks that it changes, before any of them is used.
+
+        Raises:
+            UserError: for an adapter that can't be read, or that doesn't fit.
+        """
+        for part in self.lora.parts if self.lora else ():
+            kind = network_class(library_of(part), self.parts[part][0])
+            network = network_without_memory(kind, self.model(part).config, f"the network in {self.model(part).path}")
+            pairs_of(network, part, self.lora, self._layers)
+
+    @property
+    def _layers(self) -> int | list[int]:
+        """Layers of each of the U-Net's blocks."""
+        return self.description("unet", UNet2DCondition).layers_per_block
+
+    def refuse_unusable_parts(self) -> None:
+        """See `TextToImageFolder.refuse_unusable_parts`; the adapter too."""
+        super().refuse_unusable_parts()
+        self.refuse_other_adapters()
 
     @property
     def embeddings(self) -> tuple[str, ...]:
@@ -98,6 +157,21 @@ class StableDiffusion(TextToImageFolder):
             raise UserError(
                 f"The U-Net in {self.path} is distilled and takes the guidance as an input: it can't be attacked."
             )
+
+    def copy_descriptions(self, folder: Path) -> None:
+        """Copy what isn't a network: the index, the scheduler and the tokenizers."""
+        index = read_json(self.path / PIPELINE_CONFIG)
+        parts = {"scheduler", *self.parts}
+        kept = {name: value for name, value in index.items() if not isinstance(value, list) or name in parts}
+        if self.kind == "StableDiffusionPipeline":
+            absent = [None, None]
+            kept |= {"safety_checker": absent, "feature_extractor": absent, "requires_safety_checker": False}
+        for part in parts:
+            if part == "scheduler" or not has_weights(part):
+                (folder / part).mkdir(parents=True, exist_ok=True)
+                for file in filter(is_regular, (self.path / part).glob("*")):  # deeper folders are never read
+                    shutil.copy2(file, folder / part)
+        (folder / PIPELINE_CONFIG).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
 
 def time_ids(x_t: Tensor, pixels_per_latent: int) -> Tensor:

@@ -136,6 +136,41 @@ def refuse_other_weights(network: Any, stored: Shapes, weights: Path, config: Pa
     raise UserError(f"{contradiction}: it describes {needed:,} parameters, and they are {held:,}; {advice}.")
 
 
+def refuse_differing(found: Shapes, expected: Shapes, what: str, advice: str) -> None:
+    """Refuse weights that aren't exactly those of a network.
+
+    Args:
+        found: shapes of the weights.
+        expected: shapes of the network's own.
+        what: names the weights and what they are compared with, for the message.
+        advice: end of the message.
+
+    Raises:
+        UserError: counting the tensors that are missing, superfluous or of another shape, and naming the first of
+            each.
+
+    >>> refuse_differing({"a": (2,)}, {"a": (3,), "b": (1,)}, "They don't fit", "take others")
+    Traceback (most recent call last):
+    secmi_exp.errors.UserError: They don't fit: 1 of 2 tensors is missing (b), 1 is of another shape (a: [2] in \
+place of [3]); take others.
+    """
+    missing = [name for name in expected if name not in found]
+    superfluous = [name for name in found if name not in expected]
+    other = [name for name in expected if name in found and found[name] != expected[name]]
+    told = []
+    for names, more, fault in (
+        (missing, f" of {len(expected)} tensors", "missing"),
+        (superfluous, "", "superfluous"),
+        (other, "", "of another shape"),
+    ):
+        if names:
+            name = names[0]
+            first = f"{name}: {[*found[name]]} in place of {[*expected[name]]}" if names is other else name
+            told.append(f"{len(names)}{more} {'is' if len(names) == 1 else 'are'} {fault} ({first})")
+    if told:
+        raise UserError(f"{what}: {', '.join(told)}; {advice}.")
+
+
 def try_network(kind: type, config: Mapping[str, Any], what: str) -> None:
     """Evaluate a network once on the meta device, on one sample of the smallest size.
 

@@ -26,6 +26,15 @@ ORIGINAL_UNET = "model.diffusion_model."
 """Prefix of the weights of Stable Diffusion's U-Net in the layout of its own code."""
 
 
+ADM_LAYERS = {"time_embed.0.weight", "input_blocks.0.0.weight", "middle_block.0.in_layers.0.weight", "out.2.weight"}
+"""Some names of weights in the layout of guided-diffusion."""
+
+PERSISTENT = b"torch_utils.persistence"
+"""Module whose function NVlabs' pickles call, to execute the source of their classes."""
+MOST_START = 2**20
+"""Upper bound of the bytes in which that name is looked for."""
+
+
 @dataclass(frozen=True)
 class FileKind:
     """The kind of a file, and what to do with it."""
@@ -44,13 +53,24 @@ SAVE = (
 )
 SINGLE_FILE = FileKind(
     "Stable Diffusion in one file",
-    "convert it by diffusers' StableDiffusionPipeline.from_single_file(FILE).save_pretrained(FOLDER), and set "
-    "target=stable_diffusion target.path=FOLDER",
+    "set target=stable_diffusion",
 )
 ADAPTER = FileKind(
     "a low-rank adapter without the network that it belongs to",
     "load it into its pipeline by diffusers' load_lora_weights, then fuse_lora and save_pretrained, and set "
     "target.path to that folder",
+)
+EDM = FileKind(
+    "a pickle of NVlabs' code, such as EDM's, which holds source code beside the weights",
+    "load it with their repository, write its ema.state_dict() by safetensors' save_file, and set target=module "
+    "target.weights=FILE with a network of the same layers",
+)
+LUCIDRAINS = FileKind(
+    "a checkpoint of lucidrains' denoising-diffusion-pytorch",
+    "set target=module target.weights=FILE target.entry=ema target.prefix=ema_model.model.",
+)
+ADM = FileKind(
+    "a checkpoint of guided-diffusion", "set target=adm_checkpoint, and target.flags to the flags of its training"
 )
 AUTHORS = FileKind("a checkpoint of the authors' pytorch-ddpm code", "set target=secmi_checkpoint")
 NETWORK = FileKind(
@@ -80,6 +100,8 @@ def file_kind(path: Path) -> FileKind | None:
     if kind is None and zipfile.is_zipfile(path):
         return _saved_by_torch(path)
     if kind is None and _start(path).startswith(b"\x80"):
+        if path.suffix in (".pkl", ".pickle") and PERSISTENT in _start(path, MOST_START):
+            return EDM
         return FileKind("a Python pickle, such as torch.save writes", SAVE)
     return kind
 
@@ -158,9 +180,9 @@ def refuse_strange_files(folder: Path) -> None:
             )
 
 
-def _start(path: Path) -> bytes:
+def _start(path: Path, count: int = 16) -> bytes:
     with path.open("rb") as file:
-        return file.read(16)
+        return file.read(count)
 
 
 def _zip(path: Path) -> FileKind | None:
@@ -183,6 +205,10 @@ def _saved_by_torch(path: Path) -> FileKind:
         return FileKind(f"a {type(content).__name__} by torch.save", SAVE)
     if "ema_model" in content or "net_model" in content:
         return AUTHORS
+    if {"step", "model", "ema", "scaler"} <= content.keys():
+        return LUCIDRAINS
+    if content.keys() >= ADM_LAYERS:
+        return ADM
     state = content.get("state_dict")
     names = [str(name) for name in (state if isinstance(state, dict) else content)]
     kind = _weights(names)

@@ -149,6 +149,13 @@ class ModelFolder:
         refuse_other_weights(network_without_memory(kind, config, what), held, weights, described)
         try_network(kind, config, what)
 
+    def refuse_unusable_description(self, name: str) -> None:
+        """Refuse a description that no network can have, whatever the weights are; see `refuse_unusable`."""
+        described = self.path / CONFIG
+        config = read_json(described)
+        checked(NETWORKS[name], config, described)
+        try_network(network_class(self.library, name), config, f"the network in {self.path}")
+
     def copy(self, folder: Path) -> None:
         """Copy the files that are read, under their default names, and without the network's origin."""
         self.present_weights()

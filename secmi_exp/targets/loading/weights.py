@@ -13,6 +13,13 @@ from secmi_exp.files.git_lfs import refuse_pointer
 from secmi_exp.files.regular import refuse_irregular
 from secmi_exp.targets.loading.settings_files import unreadable
 
+LEFT_OUT = ("pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",)
+"""Classes that trainers name in checkpoints beside the weights; `LeftOut` takes their place, none is imported."""
+
+
+class LeftOut:
+    """Stands in a checkpoint for a class that no weight needs."""
+
 
 def read_pickled(path: Path) -> Any:
     """Read a file of `torch.save`, memory-mapped where it can be, without executing anything in it.
@@ -23,7 +30,8 @@ def read_pickled(path: Path) -> Any:
     refuse_pointer(path)
     try:
         refuse_compressed(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with torch.serialization.safe_globals([(LeftOut, name) for name in LEFT_OUT]):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # torch names no single exception for a broken file
         raise unreadable(path, error) from error
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secmi_exp.data.model_range import to_model_range
+from secmi_exp.data.model_range import to_input_range
 from secmi_exp.diffusion.noise_predictor import Condition, NoisePredictor, times_of
 from secmi_exp.diffusion.timesteps import TimeAxis
 from secmi_exp.targets.loading.training_folder import WeightsChoice
@@ -57,9 +57,7 @@ class PixelPredictor(NoisePredictor):
 
     def encode(self, inputs: Tensor) -> Tensor:
         """Scale pixels to the network's input range, in float32, or in float64 where the network is."""
-        black, white = self.input_range
-        middle, half = (white + black) / 2, (white - black) / 2
-        return (to_model_range(inputs) * half + middle).to(torch.promote_types(self.unet.dtype, torch.float32))
+        return to_input_range(inputs, self.input_range).to(torch.promote_types(self.unet.dtype, torch.float32))
 
     def evaluate(self, x: Tensor, time: float, condition: Condition) -> Tensor:
         """See `NoisePredictor.evaluate`."""

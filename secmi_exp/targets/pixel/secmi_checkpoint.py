@@ -25,7 +25,7 @@ from secmi_exp.targets.pixel.authors_format import FLAG_FILE, Flags, read_flags
 from secmi_exp.targets.pixel.networks import refuse_other_images
 from secmi_exp.targets.pixel.predictor import PixelPredictor
 
-convert = Deferred("secmi_exp.targets.pixel.authors_conversion:convert")
+convert = Deferred("secmi_exp.targets.pixel.checkpoint_conversion:convert_authors")
 
 VERSION = 1
 """Version of the conversion; raised when the same checkpoint would give another network."""

@@ -98,7 +98,6 @@ class FineTuned(FromElsewhere, TrainedTextToImage):
 
     def base(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> StableDiffusion:
         """Return the pipeline as it is."""
-        folder = self.folder
+        folder = self.pipeline(members, store)
         assert isinstance(folder, StableDiffusion)  # as `FromElsewhere.read` makes it
-        folder.warn_of_choices()
         return folder

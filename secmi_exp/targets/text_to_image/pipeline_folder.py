@@ -37,6 +37,10 @@ class TextToImageFolder(LatentFolder):
     def embeddings(self) -> tuple[str, ...]:
         """Names of the embeddings of a prompt that the denoiser takes."""
 
+    def text_encoder(self, part: str) -> Any:
+        """Load a text encoder; see `ModelFolder.load`."""
+        return self.model(part).load(self.parts[part][0])
+
     @property
     def text_parts(self) -> list[str]:
         """Names of tokenizers and text encoders."""
@@ -104,7 +108,7 @@ class TextToImageFolder(LatentFolder):
         """
         parts: dict[str, Any] = dict.fromkeys((self.denoiser, self.coder)) | networks
         for part in self.text_parts:
-            parts[part] = self.model(part).load(self.parts[part][0]) if has_weights(part) else self.tokenizer(part)
+            parts[part] = self.text_encoder(part) if has_weights(part) else self.tokenizer(part)
         return network_class("diffusers", self.kind)(**parts, **self.pipeline_options())
 
     def pipeline_options(self) -> dict[str, Any]:
@@ -154,6 +158,19 @@ class TextToImageFolder(LatentFolder):
         super().refuse_unusable_parts()
         for part in self.text_parts:
             if not has_weights(part):
+                self.tokenizer(part)
+
+    def refuse_unusable_descriptions(self) -> None:
+        """Refuse descriptions, tokenizers and a schedule with which nothing can be computed, whatever the weights are.
+
+        Raises:
+            UserError: see `LatentFolder.refuse_unusable_parts` and `tokenizer`.
+        """
+        _ = self.diffusion_path
+        for part, (kind, *_) in self.parts.items():
+            if has_weights(part):
+                self.model(part).refuse_unusable_description(kind)
+            else:
                 self.tokenizer(part)
 
 

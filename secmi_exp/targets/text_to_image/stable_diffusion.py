@@ -33,6 +33,4 @@ class StableDiffusion(FromElsewhere):
         Raises:
             UserError: for a path where there is nothing, another kind of model, and images that it can't take.
         """
-        self.folder.warn_of_choices()
-        self.folder.refuse_other_images(members)
-        return self.prepared(self.folder)
+        return self.prepared(self.pipeline(members, store))

@@ -3,6 +3,7 @@
 from abc import ABC
 from collections.abc import Sequence
 from dataclasses import dataclass as plain_dataclass
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,6 +24,8 @@ from secmi_exp.targets.loading.hub import fetch
 from secmi_exp.targets.loading.latent_folder import LatentFolder
 from secmi_exp.targets.loading.training_folder import WeightsChoice
 from secmi_exp.targets.text_to_image.latents import EncodedImages
+from secmi_exp.targets.text_to_image.lora_file import LoRAFile
+from secmi_exp.targets.text_to_image.one_file import OneFile
 from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder, pipeline_files
 from secmi_exp.targets.text_to_image.prompts import Captioner, EncodedPrompts, Prompts, PromptSource, own_captions
 
@@ -103,15 +106,43 @@ class FromElsewhere(TextToImage):
     """A target that is a pipeline on disk or on the hub, of Stable Diffusion's family, or is trained from one."""
 
     path: str
+    config: str | None
+    """Folder or repository with what a checkpoint in one file lacks; None: that of its version of Stable Diffusion."""
     weights: WeightsChoice
     variant: str | None
     """Variant of the weights, such as fp16; None: the default one."""
+    lora: Path | None
+    """A low-rank adapter that is added to the weights."""
+    lora_scale: FiniteFloat
+    """Factor of the adapter; 1: as it was trained."""
 
     @cached_property
-    def folder(self) -> LatentFolder:
-        """The pipeline, fetched where it is on the hub."""
+    def one_file(self) -> OneFile | None:
+        """The checkpoint in one file, where the path is one."""
+        return OneFile.at(Path(self.path), self.config, self.weights)
+
+    @cached_property
+    def described(self) -> LatentFolder:
+        """The pipeline with descriptions and schedule, fetched where it is on the hub.
+
+        Raises:
+            UserError: for a path where there is nothing or another kind of model, and for target.config without a
+                checkpoint that needs it.
+        """
+        if self.one_file:
+            return self.one_file.described
+        if self.config is not None:
+            raise UserError(
+                f"target.config={self.config} completes a checkpoint of Stable Diffusion in one file, and "
+                f"target.path={self.path} is none: leave it out."
+            )
+        return self.read(self._fetched)
+
+    @cached_property
+    def _fetched(self) -> Path:
+        """The folder of the pipeline, fetched where it is on the hub."""
         files = partial(pipeline_files, weights=self.weights, variant=self.variant, where=self.path)
-        return self.read(fetch(self.path, files))
+        return fetch(self.path, files)
 
     def read(self, path: Path) -> LatentFolder:
         """Read the descriptions of the pipeline in a folder."""
@@ -120,7 +151,34 @@ class FromElsewhere(TextToImage):
     @property
     def timesteps(self) -> Timesteps:
         """See `Target.timesteps`."""
-        return self.folder.diffusion_path.timesteps
+        return self.described.diffusion_path.timesteps
+
+    def pipeline(self, members: Images, store: Store) -> LatentFolder:
+        """Return the pipeline with its weights and its adapter; weights in one file are converted first.
+
+        Args:
+            members: the training images.
+            store: where a conversion is kept.
+
+        Raises:
+            UserError: for images that it can't take, a checkpoint that can't be converted, and an adapter that can't
+                be read.
+        """
+        self.described.refuse_other_images(members)
+        if self.lora is None and self.lora_scale != 1.0:
+            raise UserError(f"target.lora_scale={self.lora_scale:g} scales an adapter: add target.lora=FILE.")
+        lora = LoRAFile.at(self.lora, self.lora_scale, self.described.parts) if self.lora else None
+        folder = self.described
+        if self.one_file:
+            self.one_file.warn_of_assumptions()
+            folder = self.one_file.converted(store)
+        else:
+            folder.warn_of_choices()
+        if lora is None:
+            return folder
+        if not isinstance(folder, StableDiffusion):
+            raise UserError(f"target.lora={self.lora} can't be added to a {folder.kind}: only to Stable Diffusion.")
+        return replace(folder, lora=lora)
 
 
 @plain_dataclass(frozen=True)

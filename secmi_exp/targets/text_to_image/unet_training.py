@@ -3,9 +3,7 @@
 Source: Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models" (CVPR 2022), equation 3.
 """
 
-import json
 import logging
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,13 +27,11 @@ from secmi_exp.engine.runtime import Runtime
 from secmi_exp.engine.trainers import first_device
 from secmi_exp.engine.training import MovingAverage, fit
 from secmi_exp.errors import UserError
-from secmi_exp.files.regular import is_regular
 from secmi_exp.progress import WorkProgress
 from secmi_exp.targets.families.stable_diffusion import StableDiffusion, time_ids
 from secmi_exp.targets.loading.latent_folder import has_weights
 from secmi_exp.targets.loading.model_folder import CONFIG, without_origin
-from secmi_exp.targets.loading.settings_files import read_json, reason
-from secmi_exp.targets.loading.training_folder import PIPELINE_CONFIG
+from secmi_exp.targets.loading.settings_files import reason
 from secmi_exp.targets.text_to_image.latents import Latents
 from secmi_exp.targets.text_to_image.prompts import Prompts
 from secmi_exp.targets.text_to_image.recipes import LoRA, TrainingRecipe
@@ -215,19 +211,12 @@ def save_adapter(network: Any, folder: Path) -> None:
 
 def copy_parts(base: StableDiffusion, folder: Path) -> None:
     """Copy all parts of a pipeline but its U-Net, with the weights' default file names in place of variants."""
-    index = read_json(base.path / PIPELINE_CONFIG)
-    parts = {"scheduler", *base.parts}
-    kept = {name: value for name, value in index.items() if not isinstance(value, list) or name in parts}
-    if base.kind == "StableDiffusionPipeline":
-        kept |= {"safety_checker": [None, None], "feature_extractor": [None, None], "requires_safety_checker": False}
-    for part in parts - {"unet"}:
-        if part in base.parts and has_weights(part):
+    base.copy_descriptions(folder)
+    for part in base.parts:
+        if base.lora and part != "unet" and part in base.lora.parts:
+            base.text_encoder(part).save_pretrained(folder / part)
+        elif part != "unet" and has_weights(part):
             base.model(part).copy(folder / part)
-        else:
-            (folder / part).mkdir(exist_ok=True)
-            for file in filter(is_regular, (base.path / part).glob("*")):  # deeper folders are never read
-                shutil.copy2(file, folder / part)
-    (folder / PIPELINE_CONFIG).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
 
 def prepare_sampling(pipeline: Any, timesteps: Timesteps) -> int:

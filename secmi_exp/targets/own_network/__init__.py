@@ -1,0 +1,1 @@
+"""Networks of one's own, made by the user's code: their weights, their path, and how they are called."""

@@ -1,0 +1,82 @@
+"""A target trained by openai/guided-diffusion (ADM): its checkpoint, converted once into a diffusers pipeline."""
+
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from secmi_exp.data.images import Images
+from secmi_exp.deferred import Deferred
+from secmi_exp.diffusion.timesteps import Timesteps
+from secmi_exp.engine.runtime import MakeLogger, Runtime
+from secmi_exp.errors import UserError
+from secmi_exp.store import Json, Key, Store, file_digest
+from secmi_exp.store.class_identity import outside_classes
+from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget
+from secmi_exp.targets.labels import LabelChoice
+from secmi_exp.targets.loading.file_kind import foreign_kind
+from secmi_exp.targets.loading.json_fields import checked
+from secmi_exp.targets.loading.model_file_schemas import UNet2D
+from secmi_exp.targets.loading.scheduler_path import path_of_scheduler
+from secmi_exp.targets.pixel.adm_format import ADMFlags
+from secmi_exp.targets.pixel.class_labels import label_query, pixel_inputs
+from secmi_exp.targets.pixel.networks import refuse_other_images, refuse_other_networks
+from secmi_exp.targets.pixel.predictor import PixelPredictor
+
+convert = Deferred("secmi_exp.targets.pixel.checkpoint_conversion:convert_adm")
+
+VERSION = 1
+"""Version of the conversion; raised when the same checkpoint would give another network."""
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class ADMCheckpoint:
+    """A file with one state dict, such as ``ema_0.9999_250000.pt``, and the flags of its training."""
+
+    name: str
+    path: Path
+    flags: ADMFlags
+    label: LabelChoice = "dataset"
+    """Class that images are queried with, where the network takes any."""
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """See `Target.conditions`."""
+        return ("labels",) if self.flags.class_cond and self.label == "dataset" else ()
+
+    @property
+    def timesteps(self) -> Timesteps:
+        """See `Target.timesteps`."""
+        return path_of_scheduler({"_class_name": "DDPMScheduler", **self.flags.scheduler}, "target.flags").timesteps
+
+    def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:
+        """Convert the checkpoint, or find the conversion in the store.
+
+        Raises:
+            UserError: for images of another shape, flags that diffusers' network can't express, and a checkpoint that
+                can't be read or contradicts its flags.
+        """
+        refuse_other_files(self.path)
+        network = checked(UNet2D, self.flags.network, "The network of target.flags")
+        refuse_other_networks(network, f"the network of {self.path}")
+        refuse_other_images(network, members.shape, f"The network of {self.path}")
+        config: dict[str, Json] = {"flags": asdict(self.flags), **outside_classes(target=self)}
+        key = Key("target", VERSION, config, {"adm_checkpoint": file_digest(self.path)}, files=PIXEL_PIPELINE_FILES)
+        entry = store.get_or_build(key, partial(convert, self.path, self.flags))
+        inputs = pixel_inputs(label_query(self.flags.network, self.label))
+        return PreparedTarget(entry.path, key, load=partial(PixelPredictor, entry.path), inputs=inputs)
+
+
+def refuse_other_files(path: Path) -> None:
+    """Refuse what isn't a file of `torch.save`.
+
+    Raises:
+        UserError: naming what it is.
+    """
+    if not path.is_file():
+        raise UserError(f"There is no file {path.absolute()}: set target.path to the .pt of guided-diffusion.")
+    kind = foreign_kind(path)
+    if kind:
+        raise UserError(f"target.path={path} is no checkpoint of guided-diffusion but {kind.what}: {kind.advice}.")
