@@ -145,18 +145,17 @@ def refuse_differing(found: Shapes, expected: Shapes, what: str, advice: str) ->
     secmi_exp.errors.UserError: They don't fit: 1 of 2 tensors is missing (b), 1 is of another shape (a: [2] in \
 place of [3]); take others.
     """
-    missing = [name for name in expected if name not in found]
-    superfluous = [name for name in found if name not in expected]
     other = [name for name in expected if name in found and found[name] != expected[name]]
-    faults = [
-        (missing, f" of {len(expected)} tensors", "missing", lambda name: name),
-        (superfluous, "", "superfluous", lambda name: name),
-        (other, "", "of another shape", lambda name: f"{name}: {[*found[name]]} in place of {[*expected[name]]}"),
-    ]
+    faults = {
+        "missing": [name for name in expected if name not in found],
+        "superfluous": [name for name in found if name not in expected],
+        "of another shape": [f"{name}: {[*found[name]]} in place of {[*expected[name]]}" for name in other],
+    }
+    of_all = {"missing": f" of {len(expected)} tensors"}
     told = [
-        f"{len(names)}{more} {'is' if len(names) == 1 else 'are'} {fault} ({first(names[0])})"
-        for names, more, fault, first in faults
-        if names
+        f"{len(each)}{of_all.get(fault, '')} {'is' if len(each) == 1 else 'are'} {fault} ({each[0]})"
+        for fault, each in faults.items()
+        if each
     ]
     if told:
         raise UserError(f"{what}: {', '.join(told)}; {advice}.")
