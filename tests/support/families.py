@@ -26,8 +26,7 @@ def any_pipeline(path: Path, **settings: Any) -> Pipeline:
         "name": "pipeline", "path": str(path), "prompt": "caption", "fixed_prompt": None, "blip": "none",
         "guidance": 1.0, "latents": "mode", "attention_slicing": None, "seed": 0, "weights": "auto", "variant": None,
         "config": None, "lora": None, "lora_scale": 1.0, "family": None, "label": 1, "time_axis": "ddpm",
-        "input_range": (-1.0, 1.0), "schedule": PAPER,
-        "prediction_type": "epsilon",
+        "input_range": (-1.0, 1.0), "schedule": PAPER, "prediction_type": "epsilon",
     }  # fmt: skip
     return Pipeline(**defaults | settings)
 
