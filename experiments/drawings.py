@@ -41,9 +41,11 @@ def learning_curve(name: str, path: Path) -> None:
             draw_curve(axes, sizes, [Estimate.from_row(row, "auc") for row in own], colour)
             axes.lines[-1].set_label(attack)
         use_log_scale(axes, x=True)
+        axes.set_xticks(sizes, [f"{size:g}" for size in sizes], minor=False)
+        axes.set_xticks([], minor=True)
         axes.set_xlabel("images a side that an attack may learn from")
         axes.set_ylabel("AUC")
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
         remove_box(axes)
 
 

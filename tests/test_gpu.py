@@ -1,5 +1,6 @@
 """On CUDA: the numbers of the CPU, in every precision, compiled or not, with images on the device or beside it."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,10 @@ from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.pixel.authors_format import Flags
 from secmi_exp.targets.pixel.predictor import PixelPredictor
 from secmi_exp.testing import configured, cpu_runtime, no_logger
+from tests.support.families import any_pipeline
+from tests.support.text_to_image import images as pictures
 from tests.support.text_to_image import stable_diffusion
+from tests.support.tiny_families import save_dit, save_flux, save_ldm, save_pixart, save_sd3
 from tests.support.tiny_pipelines import save_stable_diffusion, save_stable_diffusion_xl
 from tests.targets.test_pixel_families import MEMBERS, RECIPES, SMALL, prepared
 
@@ -125,3 +129,20 @@ def test_families_are_trained_on_cuda(tmp_path: Path, recipe: str) -> None:
     target = configured("target", *RECIPES[recipe], *SMALL)
     trained = target.prepare(MEMBERS, Store(tmp_path), cpu_runtime(accelerator="cuda"), no_logger)
     assert all(weights.isfinite().all() for weights in trained.load().network.parameters())
+
+
+@pytest.mark.parametrize("save", [save_sd3, save_flux, save_pixart, save_dit, save_ldm])
+@pytest.mark.parametrize(("precision", "rtol"), [("32", 1e-2), ("bf16", 1.0)])
+def test_families_of_pipelines_are_those_of_the_cpu(
+    tmp_path: Path, save: Callable[[Path], Path], precision: str, rtol: float
+) -> None:
+    target = any_pipeline(save(tmp_path / "model"))
+    given, found = pictures(), {}
+    for accelerator in ("cpu", "cuda"):
+        runtime = cpu_runtime(accelerator=accelerator, query_precision=precision if accelerator == "cuda" else "32")
+        store = Store(tmp_path / accelerator)
+        found[accelerator] = compute_trajectories(
+            target.prepare(given, store, runtime, no_logger), given, k=10, t_max=50, maps=[], store=store,
+            runtime=runtime,
+        ).t_errors  # fmt: skip
+    np.testing.assert_allclose(found["cuda"], found["cpu"], rtol=rtol)

@@ -79,7 +79,7 @@ class Pipeline(FromElsewhere):
             return self._pixel.conditions
         if isinstance(self.described, TextToImageFolder):
             return super().conditions
-        return ("labels",) if self._labels and self.label == "dataset" else ()
+        return ("labels",) if self.label_query and self.label == "dataset" else ()
 
     @property
     def timesteps(self) -> Timesteps:
@@ -87,8 +87,10 @@ class Pipeline(FromElsewhere):
         return self._pixel.timesteps if self._pixel else self.described.diffusion_path.timesteps
 
     @property
-    def _labels(self) -> LabelQuery | None:
-        """How a class is found for an image; None where the denoiser takes none."""
+    def label_query(self) -> LabelQuery | None:
+        """See `ClassConditional.label_query`."""
+        if self._pixel:
+            return self._pixel.label_query
         return self.described.label_query(self.label, self.guidance)
 
     def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:
@@ -104,4 +106,4 @@ class Pipeline(FromElsewhere):
     def inputs(self, folder: LatentFolder, images: Images, store: Store, runtime: Runtime) -> Inputs:
         """Return the latents, with prompts or classes where the denoiser takes any."""
         latents = LatentInputs(self, folder, images, store, runtime)
-        return LabelledInputs(latents, self._labels.labels_of(images)) if self._labels else latents
+        return LabelledInputs(latents, self.label_query.labels_of(images)) if self.label_query else latents

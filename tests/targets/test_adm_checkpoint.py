@@ -25,9 +25,10 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 
 RELEASED: dict[str, Any] = {
-            "num_channels": 192, "num_res_blocks": 3, "attention_resolutions": (32, 16, 8), "num_head_channels": 64,
-            "learn_sigma": True, "noise_schedule": "cosine", "resblock_updown": True,
-            "use_new_attention_order": True, "class_cond": True}  # fmt: skip
+    "num_channels": 192, "num_res_blocks": 3, "attention_resolutions": (32, 16, 8), "num_head_channels": 64,
+    "learn_sigma": True, "noise_schedule": "cosine", "resblock_updown": True, "use_new_attention_order": True,
+    "class_cond": True,
+}  # fmt: skip
 """Of the released 64×64 model, as its README lists them."""
 
 

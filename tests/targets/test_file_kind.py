@@ -70,7 +70,7 @@ def zipped(path: Path) -> None:
             "l.safetensors",
             lambda path: save_file({"a.lora_A.weight": torch.zeros(1)}, path),
             "a low-rank adapter",
-            "fuse",
+            "target.lora",
         ),
         (
             "ckpt.pt",

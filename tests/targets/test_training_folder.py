@@ -192,7 +192,7 @@ def test_a_checkpoint_without_its_pipeline_is_named(finetuning: Path, tmp_path: 
 def test_an_adapter_is_named(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-20").mkdir()
     (tmp_path / "checkpoint-20/pytorch_lora_weights.safetensors").touch()
-    with pytest.raises(UserError, match=r"holds a low-rank adapter without the network .* fuse_lora"):
+    with pytest.raises(UserError, match=r"holds a low-rank adapter without the network .* target\.lora"):
         prepared_pipeline(tmp_path / "checkpoint-20", tmp_path / "store")
 
 

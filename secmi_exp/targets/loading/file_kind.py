@@ -53,12 +53,12 @@ SAVE = (
 )
 SINGLE_FILE = FileKind(
     "Stable Diffusion in one file",
-    "set target=stable_diffusion",
+    "set target=stable_diffusion, and target.path to this file",
 )
 ADAPTER = FileKind(
     "a low-rank adapter without the network that it belongs to",
-    "load it into its pipeline by diffusers' load_lora_weights, then fuse_lora and save_pretrained, and set "
-    "target.path to that folder",
+    "set target=stable_diffusion, target.path to the pipeline that it was trained on, and target.lora to its "
+    ".safetensors",
 )
 EDM = FileKind(
     "a pickle of NVlabs' code, such as EDM's, which holds source code beside the weights",

@@ -15,13 +15,13 @@ from secmi_exp.errors import UserError
 from secmi_exp.store import Json, Key, Store, file_digest
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget
-from secmi_exp.targets.labels import LabelChoice
+from secmi_exp.targets.labels import LabelChoice, LabelQuery
 from secmi_exp.targets.loading.file_kind import foreign_kind
 from secmi_exp.targets.loading.json_fields import checked
 from secmi_exp.targets.loading.model_file_schemas import UNet2D
 from secmi_exp.targets.loading.scheduler_path import path_of_scheduler
 from secmi_exp.targets.pixel.adm_format import ADMFlags
-from secmi_exp.targets.pixel.class_labels import label_query, pixel_inputs
+from secmi_exp.targets.pixel.class_labels import class_query, pixel_inputs
 from secmi_exp.targets.pixel.networks import refuse_other_images, refuse_other_networks
 from secmi_exp.targets.pixel.predictor import PixelPredictor
 
@@ -44,7 +44,12 @@ class ADMCheckpoint:
     @property
     def conditions(self) -> tuple[str, ...]:
         """See `Target.conditions`."""
-        return ("labels",) if self.flags.class_cond and self.label == "dataset" else ()
+        return ("labels",) if self.label_query and self.label == "dataset" else ()
+
+    @property
+    def label_query(self) -> LabelQuery | None:
+        """See `ClassConditional.label_query`."""
+        return class_query(self.flags.network, self.label)
 
     @property
     def timesteps(self) -> Timesteps:
@@ -65,8 +70,8 @@ class ADMCheckpoint:
         config: dict[str, Json] = {"flags": asdict(self.flags), **outside_classes(target=self)}
         key = Key("target", VERSION, config, {"adm_checkpoint": file_digest(self.path)}, files=PIXEL_PIPELINE_FILES)
         entry = store.get_or_build(key, partial(convert, self.path, self.flags))
-        inputs = pixel_inputs(label_query(self.flags.network, self.label))
-        return PreparedTarget(entry.path, key, load=partial(PixelPredictor, entry.path), inputs=inputs)
+        load = partial(PixelPredictor, entry.path)
+        return PreparedTarget(entry.path, key, load=load, inputs=pixel_inputs(self.label_query))
 
 
 def refuse_other_files(path: Path) -> None:

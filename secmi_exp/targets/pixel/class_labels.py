@@ -10,7 +10,7 @@ from secmi_exp.targets.interface import Inputs, MakeInputs, PixelInputs, pixels
 from secmi_exp.targets.labels import LabelChoice, LabelledInputs, LabelQuery
 
 
-def label_query(network: Mapping[str, object], choice: LabelChoice, guidance: float = 1.0) -> LabelQuery | None:
+def class_query(network: Mapping[str, object], choice: LabelChoice, guidance: float = 1.0) -> LabelQuery | None:
     """Return how images get the class that a network is queried with; None for one that takes none.
 
     A DiT has one more class, for none; one of a single class is always given that one. A U-Net of diffusers has none.

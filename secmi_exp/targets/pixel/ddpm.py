@@ -25,7 +25,7 @@ from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget, qu
 from secmi_exp.targets.labels import LabelChoice, LabelQuery, QueriedLabels
 from secmi_exp.targets.library_settings import optimizer_class, trained_before
 from secmi_exp.targets.noise_schedule import FlowSchedule, NoiseSchedule
-from secmi_exp.targets.pixel.class_labels import label_query, pixel_inputs
+from secmi_exp.targets.pixel.class_labels import class_query, pixel_inputs
 from secmi_exp.targets.pixel.privacy_spent import privacy_facts
 from secmi_exp.targets.pixel.recipe import PICTURE, PixelRecipe
 
@@ -55,12 +55,12 @@ class PixelTarget(PixelRecipe, ABC):
     @property
     def conditions(self) -> tuple[str, ...]:
         """See `Target.conditions`."""
-        return ("labels",) if self._labels and self.label == "dataset" else ()
+        return ("labels",) if self.label_query and self.label == "dataset" else ()
 
     @property
-    def _labels(self) -> LabelQuery | None:
-        """How a class is found for an image; None where the network takes none."""
-        return label_query(self.network, self.label, self.guidance)
+    def label_query(self) -> LabelQuery | None:
+        """See `ClassConditional.label_query`."""
+        return class_query(self.network, self.label, self.guidance)
 
     @cached_property
     def timesteps(self) -> Timesteps:
@@ -103,7 +103,7 @@ class PixelTarget(PixelRecipe, ABC):
         return Key("target", VERSION, config, inputs, files)
 
     def _training_labels(self, members: Images) -> QueriedLabels | None:
-        query = label_query(self.network, "dataset")
+        query = class_query(self.network, "dataset")
         return query.labels_of(members) if query else None
 
     def dry_run(self, images: tuple[int, int, int], store: Store, runtime: Runtime) -> None:
@@ -142,7 +142,7 @@ class PixelTarget(PixelRecipe, ABC):
             entry.path,
             queried(key, self.axis, self.guidance),
             load=partial(PixelPredictor, entry.path, axis=self.axis, guidance=self.guidance),
-            inputs=pixel_inputs(self._labels),
+            inputs=pixel_inputs(self.label_query),
             trained_on=members.digest,
             trained_now=not entry.reused,
             samples=entry.path / PICTURE,

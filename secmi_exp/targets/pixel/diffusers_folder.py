@@ -26,7 +26,7 @@ from secmi_exp.targets.loading.training_folder import (
 )
 from secmi_exp.targets.loading.weight_files import network_files
 from secmi_exp.targets.noise_schedule import DiscretePrediction, NoiseSchedule
-from secmi_exp.targets.pixel.class_labels import label_query, pixel_inputs
+from secmi_exp.targets.pixel.class_labels import class_query, pixel_inputs
 from secmi_exp.targets.pixel.networks import refuse_other_images
 from secmi_exp.targets.pixel.pipeline_folder import PipelineFolder
 from secmi_exp.targets.pixel.predictor import PixelPredictor
@@ -54,12 +54,12 @@ class DiffusersFolder:
     @property
     def conditions(self) -> tuple[str, ...]:
         """See `Target.conditions`."""
-        return ("labels",) if self._labels and self.label == "dataset" else ()
+        return ("labels",) if self.label_query and self.label == "dataset" else ()
 
     @property
-    def _labels(self) -> LabelQuery | None:
-        """How a class is found for an image; None where the network takes none."""
-        return label_query(self._pipeline.model.config, self.label, self.guidance)
+    def label_query(self) -> LabelQuery | None:
+        """See `ClassConditional.label_query`."""
+        return class_query(self._pipeline.model.config, self.label, self.guidance)
 
     @cached_property
     def _pipeline(self) -> PipelineFolder:
@@ -105,7 +105,7 @@ class DiffusersFolder:
                 PixelPredictor, pipeline.path, self.input_range, self._assumed_scheduler, self.weights, self.variant,
                 self.time_axis, self.guidance,
             ),
-            inputs=pixel_inputs(self._labels),
+            inputs=pixel_inputs(self.label_query),
         )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from secmi_exp.targets.labels import LabelChoice
 from secmi_exp.targets.loading.json_fields import checked
 from secmi_exp.targets.loading.model_file_schemas import RunResults
 from secmi_exp.targets.loading.settings_files import read_json
-from secmi_exp.targets.pixel.class_labels import label_query, pixel_inputs
+from secmi_exp.targets.pixel.class_labels import class_query, pixel_inputs
 from secmi_exp.targets.pixel.networks import refuse_other_images
 from secmi_exp.targets.pixel.pipeline_folder import PipelineFolder
 from secmi_exp.targets.pixel.predictor import PixelPredictor
@@ -77,7 +77,7 @@ def _prepared(pipeline: PipelineFolder, axis: TimeAxis, label: LabelChoice, guid
         pipeline.path,
         queried(key, axis, guidance),
         load=partial(PixelPredictor, pipeline.path, axis=axis, guidance=guidance),
-        inputs=pixel_inputs(label_query(pipeline.model.config, label, guidance)),
+        inputs=pixel_inputs(class_query(pipeline.model.config, label, guidance)),
         trained_on=digest_of(members) if (members := key.inputs.get("members")) else None,
         samples=samples if samples.is_file() else None,
         facts=privacy_facts(pipeline.path),

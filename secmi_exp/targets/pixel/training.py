@@ -26,7 +26,7 @@ from secmi_exp.engine.training_step import TrainingStep
 from secmi_exp.errors import UserError
 from secmi_exp.targets.dry_run import BATCH, Shape, try_network, try_optimizer
 from secmi_exp.targets.loading.blank_networks import network_class, network_without_memory
-from secmi_exp.targets.pixel.class_labels import label_query
+from secmi_exp.targets.pixel.class_labels import class_query
 from secmi_exp.targets.pixel.networks import evaluate, refuse_other_images, refuse_other_networks
 from secmi_exp.targets.pixel.objectives import objective_of
 from secmi_exp.targets.pixel.recipe import PICTURE, PixelRecipe
@@ -191,7 +191,7 @@ def dry_run(recipe: PixelRecipe, images: Shape, runtime: Runtime) -> None:
         evaluate(network, torch.empty(BATCH, *images), times, times if labelled else None)
 
     kind = network_class("diffusers", recipe.architecture)
-    labelled = label_query(recipe.network, "dataset") is not None
+    labelled = class_query(recipe.network, "dataset") is not None
     try_network("diffusers", "target.network", recipe.network, kind, lambda settings: kind(**settings), predict)
     objective_of(recipe.schedule)
     try_optimizer(recipe.optimizer, "target.optimizer")
