@@ -49,7 +49,7 @@ class Flux(TextToImageFolder):
         given = {"": prompts, "negative_": [""] * len(prompts)} if negative else {"": prompts}
         embeddings: dict[str, Tensor] = {}
         for sign, texts in given.items():
-            text, pooled, _ = pipeline.encode_prompt(texts, device=device, max_sequence_length=self.t5_tokens)
+            text, pooled, _ = pipeline.encode_prompt(texts, None, device, max_sequence_length=self.t5_tokens)
             embeddings |= {f"{sign}text": text, f"{sign}pooled": pooled}
         return embeddings
 
