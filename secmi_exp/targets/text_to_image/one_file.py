@@ -1,7 +1,7 @@
 """Stable Diffusion in one file: what it is, what completes it, and its conversion into a pipeline.
 
-Descriptions, tokenizers and schedule, which are in no such file, are taken from a pipeline in diffusers' layout, without
-its weights.
+Descriptions, tokenizers and schedule, which are in no such file, are taken from a pipeline in diffusers' layout, whose
+weights are not read.
 """
 
 from collections.abc import Collection
