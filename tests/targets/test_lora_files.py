@@ -62,7 +62,7 @@ def pairs(network: nn.Module, modules: Iterable[str]) -> dict[str, tuple[Tensor,
 def in_kohyas_layout(
     prefix: str, matrices: dict[str, tuple[Tensor, Tensor]], alpha: Callable[[int], float] = lambda number: 1.0
 ) -> dict[str, Tensor]:
-    file = {}
+    file: dict[str, Tensor] = {}
     for number, (name, (down, up)) in enumerate(matrices.items()):
         place = prefix + name.replace(".", "_")
         file |= {f"{place}.lora_down.weight": down, f"{place}.lora_up.weight": up}
@@ -133,7 +133,7 @@ def test_a_file_of_diffusers_changes_the_weights_as_diffusers_and_peft_do(tmp_pa
     )  # fmt: skip
     for module in text_encoder.modules():
         if isinstance(module, BaseTunerLayer):
-            module.scale_layer(SCALE)
+            module.scale_layer(SCALE)  # type: ignore[attr-defined]
             module.merge()
     file = tmp_path / "pytorch_lora_weights.safetensors"
     ours = adapted(pipeline, file)

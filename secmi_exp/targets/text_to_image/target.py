@@ -111,8 +111,8 @@ class FromElsewhere(TextToImage):
         return OneFile.at(Path(self.path), self.config, self.weights)
 
     @cached_property
-    def described(self) -> TextToImageFolder:
-        """The pipeline with descriptions and schedule, fetched where it is on the hub.
+    def folder(self) -> TextToImageFolder:
+        """The pipeline, fetched where it is on the hub; of a checkpoint in one file the one that describes it.
 
         Raises:
             UserError: for a path where there is nothing or another kind of model, and for target.config without a
@@ -131,7 +131,7 @@ class FromElsewhere(TextToImage):
     @property
     def timesteps(self) -> Timesteps:
         """See `Target.timesteps`."""
-        return self.described.schedule.timesteps
+        return self.folder.schedule.timesteps
 
     def pipeline(self, members: Images, store: Store) -> TextToImageFolder:
         """Return the pipeline with its weights and its adapter; weights in one file are converted first.
@@ -144,15 +144,15 @@ class FromElsewhere(TextToImage):
             UserError: for images that it can't take, a checkpoint that can't be converted, and an adapter that can't
                 be read.
         """
-        self.described.refuse_other_images(members)
+        self.folder.refuse_other_images(members)
         if self.lora is None and self.lora_scale != 1.0:
             raise UserError(f"target.lora_scale={self.lora_scale:g} scales an adapter: add target.lora=FILE.")
-        lora = LoRAFile.at(self.lora, self.lora_scale, self.described.parts) if self.lora else None
+        lora = LoRAFile.at(self.lora, self.lora_scale, self.folder.parts) if self.lora else None
         if self.one_file:
             self.one_file.warn_of_assumptions()
             return replace(self.one_file.converted(store), lora=lora)
-        self.described.warn_of_choices()
-        return replace(self.described, lora=lora)
+        self.folder.warn_of_choices()
+        return replace(self.folder, lora=lora)
 
 
 @plain_dataclass(frozen=True)
