@@ -77,21 +77,21 @@ class Pipeline(FromElsewhere):
         """See `Target.conditions`."""
         if self._pixel:
             return self._pixel.conditions
-        if isinstance(self.described, TextToImageFolder):
+        if isinstance(self.folder, TextToImageFolder):
             return super().conditions
         return ("labels",) if self.label_query and self.label == "dataset" else ()
 
     @property
     def timesteps(self) -> Timesteps:
         """See `Target.timesteps`."""
-        return self._pixel.timesteps if self._pixel else self.described.diffusion_path.timesteps
+        return self._pixel.timesteps if self._pixel else self.folder.diffusion_path.timesteps
 
     @property
     def label_query(self) -> LabelQuery | None:
         """See `ClassConditional.label_query`."""
         if self._pixel:
             return self._pixel.label_query
-        return self.described.label_query(self.label, self.guidance)
+        return self.folder.label_query(self.label, self.guidance)
 
     def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:
         """Read the descriptions; the weights are read where they lie.

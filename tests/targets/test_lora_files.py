@@ -133,7 +133,7 @@ def test_a_file_of_diffusers_changes_the_weights_as_diffusers_and_peft_do(tmp_pa
     )  # fmt: skip
     for module in text_encoder.modules():
         if isinstance(module, BaseTunerLayer):
-            module.scale_layer(SCALE)  # type: ignore[attr-defined]  # of its subclasses
+            module.scale_layer(SCALE)  # type: ignore[attr-defined]
             module.merge()
     file = tmp_path / "pytorch_lora_weights.safetensors"
     ours = adapted(pipeline, file)

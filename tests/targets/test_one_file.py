@@ -18,7 +18,7 @@ from secmi_exp.data.images import Images
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import collect_warnings
 from secmi_exp.targets.families.stable_diffusion import StableDiffusion
-from secmi_exp.targets.text_to_image.one_file import FAMILIES
+from secmi_exp.targets.text_to_image.one_file_format import FAMILIES
 from tests.support.hostile_files import Opens, is_empty
 from tests.support.one_file_checkpoints import Family, original_weights, save, save_pipeline, with_averages
 from tests.support.text_to_image import CAPTIONS, PIXELS, prepared, stable_diffusion

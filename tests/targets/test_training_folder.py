@@ -176,7 +176,7 @@ def test_a_checkpoint_of_text_to_image_training_is_attacked_in_its_pipeline(
 
 
 def test_a_pipeline_and_its_checkpoint_share_what_their_encoders_make(finetuning: Path) -> None:
-    whole, checkpoint = (stable_diffusion(path).described for path in (finetuning, finetuning / "checkpoint-20"))
+    whole, checkpoint = (stable_diffusion(path).folder for path in (finetuning, finetuning / "checkpoint-20"))
     assert whole.key("posteriors", "vae") == checkpoint.key("posteriors", "vae")
     assert whole.key("noise", "unet", "scheduler") != checkpoint.key("noise", "unet", "scheduler")
 

@@ -166,7 +166,7 @@ def test_all_parts_of_a_pipeline_are_read_as_variants_and_in_full_precision(roun
 def test_a_variant_of_the_unet_alone_leaves_the_other_parts_as_they_are(tmp_path: Path) -> None:
     folder = save_stable_diffusion(tmp_path / "sd")
     shutil.copy(folder / "unet" / SAFETENSORS, folder / "unet" / NON_EMA)
-    made = stable_diffusion(folder, variant="non_ema").described
+    made = stable_diffusion(folder, variant="non_ema").folder
     read = [model.present_weights().name for model in (made.model("unet"), made.model("vae"))]
     assert read == [NON_EMA, SAFETENSORS]
 

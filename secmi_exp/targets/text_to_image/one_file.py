@@ -1,12 +1,10 @@
-"""Stable Diffusion in one file: what it is, and what completes it.
+"""Stable Diffusion in one file: what it is, what completes it, and its conversion into a pipeline.
 
-Such a file holds the weights of U-Net, autoencoder and text encoders under the names of the original code, but neither
-descriptions nor tokenizers nor the schedule: these are taken from a pipeline in diffusers' layout, without its weights.
-Source of the names: https://github.com/CompVis/stable-diffusion, https://github.com/Stability-AI/stablediffusion
-and https://github.com/Stability-AI/generative-models.
+Descriptions, tokenizers and schedule, which are in no such file, are taken from a pipeline in diffusers' layout, whose
+weights are not read.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,71 +16,27 @@ from secmi_exp.files.regular import is_regular
 from secmi_exp.run_warnings import warn
 from secmi_exp.store import Json, Key, Store, file_digest
 from secmi_exp.targets.families.stable_diffusion import StableDiffusion
-from secmi_exp.targets.loading.file_kind import ORIGINAL_UNET, SINGLE_FILE, file_kind
+from secmi_exp.targets.loading.file_kind import SINGLE_FILE, file_kind
 from secmi_exp.targets.loading.hub import fetch
 from secmi_exp.targets.loading.latent_folder import SCHEDULER_CONFIG, has_weights
 from secmi_exp.targets.loading.model_folder import CONFIG, content_digest
 from secmi_exp.targets.loading.settings_files import reason
 from secmi_exp.targets.loading.tensor_headers import TensorHeader, tensor_headers
 from secmi_exp.targets.loading.training_folder import PIPELINE_CONFIG, WeightsChoice
+from secmi_exp.targets.text_to_image.one_file_format import (
+    AVERAGE,
+    FAMILIES,
+    FIRST_LAYER,
+    PREDICTS_V,
+    Family,
+    averaged_name,
+)
 from secmi_exp.targets.text_to_image.pipeline_folder import kept_files
 
 convert = Deferred("secmi_exp.targets.text_to_image.one_file_conversion:convert")
 
 VERSION = 1
 """Version of the conversion; raised when the same file would give other weights."""
-
-AUTOENCODER = "first_stage_model."
-"""Prefix of the autoencoder's weights."""
-AVERAGE = "model_ema."
-"""Prefix of the averaged weights of the U-Net, whose names have no points after it."""
-PREDICTS_V = "v_pred"
-"""Name of an empty tensor by which some fine-tuned models say that they predict v."""
-FIRST_LAYER = f"{ORIGINAL_UNET}input_blocks.0.0.weight"
-
-
-@dataclass(frozen=True)
-class Family:
-    """A version of Stable Diffusion, recognised by the names of its text encoders' weights."""
-
-    name: str
-    pipeline: str
-    """Class in diffusers."""
-    text_encoders: Mapping[str, str]
-    """Part of the pipeline → prefix of its weights."""
-    repository: str
-    """Repository of the hub with its descriptions, tokenizer and schedule; the one that diffusers takes."""
-
-
-FAMILIES = (
-    Family(
-        "Stable Diffusion XL",
-        "StableDiffusionXLPipeline",
-        {"text_encoder": "conditioner.embedders.0.transformer.", "text_encoder_2": "conditioner.embedders.1.model."},
-        "stabilityai/stable-diffusion-xl-base-1.0",
-    ),
-    Family(
-        "Stable Diffusion 2.x",
-        "StableDiffusionPipeline",
-        {"text_encoder": "cond_stage_model.model."},
-        "stabilityai/stable-diffusion-2-1",
-    ),
-    Family(
-        "Stable Diffusion 1.x",
-        "StableDiffusionPipeline",
-        {"text_encoder": "cond_stage_model.transformer."},
-        "stable-diffusion-v1-5/stable-diffusion-v1-5",
-    ),
-)
-
-
-def averaged_name(name: str) -> str:
-    """Return the name of the average of one of the U-Net's weights.
-
-    >>> averaged_name("model.diffusion_model.out.2.bias")
-    'model_ema.diffusion_modelout2bias'
-    """
-    return AVERAGE + name.removeprefix("model.").replace(".", "")
 
 
 @dataclass(frozen=True)

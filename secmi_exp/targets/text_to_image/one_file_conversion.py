@@ -33,7 +33,7 @@ from secmi_exp.targets.loading.settings_files import reason, root, unreadable
 from secmi_exp.targets.loading.tensor_headers import TYPES, state_dict
 from secmi_exp.targets.loading.weight_files import SAFETENSORS, STEMS
 from secmi_exp.targets.loading.weights import read_pickled, refuse_non_finite_weights
-from secmi_exp.targets.text_to_image.one_file import AUTOENCODER, averaged_name
+from secmi_exp.targets.text_to_image.one_file_format import AUTOENCODER, averaged_name
 
 log = logging.getLogger(__name__)
 

@@ -122,8 +122,8 @@ class FromElsewhere(TextToImage):
         return OneFile.at(Path(self.path), self.config, self.weights)
 
     @cached_property
-    def described(self) -> LatentFolder:
-        """The pipeline with descriptions and schedule, fetched where it is on the hub.
+    def folder(self) -> LatentFolder:
+        """The pipeline, fetched where it is on the hub; of a checkpoint in one file the one that describes it.
 
         Raises:
             UserError: for a path where there is nothing or another kind of model, and for target.config without a
@@ -151,7 +151,7 @@ class FromElsewhere(TextToImage):
     @property
     def timesteps(self) -> Timesteps:
         """See `Target.timesteps`."""
-        return self.described.diffusion_path.timesteps
+        return self.folder.diffusion_path.timesteps
 
     def pipeline(self, members: Images, store: Store) -> LatentFolder:
         """Return the pipeline with its weights and its adapter; weights in one file are converted first.
@@ -164,11 +164,11 @@ class FromElsewhere(TextToImage):
             UserError: for images that it can't take, a checkpoint that can't be converted, and an adapter that can't
                 be read.
         """
-        self.described.refuse_other_images(members)
+        self.folder.refuse_other_images(members)
         if self.lora is None and self.lora_scale != 1.0:
             raise UserError(f"target.lora_scale={self.lora_scale:g} scales an adapter: add target.lora=FILE.")
-        lora = LoRAFile.at(self.lora, self.lora_scale, self.described.parts) if self.lora else None
-        folder = self.described
+        lora = LoRAFile.at(self.lora, self.lora_scale, self.folder.parts) if self.lora else None
+        folder = self.folder
         if self.one_file:
             self.one_file.warn_of_assumptions()
             folder = self.one_file.converted(store)
