@@ -37,7 +37,7 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def test_its_loss_on_real_images_is_that_of_a_trained_model(sides: list[str], tmp_path: Path) -> None:
     predictor = configured("target", *TARGET).load()
     images = configured("dataset", *sides).load(Store(tmp_path), progress_bar=False)
-    x_0 = predictor.encode(torch.from_numpy(images.pixels))
+    x_0 = predictor.encode(torch.from_numpy(images.pixels.copy()))
     eps = torch.from_numpy(np.random.default_rng(0).standard_normal(x_0.shape, dtype=np.float32))
     x_t = predictor.path.add_noise(x_0, eps, 500)
     assert (predictor.predict_noise(x_t, 500) - eps).square().mean().item() == pytest.approx(0.017, abs=0.002)

@@ -175,10 +175,15 @@ MISTAKES: Mapping[str, tuple[str, list[str], object, str]] = {
     "not callable": ("NO_FACTORY", [], None, "is of type str"),
     "raises": ("raising", [], None, "raising fails with no arguments .*no weights in this house"),
     "arguments": ("Network", ["target.kwargs={depth: 3}"], None, r"target\.kwargs=\{'depth': 3\}.*depth"),
-    "no network": ("number", [], None, "returns a int"),
+    "no network": ("number", [], None, "returns an object of type int"),
     "no file": ("Network", ["target.weights=nowhere.pt"], None, "nowhere.pt is no file"),
-    "no state dict": ("Network", [], [1, 2], "holds a list"),
-    "not the entry": ("Network", [], NESTED, "'step' in it is no tensor but a int: set target.entry to one of ema"),
+    "no state dict": ("Network", [], [1, 2], "holds an object of type list"),
+    "not the entry": (
+        "Network",
+        [],
+        NESTED,
+        "'step' in it is no tensor but of type int: set target.entry to one of ema",
+    ),
     "no entry": (
         "Network",
         ["target.entry=net"],

@@ -58,7 +58,7 @@ def make_network(name: str, arguments: Mapping[str, Json]) -> nn.Module:
         ) from error
     if not isinstance(network, nn.Module):
         raise UserError(
-            f"target.factory={name} returns a {type(network).__name__}: it must return a network, a torch.nn.Module."
+            f"target.factory={name} returns an object of type {type(network).__name__}: a torch.nn.Module is wanted."
         )
     return network.eval()
 

@@ -57,7 +57,7 @@ class StateDictFile:
             raise UserError(f"target.weights={self.path} is no file: set it to the file of the network's weights.")
         content = self._content()
         if not isinstance(content, dict):
-            raise UserError(f"{self.path} holds a {type(content).__name__}: a state dict is wanted, name → tensor.")
+            raise UserError(f"{self.path} holds an object of type {type(content).__name__}: a state dict is wanted.")
         if self.entry is not None:
             if not isinstance(content.get(self.entry), dict):
                 raise UserError(
@@ -71,7 +71,7 @@ class StateDictFile:
             advice = f"set target.entry to one of {', '.join(within[:8])}" if within else "save the state dict alone"
             where = f"The entry {self.entry} of {self.path}" if self.entry else str(self.path)
             raise UserError(
-                f"{where} is no state dict, since {shown(others[0])} in it is no tensor but a "
+                f"{where} is no state dict, since {shown(others[0])} in it is no tensor but of type "
                 f"{type(content[others[0]]).__name__}: {advice}."
             )
         return {str(name): tensor for name, tensor in content.items()}
