@@ -83,7 +83,9 @@ def test_every_attack_finds_the_members_of_a_target_that_knows_them_by_heart(roo
     assert np.isnan(rows["q_value"][~members]).all()
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=pytest.mark.slow) if each == "nn" else each for each in ATTACKS]
+)  # nn: tests/attacks/test_nn.py has its own test of permuted labels
 def test_permuted_labels_leave_chance_and_ask_the_target_nothing_new(
     root: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

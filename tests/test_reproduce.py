@@ -41,7 +41,7 @@ def composed(*overrides: str) -> DictConfig:
         return compose("config", [*overrides], return_hydra_config=True)
 
 
-@pytest.mark.parametrize("scale", ["laptop", "paper"])
+@pytest.mark.parametrize("scale", ["laptop", pytest.param("paper", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_sweeps_from_and_to_what_exists_at_either_scale(name: str, scale: str) -> None:
     preset = EXPERIMENTS[name].arguments[0]

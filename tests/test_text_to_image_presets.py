@@ -49,7 +49,7 @@ def outcome(root: Path, data: Path, experiment: str, *overrides: str) -> dict[st
     return content
 
 
-@pytest.mark.parametrize("experiment", ["ldm_pokemon", "ldm_coco"])
+@pytest.mark.parametrize("experiment", ["ldm_pokemon", pytest.param("ldm_coco", marks=pytest.mark.slow)])
 def test_the_finetuned_targets_of_the_paper(data: Path, tmp_path: Path, experiment: str) -> None:
     content = outcome(tmp_path, data, experiment, *SHORT)
     assert content["split"]["members"] == content["split"]["holdouts"] == N

@@ -227,7 +227,7 @@ def ddpm_noise_to_signal() -> list[float]:
     """σ_t/α_t of the paper's schedule, β linear from 1e-4 to 0.02: the axis on which paths are compared.
 
     >>> [round(ratio, 3) for ratio in ddpm_noise_to_signal()[::333]]
-    [0.01, 1.431, 9.356, 157.12]
+    [0.01, 1.462, 9.489, 157.407]
     """
     alphas_cumprod = alphas_cumprod_from_betas(torch.linspace(1e-4, 0.02, PAPER_STEPS, dtype=torch.float64)).tolist()
     return [math.sqrt((1.0 - alpha_bar) / alpha_bar) for alpha_bar in alphas_cumprod]

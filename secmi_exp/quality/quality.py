@@ -69,7 +69,7 @@ class Quality:
         if max(self._spread(timesteps.count)) > timesteps.last_noise:
             raise UserError(
                 f"quality.timesteps={self.timesteps} are so many that timestep {timesteps.last_noise + 1} is one of "
-                "them, where the target's ᾱ is 0 (zero terminal SNR) and its noise the state itself: choose at most "
+                "them, where the target's α is 0 (zero terminal SNR) and its noise the state itself: choose at most "
                 f"{(timesteps.count - 1) // 2}."
             )
         if sampling := self.sampling:

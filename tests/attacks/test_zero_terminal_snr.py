@@ -63,7 +63,7 @@ def test_a_v_prediction_target_is_attacked_at_its_last_timestep(tmp_path: Path) 
 def test_a_target_that_predicts_the_noise_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
     folder, images = zero_snr(tmp_path / "target", "epsilon"), sides(tmp_path)
     with pytest.raises(
-        UserError, match=r"attack.t_sec=999 .* from timestep 999 on .* ᾱ is 0 .* no image: choose at most 888"
+        UserError, match=r"attack.t_sec=999 .* from timestep 999 on .* α is 0 .* no image: choose at most 888"
     ):
         audit(tmp_path, "diffusers", folder, *images, *LAST)
     assert not [*tmp_path.glob("store/*/*")]

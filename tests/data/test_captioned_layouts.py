@@ -210,6 +210,7 @@ def test_a_folder_with_several_splits_or_a_missing_file_is_refused(tmp_path: Pat
         find_samples(tmp_path / "train-00000-of-00002.parquet", FIRST)
 
 
+@pytest.mark.slow
 def test_several_processes_decode_a_parquet_table_as_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = pictures(50)
     table([encoded(image) for image in pixels]).to_parquet(tmp_path / "table.parquet", batch_size=7)

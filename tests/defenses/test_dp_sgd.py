@@ -174,7 +174,9 @@ def test_a_killed_training_continues_to_the_undisturbed_weights(tmp_path: Path) 
     assert not torch.equal(weights(trained(tmp_path / "quiet", *given, "defense.noise_multiplier=0.5")), undisturbed)
 
 
-@pytest.mark.parametrize(("accountant", "kind"), [("rdp", RDPAccountant), ("prv", PRVAccountant)])
+@pytest.mark.parametrize(
+    ("accountant", "kind"), [("rdp", RDPAccountant), pytest.param("prv", PRVAccountant, marks=pytest.mark.slow)]
+)
 def test_the_target_tells_the_epsilon_of_opacus_own_accountant(tmp_path: Path, accountant: str, kind: Any) -> None:
     target = recipe(*DP, f"defense.accountant={accountant}", "defense.noise_multiplier=1.3")
     prepared = target.prepare(MEMBERS, Store(tmp_path), cpu_runtime(), no_logger)

@@ -112,7 +112,9 @@ def is_in_the_making(operation: Operation, moment: str) -> bool:
     return "entry.json.partial" in operation.path and kind in (("open", "within"), ("os.rename", "before"))
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    "stage", [pytest.param(each, marks=pytest.mark.slow) if each == "t_errors" else each for each in STAGES]
+)
 def test_a_kill_while_a_manifest_is_written_costs_nothing(stage: str, tmp_path: Path) -> None:
     report = kill_everywhere(
         partial(prepared, STAGES[stage]), None, tmp_path, only=is_in_the_making, left=left, share_in_flight=0.0

@@ -52,6 +52,7 @@ def read(*folders: Path) -> Read:
     return Read(render_page(find_runs(folders)))
 
 
+@pytest.mark.slow
 def test_quality_and_privacy_stand_beside_the_leak_where_they_were_measured(tmp_path: Path) -> None:
     sweep = swept(tmp_path / "sweep")
     assert "quality" not in read(sweep.folder).text

@@ -54,13 +54,13 @@ def test_flips_mirror_whole_images_half_of_the_time(monkeypatch: pytest.MonkeyPa
     config = compose_config("target.horizontal_flip=true", "experiment=smoke")
     module = PixelTraining(component(config, "target"))
     clean: list[torch.Tensor] = []
-    add_noise = module.scheduler.add_noise
+    add_noise = module.objective.scheduler.add_noise
 
     def record(x_0: torch.Tensor, eps: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         clean.append(x_0)
         return add_noise(x_0, eps, t)
 
-    monkeypatch.setattr(module.scheduler, "add_noise", record)
+    monkeypatch.setattr(module.objective.scheduler, "add_noise", record)
     trainer = pl.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
     monkeypatch.setattr(module, "_trainer", trainer)
     ramp = np.broadcast_to(np.arange(8, dtype=np.uint8), (400, 1, 8, 8)).copy()

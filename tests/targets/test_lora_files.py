@@ -194,7 +194,7 @@ def test_keys_change_with_what_the_adapter_changes(tmp_path: Path, pipeline: Pat
     both = save(unet | text, tmp_path / "both.safetensors")
 
     def digests(**settings: Any) -> dict[str, str]:
-        return digests_of(prepared(pipeline, tmp_path / "store", **settings).inputs.args[1])  # type: ignore[attr-defined]
+        return digests_of(prepared(pipeline, tmp_path / "store", **settings).inputs.args[0])  # type: ignore[attr-defined]
 
     def changed(**settings: Any) -> set[str]:
         return {kind for kind, digest in digests(**settings).items() if digest != plain[kind]}

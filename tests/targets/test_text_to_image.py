@@ -292,7 +292,7 @@ def test_the_tiny_pipelines_are_what_diffusers_saves(pipelines: dict[str, Path])
 @pytest.mark.parametrize(
     ("attack", "queries"), [("loss", 5), ("pia", 2), ("pian", 2), ("sima", 1), ("gsa", 10), ("quantile", 4)]
 )
-@pytest.mark.parametrize("kind", ["v", "xl"])
+@pytest.mark.parametrize("kind", ["v", pytest.param("xl", marks=pytest.mark.slow)])
 def test_other_attacks_work_on_latents_and_prompts_too(
     pipelines: dict[str, Path], tmp_path: Path, attack: str, queries: int, kind: str
 ) -> None:

@@ -70,7 +70,7 @@ def distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     return max((one[name] - other[name]).abs().max().item() for name in one)
 
 
-@pytest.mark.parametrize("kind", ["sd", pytest.param("v", marks=pytest.mark.slow), "xl"])
+@pytest.mark.parametrize("kind", ["sd", *(pytest.param(each, marks=pytest.mark.slow) for each in ("v", "xl"))])
 def test_a_finetuned_pipeline_is_a_pipeline_with_another_unet(
     pipelines: dict[str, Path], tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:

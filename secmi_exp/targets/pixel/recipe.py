@@ -1,12 +1,13 @@
 """The settings of a pixel-space target's training."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, InstanceOf, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.defenses.settings import DefenseSettings, make_defense
 from secmi_exp.targets.library_settings import Settings
+from secmi_exp.targets.noise_schedule import FlowSchedule, NoiseSchedule
 
 PICTURE = "samples.png"
 """File with images that the target generates when its training has ended."""
@@ -23,8 +24,8 @@ class PixelRecipe:
     architecture: Architecture = "UNet2DModel"
     network: Settings
     """Arguments of the architecture; where it takes class labels, it is trained with those of the members."""
-    schedule: Any
-    """The path that it is trained on: `NoiseSchedule` or `FlowSchedule`."""
+    schedule: NoiseSchedule | FlowSchedule
+    """The path that it is trained on."""
     optimizer: Settings
     """A torch optimizer's class as ``_target_``, and its arguments."""
     batch_size: PositiveInt
