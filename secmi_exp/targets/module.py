@@ -115,13 +115,9 @@ class OwnModule:
         """
         log.info("target.factory=%s is imported now, which executes the code of that module.", self.factory)
         network = self.load()
-        if self.prefix:
-            log.info(
-                "%d keys of %s don't begin with target.prefix=%s and are left out.",
-                network.left_out,
-                self.weights,
-                self.prefix,
-            )
+        if network.left_out:
+            told = "%d keys of %s don't begin with target.prefix=%s and are left out."
+            log.info(told, network.left_out, self.weights, self.prefix)
         network.try_once(images)
 
     def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:
