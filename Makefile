@@ -38,7 +38,7 @@ test-gpu: install  ## run the tests marked gpu, where CUDA is
 benchmark: install  ## measure speed and memory against the published procedure (half an hour on two cores)
 	$(BIN)/python -m experiments.benchmarks
 
-reproduce: install  ## run the experiments of experiments/README.md again and renew it (about forty minutes on two cores)
+reproduce: install  ## run the experiments of experiments/README.md again and renew it (two hours on two cores)
 	$(BIN)/python -m experiments.reproduce
 
 docs: $(VENV)/docs-installed  ## build the documentation into site/; a broken link is an error
