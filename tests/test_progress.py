@@ -152,6 +152,7 @@ def test_rows_say_how_many_batches_are_done(
     assert lines == ["Sampling: 1 of 3", "Sampling: 2 of 3", "Sampling: 3 of 3"]
 
 
+@pytest.mark.slow
 def test_a_run_without_a_terminal_has_lines_of_all_its_work_in_its_log_too(secmi: Command) -> None:
     secmi.module = [sys.executable, "-c", AT_ONCE]
     finished = secmi(*NN, "logger=none", "attack.t_sec=20", "trainer.query_batch_size=32", FORCE_COLOR="")
