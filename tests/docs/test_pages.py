@@ -4,6 +4,7 @@ import posixpath
 import re
 import tomllib
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 import yaml
@@ -54,6 +55,13 @@ def test_links_to_files_that_the_site_lacks_become_their_paths_or_lead_to_the_re
 
 def test_names_with_underscores_begin_no_emphasis() -> None:
     assert escaped("x\u0303_0, `x\u0303_0`, t_sec") == "x\u0303\\_0, `x\u0303_0`, t_sec"
+
+
+def test_the_reference_of_the_api_names_what_exists() -> None:
+    names = re.findall(r"^::: (\S+)", (REPOSITORY / "docs/reference/api.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(names) > 10
+    for name in names:
+        resolve_name(name)
 
 
 def test_every_page_is_in_the_navigation() -> None:
