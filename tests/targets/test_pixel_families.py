@@ -135,7 +135,7 @@ def test_a_flow_is_trained_on_the_velocity_of_straight_lines(sigma: Any) -> None
     ("recipe", "overrides", "members", "message"),
     [
         ("U-Net with labels", [], labelled([0, 10, *[1] * 6]), "class label of .* is 10.* has 10 classes"),
-        ("U-Net with labels", [], random_images(8), "None of the images has a class label"),
+        ("U-Net with labels", [], random_images(8), "the members have none that it could be trained with"),
         ("U-Net with labels", ["target.guidance=2"], MEMBERS, "guidance=2 .* unconditional class, and it has none"),
         ("transformer", ["target.network.patch_size=3"], MEMBERS, "takes 3×3 pixels as one, .* a multiple of 3"),
         ("transformer", ["dataset.image_size=16"], MEMBERS, "images of 1 channels and 16×16 pixels"),

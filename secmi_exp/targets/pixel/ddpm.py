@@ -104,6 +104,11 @@ class PixelTarget(PixelRecipe, ABC):
 
     def _training_labels(self, members: Images) -> QueriedLabels | None:
         query = class_query(self.network, "dataset")
+        if query and members.labels is None:
+            raise UserError(
+                "target.network takes class labels, and the members have none that it could be trained with: choose a "
+                "dataset with labels, or a network without them, such as target=ddpm_small."
+            )
         return query.labels_of(members) if query else None
 
     def dry_run(self, images: tuple[int, int, int], store: Store, runtime: Runtime) -> None:
