@@ -19,8 +19,7 @@ from secmi_exp.deferred import Deferred
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
-from secmi_exp.targets.interface import PixelInputs, PreparedTarget
-from secmi_exp.targets.labels import LabelledInputs
+from secmi_exp.targets.interface import PreparedTarget
 
 center_crop = Deferred("torchvision.transforms.functional:center_crop")
 resize = Deferred("torchvision.transforms.functional:resize")
@@ -54,8 +53,7 @@ class PFAMI(QueryAttack):
         Raises:
             UserError: for latent targets: an image is cropped in pixels, and its crop would have to be encoded again.
         """
-        inputs = target.inputs(images, store, runtime)
-        if not isinstance(inputs.inputs if isinstance(inputs, LabelledInputs) else inputs, PixelInputs):
+        if not target.inputs(images, store, runtime).in_pixels:
             raise UserError("attack=pfami crops images in pixels, and is for targets in pixel space: choose another.")
         return super().measure(target, images, store, runtime)
 

@@ -37,6 +37,10 @@ class Inputs(Protocol):
     def key(self) -> Input:
         """Key of all that decides the arrays, for the keys of what is computed from them; known before the arrays."""
 
+    @property
+    def in_pixels(self) -> bool:
+        """Whether x_0 are images, rather than latents."""
+
     def arrays(self) -> InputArrays:
         """Return the arrays: compute them, or find them in the store."""
 
@@ -57,6 +61,11 @@ class PixelInputs:
     def key(self) -> Input:
         """See `Inputs.key`: the digest of the images."""
         return self.images.digest
+
+    @property
+    def in_pixels(self) -> bool:
+        """See `Inputs.in_pixels`."""
+        return True
 
     def arrays(self) -> InputArrays:
         """See `Inputs.arrays`: the images."""

@@ -9,6 +9,7 @@ class Latents:
     """What an attack in pixel space has to refuse before it is computed."""
 
     key = "latents"
+    in_pixels = False
 
     def arrays(self) -> Any: ...
 

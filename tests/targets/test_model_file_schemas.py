@@ -42,7 +42,12 @@ from secmi_exp.targets.loading.model_file_schemas import (
 )
 from secmi_exp.targets.loading.scheduler_path import path_of_scheduler
 from secmi_exp.targets.loading.settings_files import read_json
-from secmi_exp.targets.loading.transformer_schemas import FluxTransformer, PixArtTransformer, SD3Transformer
+from secmi_exp.targets.loading.transformer_schemas import (
+    DiTTransformer,
+    FluxTransformer,
+    PixArtTransformer,
+    SD3Transformer,
+)
 from secmi_exp.targets.loading.weights import read_pickled
 from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint
 from secmi_exp.testing import cpu_runtime, no_logger, prepare, random_images
@@ -344,7 +349,7 @@ def test_defaults_are_those_of_the_libraries() -> None:
 @pytest.mark.parametrize(
     ("schema", "kind"),
     [
-        (model_file_schemas.DiTTransformer, DiTTransformer2DModel),
+        (DiTTransformer, DiTTransformer2DModel),
         (FluxTransformer, FluxTransformer2DModel),
         (PixArtTransformer, PixArtTransformer2DModel),
         (SD3Transformer, SD3Transformer2DModel),

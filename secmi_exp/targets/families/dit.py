@@ -13,7 +13,7 @@ from secmi_exp.data.images import Images
 from secmi_exp.errors import UserError
 from secmi_exp.targets.labels import LabelChoice, LabelQuery
 from secmi_exp.targets.loading.latent_folder import VAE, LatentFolder, Parts
-from secmi_exp.targets.loading.model_file_schemas import DiTTransformer
+from secmi_exp.targets.loading.transformer_schemas import DiTTransformer
 
 
 class DiT(LatentFolder):

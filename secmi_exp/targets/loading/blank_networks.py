@@ -157,7 +157,7 @@ place of [3]); take others.
     missing = [name for name in expected if name not in found]
     superfluous = [name for name in found if name not in expected]
     other = [name for name in expected if name in found and found[name] != expected[name]]
-    told = []
+    faults = []
     for names, more, fault in (
         (missing, f" of {len(expected)} tensors", "missing"),
         (superfluous, "", "superfluous"),
@@ -166,9 +166,9 @@ place of [3]); take others.
         if names:
             name = names[0]
             first = f"{name}: {[*found[name]]} in place of {[*expected[name]]}" if names is other else name
-            told.append(f"{len(names)}{more} {'is' if len(names) == 1 else 'are'} {fault} ({first})")
-    if told:
-        raise UserError(f"{what}: {', '.join(told)}; {advice}.")
+            faults.append(f"{len(names)}{more} {'is' if len(names) == 1 else 'are'} {fault} ({first})")
+    if faults:
+        raise UserError(f"{what}: {', '.join(faults)}; {advice}.")
 
 
 def try_network(kind: type, config: Mapping[str, Any], what: str) -> None:

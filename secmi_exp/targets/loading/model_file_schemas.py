@@ -39,7 +39,12 @@ from secmi_exp.targets.loading.json_fields import (
     WidthOrWidths,
     Widths,
 )
-from secmi_exp.targets.loading.transformer_schemas import FluxTransformer, PixArtTransformer, SD3Transformer, Side
+from secmi_exp.targets.loading.transformer_schemas import (
+    DiTTransformer,
+    FluxTransformer,
+    PixArtTransformer,
+    SD3Transformer,
+)
 
 MOST_TIMESTEPS = 100_000
 """T; 1,000 in nearly all models."""
@@ -85,27 +90,6 @@ class UNet2D(JsonObject):
     def _not_too_many_layers(self) -> UNet2D:
         _refuse_many_layers(self.block_out_channels, self.layers_per_block)
         return self
-
-
-class DiTTransformer(JsonObject):
-    """``config.json`` of a `DiTTransformer2DModel`."""
-
-    num_attention_heads: Width = 16
-    attention_head_dim: Width = 72
-    in_channels: Width = 4
-    out_channels: OptionalWidth = None
-    num_layers: StackedLayers = 28
-    dropout: Share = 0
-    norm_num_groups: Width = 32
-    attention_bias: Flag = True
-    sample_size: Side = 32
-    patch_size: Side = 2
-    activation_fn: Text = "gelu-approximate"
-    num_embeds_ada_norm: OptionalWidth = 1000
-    upcast_attention: Flag = False
-    norm_type: Text = "ada_norm_zero"
-    norm_elementwise_affine: Flag = False
-    norm_eps: Epsilon = 1e-5
 
 
 class UNet2DCondition(JsonObject):

@@ -14,6 +14,9 @@ from secmi_exp.targets.noise_schedule import DiscretePrediction
 
 make_scheduler = Deferred("secmi_exp.targets.loading.schedulers:make_scheduler")
 
+RHO = 7.0
+"""ρ of EDM's native axis, by Karras et al. (2022)."""
+
 ROUNDING = 1e-5
 """Upper bound of the distance between a float32 scheduler's ᾱ, or its stand-in for 0, and the ᾱ of its betas."""
 
@@ -103,7 +106,6 @@ def exploding_path(
     prediction: Prediction,
     axis: TimeAxis,
     sigma_data: float = 0.5,
-    rho: float = 7.0,
 ) -> GaussianPath:
     """The path of EDM, from σ_min on: at σ = 0 no noise follows from an image.
 
@@ -115,11 +117,10 @@ def exploding_path(
         axis: ddpm: σ_t is the paper's DDPM schedule's σ/α; native: equally spaced in σ^(1/ρ) (Karras et al. 2022,
             equation 5).
         sigma_data: of the preconditioning.
-        rho: of the native axis.
     """
     if axis == "native":
-        low, high = sigma_min ** (1.0 / rho), sigma_max ** (1.0 / rho)
-        sigmas = [(low + t / (count - 1) * (high - low)) ** rho for t in range(count)]
+        low, high = sigma_min ** (1.0 / RHO), sigma_max ** (1.0 / RHO)
+        sigmas = [(low + t / (count - 1) * (high - low)) ** RHO for t in range(count)]
     else:
         sigmas = [max(ratio, sigma_min) for ratio in ddpm_noise_to_signal() if ratio <= sigma_max]
     return GaussianPath.exploding(sigmas, prediction, sigma_data)

@@ -21,8 +21,30 @@ from secmi_exp.targets.loading.json_fields import (
 )
 
 Side = Annotated[int, Field(ge=1, le=512, description="a whole number from 1 to 512")]
-"""Of latents, 4,096 pixels at most: a table of positions, which no weights are compared with, grows with its square."""
+"""Side of a network's input, in latents. It is bounded because position tables grow with its square, and are computed
+rather than read from the weights, so that no comparison with the weights would find too large a one."""
 _LayersOrNone = Annotated[int, Field(ge=0, le=256, description="a whole number up to 256")]
+
+
+class DiTTransformer(JsonObject):
+    """``config.json`` of a `DiTTransformer2DModel`."""
+
+    num_attention_heads: Width = 16
+    attention_head_dim: Width = 72
+    in_channels: Width = 4
+    out_channels: OptionalWidth = None
+    num_layers: StackedLayers = 28
+    dropout: Share = 0
+    norm_num_groups: Width = 32
+    attention_bias: Flag = True
+    sample_size: Side = 32
+    patch_size: Side = 2
+    activation_fn: Text = "gelu-approximate"
+    num_embeds_ada_norm: OptionalWidth = 1000
+    upcast_attention: Flag = False
+    norm_type: Text = "ada_norm_zero"
+    norm_elementwise_affine: Flag = False
+    norm_eps: Epsilon = 1e-5
 
 
 class SD3Transformer(JsonObject):

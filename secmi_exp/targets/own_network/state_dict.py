@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from secmi_exp.errors import UserError
 from secmi_exp.files.git_lfs import refuse_pointer
 from secmi_exp.formatting import shown
-from secmi_exp.targets.loading.blank_networks import Shapes, tensor_shapes
+from secmi_exp.targets.loading.blank_networks import Shapes, refuse_differing, tensor_shapes
 from secmi_exp.targets.loading.settings_files import unreadable
 from secmi_exp.targets.loading.weight_files import SAFETENSORS
 from secmi_exp.targets.loading.weights import read_pickled, refuse_non_finite_weights
@@ -93,19 +93,8 @@ class StateDictFile:
     def _refuse_other_keys(self, network: nn.Module, given: Shapes) -> None:
         state = network.state_dict().items()
         own = {name: tuple(each.shape) for name, each in state if isinstance(each, Tensor)}
-        missing, unexpected = [each for each in own if each not in given], [each for each in given if each not in own]
-        differing = [
-            f"{name}: {[*given[name]]} instead of {[*own[name]]}"
-            for name in own
-            if name in given and given[name] != own[name]
-        ]
-        kinds = {"missing keys": missing, "unexpected keys": unexpected, "keys of another shape": differing}
-        faults = [f"{what}: {len(names)} ({named(names)})" for what, names in kinds.items() if names]
-        if faults:
-            raise UserError(
-                f"The weights in {self.path} don't fit the network of target.factory: {'; '.join(faults)}; set "
-                "target.prefix, target.entry or target.kwargs."
-            )
+        what = f"The weights in {self.path} don't fit the network of target.factory"
+        refuse_differing(given, own, what, "set target.prefix, target.entry or target.kwargs")
 
 
 def named(names: Iterable[object] | Mapping[str, object]) -> str:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from secmi_exp.errors import UserError
-from secmi_exp.targets.loading.model_file_schemas import DiTTransformer, UNet2D
+from secmi_exp.targets.loading.model_file_schemas import UNet2D
+from secmi_exp.targets.loading.transformer_schemas import DiTTransformer
 
 Description = UNet2D | DiTTransformer
 """Content of a network's ``config.json``, or its ``config`` itself."""

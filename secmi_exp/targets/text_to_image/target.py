@@ -219,6 +219,11 @@ class LatentInputs:
             inputs |= {"embeddings": encoded.key, "prompts": encoded.prompts.digest}
         return Key("inputs", VERSION, config, inputs)
 
+    @property
+    def in_pixels(self) -> bool:
+        """They are latents."""
+        return False
+
     def arrays(self) -> InputArrays:
         """Find latents and embeddings in the store, or encode."""
         latents = self._encoded_images.latents(self.store, seed=self._latents_seed)
