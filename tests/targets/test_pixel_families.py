@@ -162,6 +162,8 @@ def test_any_pipeline_is_read_by_its_class(store: Path) -> None:
             read[name] = target.prepare(MEMBERS, Store(store), cpu_runtime(), no_logger)
             assert target.conditions == (("labels",) if "labels" in recipe else ())
         assert read["pipeline"].key == read["diffusers"].key
+        again = configured("target", "target=ddpm_small", f"target.path={trained.folder}", *SMALL[:2])
+        assert again.conditions == target.conditions
         x = torch.randn(2, 1, 8, 8)
         condition = {"label": torch.tensor([0, 1])} if "labels" in recipe else {}
         ours, theirs = (each.load().predict_noise(x, 30, condition) for each in (trained, read["pipeline"]))

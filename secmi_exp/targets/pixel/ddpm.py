@@ -31,6 +31,7 @@ from secmi_exp.targets.pixel.recipe import PICTURE, PixelRecipe
 
 PixelPredictor = Deferred("secmi_exp.targets.pixel.predictor:PixelPredictor")
 prepare_trained = Deferred("secmi_exp.targets.pixel.trained_folder:prepare_trained")
+trained_label_query = Deferred("secmi_exp.targets.pixel.trained_folder:trained_label_query")
 trained_timesteps = Deferred("secmi_exp.targets.pixel.trained_folder:trained_timesteps")
 dry_run = Deferred("secmi_exp.targets.pixel.training:dry_run")
 train_into = Deferred("secmi_exp.targets.pixel.training:train_into")
@@ -57,10 +58,13 @@ class PixelTarget(PixelRecipe, ABC):
         """See `Target.conditions`."""
         return ("labels",) if self.label_query and self.label == "dataset" else ()
 
-    @property
+    @cached_property
     def label_query(self) -> LabelQuery | None:
-        """See `ClassConditional.label_query`."""
-        return class_query(self.network, self.label, self.guidance)
+        """See `ClassConditional.label_query`; of a trained target by its own description."""
+        if self.path is None:
+            return class_query(self.network, self.label, self.guidance)
+        trained: LabelQuery | None = trained_label_query(self.path, self.label, self.guidance)
+        return trained
 
     @cached_property
     def timesteps(self) -> Timesteps:

@@ -8,7 +8,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.files.regular import is_folder
 from secmi_exp.store import MANIFEST, Damaged, check, digest_of, note_use
 from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget, queried
-from secmi_exp.targets.labels import LabelChoice
+from secmi_exp.targets.labels import LabelChoice, LabelQuery
 from secmi_exp.targets.loading.json_fields import checked
 from secmi_exp.targets.loading.model_file_schemas import RunResults
 from secmi_exp.targets.loading.settings_files import read_json
@@ -23,6 +23,11 @@ from secmi_exp.targets.pixel.recipe import PICTURE
 def trained_timesteps(path: Path, axis: TimeAxis) -> Timesteps:
     """Return the timesteps of a trained target's schedule; see `_pipeline` for the path."""
     return _pipeline(path).diffusion_path(axis=axis).timesteps
+
+
+def trained_label_query(path: Path, label: LabelChoice, guidance: float) -> LabelQuery | None:
+    """Return how images get the class that a trained target is queried with; None for one that takes none."""
+    return class_query(_pipeline(path).model.config, label, guidance)
 
 
 def prepare_trained(
