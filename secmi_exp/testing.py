@@ -72,7 +72,8 @@ def cpu_runtime(**settings: Any) -> Runtime:
     """Describe a run on one CPU in float32, with the settings of ``conf/trainer/auto.yaml`` that differ."""
     defaults: dict[str, Any] = {
         "accelerator": "cpu", "devices": 1, "nodes": 1, "precision": "32", "query_precision": "32",
-        "query_batch_size": 4, "device_batch_size": None, "compile": False, "progress_bar": False,
+        "approach_precision": settings.get("query_precision", "32"), "query_batch_size": 4, "device_batch_size": None,
+        "compile": False, "progress_bar": False,
     }  # fmt: skip
     return Runtime(**defaults | settings)
 

@@ -20,7 +20,7 @@ KEY = Key("values", 1, {"a": 1})
 
 def ask(tally: QueryTally, images: int) -> None:
     predictor = Waves(0)
-    with counting_queries(predictor, tally.file()):
+    with counting_queries([predictor], tally.file()):
         predictor.predict_noise(torch.zeros(images, 1, 4, 4), 0)
 
 

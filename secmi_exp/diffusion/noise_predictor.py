@@ -30,8 +30,8 @@ class NoisePredictor(nn.Module, ABC):
         super().__init__()
         self.queries = 0
         """Images whose noise has been predicted so far."""
-        self.record_queries: Callable[[int], object] | None = None
-        """Called with that number before each prediction."""
+        self.record_queries: Callable[[], object] | None = None
+        """Called before each prediction, which is counted already."""
 
     @property
     @abstractmethod
@@ -81,7 +81,7 @@ class NoisePredictor(nn.Module, ABC):
         """Count a query, and evaluate the network; with guidance, away from the negative condition."""
         self.queries += len(x_t) * self.evaluations
         if self.record_queries:
-            self.record_queries(self.queries)
+            self.record_queries()
         x, time = self.path.model_input(x_t, t), self.path.model_time(t)
         if self.guidance == 1.0:
             return self.evaluate(x, time, condition)

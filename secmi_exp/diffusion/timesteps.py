@@ -66,3 +66,12 @@ def timesteps(k: int, t_max: int, start: int = 0) -> list[int]:
     [10, 20, 30]
     """
     return list(range(start + k, t_max + 1, k))
+
+
+def approach_queries(k: int, t: int) -> int:
+    """Queries an image of a way from timestep 0 to t in steps of k, the last of which may be shorter.
+
+    >>> approach_queries(k=30, t=90), approach_queries(k=30, t=91), approach_queries(k=30, t=0)
+    (3, 4, 0)
+    """
+    return -(-t // k)

@@ -53,15 +53,32 @@ class RoundTrip:
         return self.difference.abs()
 
 
-def begin(predict_noise: PredictNoise, x_0: Tensor) -> State:
-    """The state at timestep 0: one query an image.
+def begin(predict_noise: PredictNoise, x: Tensor, t: int = 0) -> State:
+    """The state that a walk begins with: one query an image.
 
     Args:
         predict_noise: the target.
-        x_0: images in [−1, 1] or scaled latents, [B, C, H, W]; taken as the state at timestep 0, whose α is α_0 < 1, as
-            in the published code.
+        x: images in [−1, 1] or scaled latents, [B, C, H, W], taken as the state at timestep 0, whose α is α_0 < 1, as
+            in the published code; or where `approach` has led them.
+        t: timestep of ``x``.
     """
-    return State(0, x_0, predict_noise(x_0, 0))
+    return State(t, x, predict_noise(x, t))
+
+
+def approach(predict_noise: PredictNoise, x_0: Tensor, path: GaussianPath, k: int, t: int) -> Tensor:
+    """x̃_t by DDIM steps from x_0 of which nothing is compared, [B, C, H, W]; `approach_queries` an image.
+
+    Args:
+        predict_noise: the target, of which no difference is taken: a lower precision does little.
+        x_0: images or latents, [B, C, H, W].
+        path: the target's.
+        k: the interval of a step, in timesteps; the last one is as long as is left.
+        t: where it leads, at most `Timesteps.last_image`.
+    """
+    x = x_0
+    for start in range(0, t, k):
+        x = path.step(x, predict_noise(x, start), start, min(start + k, t))
+    return x
 
 
 def walk(

@@ -3,11 +3,13 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from secmi_exp.data.stored_rows import RowArray
 from secmi_exp.diffusion.noise_predictor import NoisePredictor
@@ -20,7 +22,7 @@ from secmi_exp.store.query_tally import COUNT, count_bytes, read_count
 
 
 def query_rows(
-    predictor: NoisePredictor,
+    predictors: Sequence[NoisePredictor],
     predict: Predict,
     arrays: Sequence[RowArray],
     files: Mapping[Path, Row],
@@ -34,7 +36,7 @@ def query_rows(
     """Fill files by querying a target about each row of the arrays; called on every rank.
 
     Args:
-        predictor: the target, in the type that it is queried in.
+        predictors: the target, in each type that it is queried in.
         predict: queries it about a batch; see `fill_rows`.
         arrays: see `fill_rows`.
         files: see `fill_rows`.
@@ -48,26 +50,35 @@ def query_rows(
         On rank 0 workspace → queries that each row took, [n].
     """
     if first_device(runtime).type == "cuda":  # the layout that its convolutions are fastest in
-        predictor.to(memory_format=torch.channels_last)
-    prediction = Prediction(predict, predictor, lambda: predictor.queries, gradients=gradients)
-    compiled = [] if gradients else [CompileWhenItRepays(runtime.compile, predictor.network)]
-    with counting_queries(predictor, query_file):
+        for predictor in predictors:
+            predictor.to(memory_format=torch.channels_last)
+    queries = partial(total_queries, predictors)
+    prediction = Prediction(predict, nn.ModuleList(predictors), queries, gradients=gradients)
+    compiled = [] if gradients else [CompileWhenItRepays(runtime.compile, each.network) for each in predictors]
+    with counting_queries(predictors, query_file):
         return fill_rows(prediction, arrays, files, workspaces, runtime, runtime.query_batch_size, compiled, label)
 
 
+def total_queries(predictors: Sequence[NoisePredictor]) -> int:
+    """Return the queries that the predictors have answered so far, over all samples."""
+    return sum(predictor.queries for predictor in predictors)
+
+
 @contextmanager
-def counting_queries(predictor: NoisePredictor, file: Path) -> Iterator[None]:
-    """Record a predictor's queries in a tally's file, at this rank's place, each before it is made."""
+def counting_queries(predictors: Sequence[NoisePredictor], file: Path) -> Iterator[None]:
+    """Record the predictors' queries in a tally's file, at this rank's place, each before it is made."""
     place = COUNT.size * rank_info().rank
     counts = os.open(file, os.O_RDWR)
     before = read_count(os.pread(counts, COUNT.size, place))
 
-    def record(queries: int) -> None:
-        os.pwrite(counts, count_bytes(before + queries), place)
+    def record() -> None:
+        os.pwrite(counts, count_bytes(before + total_queries(predictors)), place)
 
-    predictor.record_queries = record
+    for predictor in predictors:
+        predictor.record_queries = record
     try:
         yield
     finally:
-        predictor.record_queries = None
+        for predictor in predictors:
+            predictor.record_queries = None
         os.close(counts)

@@ -35,9 +35,23 @@ QUERIES = {"bf16": torch.bfloat16, "16": torch.float16, "64": torch.float64}
 """Precision → type that a target's weights are cast to when it is queried; float32 where it isn't listed."""
 
 
-def query_dtype(runtime: Runtime) -> torch.dtype:
-    """Return the type that the target's weights are cast to when it is queried."""
-    return QUERIES.get(runtime.query_precision, torch.float32)
+def query_dtype(precision: Precision) -> torch.dtype:
+    """Return the type that the target's weights are cast to when it is queried in a precision."""
+    return QUERIES.get(precision, torch.float32)
+
+
+def has_bfloat16(runtime: Runtime) -> bool:
+    """Whether this rank's device multiplies bfloat16 natively: faster than float32, rather than by converting.
+
+    CUDA from compute capability 8.0 on; CPUs with AVX512-BF16 or AMX-BF16, or Arm's BF16, as far as torch can tell.
+    """
+    device = first_device(runtime)
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # torch before 2.10
+        return False
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def encoder_dtype(runtime: Runtime) -> torch.dtype:

@@ -135,9 +135,11 @@ def _draw(run: Run, attacked: AttackOutcome) -> list[Path]:
     run_figures.draw_exposed(paths[3], images, percentile, split.is_member[rows], f"{best}: {subject}")
     if (t_errors := _judged_t_errors(run, attacked)) and (relative := attacked.relative_t_error):
         t_sec = _t_sec(attacked)
-        paths += [run.folder / "t_errors.png", run.folder / "relative_t_error.png"]
-        run_figures.draw_t_errors(paths[-2], t_errors, subject, t_sec)
-        run_figures.draw_relative_t_error(paths[-1], relative, t_sec, subject)
+        paths.append(run.folder / "t_errors.png")
+        run_figures.draw_t_errors(paths[-1], t_errors, subject, t_sec)
+        if len(relative.timesteps) > 1:
+            paths.append(run.folder / "relative_t_error.png")
+            run_figures.draw_relative_t_error(paths[-1], relative, t_sec, subject)
     return [path for path in paths if path.is_file()]
 
 

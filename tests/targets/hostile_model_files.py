@@ -210,7 +210,7 @@ FORMATS = {
 def attack(kind: Format, folder: Path, work: Path) -> str:
     """What a run does with a folder: its t-errors, in words."""
     scorer = Column("t_error", "less")
-    asked = SecMI(name="stat", scorers={"stat": scorer}, t_sec=20, k=10, t_max=20, maps=[], stacked=[])
+    asked = SecMI(name="stat", scorers={"stat": scorer}, t_sec=20, k=10, t_max=20, approach_k=None, maps=[], stacked=[])
     images: Images = replace(random_images(2, kind.size), captions=CAPTIONS)
     store, runtime = Store(work / "store"), cpu_runtime()
     prepared = kind.target(folder)

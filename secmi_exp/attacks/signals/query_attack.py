@@ -125,11 +125,11 @@ def query_images(
     Returns:
         Names of the values, and on rank 0 the queries a sample.
     """
-    predictor = load().to(query_dtype(runtime))
+    predictor = load().to(query_dtype(runtime.query_precision))
     names = list(attack.value_names(predictor))
     file = workspace / "values.npy"
     queries = query_rows(
-        predictor,
+        [predictor],
         partial(query_batch, attack, predictor, tuple(inputs.condition), names, file),
         (inputs.x_0, *inputs.condition.values()),
         {file: ((len(names),), np.dtype(np.float64))},

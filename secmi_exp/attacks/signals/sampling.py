@@ -32,10 +32,10 @@ def draw_samples(
     runtime: Runtime,
 ) -> int:
     """Fill samples.npy [M, C, H, W]; called on every rank. Returns the queries of all samples, on rank 0."""
-    predictor = load().to(query_dtype(runtime))
+    predictor = load().to(query_dtype(runtime.query_precision))
     file = workspace / "samples.npy"
     queries = query_rows(
-        predictor,
+        [predictor],
         partial(sample_batch, predictor, steps, runtime.query_precision, file),
         [noise],
         {file: (noise.image, np.dtype(np.uint8))},

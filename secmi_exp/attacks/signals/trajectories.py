@@ -5,21 +5,21 @@ What the store lacks is computed by `walk`. Nothing here takes a membership labe
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from secmi_exp.attacks.signals.approach import Approach
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
-from secmi_exp.diffusion.timesteps import timesteps
+from secmi_exp.diffusion.timesteps import approach_queries, timesteps
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.store import Entry, Input, Json, Key, Store, write_json
-from secmi_exp.store.query_tally import QueryTally
-from secmi_exp.targets.interface import Inputs, PreparedTarget
+from secmi_exp.targets.interface import InputArrays, Inputs, PreparedTarget
 
 WalkPlan = Deferred("secmi_exp.attacks.signals.walk:WalkPlan")
 walk_images = Deferred("secmi_exp.attacks.signals.walk:walk_images")
@@ -79,6 +79,8 @@ class TrajectoryKeys:
     inputs: Inputs
     k: int
     precision: str
+    approach: Approach | None = None
+    """Of t-errors that no walk has left: how each was reached by itself."""
 
     def key(self, kind: str, t: int) -> Key:
         """Return the key of ``t_errors``, ``error_maps`` or ``states`` at a timestep."""
@@ -91,7 +93,8 @@ class TrajectoryKeys:
 
     @property
     def _config(self) -> dict[str, Json]:
-        return {"k": self.k, "precision": self.precision}
+        approach: dict[str, Json] = {"approach": self.approach.facts()} if self.approach else {}
+        return {"k": self.k, "precision": self.precision, **approach}
 
     @property
     def _inputs(self) -> dict[str, Input]:
@@ -119,36 +122,100 @@ def compute_trajectories(
         store: where all is kept.
         runtime: the machine.
     """
-    inputs = target.inputs(images, store, runtime)
-    keys = TrajectoryKeys(target, inputs, k, runtime.query_precision)
+    keys = TrajectoryKeys(target, target.inputs(images, store, runtime), k, runtime.query_precision)
     steps = timesteps(k, t_max)
+
+    def extend(missing_errors: Mapping[int, Path], missing_maps: Mapping[int, Path]) -> None:
+        _extend(keys, missing_errors, missing_maps, store, runtime)
+
+    found = _get_or_build(keys, len(images), steps, maps, extend, store)
+    _discard_older_states(keys, steps, store)
+    return found
+
+
+def compute_by_approach(
+    target: PreparedTarget,
+    images: Images,
+    *,
+    k: int,
+    compared: Sequence[int],
+    approach: Approach,
+    maps: Sequence[int],
+    store: Store,
+    runtime: Runtime,
+) -> Trajectories:
+    """Compute the t-errors at a few timesteps, each approached by itself, so that none depends on the others asked for.
+
+    Args:
+        target: to be queried.
+        images: n of them.
+        k: DDIM interval of the round trip.
+        compared: values of t_sec, ascending.
+        approach: how the states at t_sec − k are reached.
+        maps: those of them whose error maps are kept, as float16.
+        store: where all is kept.
+        runtime: the machine.
+    """
+    keys = TrajectoryKeys(target, target.inputs(images, store, runtime), k, runtime.query_precision, approach)
+
+    def extend(missing_errors: Mapping[int, Path], missing_maps: Mapping[int, Path]) -> None:
+        arrays = keys.inputs.arrays()
+        for t in sorted({*missing_errors, *missing_maps}):
+            log.info(
+                "Approaching t = %d with %d trajectories: %d predictions in precision %s, and 2 in %s.",
+                t, len(images), approach_queries(approach.k, t - k), approach.precision, runtime.query_precision,
+            )  # fmt: skip
+            errors, its_maps = ({t: missing[t]} if t in missing else {} for missing in (missing_errors, missing_maps))
+            plan = WalkPlan(k, t - k, None, 0, t, errors, its_maps, approach=approach)
+            _fill(keys, plan, arrays, store, runtime)
+
+    found = _get_or_build(keys, len(images), compared, maps, extend, store)
+    return replace(found, queries=np.cumsum(found.queries).tolist())
+
+
+def _get_or_build(
+    keys: TrajectoryKeys,
+    n: int,
+    steps: Sequence[int],
+    maps: Sequence[int],
+    extend: Callable[[Mapping[int, Path], Mapping[int, Path]], None],
+    store: Store,
+) -> Trajectories:
+    """Find t-errors [n] at some timesteps, and maps at others, and have those built that the store lacks.
+
+    Args:
+        keys: of the entries.
+        n: number of images.
+        steps: values of t_sec.
+        maps: values of t_sec whose maps are wanted.
+        extend: fills workspaces, by t_sec: of t-errors, and of maps.
+        store: where all is kept.
+    """
     error_keys = {t: keys.key("t_errors", t) for t in steps}
     map_keys = {t: keys.key("error_maps", t) for t in maps}
-    tally = store.tally(keys.whole)
 
     def build(workspaces: dict[str, Path]) -> None:
         missing_errors, missing_maps = (
             {t: workspaces[key.digest] for t, key in wanted.items() if key.digest in workspaces}
             for wanted in (error_keys, map_keys)
         )
-        _extend(keys, missing_errors, missing_maps, tally, store, runtime)
+        extend(missing_errors, missing_maps)
 
     entries = store.get_or_build_all([*error_keys.values(), *map_keys.values()], build)
-    _discard_older_states(keys, steps, store)
     errors, kept = entries[: len(steps)], entries[len(steps) :]
     found: list[Any] = [read_facts(entry.path) for entry in errors]
-    t_errors = np.empty((len(images), len(steps)), np.float32)
+    t_errors = np.empty((n, len(steps)), np.float32)
     for column, entry in enumerate(errors):
         t_errors[:, column] = np.load(entry.path / "t_errors.npy", mmap_mode="r")
     return Trajectories(
-        timesteps=steps,
+        timesteps=list(steps),
         t_errors=t_errors,
         maps={t: np.load(entry.path / "maps.npy", mmap_mode="r") for t, entry in zip(maps, kept, strict=True)},
         queries=[each["queries_per_sample"] for each in found],
         noise=[{name: each[name] for name in NOISE if name in each} for each in found],
-        queries_spent=tally.unreported(),
+        queries_spent=store.tally(keys.whole).unreported(),
         key=keys.whole,
-        facts=inputs.facts(),
+        facts=keys.inputs.facts(),
     )
 
 
@@ -162,7 +229,6 @@ def _extend(
     keys: TrajectoryKeys,
     missing_errors: Mapping[int, Path],
     missing_maps: Mapping[int, Path],
-    tally: QueryTally,
     store: Store,
     runtime: Runtime,
 ) -> None:
@@ -173,20 +239,26 @@ def _extend(
     end = max(missing_errors, default=0)
     arrays = keys.inputs.arrays()
     log.info(
-        "Walking %d trajectories from t = %d to %d: %d predictions each.",
-        len(arrays.x_0), start, last, (last - start) // k + (start == 0),
+        "Walking %d trajectories from t = %d to %d: %d predictions each, in precision %s.",
+        len(arrays.x_0), start, last, (last - start) // k + (start == 0), runtime.query_precision,
     )  # fmt: skip
 
     def walk(last_state: Path | None) -> None:
         before: Any = read_facts(state.path)["queries_per_sample"] if state else 0
         plan = WalkPlan(k, start, state.path if state else None, before, last, missing_errors, missing_maps, last_state)
-        for workspace, facts in walk_images(runtime, plan, keys.target.load, arrays, tally.file()).items():
-            write_json(workspace / FACTS, facts)
+        _fill(keys, plan, arrays, store, runtime)
 
     # The state is there before the t-errors are, so that a killed process leaves none of them without it. Where it is
     # there already, the walk was killed afterwards: its rows are compared with their checksums, and none is missing.
     if end != last or store.get_or_build(keys.key("states", last), walk).reused:
         walk(None)
+
+
+def _fill(keys: TrajectoryKeys, plan: Any, arrays: InputArrays, store: Store, runtime: Runtime) -> None:
+    """Carry out a `WalkPlan`."""
+    tally = store.tally(keys.whole)
+    for workspace, facts in walk_images(runtime, plan, keys.target.load, arrays, tally.file()).items():
+        write_json(workspace / FACTS, facts)
 
 
 def _nearest_state(keys: TrajectoryKeys, t_max: int, store: Store) -> tuple[int, Entry | None]:

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from secmi_exp.attacks.signals.approach import Approach
 from secmi_exp.diffusion.noise_predictor import NoisePredictor
-from secmi_exp.diffusion.trajectory import State, begin, walk
+from secmi_exp.diffusion.trajectory import State, approach, begin, walk
 from secmi_exp.engine.queries import query_rows
 from secmi_exp.engine.rows import Row
-from secmi_exp.engine.runtime import Runtime
-from secmi_exp.engine.trainers import query_dtype
+from secmi_exp.engine.runtime import Precision, Runtime
+from secmi_exp.engine.trainers import allow_tf32, query_dtype
 from secmi_exp.store import Json
 from secmi_exp.targets.interface import InputArrays
 
@@ -25,9 +26,9 @@ class WalkPlan:
 
     k: int
     start: int
-    """Timestep of the state that it starts from; 0: the images themselves."""
+    """Timestep of the first state that is compared; 0: the images themselves."""
     start_state: Path | None
-    """Folder of that state."""
+    """Folder of that state, where an earlier walk has left it."""
     queries_before: int
     """Queries a sample that the way to that state took."""
     last: int
@@ -36,8 +37,10 @@ class WalkPlan:
     """t_sec → workspace, of those that are missing."""
     maps: Mapping[int, Path]
     """t_sec → workspace, of those that are missing."""
-    last_state: Path | None
+    last_state: Path | None = None
     """Workspace for the state at the end; None where it isn't wanted, or there already."""
+    approach: Approach | None = None
+    """How the state at ``start`` is reached where no earlier walk has left it."""
 
     @property
     def workspaces(self) -> list[Path]:
@@ -68,7 +71,11 @@ def walk_rows(
     plan: WalkPlan, load: Callable[[], NoisePredictor], inputs: InputArrays, query_file: Path, runtime: Runtime
 ) -> dict[Path, dict[str, Json]]:
     """Fill the rows of the plan's files; see `walk_images`. Called on every rank; the result is rank 0's."""
-    predictor = load().to(query_dtype(runtime))
+    dtypes = [query_dtype(runtime.query_precision)]
+    if plan.approach:
+        dtypes.append(query_dtype(plan.approach.precision))
+    predictors = {dtype: load().to(dtype) for dtype in dict.fromkeys(dtypes)}
+    predictor, approaching = (predictors[dtype] for dtype in (dtypes[0], dtypes[-1]))
     with torch.inference_mode():
         shape = tuple(predictor.encode(torch.from_numpy(np.array(inputs.x_0[:1]))).shape[1:])
     if plan.start_state:
@@ -76,8 +83,8 @@ def walk_rows(
     else:
         start = [inputs.x_0]
     queries = query_rows(
-        predictor,
-        partial(walk_batch, predictor, plan, tuple(inputs.condition)),
+        list(predictors.values()),
+        partial(walk_batch, predictor, approaching, plan, runtime.query_precision, tuple(inputs.condition)),
         (*start, *inputs.condition.values()),
         plan_files(plan, shape, np.dtype(np.float64 if runtime.query_precision == "64" else np.float32)),
         plan.workspaces,
@@ -97,13 +104,20 @@ def walk_rows(
 
 
 def walk_batch(
-    predictor: NoisePredictor, plan: WalkPlan, condition_names: Sequence[str], *batch: Tensor
+    predictor: NoisePredictor,
+    approaching: NoisePredictor,
+    plan: WalkPlan,
+    precision: Precision,
+    condition_names: Sequence[str],
+    *batch: Tensor,
 ) -> Iterator[tuple[Path, Tensor]]:
     """Walk up with one batch; only the current state is kept.
 
     Args:
-        predictor: the target.
+        predictor: the target, in the precision of what is compared.
+        approaching: the target, in the precision of the plan's approach; the same one where there is none.
         plan: what is kept of the way.
+        precision: of what is compared.
         condition_names: what the last tensors of the batch are.
         batch: the images [B, …], or the states x and ε̂ that the plan starts from; then the conditions.
     """
@@ -114,7 +128,13 @@ def walk_batch(
     if plan.start_state:
         state = State(plan.start, *map(in_layout, start))
     else:
-        state = begin(predict, in_layout(predictor.encode(start[0])))
+        x = in_layout(predictor.encode(start[0]))
+        if plan.approach:
+            allow_tf32(plan.approach.precision)
+            move_on = partial(approaching.predict_noise, condition=condition)
+            x = approach(move_on, x, predictor.path, plan.approach.k, plan.start)
+            allow_tf32(precision)
+        state = begin(predict, x, plan.start)
     for step in walk(predict, state, predictor.path, plan.k, plan.last, predict_image):
         if folder := plan.t_errors.get(step.t_sec):
             yield folder / "t_errors.npy", step.t_error().float()
