@@ -4,7 +4,7 @@ from pathlib import Path
 
 from experiments.kept import mnist_members, read_rows, read_run, read_scores, table
 from experiments.kept import relative_t_error as kept_relative_t_error
-from experiments.tables import swept
+from experiments.tables import swept, walks_in_steps_of_k
 from secmi_exp.evaluation.scored import Scored
 from secmi_exp.reporting import run_figures
 from secmi_exp.reporting.drawing import COLOURS, figure_with_axes, remove_box, use_log_scale
@@ -28,6 +28,34 @@ def tradeoff(name: str, path: Path) -> None:
 def cost(name: str, path: Path) -> None:
     """AUC of attacks against their queries."""
     draw_ranking_cost(path, read_rows(table(name)), "AUC and its cost: ddpm_small, digits", "AUC [95% interval]")
+
+
+def frontier(name: str, path: Path) -> None:
+    """AUC against queries, on each target: of SecMI by its timestep and intervals, and of attacks of one or two."""
+    rows, others = read_rows(table(name)), read_rows(table(f"{name}_others"))
+    datasets = list(dict.fromkeys(row["dataset"] for row in rows))
+    with figure_with_axes(path, (4.6 * len(datasets), 4.2), columns=len(datasets)) as (_, (panels,)):
+        for axes, dataset in zip(panels, datasets, strict=True):
+            own = [row for row in rows if row["dataset"] == dataset]
+            for colour, t_sec in zip(COLOURS, dict.fromkeys(row["attack.t_sec"] for row in own), strict=False):
+                for walked, marker in ((True, "o"), (False, "^")):
+                    some = [
+                        row
+                        for row in own
+                        if row["attack.t_sec"] == t_sec and walks_in_steps_of_k(row) == walked
+                    ]
+                    queries, aucs = ([float(row[each]) for row in some] for each in ("queries_per_sample", "auc"))
+                    way = "each step of k" if walked else "longer steps"
+                    axes.scatter(queries, aucs, 26, colour, marker, alpha=0.8, label=f"t_sec = {t_sec}, {way}")
+            for colour, row in zip(COLOURS[3:], (row for row in others if dataset in row["contest"]), strict=False):
+                point = float(row["queries_per_sample"]), float(row["auc"])
+                axes.scatter(*point, 44, colour, "*", label=row["attack"])
+            use_log_scale(axes, x=True)
+            axes.set_title(dataset)
+            axes.set_xlabel("queries an image")
+            remove_box(axes)
+        panels[0].set_ylabel("AUC")
+        panels[-1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def learning_curve(name: str, path: Path) -> None:

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 
 from secmi_exp.configuration.folders import CONF
+from secmi_exp.evaluation.delong import paired_test
 from secmi_exp.evaluation.relative_t_error import RelativeTError
-from secmi_exp.evaluation.scored import Scored
+from secmi_exp.evaluation.scored import Bools, Floats, Scored
 from secmi_exp.reporting.results_file import Results, read_results
 from secmi_exp.reporting.table_files import write_csv
 
@@ -41,6 +42,38 @@ def keep_repeated_comparison(folder: Path, name: str) -> None:
     """The table of a sweep over attacks that are repeated, and the differences of each pair over the repetitions."""
     keep_comparison(folder, name)
     shutil.copyfile(folder / "comparison_pairs.csv", table(f"{name}_pairs"))
+
+
+def keep_precision(folder: Path, name: str) -> None:
+    """What low precision of the approach changes: AUC and t-errors of each pair of jobs on the same images."""
+    setting, where = "trainer.approach_precision", ("dataset", "attack.t_sec")
+    jobs: dict[tuple[str, ...], dict[str, Row]] = {}
+    for row in read_rows(folder / "summary.csv"):
+        jobs.setdefault(tuple(row[each] for each in where), {})[row[setting]] = row
+    rows: list[dict[str, object]] = []
+    for place, by_precision in jobs.items():
+        exact, is_member = _judged(folder / by_precision.pop("32")["job"])
+        for precision, row in by_precision.items():
+            low, _ = _judged(folder / row["job"])
+            test = paired_test(-low, -exact, is_member)
+            rows.append(
+                {
+                    **dict(zip(where, place, strict=True)), "precision": precision, "auc": row["auc"],
+                    "auc_low": row["auc_low"], "auc_high": row["auc_high"],
+                    "difference": f"{test.difference:.3g}",
+                    "difference_low": f"{test.interval[0]:.3g}", "difference_high": f"{test.interval[1]:.3g}",
+                    "deviation": f"{np.median(np.abs(low / exact - 1)):.3g}",
+                    "queries_per_sample": row["queries_per_sample"],
+                }
+            )  # fmt: skip
+    write_csv(table(name), rows)
+
+
+def _judged(folder: Path) -> tuple[Floats, Bools]:
+    """t-errors and membership of the images that a job was judged on."""
+    scores = pq.read_table(folder / "scores.parquet").to_pandas()
+    judged = scores[scores["part"] == "evaluation"]
+    return judged["t_error"].to_numpy(np.float64), judged["is_member"].to_numpy(bool)
 
 
 def keep_run(folder: Path, name: str) -> None:

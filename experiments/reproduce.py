@@ -21,7 +21,14 @@ from pathlib import Path
 
 from experiments import claims, drawings
 from experiments.benchmarks.measure import cpu_lines
-from experiments.kept import RESULTS, keep_comparison, keep_repeated_comparison, keep_run, keep_summary
+from experiments.kept import (
+    RESULTS,
+    keep_comparison,
+    keep_precision,
+    keep_repeated_comparison,
+    keep_run,
+    keep_summary,
+)
 from experiments.tables import markdown
 from secmi_exp.data.decoding_processes import usable_processors
 from secmi_exp.reporting.results_file import read_results
@@ -77,6 +84,9 @@ EXPERIMENTS = {
     "faces_3000_steps": Experiment(
         (*FACES, "target.max_steps=3000", "target.horizontal_flip=false", TIMESTEPS), keep_summary, AXES
     ),
+    "frontier": Experiment(("experiment=frontier",), keep_summary, {"": drawings.frontier}),
+    "frontier_others": Experiment(("-m", "+attack=pia,sima", "dataset=digits,mnist5k"), keep_comparison),
+    "approach_precision": Experiment(("experiment=approach_precision",), keep_precision),
     "foreign": Experiment(FOREIGN, keep_comparison),
 }
 

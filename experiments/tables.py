@@ -16,6 +16,10 @@ def markdown(name: str) -> str:
     if facts(name).is_file():
         return scorers(read_run(name))
     rows = read_rows(table(name))
+    if "difference" in rows[0]:
+        return precisions(rows)
+    if "attack.approach_k" in rows[0]:
+        return best_by_queries(rows)
     return attacks(rows) if "p_holm" in rows[0] else settings(rows)
 
 
@@ -38,6 +42,45 @@ def attacks(rows: list[Row]) -> str:
         metrics = (shown(row, name) for name in columns)
         cost = [row["queries_per_sample"], f"{float(row['seconds']):.1f}", p]
         lines.append(line([*(row[each] for each in contest), row["attack"], *metrics, *cost]))
+    return "\n".join(lines)
+
+
+def best_by_queries(rows: list[Row]) -> str:
+    """The settings with the highest AUC at each number of queries, of walks in steps of k and of others."""
+    best: dict[tuple[str, int, bool], Row] = {}
+    for row in rows:
+        place = row["dataset"], int(row["queries_per_sample"]), walks_in_steps_of_k(row)
+        if place not in best or float(row["auc"]) > float(best[place]["auc"]):
+            best[place] = row
+    lines = heading(["dataset", "queries", "t_sec", "k", "on the way", "AUC"])
+    for dataset, queries, walked in sorted(best):
+        row = best[dataset, queries, walked]
+        way = "steps of k" if walked else f"steps of {row['attack.approach_k']}"
+        lines.append(line([dataset, str(queries), row["attack.t_sec"], row["attack.k"], way, shown(row, "auc")]))
+    return "\n".join(lines)
+
+
+def walks_in_steps_of_k(row: Row) -> bool:
+    """Whether a job of SecMI made no longer steps on the way to t_sec."""
+    return row["attack.approach_k"] in ("", "null", "None", row["attack.k"])
+
+
+def precisions(rows: list[Row]) -> str:
+    """A row for each timestep and dataset: what low precision of the approach changes."""
+    lines = heading(
+        ["dataset", "t_sec", "approach", "AUC", "less that of float32, paired", "t-errors move by", "queries"]
+    )
+    for row in rows:
+        difference = [f"{float(row[name]):+.4f}" for name in ("difference", "difference_low", "difference_high")]
+        lines.append(
+            line(
+                [
+                    row["dataset"], row["attack.t_sec"], row["precision"], shown(row, "auc"),
+                    f"{difference[0]} [{difference[1]}, {difference[2]}]", f"{100 * float(row['deviation']):.2f}%",
+                    row["queries_per_sample"],
+                ]
+            )
+        )  # fmt: skip
     return "\n".join(lines)
 
 

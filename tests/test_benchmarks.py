@@ -40,6 +40,13 @@ def test_a_single_timestep_makes_as_many_queries_as_the_published_procedure() ->
 
 
 @pytest.mark.slow
+def test_one_timestep_alone_is_had_with_fewer_queries_in_longer_steps() -> None:
+    figures = by_name(queries.approach(CPU, "small", 3, 100, rounds=1))
+    asked = [value for name, value in figures.items() if name.endswith("queries an image")]
+    assert asked == [11, 5]
+
+
+@pytest.mark.slow
 def test_training_memory_overhead_and_precision_are_measured(tmp_path: Path) -> None:
     measured = [
         *training.benchmark(CPU, "small", 8, 2),

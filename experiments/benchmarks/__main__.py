@@ -30,6 +30,7 @@ def benchmarks(device: torch.device) -> Mapping[str, Callable[[], list[Figure]]]
             *queries.benchmark(device, "small", many, 100, sweep=False),
             *queries.benchmark(device, "paper", many if gpu else 32, 100, sweep=False),
         ],
+        "approach": lambda: queries.approach(device, "paper", many if gpu else 32, 100),
         "queries_paper": lambda: queries.benchmark(device, "paper", 1024 if gpu else 2, 300, sweep=True),
         "training": lambda: [
             *training.benchmark(device, "small", 64, 100),

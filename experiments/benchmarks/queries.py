@@ -2,6 +2,8 @@
 
 import shutil
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,7 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from experiments.benchmarks import published
 from experiments.benchmarks.measure import ROUNDS, Figure, alternating, matrix_rate, ratios
 from experiments.benchmarks.subjects import T, images, network, runtime, saved_target, scaled
-from secmi_exp.attacks.signals.trajectories import Trajectories, compute_trajectories
+from secmi_exp.attacks.signals.approach import choose_approach
+from secmi_exp.attacks.signals.trajectories import Trajectories, compute_by_approach, compute_trajectories
 from secmi_exp.diffusion.path import alphas_cumprod_from_betas
 from secmi_exp.store import Store
 
@@ -68,6 +71,50 @@ def benchmark(
         *figures,
         Figure.of(name, "secmi_exp: rate", rate, f"GFLOP/s of {limit:.0f} in matrix products"),
     ]
+
+
+def approach(device: torch.device, size: str, n: int, t_sec: int, *, rounds: int = ROUNDS) -> list[Figure]:
+    """One t_sec alone: the published procedure, and the states on the way in lower precision and in longer steps.
+
+    Args:
+        device: of all.
+        size: of the network.
+        n: images.
+        t_sec: the highest timestep queried.
+        rounds: of all in turn.
+    """
+    name = f"t_sec = {t_sec} alone, {size} network, {n} images"
+    unet, pictures = network(size), images(size, n)
+    abar = alphas_cumprod_from_betas(torch.linspace(1e-4, 0.02, T)).float().to(device)
+    root = Path(tempfile.mkdtemp())
+    target = saved_target(unet, root / "target")
+    on_device, pixels = unet.to(device), scaled(pictures, device)
+    settings = runtime(accelerator=device.type)
+
+    def alone(approach_k: int) -> Trajectories:
+        shutil.rmtree(root / "store", ignore_errors=True)
+        chosen = choose_approach(approach_k, K, [t_sec], settings)
+        common = {"k": K, "maps": [], "store": Store(root / "store"), "runtime": settings}
+        if chosen:
+            return compute_by_approach(target, pictures, compared=[t_sec], approach=chosen, **common)
+        return compute_trajectories(target, pictures, t_max=t_sec, **common)
+
+    sides: dict[str, Callable[[], object]] = {
+        "published": lambda: published.t_errors(on_device, pixels, abar, [t_sec], K).cpu()
+    }
+    figures = []
+    for approach_k in (K, 3 * K):
+        chosen = choose_approach(approach_k, K, [t_sec], settings)
+        precision = "bfloat16" if chosen and chosen.precision == "bf16" else "float32, as bfloat16 isn't native"
+        way = f"approach_k = {approach_k}, approach in {precision}"
+        sides[way] = partial(alone, approach_k)
+        figures.append(Figure.of(name, f"{way}: queries an image", [alone(approach_k).queries_spent / n], ""))
+    seconds = alternating(sides, rounds)
+    shutil.rmtree(root)
+    figures += [Figure.of(name, side, each, "s") for side, each in seconds.items()]
+    for way in list(sides)[1:]:
+        figures.append(Figure.of(name, f"published / {way}", ratios(seconds["published"], seconds[way]), "×"))
+    return figures
 
 
 def flop_a_query(unet: torch.nn.Module, pixels: torch.Tensor) -> float:

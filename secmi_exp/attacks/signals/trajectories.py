@@ -162,7 +162,7 @@ def compute_by_approach(
         arrays = keys.inputs.arrays()
         for t in sorted({*missing_errors, *missing_maps}):
             log.info(
-                "Approaching t = %d with %d trajectories: %d predictions in precision %s, and 2 in %s.",
+                "Approaching t = %d with %d trajectories; predictions each: %d in precision %s on the way, 2 in %s.",
                 t, len(images), approach_queries(approach.k, t - k), approach.precision, runtime.query_precision,
             )  # fmt: skip
             errors, its_maps = ({t: missing[t]} if t in missing else {} for missing in (missing_errors, missing_maps))
