@@ -39,18 +39,18 @@ def frontier(name: str, path: Path) -> None:
             own = [row for row in rows if row["dataset"] == dataset]
             for colour, t_sec in zip(COLOURS, dict.fromkeys(row["attack.t_sec"] for row in own), strict=False):
                 for walked, marker in ((True, "o"), (False, "^")):
-                    some = [
-                        row
-                        for row in own
-                        if row["attack.t_sec"] == t_sec and walks_in_steps_of_k(row) == walked
-                    ]
+                    some = [row for row in own if row["attack.t_sec"] == t_sec and walks_in_steps_of_k(row) == walked]
                     queries, aucs = ([float(row[each]) for row in some] for each in ("queries_per_sample", "auc"))
                     way = "each step of k" if walked else "longer steps"
                     axes.scatter(queries, aucs, 26, colour, marker, alpha=0.8, label=f"t_sec = {t_sec}, {way}")
-            for colour, row in zip(COLOURS[3:], (row for row in others if dataset in row["contest"]), strict=False):
+            for row in sorted((row for row in others if dataset in row["contest"]), key=lambda row: row["attack"]):
                 point = float(row["queries_per_sample"]), float(row["auc"])
-                axes.scatter(*point, 44, colour, "*", label=row["attack"])
-            use_log_scale(axes, x=True)
+                axes.scatter(
+                    *point, 44, {"pia": COLOURS[3], "sima": COLOURS[4]}[row["attack"]], "*", label=row["attack"]
+                )
+            axes.set_xscale("log")
+            axes.set_xticks([1, 2, 3, 5, 10, 20], ["1", "2", "3", "5", "10", "20"])
+            axes.set_xticks([], minor=True)
             axes.set_title(dataset)
             axes.set_xlabel("queries an image")
             remove_box(axes)

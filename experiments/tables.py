@@ -61,8 +61,9 @@ def best_by_queries(rows: list[Row]) -> str:
 
 
 def walks_in_steps_of_k(row: Row) -> bool:
-    """Whether a job of SecMI made no longer steps on the way to t_sec."""
-    return row["attack.approach_k"] in ("", "null", "None", row["attack.k"])
+    """Whether a job of SecMI made no longer steps on the way to t_sec: nor can it where that is one step of k."""
+    t_sec, k = int(row["attack.t_sec"]), int(row["attack.k"])
+    return row["attack.approach_k"] in ("null", str(k)) or t_sec - k <= k
 
 
 def precisions(rows: list[Row]) -> str:
