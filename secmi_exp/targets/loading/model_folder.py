@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from secmi_exp.deferred import Deferred
+from secmi_exp.engine.kept_target import forget_target
 from secmi_exp.errors import UserError
 from secmi_exp.files.git_lfs import refuse_pointer
 from secmi_exp.run_warnings import warn
@@ -101,6 +102,7 @@ class ModelFolder:
                 the description.
         """
         self.refuse_unusable(name)
+        forget_target()
         weights = self.present_weights()
         if self.library == "transformers":
             disable_progress_bar()
