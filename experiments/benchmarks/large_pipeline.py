@@ -19,7 +19,7 @@ from secmi_exp.targets.text_to_image.byte_tokenizer import save_byte_tokenizer, 
 SIDE = 16
 """Pixels of its images."""
 TOKENS = 16
-WIDTH = 256
+WIDTH = 64
 """Numbers of a token's embedding, for the U-Net."""
 SHARES = {"unet": 0.8, "text_encoder": 0.2}
 """Part → its share of the bytes, about as in Stable Diffusion 1.5; the autoencoder is small."""
