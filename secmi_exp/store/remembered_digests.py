@@ -72,7 +72,7 @@ class RememberedDigests:
         Raises:
             OSError: where it can't be read.
         """
-        path = path.resolve()
+        path = Path(os.path.realpath(path))
         before = FileState.of(path, path.stat())
         if before.bytes <= LARGE:
             return file_digest(path)
