@@ -89,7 +89,7 @@ def checksum(predictor: NoisePredictor) -> int:
     """CRC-32 of all weights."""
     found = 0
     for tensor in tensors_of(predictor):
-        found = zlib.crc32(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy(), found)
+        found = zlib.crc32(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data, found)
     return found
 
 
