@@ -65,7 +65,7 @@ def cast(predictor: NoisePredictor) -> None:
 
 def used(predictor: NoisePredictor) -> None:
     """What queries do to it, on CUDA and with gradients too."""
-    predictor.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    predictor.to(memory_format=torch.channels_last)
     predictor.network.compile(backend="eager")
     predictor.record_queries = print
     for weight in predictor.network.parameters():
