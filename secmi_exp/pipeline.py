@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from secmi_exp.data.checks.split_check import (
 )
 from secmi_exp.data.copies import copies_facts
 from secmi_exp.data.split import Part, split_facts
+from secmi_exp.deferred import Deferred
 from secmi_exp.evaluation.judge import Judgement, Scored, judge
 from secmi_exp.evaluation.privacy_bound import PrivacyBound, bound_calibrated
 from secmi_exp.evaluation.relative_t_error import relative_t_error
@@ -41,6 +44,8 @@ from secmi_exp.store import Json, Key
 from secmi_exp.store.class_identity import class_identity, outside_classes
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.tracking.tracker import RunIdentity, start_tracker
+
+load_kept = Deferred("secmi_exp.engine.kept_target:load_kept")
 
 
 def run(config: DictConfig, folder: Path) -> float | None:
@@ -107,7 +112,16 @@ def prepare_target(run: Run) -> PreparedTarget:
         members = run.images.select(run.split.members)
         target = recipe.prepare(members, run.store, run.parts.runtime, run.tracker.lightning)
     refuse_drawn_membership(run.split, target, members)
+    if jobs_follow():
+        return replace(target, load=partial(load_kept, target.load, target.digest))
     return target
+
+
+def jobs_follow() -> bool:
+    """Whether other jobs run in this process after this one: those of a sweep with Hydra's own launcher."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return False
+    return str(HydraConfig.get().launcher["_target_"]).endswith(".BasicLauncher")
 
 
 def check_sides(run: Run, target: PreparedTarget | None) -> Mapping[str, Json]:

@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.benchmarks import latent_memory, measure, memory, overhead, precision, queries, startup, training
+from experiments.benchmarks import (
+    large_targets,
+    latent_memory,
+    measure,
+    memory,
+    overhead,
+    precision,
+    queries,
+    startup,
+    training,
+)
 from experiments.benchmarks.measure import Figure
 from tests.support.commands import REPOSITORY
 
@@ -17,7 +27,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def one_round(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "MEMBERS", 16)
-    for module in (overhead, precision, startup, training):
+    for module in (large_targets, overhead, precision, startup, training):
         monkeypatch.setattr(module, "ROUNDS", 1)
 
 
@@ -61,6 +71,13 @@ def test_training_memory_overhead_and_precision_are_measured(tmp_path: Path) -> 
     assert figures["300 images of 3×32×32, 30 timesteps: peak above the imports"] < 1.5
     assert "secmi_exp / plain loop" in figures
     assert any(name.startswith("query_precision=16") for name in figures)
+
+
+@pytest.mark.slow
+def test_large_targets_are_recognised_swept_and_loaded() -> None:
+    figures = by_name(large_targets.benchmark(CPU, stored=0.07, swept=0.02, jobs=2))
+    assert len(figures) == 5
+    assert figures["target of 0.02 GB, from an earlier job"] < figures["target of 0.02 GB, from its files"]
 
 
 def test_a_figure_is_the_median_and_the_range_of_its_rounds() -> None:

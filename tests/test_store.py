@@ -342,14 +342,12 @@ def test_a_store_remembers_what_it_handed_out_and_when_it_was_used(tmp_path: Pat
 def test_an_entry_that_is_removed_while_it_is_checked_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from secmi_exp.store import manifest
-
     def gone(path: Path) -> str:
         raise FileNotFoundError(path)
 
     store = Store(tmp_path)
     store.get_or_build(KEY, partial(write, "x"))
-    monkeypatch.setattr(manifest, "file_digest", gone)
+    monkeypatch.setattr(store.digests, "digest", gone)
     assert store.find(KEY) is None
 
 

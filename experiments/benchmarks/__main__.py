@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from experiments.benchmarks import latent_memory, memory, overhead, precision, queries, startup, training
+from experiments.benchmarks import large_targets, latent_memory, memory, overhead, precision, queries, startup, training
 from experiments.benchmarks.measure import Figure, machine, markdown, save, show
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -45,6 +45,7 @@ def benchmarks(device: torch.device) -> Mapping[str, Callable[[], list[Figure]]]
             *(precision.throughput(device, 8192) if gpu else []),
         ],
         "startup": lambda: startup.benchmark(device),
+        "large_targets": lambda: large_targets.benchmark(device, stored=5, swept=1, jobs=20),
     }
 
 

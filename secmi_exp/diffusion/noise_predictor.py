@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,9 @@ class NoisePredictor(nn.Module, ABC):
 
     path: GaussianPath
     """α and σ of each timestep, and what the network's output is."""
+    can_be_kept: ClassVar[bool] = False
+    """Whether jobs of a sweep can share its weights: a `copy.deepcopy` must have nothing else in common with it, which
+    isn't known of networks of one's own."""
     guidance: float = 1.0
     """w of classifier-free guidance; 1: none."""
 

@@ -25,7 +25,7 @@ from secmi_exp.evaluation.distributions import mean_interval
 from secmi_exp.evaluation.scored import Interval
 from secmi_exp.files.strict_json import as_strict_json
 from secmi_exp.quality.measures import Measures
-from secmi_exp.store import Input, Json, Key, Store, file_digest, write_json
+from secmi_exp.store import Input, Json, Key, Store, write_json
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget
 
@@ -132,7 +132,7 @@ class Quality:
         generated = self.sampling.draw(target, images, store, runtime)
         config: dict[str, Json] = {
             "blocks": self.blocks, "seed": self.seed, "is_member": np.packbits(is_member).tolist(),
-            "inception": file_digest(self.inception) if self.inception else None, **outside_classes(quality=self),
+            "inception": store.file_digest(self.inception) if self.inception else None, **outside_classes(quality=self),
         }  # fmt: skip
         inputs: dict[str, Input] = {"samples": generated.key, "images": images.digest}
         key = Key("quality", VERSION, config, inputs, files=("quality.json",))

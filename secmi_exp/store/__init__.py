@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from secmi_exp.errors import UserError
 from secmi_exp.files.storage_errors import StorageLocation, broken_link, explain_storage_errors
 from secmi_exp.files.strict_json import Json
-from secmi_exp.store.key import Input, Key, digest_of, file_digest
+from secmi_exp.store.key import FileDigest, Input, Key, digest_of, file_digest
 from secmi_exp.store.manifest import (
     MANIFEST,
     SCRATCH,
@@ -38,12 +38,14 @@ from secmi_exp.store.manifest import (
     write_manifest,
 )
 from secmi_exp.store.query_tally import QueryTally
+from secmi_exp.store.remembered_digests import RememberedDigests
 
 __all__ = [
     "MANIFEST",
     "SCRATCH",
     "Damaged",
     "Entry",
+    "FileDigest",
     "Input",
     "Json",
     "Key",
@@ -62,9 +64,9 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 Verify = Literal["changed", "always"]
-"""How files outside of the store are recognised whose content decides a key: ``changed`` takes those for unchanged
-whose size, times of modification and status change, inode and a hash of some blocks are as before; ``always`` reads
-them whole."""
+"""How files are recognised that are as before: ``changed`` takes those for unchanged whose path, size, times of
+modification and status change, and inode are, and of images and tables a hash of some blocks; ``always`` reads them
+whole. So are weights and the store's own files where they are larger than 64 MB; smaller ones are always read."""
 
 
 REMOVED = "removed-"
@@ -103,13 +105,14 @@ class Store:
 
         Args:
             root: its folder.
-            verify: see `Verify`. The store's own files are read whole in either case.
+            verify: see `Verify`.
 
         Raises:
             UserError: where there is no such folder and it can't be made.
         """
         self.root = root.absolute()
         self.verify: Verify = verify
+        self.digests = RememberedDigests(self.root)
         self.used: dict[str, Key] = {}
         """Digest → key of the entries that were handed out, in order; without those that only builds have asked for."""
         self._building = False
@@ -167,6 +170,14 @@ class Store:
         if not self._building:
             self.used |= {key.digest: key for key in keys if key.digest not in self.used}
         return [found.get(key.digest) or Entry(self._path(key), reused=False) for key in keys]
+
+    def file_digest(self, path: Path) -> str:
+        """SHA-256 of a file, in hexadecimal; see `Verify` for when it is read.
+
+        Raises:
+            OSError: where it can't be read.
+        """
+        return file_digest(path) if self.verify == "always" else self.digests.digest(path)
 
     def find(self, key: Key) -> Entry | None:
         """The entry of this key where it is there and whole; nothing is built."""
@@ -232,7 +243,7 @@ class Store:
         for key in keys:
             with suppress(Damaged):
                 if self._path(key).exists():
-                    check(self._path(key), key)
+                    check(self._path(key), key, digest=self.file_digest)
                     note_use(self._path(key))
                     entries[key.digest] = Entry(self._path(key), reused=True)
         return entries

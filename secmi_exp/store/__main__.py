@@ -20,6 +20,7 @@ from secmi_exp.store import Store
 from secmi_exp.store.inventory import Inventory, Stored
 from secmi_exp.store.key import Key, digest_of
 from secmi_exp.store.manifest import Damaged, check
+from secmi_exp.store.remembered_digests import RememberedDigests
 
 DEFAULT = from_environment("SECMI_STORE", "outputs/store")
 """As conf/paths/default.yaml has it."""
@@ -112,6 +113,9 @@ def collect_garbage(store: Inventory, older_than: float, dry_run: bool, console:
         removed.append(each)
         say(console, f"{'Would remove' if dry_run else 'Removed'} {line}.")
     say(console, f"{len(removed)} {'to be removed' if dry_run else 'removed'}, {total(removed)}.")
+    if stale := RememberedDigests(store.root).remove_stale(dry_run=dry_run):
+        of = "1 remembered digest of a file" if stale == 1 else f"{stale} remembered digests of files"
+        say(console, f"{'Would remove' if dry_run else 'Removed'} {of} that no longer exist or have changed.")
 
 
 def say(console: Console, line: str) -> None:

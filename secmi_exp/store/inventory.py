@@ -9,6 +9,7 @@ from pathlib import Path
 from secmi_exp.errors import UserError
 from secmi_exp.store import REMOVED
 from secmi_exp.store.manifest import DIGEST, MANIFEST, Damaged, Manifest, read_manifest
+from secmi_exp.store.remembered_digests import FOLDER
 
 LEFTOVER = re.compile(rf"(?:{REMOVED})?(?:(?P<kind>\w+)-)?(?P<digest>{DIGEST.pattern})(?:-[0-9a-f]{{8}})?")
 
@@ -78,7 +79,7 @@ class Inventory:
         found = [
             Stored(path, kind.name, path.name)
             for kind in self.root.iterdir()
-            if kind.is_dir() and kind.name not in ("work", "locks")
+            if kind.is_dir() and kind.name not in ("work", "locks", FOLDER)
             for path in kind.iterdir()
             if DIGEST.fullmatch(path.name) and path.is_dir()
         ]

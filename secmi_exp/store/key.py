@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -65,6 +65,10 @@ Input = Key | str
 def digest_of(given: Input) -> str:
     """The input's digest, as keys have it."""
     return given.digest if isinstance(given, Key) else given
+
+
+FileDigest = Callable[[Path], str]
+"""Returns the SHA-256 of a file: `file_digest`, or `Store.file_digest`, which remembers those of large files."""
 
 
 def file_digest(path: Path) -> str:

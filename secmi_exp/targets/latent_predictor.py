@@ -28,6 +28,8 @@ class LatentPredictor(NoisePredictor):
         UserError: for weights that can't be read or don't fit.
     """
 
+    can_be_kept = True
+
     def __init__(self, folder: LatentFolder, guidance: float = 1.0, attention_slicing: str | int | None = None):
         super().__init__()
         self.folder, self.path = folder, folder.diffusion_path

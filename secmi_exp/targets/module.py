@@ -16,7 +16,7 @@ from secmi_exp.diffusion.timesteps import Prediction, TimeAxis, Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.formatting import shown
-from secmi_exp.store import Json, Key, Store, file_digest
+from secmi_exp.store import Json, Key, Store
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.own_network.calling import Argument, Calling, TimeShape
@@ -142,5 +142,5 @@ class OwnModule:
             "time": [self.time, self.time_shape],
             **outside_classes(target=self),
         }
-        key = Key("module", VERSION, config, {"weights": file_digest(self.weights)})
+        key = Key("module", VERSION, config, {"weights": store.file_digest(self.weights)})
         return PreparedTarget(self.weights.absolute().parent, key, load=self.load)

@@ -101,7 +101,7 @@ class Pipeline(FromElsewhere):
         """
         if self._pixel:
             return self._pixel.prepare(members, store, runtime, make_logger)
-        return self.prepared(self.pipeline(members, store))
+        return self.prepared(self.pipeline(members, store), store)
 
     def inputs(self, folder: LatentFolder, images: Images, store: Store, runtime: Runtime) -> Inputs:
         """Return the latents, with prompts or classes where the denoiser takes any."""

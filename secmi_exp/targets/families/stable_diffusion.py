@@ -17,7 +17,7 @@ from torch import Tensor
 from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
 from secmi_exp.files.regular import is_regular
-from secmi_exp.store import Json, Key
+from secmi_exp.store import FileDigest, Json, Key, file_digest
 from secmi_exp.targets.loading.blank_networks import network_class, network_without_memory
 from secmi_exp.targets.loading.json_fields import checked
 from secmi_exp.targets.loading.latent_folder import UNET_AND_VAE, Parts, has_weights, library_of
@@ -51,12 +51,15 @@ class StableDiffusion(TextToImageFolder):
     lora: LoRAFile | None = None
     """A low-rank adapter that is added to the weights of networks when they are loaded."""
 
-    def key(self, kind: str, *parts: str, reading: Mapping[str, Json] | None = None) -> Key:
+    def key(
+        self, kind: str, *parts: str, reading: Mapping[str, Json] | None = None, digest: FileDigest = file_digest
+    ) -> Key:
         """See `LatentFolder.key`; an adapter counts where it changes one of the parts."""
-        key = super().key(kind, *parts, reading=reading)
+        key = super().key(kind, *parts, reading=reading, digest=digest)
         if self.lora is None or not set(parts).intersection(self.lora.parts):
             return key
-        config, inputs = {**key.config, "lora_scale": self.lora.scale}, {**key.inputs, "lora": self.lora.digest}
+        config = {**key.config, "lora_scale": self.lora.scale}
+        inputs = {**key.inputs, "lora": digest(self.lora.path)}
         return replace(key, config=config, inputs=inputs)
 
     def load_denoiser(self) -> Any:

@@ -20,7 +20,7 @@ from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.path import GaussianPath
 from secmi_exp.diffusion.timesteps import TimeAxis
 from secmi_exp.errors import UserError
-from secmi_exp.store import Json, Key
+from secmi_exp.store import FileDigest, Json, Key, file_digest
 from secmi_exp.targets.labels import LabelChoice, LabelQuery
 from secmi_exp.targets.loading.file_kind import refuse_file, refuse_strange_folder
 from secmi_exp.targets.loading.json_fields import JsonObject, checked
@@ -190,20 +190,25 @@ class LatentFolder(ABC):
         names = [file.name for file in folder.glob("*")]
         return ModelFolder(folder, library_of(part), with_variant(names, library_of(part), self.variant))
 
-    def key(self, kind: str, *parts: str, reading: Mapping[str, Json] | None = None) -> Key:
+    def key(
+        self, kind: str, *parts: str, reading: Mapping[str, Json] | None = None, digest: FileDigest = file_digest
+    ) -> Key:
         """Return the key of what these parts compute.
 
         Args:
             kind: kind of the result.
             parts: names of the parts, ``scheduler`` among them.
             reading: settings that aren't in the folder.
+            digest: of a file.
         """
         files: list[Path] = []
         for part in parts:
             is_network = part in self.parts and has_weights(part)
             files += self.model(part).files if is_network else sorted((self.path / part).iterdir())
         digests = {
-            Path(os.path.relpath(file, self.path)).as_posix(): content_digest(file) for file in files if file.is_file()
+            Path(os.path.relpath(file, self.path)).as_posix(): content_digest(file, digest)
+            for file in files
+            if file.is_file()
         }
         return Key(kind, VERSION, {"pipeline": self.kind, **(reading or {})}, digests)
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from secmi_exp.deferred import Deferred
+from secmi_exp.engine.kept_target import forget_target
 from secmi_exp.errors import UserError
 from secmi_exp.files.git_lfs import refuse_pointer
 from secmi_exp.run_warnings import warn
-from secmi_exp.store import file_digest
+from secmi_exp.store import FileDigest
 from secmi_exp.targets.loading.blank_networks import (
     network_class,
     network_without_memory,
@@ -101,6 +102,7 @@ class ModelFolder:
                 the description.
         """
         self.refuse_unusable(name)
+        forget_target()
         weights = self.present_weights()
         if self.library == "transformers":
             disable_progress_bar()
@@ -224,6 +226,6 @@ def without_origin(file: Path) -> bytes:
     return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
 
 
-def content_digest(file: Path) -> str:
-    """Return the SHA-256 of a network's file; of a description, without its origin."""
-    return hashlib.sha256(without_origin(file)).hexdigest() if file.name == CONFIG else file_digest(file)
+def content_digest(file: Path, digest: FileDigest) -> str:
+    """Return the SHA-256 of a network's file as ``digest`` gives it; of a description, without its origin."""
+    return hashlib.sha256(without_origin(file)).hexdigest() if file.name == CONFIG else digest(file)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from secmi_exp.data.model_range import to_input_range
 from secmi_exp.diffusion.noise_predictor import Condition, NoisePredictor
 from secmi_exp.diffusion.path import GaussianPath
+from secmi_exp.engine.kept_target import forget_target
 from secmi_exp.errors import UserError
 from secmi_exp.store import Json
 from secmi_exp.targets.loading.settings_files import reason, root
@@ -41,6 +42,7 @@ class OwnNetwork(NoisePredictor):
         input_range: tuple[float, float],
     ):
         super().__init__()
+        forget_target()
         self.path, self.calling, self.input_range = path, calling, input_range
         self.inner = make_network(factory, arguments)
         self.left_out = weights.load_into(self.inner)

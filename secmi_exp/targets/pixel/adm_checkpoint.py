@@ -12,7 +12,7 @@ from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.store import Json, Key, Store, file_digest
+from secmi_exp.store import Json, Key, Store
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget
 from secmi_exp.targets.labels import LabelChoice, LabelQuery
@@ -68,7 +68,9 @@ class ADMCheckpoint:
         refuse_other_networks(network, f"the network of {self.path}")
         refuse_other_images(network, members.shape, f"The network of {self.path}")
         config: dict[str, Json] = {"flags": asdict(self.flags), **outside_classes(target=self)}
-        key = Key("target", VERSION, config, {"adm_checkpoint": file_digest(self.path)}, files=PIXEL_PIPELINE_FILES)
+        key = Key(
+            "target", VERSION, config, {"adm_checkpoint": store.file_digest(self.path)}, files=PIXEL_PIPELINE_FILES
+        )
         entry = store.get_or_build(key, partial(convert, self.path, self.flags))
         load = partial(PixelPredictor, entry.path)
         return PreparedTarget(entry.path, key, load=load, inputs=pixel_inputs(self.label_query))

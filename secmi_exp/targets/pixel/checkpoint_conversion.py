@@ -8,6 +8,7 @@ from typing import Any
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from torch import Tensor
 
+from secmi_exp.engine.kept_target import forget_target
 from secmi_exp.errors import UserError
 from secmi_exp.targets.loading.blank_networks import network_without_memory
 from secmi_exp.targets.loading.tensor_headers import state_dict
@@ -30,6 +31,7 @@ def convert_authors(path: Path, weights: str, flags: Flags, workspace: Path) -> 
     Raises:
         UserError: for a checkpoint that can't be read or contradicts its flags.
     """
+    forget_target()
     network = network_without_memory(UNet2DModel, flags.network, f"the network of {path.with_name(FLAG_FILE)}")
     state = from_authors(read_state_dict(path, f"{weights}_model"), flags, network, path)
     save(network, state, flags.scheduler, path, workspace)
@@ -47,6 +49,7 @@ def convert_adm(path: Path, flags: ADMFlags, workspace: Path) -> None:
     Raises:
         UserError: for a checkpoint that can't be read or contradicts its flags.
     """
+    forget_target()
     network = network_without_memory(UNet2DModel, flags.network, "the network of target.flags")
     state = from_adm(state_dict(read_pickled(path), path), flags, network, path)
     save(network, state, flags.scheduler, path, workspace)

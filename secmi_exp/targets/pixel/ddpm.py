@@ -136,7 +136,9 @@ class PixelTarget(PixelRecipe, ABC):
                     f"defense={self.defense.name} acts on a training, and the target in {self.path} is trained "
                     "already: leave out defense or target.path."
                 )
-            prepared: PreparedTarget = prepare_trained(self.path, members.shape, self.axis, self.label, self.guidance)
+            prepared: PreparedTarget = prepare_trained(
+                self.path, members.shape, self.axis, self.label, self.guidance, store
+            )
             return prepared
         key = self.key(members, runtime)
         self.defense.check_samples(len(members))

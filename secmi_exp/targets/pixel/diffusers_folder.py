@@ -100,7 +100,7 @@ class DiffusersFolder:
         reading |= outside_classes(target=self)
         return PreparedTarget(
             pipeline.path,
-            queried(pipeline.key(reading), self.time_axis, self.guidance),
+            queried(pipeline.key(reading, store.file_digest), self.time_axis, self.guidance),
             load=partial(
                 PixelPredictor, pipeline.path, self.input_range, self._assumed_scheduler, self.weights, self.variant,
                 self.time_axis, self.guidance,

@@ -12,7 +12,7 @@ from secmi_exp.diffusion.path import GaussianPath
 from secmi_exp.diffusion.timesteps import TimeAxis
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import warn
-from secmi_exp.store import Json, Key
+from secmi_exp.store import FileDigest, Json, Key, file_digest
 from secmi_exp.targets.loading.blank_networks import network_class
 from secmi_exp.targets.loading.file_kind import refuse_file, refuse_strange_folder
 from secmi_exp.targets.loading.json_fields import checked
@@ -103,14 +103,15 @@ class PipelineFolder:
                 f"{self.model.path / CONFIG}, unknown to it; if the network needs them, its t-errors are wrong.",
             )
 
-    def key(self, reading: Mapping[str, Json]) -> Key:
+    def key(self, reading: Mapping[str, Json], digest: FileDigest = file_digest) -> Key:
         """Return the key of what decides the predicted noise.
 
         Args:
             reading: settings that aren't in the folder, such as the range of the pixels.
+            digest: of a file.
         """
         files = [*self.model.files, *([self.scheduler_path] if self.scheduler_path else [])]
-        digests = {Path(os.path.relpath(file, self.path)).as_posix(): content_digest(file) for file in files}
+        digests = {Path(os.path.relpath(file, self.path)).as_posix(): content_digest(file, digest) for file in files}
         return Key("pipeline_folder", VERSION, reading, digests)
 
     def diffusion_path(self, alone: Mapping[str, Any] | None = None, axis: TimeAxis = "ddpm") -> GaussianPath:

@@ -33,6 +33,8 @@ class PixelPredictor(NoisePredictor):
         UserError: for a folder of another kind, and weights that can't be read or don't fit.
     """
 
+    can_be_kept = True
+
     def __init__(
         self,
         folder: Path,

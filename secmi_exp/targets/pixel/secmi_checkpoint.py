@@ -14,7 +14,7 @@ from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import warn
-from secmi_exp.store import Json, Key, Store, file_digest
+from secmi_exp.store import Json, Key, Store
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget
 from secmi_exp.targets.loading.file_kind import foreign_kind
@@ -73,7 +73,9 @@ class SecMICheckpoint:
             )
         flags = asdict(self.flags) | {"mean_type": "epsilon"}  # as it is read
         config: dict[str, Json] = {"weights": self.weights, "flags": flags, **outside_classes(target=self)}
-        key = Key("target", VERSION, config, {"secmi_checkpoint": file_digest(self.path)}, files=PIXEL_PIPELINE_FILES)
+        key = Key(
+            "target", VERSION, config, {"secmi_checkpoint": store.file_digest(self.path)}, files=PIXEL_PIPELINE_FILES
+        )
         entry = store.get_or_build(key, partial(convert, self.path, self.weights, self.flags))
         return PreparedTarget(entry.path, key, load=partial(PixelPredictor, entry.path))
 

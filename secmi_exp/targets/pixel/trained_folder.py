@@ -6,7 +6,7 @@ from pathlib import Path
 from secmi_exp.diffusion.timesteps import TimeAxis, Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.files.regular import is_folder
-from secmi_exp.store import MANIFEST, Damaged, check, digest_of, note_use
+from secmi_exp.store import MANIFEST, Damaged, Store, check, digest_of, note_use
 from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget, queried
 from secmi_exp.targets.labels import LabelChoice, LabelQuery
 from secmi_exp.targets.loading.json_fields import checked
@@ -31,7 +31,7 @@ def trained_label_query(path: Path, label: LabelChoice, guidance: float) -> Labe
 
 
 def prepare_trained(
-    path: Path, shape: tuple[int, int, int], axis: TimeAxis, label: LabelChoice, guidance: float
+    path: Path, shape: tuple[int, int, int], axis: TimeAxis, label: LabelChoice, guidance: float, store: Store
 ) -> PreparedTarget:
     """Prepare a target that was trained before.
 
@@ -44,6 +44,7 @@ def prepare_trained(
         axis: what a timestep means, where the path is continuous.
         label: class that images are queried with, where the network takes any.
         guidance: w of classifier-free guidance; 1: none.
+        store: gives the digests of files.
 
     Raises:
         UserError: for images of another shape than the network's, and a folder without usable weights.
@@ -51,7 +52,7 @@ def prepare_trained(
     pipeline = _pipeline(path)
     pipeline.warn_of_choices()
     refuse_other_images(pipeline.network, shape, f"The network in {pipeline.path}")
-    prepared = _prepared(pipeline, axis, label, guidance)
+    prepared = _prepared(pipeline, axis, label, guidance, store)
     pipeline.refuse_unusable()
     return prepared
 
@@ -67,11 +68,13 @@ def _pipeline(path: Path) -> PipelineFolder:
     return PipelineFolder.from_path(Path(folder))
 
 
-def _prepared(pipeline: PipelineFolder, axis: TimeAxis, label: LabelChoice, guidance: float) -> PreparedTarget:
-    key, samples = pipeline.key({}), pipeline.path / PICTURE
+def _prepared(
+    pipeline: PipelineFolder, axis: TimeAxis, label: LabelChoice, guidance: float, store: Store
+) -> PreparedTarget:
+    key, samples = pipeline.key({}, store.file_digest), pipeline.path / PICTURE
     if (pipeline.path / MANIFEST).is_file():
         try:
-            key = check(pipeline.path, files=PIXEL_PIPELINE_FILES).key
+            key = check(pipeline.path, files=PIXEL_PIPELINE_FILES, digest=store.file_digest).key
         except Damaged as damage:
             raise UserError(
                 f"The target in {pipeline.path} is damaged ({damage}): train it again, or, where its {MANIFEST} is "

@@ -19,6 +19,7 @@ from secmi_exp.defenses.defense import in_training
 from secmi_exp.diffusion.noise_predictor import times_of
 from secmi_exp.engine.batches import PoissonBatchesAndNoise, TrainingBatchesAndNoise
 from secmi_exp.engine.compiling import CompileWhenItRepays
+from secmi_exp.engine.kept_target import forget_target
 from secmi_exp.engine.optimization import Draws, Optimization
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.engine.training import MovingAverage, fit
@@ -92,6 +93,7 @@ def train(
     callbacks: Sequence[pl.Callback] = (),
 ) -> "PixelTraining":
     """Train, on every rank; return the module with the averaged weights."""
+    forget_target()
     torch.manual_seed(recipe.seed)
     noise: tuple[RowArray, ...] = (initial_noise(recipe, members).numpy(),)
     step = in_training(recipe.defense).training_step(recipe, len(members))

@@ -42,14 +42,15 @@ class TrainedTextToImage(TextToImage):
     def base(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> StableDiffusion:
         """Return the pipeline that the training starts from."""
 
-    def key(self, base: StableDiffusion, prompts: Prompts, members: Images, runtime: Runtime) -> Key:
-        """Return the key of what decides the weights."""
+    def key(self, base: StableDiffusion, prompts: Prompts, members: Images, store: Store, runtime: Runtime) -> Key:
+        """Return the key of what decides the weights; the store gives the digests of files."""
         training: dict[str, Json] = asdict(self.training)
         for name in NOT_IN_KEY:
             del training[name]
         config = training | {"precision": runtime.precision, "seed": self.seed}
         config |= outside_classes(target=self) | optimizer_class(self.training.optimizer) | base.assumed_scaling
-        start = base.key("target", "vae", "unet", *base.text_parts, "scheduler", reading=config)
+        parts = ("vae", "unet", *base.text_parts, "scheduler")
+        start = base.key("target", *parts, reading=config, digest=store.file_digest)
         inputs = {**start.inputs, "members": members.digest, "captions": prompts.digest}
         return Key("target", VERSION, start.config, inputs, kept_files(base.parts))
 
@@ -73,14 +74,15 @@ class TrainedTextToImage(TextToImage):
             )
 
         def train(workspace: Path) -> None:
-            latents = EncodedImages(base, members, runtime).latents(store, seed=None)
-            condition = EncodedPrompts(base, prompts, runtime).condition(store, guided=True)
+            latents = EncodedImages(base, members, store, runtime).latents(seed=None)
+            condition = EncodedPrompts(base, prompts, store, runtime).condition(guided=True)
             train_into(workspace, self.training, self.seed, base, latents, condition, prompts, runtime, make_logger())
 
-        entry = store.get_or_build(self.key(base, prompts, members, runtime), train)
+        entry = store.get_or_build(self.key(base, prompts, members, store, runtime), train)
         samples = entry.path / "samples.png"
         return self.prepared(
             StableDiffusion.from_path(entry.path),
+            store,
             trained_on=members.digest,
             trained_now=not entry.reused,
             samples=samples if samples.is_file() else None,

@@ -20,6 +20,7 @@ from secmi_exp.data.images import Images
 from secmi_exp.data.model_range import to_model_range
 from secmi_exp.data.slices import slices
 from secmi_exp.engine.batches import TrainingBatches
+from secmi_exp.engine.kept_target import forget_target
 from secmi_exp.engine.optimization import Draws, Optimization
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.engine.training import fit
@@ -114,6 +115,7 @@ def train_autoencoder(
     recipe: LatentDDPMRecipe, members: Images, workspace: Path, runtime: Runtime, *, logger: Logger | None
 ) -> AutoencoderKL:
     """Train the autoencoder on the members, on every rank."""
+    forget_target()
     training = recipe.autoencoder_training
     torch.manual_seed(recipe.seed)
     module = AutoencoderOptimization(recipe, fused=runtime.precision != "16")

@@ -13,7 +13,7 @@ from secmi_exp.data.images import Images, Pixels, Rows
 from secmi_exp.data.stored_rows import StoredRows
 from secmi_exp.deferred import Deferred
 from secmi_exp.engine.runtime import Runtime
-from secmi_exp.store import Key, Store
+from secmi_exp.store import Json, Key, Store
 from secmi_exp.targets.loading.latent_folder import LatentFolder
 
 encode_images = Deferred("secmi_exp.targets.text_to_image.encoding:encode_images")
@@ -72,15 +72,17 @@ class EncodedImages:
 
     folder: LatentFolder
     images: Images
+    store: Store
     runtime: Runtime
 
     @cached_property
     def key(self) -> Key:
         """Key of the posteriors' means and standard deviations."""
-        key = self.folder.key("posteriors", self.folder.coder, reading={"precision": self.runtime.encoder_precision})
+        reading: dict[str, Json] = {"precision": self.runtime.encoder_precision}
+        key = self.folder.key("posteriors", self.folder.coder, reading=reading, digest=self.store.file_digest)
         return replace(key, inputs={**key.inputs, "images": self.images.digest}, files=("mean.npy", "std.npy"))
 
-    def latents(self, store: Store, *, seed: int | None) -> Latents:
+    def latents(self, *, seed: int | None) -> Latents:
         """Find the posteriors in the store, or encode the images."""
 
         def encode(workspace: Path) -> None:
@@ -88,7 +90,7 @@ class EncodedImages:
             log.info("Encoding %d images as latents.", len(self.images))
             self.runtime.run_on_all_ranks(encode_images, workspace, self.folder, self.images, self.runtime)
 
-        entry = store.get_or_build(self.key, encode).path
+        entry = self.store.get_or_build(self.key, encode).path
         rows = np.arange(len(self.images))
         mean, std = (StoredRows(entry / f"{name}.npy", rows) for name in ("mean", "std"))
         shift, scale = self.folder.scaling

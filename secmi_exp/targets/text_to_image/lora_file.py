@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from secmi_exp.errors import UserError
-from secmi_exp.store import file_digest
 from secmi_exp.targets.loading.tensor_headers import TYPES, tensor_headers
 from secmi_exp.targets.loading.weight_files import SAFETENSORS
 
@@ -90,11 +89,6 @@ class LoRAFile:
                 f"{first}: their names must begin with {known}."
             )
         return cls(path, scale, tuple(sorted({str(part) for part in found.values()})))
-
-    @property
-    def digest(self) -> str:
-        """Digest of the file."""
-        return file_digest(self.path)
 
 
 def _part_of(name: str) -> str | None:

@@ -14,7 +14,7 @@ from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
 from secmi_exp.files.regular import is_regular
 from secmi_exp.run_warnings import warn
-from secmi_exp.store import Json, Key, Store, file_digest
+from secmi_exp.store import Json, Key, Store
 from secmi_exp.targets.families.stable_diffusion import StableDiffusion
 from secmi_exp.targets.loading.file_kind import SINGLE_FILE, file_kind
 from secmi_exp.targets.loading.hub import fetch
@@ -162,9 +162,8 @@ class OneFile:
                 "trained ones.",
             )
 
-    @cached_property
-    def key(self) -> Key:
-        """Key of the converted pipeline."""
+    def key(self, store: Store) -> Key:
+        """Return the key of the converted pipeline; the store gives the digests of files."""
         folder = self.described
         descriptions = [folder.path / PIPELINE_CONFIG, folder.path / SCHEDULER_CONFIG]
         for part in folder.parts:
@@ -172,11 +171,12 @@ class OneFile:
                 descriptions.append(folder.model(part).path / CONFIG)
             else:
                 descriptions += sorted(file for file in (folder.path / part).iterdir() if is_regular(file))
-        digests = {file.relative_to(folder.path).as_posix(): content_digest(file) for file in descriptions}
+        digests = {
+            file.relative_to(folder.path).as_posix(): content_digest(file, store.file_digest) for file in descriptions
+        }
         config: dict[str, Json] = {"one_file": folder.kind, "weights": self._chosen}
-        return Key(
-            "target", VERSION, config, {"checkpoint": file_digest(self.path), **digests}, kept_files(folder.parts)
-        )
+        inputs = {"checkpoint": store.file_digest(self.path), **digests}
+        return Key("target", VERSION, config, inputs, kept_files(folder.parts))
 
     @property
     def _chosen(self) -> Literal["ema", "net"]:
@@ -189,4 +189,4 @@ class OneFile:
             UserError: for a file that can't be read, or that contradicts the descriptions.
         """
         build = partial(convert, self.path, self.family.text_encoders, self.averaged, self.described)
-        return StableDiffusion.from_path(store.get_or_build(self.key, build).path)
+        return StableDiffusion.from_path(store.get_or_build(self.key(store), build).path)

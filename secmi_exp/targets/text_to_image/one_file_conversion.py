@@ -18,6 +18,7 @@ from diffusers.loaders.single_file_utils import (
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from secmi_exp.engine.kept_target import forget_target
 from secmi_exp.errors import UserError
 from secmi_exp.targets.families.stable_diffusion import StableDiffusion
 from secmi_exp.targets.loading.blank_networks import (
@@ -66,6 +67,7 @@ def convert(
     """
     described.refuse_unusable_descriptions()
     prefixes = {"unet": ORIGINAL_UNET, "vae": AUTOENCODER, **text_encoders}
+    forget_target()
     content = read_weights(path)
     if averaged:
         content |= {name: average_of(name, content, path) for name in content if name.startswith(ORIGINAL_UNET)}

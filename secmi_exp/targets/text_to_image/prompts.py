@@ -105,10 +105,10 @@ class Captioner:
         checked(Blip, content, folder / CONFIG)
         return folder
 
-    def key(self, images: Images) -> Key:
-        """Return the key of the captions of these images."""
+    def key(self, images: Images, store: Store) -> Key:
+        """Return the key of the captions of these images; the store gives the digests of files."""
         files = sorted({*self.folder.glob("*.json"), *self.folder.glob("*.txt"), *self._model.weights})
-        digests = {file.name: content_digest(file) for file in files}
+        digests = {file.name: content_digest(file, store.file_digest) for file in files}
         inputs = {**digests, "images": images.digest}
         return Key("captions", CAPTIONING_VERSION, {}, inputs, files=("captions.json",))
 
@@ -123,7 +123,7 @@ class Captioner:
             log.info("Captioning %d images with %s.", len(images), self.path)
             runtime.run_on_all_ranks(caption_images, workspace, self._model, images, runtime)
 
-        entry = store.get_or_build(self.key(images), make).path
+        entry = store.get_or_build(self.key(images, store), make).path
         return Prompts("blip", json.loads((entry / "captions.json").read_text(encoding="utf-8")), 0)
 
 
@@ -133,6 +133,7 @@ class EncodedPrompts:
 
     folder: TextToImageFolder
     prompts: Prompts
+    store: Store
     runtime: Runtime
 
     @cached_property
@@ -143,18 +144,17 @@ class EncodedPrompts:
             "texts": hashlib.sha256(json.dumps(self.prompts.distinct).encode()).hexdigest(),
             **self.folder.embedding_settings,
         }
-        key = self.folder.key("embeddings", *self.folder.text_parts, reading=reading)
+        key = self.folder.key("embeddings", *self.folder.text_parts, reading=reading, digest=self.store.file_digest)
         arrays = [f"{sign}{name}.npy" for name in self.folder.embeddings for sign in ("", "negative_")]
         return replace(key, files=(*arrays, "truncated.json"))
 
-    def condition(self, store: Store, *, guided: bool) -> dict[str, StoredRows]:
+    def condition(self, *, guided: bool) -> dict[str, StoredRows]:
         """Return the embeddings of each image's prompt, as `LatentPredictor` takes them.
 
         Args:
-            store: of results.
             guided: whether embeddings of the empty prompt are needed too.
         """
-        entry = self._entry(store)
+        entry = self._entry()
         row = {text: number for number, text in enumerate(self.prompts.distinct)}
         rows = np.array([row[text] for text in self.prompts.texts])
         condition = {}
@@ -164,9 +164,9 @@ class EncodedPrompts:
                 condition[f"negative_{name}"] = StoredRows(entry / f"negative_{name}.npy", np.zeros_like(rows))
         return condition
 
-    def facts(self, store: Store) -> dict[str, Json]:
+    def facts(self) -> dict[str, Json]:
         """Count the prompts that are missing or truncated, for readers of the results."""
-        beyond = json.loads((self._entry(store) / "truncated.json").read_text(encoding="utf-8"))
+        beyond = json.loads((self._entry() / "truncated.json").read_text(encoding="utf-8"))
         cut = {self.prompts.distinct[number] for number in beyond}
         truncated = sum(text in cut for text in self.prompts.texts)
         if truncated:
@@ -183,10 +183,10 @@ class EncodedPrompts:
             "truncated": truncated,
         }
 
-    def _entry(self, store: Store) -> Path:
+    def _entry(self) -> Path:
         def encode(workspace: Path) -> None:
             log.info("Encoding %d prompts.", len(self.prompts.distinct))
             write_truncated(workspace, self.folder, self.prompts.distinct)
             self.runtime.run_on_all_ranks(encode_prompts, workspace, self.folder, self.prompts.distinct, self.runtime)
 
-        return store.get_or_build(self.key, encode).path
+        return self.store.get_or_build(self.key, encode).path

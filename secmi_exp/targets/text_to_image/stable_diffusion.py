@@ -33,4 +33,4 @@ class StableDiffusion(FromElsewhere):
         Raises:
             UserError: for a path where there is nothing, another kind of model, and images that it can't take.
         """
-        return self.prepared(self.pipeline(members, store))
+        return self.prepared(self.pipeline(members, store), store)

@@ -53,19 +53,20 @@ class TextToImage(ABC):
     def prepared(
         self,
         folder: LatentFolder,
+        store: Store,
         *,
         trained_on: str | None = None,
         trained_now: bool = False,
         samples: Path | None = None,
     ) -> PreparedTarget:
-        """Return a pipeline, ready to be queried in this way."""
+        """Return a pipeline, ready to be queried in this way; the store gives the digests of its files."""
         if self.attention_slicing is not None and folder.denoiser != "unet":
             raise UserError(
                 f"The {folder.denoiser} of a {folder.kind} can't compute attention in slices: set "
                 "target.attention_slicing=null."
             )
         reading: dict[str, Json] = {"guidance": self.guidance, "version": VERSION, **outside_classes(target=self)}
-        key = folder.key("noise", folder.denoiser, "scheduler", reading=reading)
+        key = folder.key("noise", folder.denoiser, "scheduler", reading=reading, digest=store.file_digest)
         return PreparedTarget(
             folder.path,
             queried(key, folder.axis),
@@ -196,14 +197,14 @@ class LatentInputs:
 
     @cached_property
     def _encoded_images(self) -> EncodedImages:
-        return EncodedImages(self.folder, self.images, self.runtime)
+        return EncodedImages(self.folder, self.images, self.store, self.runtime)
 
     @cached_property
     def _encoded_prompts(self) -> EncodedPrompts | None:
         if not isinstance(self.folder, TextToImageFolder):
             return None
         prompts = self.target.prompts(self.images, self.store, self.runtime)
-        return EncodedPrompts(self.folder, prompts, self.runtime)
+        return EncodedPrompts(self.folder, prompts, self.store, self.runtime)
 
     @property
     def _latents_seed(self) -> int | None:
@@ -226,11 +227,11 @@ class LatentInputs:
 
     def arrays(self) -> InputArrays:
         """Find latents and embeddings in the store, or encode."""
-        latents = self._encoded_images.latents(self.store, seed=self._latents_seed)
+        latents = self._encoded_images.latents(seed=self._latents_seed)
         if not self._encoded_prompts:
             return InputArrays(latents)
         guided = self.target.guidance != 1.0 and not self.folder.embeds_guidance
-        return InputArrays(latents, self._encoded_prompts.condition(self.store, guided=guided))
+        return InputArrays(latents, self._encoded_prompts.condition(guided=guided))
 
     def texts(self) -> dict[str, Sequence[str]]:
         """Return the prompts."""
@@ -238,4 +239,4 @@ class LatentInputs:
 
     def facts(self) -> dict[str, Json]:
         """Return the facts of the prompts."""
-        return {"prompts": self._encoded_prompts.facts(self.store)} if self._encoded_prompts else {}
+        return {"prompts": self._encoded_prompts.facts()} if self._encoded_prompts else {}
