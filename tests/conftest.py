@@ -1,5 +1,6 @@
-"""Fixtures that many tests use."""
+"""Fixtures that many tests use, and what makes all of them quick."""
 
+import gc
 import json
 import sys
 import tempfile
@@ -11,9 +12,18 @@ from filelock import FileLock
 from hypothesis import settings
 
 from tests.support.commands import NN, Command, Finished, SmokeRun
+from tests.support.configuration_files import parse_once
 
+gc.disable()  # until all is imported: nothing of it is garbage
+parse_once()
 settings.register_profile("any machine", deadline=None)  # a slow moment of a shared machine is no fault
 settings.load_profile("any machine")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays, so that no collection has to go through it again."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture
