@@ -17,7 +17,7 @@ from tests.support.diffusers_folders import change_weights, network
 from tests.support.runs import run_here
 
 
-@pytest.mark.parametrize("weights", ["ema", "net"])
+@pytest.mark.parametrize("weights", ["ema", pytest.param("net", marks=pytest.mark.slow)])
 def test_a_checkpoint_of_the_authors_is_audited_with_images_of_ones_own(tmp_path: Path, weights: str) -> None:
     path = checkpoint(tmp_path)
     content = audit(tmp_path, "secmi_checkpoint", path, *sides(tmp_path), f"target.weights={weights}")

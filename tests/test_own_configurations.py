@@ -30,7 +30,14 @@ def own(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("arguments", "sentence"), CASES.items())
+QUICK = ("+attack=mien", "+attack=mine attack.tt=3", "+lens=wide lens.zooom=3")
+"""Of the default suite."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [pytest.param(*case, marks=() if case[0] in QUICK else pytest.mark.slow) for case in CASES.items()],
+)
 def test_a_mistake_in_them_is_explained(arguments: str, sentence: str, own: Path, secmi: Command) -> None:
     finished = secmi("--config-dir", str(own), *arguments.split())
     assert finished.returncode == 1
