@@ -97,7 +97,7 @@ def by_diffusers(path: Path, kind: str, guidance: float, prompts: list[str]) -> 
         ("v", 1.0),
         ("xl", 3.0),
         *(pytest.param(*each, marks=pytest.mark.slow) for each in (("sd", 1.0), ("shifted", 1.0), ("xl", 1.0))),
-    ],  # fmt: skip
+    ],
 )
 def test_t_errors_are_those_of_diffusers_own_schedulers(
     pipelines: dict[str, Path], tmp_path: Path, kind: str, guidance: float
@@ -304,7 +304,7 @@ def test_the_tiny_pipelines_are_what_diffusers_saves(pipelines: dict[str, Path])
             pytest.param(*each, marks=pytest.mark.slow)
             for each in (("pia", 2), ("pian", 2), ("sima", 1), ("quantile", 4))
         ),
-    ],  # fmt: skip
+    ],
 )
 @pytest.mark.parametrize("kind", ["v", pytest.param("xl", marks=pytest.mark.slow)])
 def test_other_attacks_work_on_latents_and_prompts_too(
