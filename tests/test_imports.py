@@ -78,11 +78,8 @@ def test_configurations_of_all_attacks_targets_and_defenses_are_read_without_any
     targets = [f"target={name} target.path=somewhere" for name in choices("target") if name not in without_path]
     path = "target.path={kind:flow,num_train_timesteps:1000} target.prediction=velocity target.time=float"
     targets.append(f"target=module target.factory=a.b target.weights=somewhere {path}")
-    targets.append("target=latent_ddpm")
-    count = len(targets)  # defenses go with the targets of the other attacks
-    both = [" ".join(each) for each in zip_longest(attacks[:count], targets, fillvalue="")]
-    rest = [" ".join(each) for each in zip_longest(attacks[count:], defenses, fillvalue="")]
-    assert loaded(*both, *rest) == []
+    both = [" ".join(each) for each in zip_longest(attacks, defenses, fillvalue="")]
+    assert loaded(*both, *targets, "target=latent_ddpm") == []
 
 
 def test_a_run_that_finds_everything_in_the_store_computes_with_nothing(smoke_again: Finished) -> None:

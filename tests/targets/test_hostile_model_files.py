@@ -39,11 +39,8 @@ def outcomes(cases: Iterable[Case], folder: Path) -> Iterator[tuple[Case, Outcom
     """How they end, each in a process of its own."""
     gc.collect()
     gc.freeze()  # so that no fork goes through, and copies, what this process has
-    try:
-        for case in cases:
-            yield case, run_case(try_case(case, folder), LIMITS)
-    finally:
-        gc.unfreeze()
+    for case in cases:
+        yield case, run_case(try_case(case, folder), LIMITS)
 
 
 def faults(found: Iterable[tuple[Case, Outcome]]) -> list[str]:
