@@ -56,12 +56,12 @@ def complaint(command: Command, *arguments: str) -> str:
     ("arguments", "parts"),
     [
         (["dataset=imagenet"], ["no dataset 'imagenet'", "digits"]),
-        (["+attack=lira"], ["no attack 'lira'", "loss, monte_carlo_set, nn"]),
+        pytest.param(["+attack=lira"], ["no attack 'lira'", "loss, monte_carlo_set, nn"], marks=pytest.mark.slow),
         (["+attck=nn"], ["no key 'attck'", "did you mean attack?"]),
         (["attack=nn"], ["+attack=", "loss, monte_carlo_set, nn"]),
         (["+attack=nn", "attack.tsec=5"], ["no key 'tsec' in attack", "did you mean t_sec?", "t_max"]),
-        (["sead=5"], ["no key 'sead'", "did you mean seed?", "dataset"]),
-        (["split.members.more=5"], ["split.members holds a value"]),
+        pytest.param(["sead=5"], ["no key 'sead'", "did you mean seed?", "dataset"], marks=pytest.mark.slow),
+        pytest.param(["split.members.more=5"], ["split.members holds a value"], marks=pytest.mark.slow),
         (["+attack=stat", "attack.t_sec=[1"], ["can't be read"]),
     ],
 )

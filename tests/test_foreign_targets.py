@@ -41,6 +41,7 @@ def test_a_pipeline_from_elsewhere_is_audited_by_rows_of_a_published_dataset(tmp
         assert saved["mia_eval_idxs"].tolist() == list(range(100, 130))
 
 
+@pytest.mark.slow
 def test_values_that_are_not_finite_are_refused_before_anything_is_fitted_to_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
