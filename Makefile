@@ -26,8 +26,9 @@ install: $(VENV)/installed  ## create the environment and install the project; C
 quickstart: install  ## train a target on real images and attack it with SecMI_stat and SecMI_NN (minutes)
 	$(BIN)/python -m secmi_exp +attack=nn dataset=digits
 
+# Modules are compiled once, not by each of the processes that tests start.
 test: install  ## run the tests (minutes); two at a time, one thread each
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: install  ## run the tests marked slow
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow

@@ -1,8 +1,12 @@
-"""Fixtures that many tests use."""
+"""Fixtures that many tests use, and what makes all of them quick."""
 
+import gc
 import json
+import logging
+import signal
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,10 +14,20 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
-from tests.support.commands import NN, Command, Finished, SmokeRun
+from secmi_exp.__main__ import main
+from tests.support.commands import NN, Command, Finished, Refused, SmokeRun
+from tests.support.configuration_files import parse_once
 
+gc.disable()  # until all is imported: nothing of it is garbage
+parse_once()
 settings.register_profile("any machine", deadline=None)  # a slow moment of a shared machine is no fault
 settings.load_profile("any machine")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays, so that no collection has to go through it again."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture
@@ -26,6 +40,30 @@ def without_tmpdir(monkeypatch: pytest.MonkeyPatch) -> None:
 def secmi(tmp_path: Path) -> Command:
     """The command in an empty folder."""
     return Command(tmp_path)
+
+
+@pytest.fixture
+def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Refused]:
+    """Gives what the command writes to standard error in this process, where it ends by a mistake."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGALRM)}
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["secmi_exp", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 1
+        out, err = capfd.readouterr()
+        assert out == ""
+        return err
+
+    yield run
+    root.handlers[:], root.level = handlers, level
+    for number, handler in signals.items():
+        signal.signal(number, handler)
 
 
 def once(command: Command, name: str, *arguments: str) -> Finished:

@@ -1,45 +1,14 @@
 """What Hydra itself fails at ends in one sentence, whatever it raises; HYDRA_FULL_ERROR=1 shows where it was raised."""
 
-import logging
-import signal
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from secmi_exp.__main__ import main
 from secmi_exp.configuration.command_errors import explain
 from secmi_exp.configuration.setting_errors import naming
 from secmi_exp.errors import UserError
 from secmi_exp.formatting import LONGEST_SENTENCE, one_sentence, shown
-from tests.support.commands import CONF
-
-End = Callable[..., str]
-
-
-@pytest.fixture
-def end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[End]:
-    """Gives what the command writes to standard error in this process, where it ends by a mistake."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGALRM)}
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["secmi_exp", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert ended.value.code == 1
-        out, err = capfd.readouterr()
-        assert out == ""
-        return err
-
-    yield run
-    root.handlers[:], root.level = handlers, level
-    for number, handler in signals.items():
-        signal.signal(number, handler)
+from tests.support.commands import CONF, Refused
 
 
 @pytest.mark.parametrize(
@@ -78,19 +47,19 @@ def end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     ids=lambda value: str(value)[:40],
 )
 def test_a_command_that_cannot_start_ends_in_one_sentence(
-    end: End, tmp_path: Path, arguments: list[str], parts: list[str]
+    refused: Refused, tmp_path: Path, arguments: list[str], parts: list[str]
 ) -> None:
     (tmp_path / "taken").touch()
-    told = end(*arguments)
+    told = refused(*arguments)
     assert "Traceback" not in told
     (sentence,) = [line for line in told.splitlines() if line.startswith("secmi_exp: ")]
     assert all(part in sentence for part in parts), sentence
     assert len(sentence) < 700
 
 
-def test_the_traceback_is_shown_on_request(end: End, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_traceback_is_shown_on_request(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    told = end("seed=-1")
+    told = refused("seed=-1")
     assert "Traceback" in told
     assert "pydantic_core._pydantic_core.ValidationError" in told
     assert told.splitlines()[-1].startswith("secmi_exp: seed=-1 can't be used")

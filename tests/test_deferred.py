@@ -15,7 +15,8 @@ def deferred_names() -> list[str]:
     """Every literal that is given to `Deferred` in the package, as FILE: NAME."""
     found = []
     for file in sorted((REPOSITORY / "secmi_exp").rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        text = file.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)) if "Deferred(" in text else ():
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Deferred":
                 (argument,) = node.args
                 assert isinstance(argument, ast.Constant), (

@@ -17,7 +17,7 @@ from tests.support.diffusers_folders import change_weights, network
 from tests.support.runs import run_here
 
 
-@pytest.mark.parametrize("weights", ["ema", "net"])
+@pytest.mark.parametrize("weights", ["ema", pytest.param("net", marks=pytest.mark.slow)])
 def test_a_checkpoint_of_the_authors_is_audited_with_images_of_ones_own(tmp_path: Path, weights: str) -> None:
     path = checkpoint(tmp_path)
     content = audit(tmp_path, "secmi_checkpoint", path, *sides(tmp_path), f"target.weights={weights}")
@@ -41,6 +41,7 @@ def test_a_pipeline_from_elsewhere_is_audited_by_rows_of_a_published_dataset(tmp
         assert saved["mia_eval_idxs"].tolist() == list(range(100, 130))
 
 
+@pytest.mark.slow
 def test_values_that_are_not_finite_are_refused_before_anything_is_fitted_to_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,8 @@ import sys
 from hydra import compose, initialize_config_dir
 import secmi_exp.pipeline, secmi_exp.data.checks.split_check, secmi_exp.attacks.blind
 from secmi_exp.configuration.components import Components
+from tests.support.configuration_files import parse_once
+parse_once()
 with initialize_config_dir(sys.argv[1], version_base="1.3"):
     for choice in sys.argv[2:]:
         Components.from_config(compose("config", choice.split()))

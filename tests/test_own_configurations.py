@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import Command
+from tests.support.commands import Command, Refused
 
 CASES = {
     "+attack=mien": "There is no attack 'mien': choose one of",
@@ -31,12 +31,11 @@ def own(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), CASES.items())
-def test_a_mistake_in_them_is_explained(arguments: str, sentence: str, own: Path, secmi: Command) -> None:
-    finished = secmi("--config-dir", str(own), *arguments.split())
-    assert finished.returncode == 1
-    assert finished.stderr.splitlines()[-1].startswith(f"secmi_exp: {sentence}")
+def test_a_mistake_in_them_is_explained(arguments: str, sentence: str, own: Path, refused: Refused) -> None:
+    told = refused("--config-dir", str(own), *arguments.split()).splitlines()[-1]
+    assert told.startswith(f"secmi_exp: {sentence}")
     if sentence.endswith("one of"):
-        assert " mine," in finished.stderr
+        assert " mine," in told
 
 
 def test_a_group_of_ones_own_may_be_added(own: Path, secmi: Command) -> None:

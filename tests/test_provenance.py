@@ -19,7 +19,9 @@ from secmi_exp.store import check
 from secmi_exp.store.__main__ import main
 from tests.support.runs import run_here
 
-FAST = ["+attack=cdi", "attack.parts.losses.t=[0,500]", "target.max_steps=3"]
+FAST = [
+    "+attack=cdi", "attack.parts.losses.t=[0,500]", "target.max_steps=3", "split.members=40", "split.holdouts=40",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

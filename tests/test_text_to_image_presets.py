@@ -80,6 +80,7 @@ def test_every_prompt_source_attacks_the_same_target(data: Path, tmp_path: Path)
     assert all(content["queries_spent"] == 16 * 2 * N for content in found.values())
 
 
+@pytest.mark.slow
 def test_every_stage_says_in_the_log_how_far_it_is(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

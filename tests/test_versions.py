@@ -3,7 +3,9 @@
 import json
 from collections import Counter
 from copy import deepcopy
+from functools import cache
 
+from tests import versions as recording
 from tests.versions import (
     RECORD,
     Recorded,
@@ -12,7 +14,6 @@ from tests.versions import (
     complaints,
     computing_modules,
     path_of,
-    recorded_now,
     versions,
 )  # fmt: skip
 
@@ -28,6 +29,9 @@ NOT_STORED = {
     "secmi_exp.targets.text_to_image.stable_diffusion",
 }
 """Modules behind no version: what they give is computed by every run, or decided by keys of others."""
+
+
+recorded_now = cache(recording.recorded_now)
 
 
 def recorded() -> Recorded:

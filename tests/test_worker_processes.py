@@ -86,6 +86,7 @@ Parallel(n_jobs=2, backend="loky")(delayed(job)(number) for number in range(4))
 """
 
 
+@pytest.mark.slow
 def test_workers_of_joblib_end_with_a_killed_parent(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     parent = subprocess.Popen([sys.executable, "-c", JOBS], cwd=tmp_path, env=environment)

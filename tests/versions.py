@@ -79,6 +79,7 @@ def tree_of(module: str) -> ast.Module:
     return ast.parse(path_of(module).read_text(encoding="utf-8"))
 
 
+@cache
 def computing_modules() -> list[str]:
     """Names of all that may stand behind a version."""
     package = ROOT / "secmi_exp"

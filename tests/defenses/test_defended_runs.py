@@ -10,7 +10,7 @@ from tests.support.runs import run_here
 
 
 def test_what_privacy_cost_and_what_the_attack_refutes_stand_side_by_side(tmp_path: Path) -> None:
-    defense = ["defense=dp_sgd", "defense.noise_multiplier=4", "defense.microbatch_size=8"]
+    defense = ["defense=dp_sgd", "defense.noise_multiplier=4", "defense.microbatch_size=16"]
     folder = run_here(tmp_path, "+attack=stat", "target.max_steps=2", *defense)
     results = json.loads((folder / "results.json").read_text())
     assert results["defense"] == "dp_sgd"

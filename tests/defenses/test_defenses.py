@@ -17,9 +17,13 @@ from tests.support.defended import MEMBERS, recipe, trained, weights
 
 train = partial(training.train, runtime=cpu_runtime(), logger=None)
 CHOICES = sorted(file.stem for file in (CONF / "defense").glob("*.yaml"))
+QUICK = ("dp_sgd", "l2", "randaugment")
+"""One for the step, one for the optimizer, and one for the images: the default suite trains with these."""
 
 
-@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize(
+    "choice", [each if each in QUICK else pytest.param(each, marks=pytest.mark.slow) for each in CHOICES]
+)
 def test_every_choice_trains(tmp_path: Path, choice: str) -> None:
     target = recipe(f"defense={choice}", "target.max_steps=2")
     assert target.defense.name == choice

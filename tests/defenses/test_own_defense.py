@@ -73,7 +73,7 @@ class NoisyDefense(Defense):
 
 
 def test_its_step_trains_the_target_and_its_report_lies_beside_the_weights(tmp_path: Path) -> None:
-    plain = recipe("target.max_steps=20", "target.ema_decay=0")
+    plain = recipe("target.max_steps=10", "target.ema_decay=0")
     flooded = replace(plain, defense=FloodingDefense(name="flooding", level=LEVEL))
     prepared = flooded.prepare(MEMBERS, Store(tmp_path), cpu_runtime(), no_logger)
     assert (prepared.folder / "flooding.json").is_file()

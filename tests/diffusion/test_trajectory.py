@@ -39,7 +39,7 @@ class RandomPredictor(nn.Module):
     betas=st.lists(st.floats(1e-4, 0.05), min_size=T, max_size=T),
     k=st.sampled_from([1, 2, 5, 10]),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_closed_form_equals_phi_then_psi_in_float64(seed: int, betas: list[float], k: int) -> None:
     predictor, path = RandomPredictor(seed), ddpm(torch.tensor(betas))
     x = torch.rand(3, 1, 4, 4, dtype=torch.float64) * 2 - 1
@@ -53,7 +53,7 @@ def test_closed_form_equals_phi_then_psi_in_float64(seed: int, betas: list[float
 
 
 @given(k=st.integers(1, 20), t_max=st.integers(1, T - 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_a_trajectory_of_n_steps_costs_n_plus_1_queries_an_image(k: int, t_max: int) -> None:
     predictor, path = RandomPredictor(0), ddpm(torch.linspace(1e-4, 0.02, T))
     steps = list(walk(predictor, begin(predictor, torch.zeros(2, 1, 4, 4, dtype=torch.float64)), path, k, t_max))
@@ -62,7 +62,7 @@ def test_a_trajectory_of_n_steps_costs_n_plus_1_queries_an_image(k: int, t_max: 
 
 
 @given(k=st.integers(1, 10), end=st.integers(1, 5), rest=st.integers(0, 5))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_a_walk_continued_from_its_last_state_is_the_whole_walk(k: int, end: int, rest: int) -> None:
     path = ddpm(torch.linspace(1e-4, 0.02, 101))
     predictor, x_0 = RandomPredictor(1), torch.rand(2, 1, 4, 4, dtype=torch.float64)

@@ -3,6 +3,7 @@
 import posixpath
 import re
 import tomllib
+from functools import cache
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -17,12 +18,12 @@ from tests.support.commands import REPOSITORY
 from tests.support.documented_commands import ANY_BLOCK, PAGES
 
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s]*)\)")
-MADE = {f"docs/{uri}": made() for uri, made in GENERATED.items()}
+MADE = {f"docs/{uri}": cache(made) for uri, made in GENERATED.items()}
 """Pages that don't lie in the repository."""
 
 
 def text_of(path: str) -> str:
-    return MADE.get(path) or (REPOSITORY / path).read_text(encoding="utf-8")
+    return MADE[path]() if path in MADE else (REPOSITORY / path).read_text(encoding="utf-8")
 
 
 def anchors(text: str) -> set[str]:

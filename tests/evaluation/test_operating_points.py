@@ -19,7 +19,7 @@ HALF = st.integers(0, 99).map(lambda seed: np.random.default_rng(seed).permutati
 
 
 @given(scores=TIED, is_member=HALF, threshold=st.integers(-1, 41))
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 def test_rates_at_a_threshold_are_those_of_scikit_learn(
     scores: np.ndarray, is_member: np.ndarray, threshold: int
 ) -> None:
@@ -37,7 +37,7 @@ def test_rates_at_a_threshold_are_those_of_scikit_learn(
 
 
 @given(scores=TIED, is_member=HALF, max_fpr=st.sampled_from([1 / 30, 0.1, 0.2, 0.5, 0.99]))
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 def test_point_is_that_of_the_roc_and_its_threshold_keeps_the_rate(
     scores: np.ndarray, is_member: np.ndarray, max_fpr: float
 ) -> None:
@@ -72,7 +72,7 @@ def test_rates_below_the_resolution_are_refused_or_left_out() -> None:
 
 
 @given(scores=TIED, is_member=HALF, min_fpr=st.sampled_from([None, 0.05, 0.3]))
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=12)
 def test_log_scale_area_is_the_integral_of_the_staircase(
     scores: np.ndarray, is_member: np.ndarray, min_fpr: float | None
 ) -> None:

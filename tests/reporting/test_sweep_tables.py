@@ -51,7 +51,7 @@ def test_a_closed_search_ranks_nothing_by_evaluation(tmp_path: Path, capsys: pyt
     }
 
 
-@pytest.mark.parametrize("values", [["1", "2", "1"], ["0.0001", "0.001", "0.1"], ["l2", "$none$", "l2"]])
+@pytest.mark.parametrize("values", [["0.0001", "0.001", "0.1"], ["l2", "$none$", "l2"]])
 def test_settings_of_any_kind_are_drawn_and_repeated_ones_too(tmp_path: Path, values: list[str]) -> None:
     jobs = [job(number, 0.6, 0.6, first=value, second=str(number)) for number, value in enumerate(values)]
     assert draw_search(tmp_path / "search.png", jobs)

@@ -18,6 +18,10 @@ NN = [
 ]  # fmt: skip
 
 
+Refused = Callable[..., str]
+"""What the command writes to standard error in this process, where it ends by a mistake; see the fixture `refused`."""
+
+
 @dataclass(frozen=True)
 class Finished:
     """A command that has ended."""

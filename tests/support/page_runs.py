@@ -31,8 +31,11 @@ def configure(folder: Path, config: Mapping[str, Any]) -> Path:
     return folder
 
 
-def swept(folder: Path, count: int = 3, each: int = 150) -> SweepFolder:
-    """Jobs of a sweep over t_sec, each with a better attack, and a configuration, versions and pictures."""
+def swept(folder: Path, count: int = 3, each: int = 150, shrunk: int = 1) -> SweepFolder:
+    """Jobs of a sweep over t_sec, each with a better attack, and a configuration, versions and pictures.
+
+    ``shrunk`` divides the pictures' sides, which are a run's own by default.
+    """
     sweep = SweepFolder(folder, each=each)
     for place in range(count):
         t_sec = 10 * (place + 1)
@@ -44,8 +47,8 @@ def swept(folder: Path, count: int = 3, each: int = 150) -> SweepFolder:
         amend(job, t_sec=t_sec, k=10, epsilon_lower_bound=bound, trajectory=walk, versions=versions)
         amend(job, provenance={"code": code, "entries": []})
         configure(job, {"seed": 0, "attack": {"name": "stat", "t_sec": t_sec}, "dataset": {"name": "digits"}})
-        for name, size in (("exposed.png", (1530, 540)), ("relative_t_error.png", (810, 630))):
-            (job / name).write_bytes(noise(size, 10.0 + place))
+        for name, (width, height) in (("exposed.png", (1530, 540)), ("relative_t_error.png", (810, 630))):
+            (job / name).write_bytes(noise((width // shrunk, height // shrunk), 10.0 + place))
     return sweep
 
 

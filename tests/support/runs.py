@@ -1,7 +1,7 @@
 """Runs within this process."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
@@ -10,6 +10,7 @@ from PIL import Image
 from secmi_exp.reporting import run_figures
 from secmi_exp.store import Store
 from secmi_exp.targets.pixel import training
+from secmi_exp.targets.text_to_image import unet_training
 from secmi_exp.testing import run
 from tests.support.commands import SMOKE
 
@@ -30,10 +31,11 @@ def save_a_pixel(path: Path, *arguments: object, **options: object) -> None:
     Image.new("RGB", (1, 1)).save(path)
 
 
-def few_sampling_steps() -> AbstractContextManager[int]:
+@contextmanager
+def few_sampling_steps() -> Iterator[None]:
     """Targets that are trained meanwhile are sampled in two steps, as it's a picture that nobody looks at."""
-    steps: AbstractContextManager[int] = patch.object(training, "SAMPLING_STEPS", 2)
-    return steps
+    with patch.object(training, "SAMPLING_STEPS", 2), patch.object(unet_training, "SAMPLING_STEPS", 2):
+        yield
 
 
 @contextmanager

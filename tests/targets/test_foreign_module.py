@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from secmi_exp.store import Store
-from secmi_exp.testing import configured, run
+from secmi_exp.testing import configured
 from tests.support.commands import REPOSITORY
+from tests.support.runs import run_here
 
 FOREIGN = REPOSITORY / "tests/foreign"
 TARGET = [
@@ -44,7 +45,8 @@ def test_its_loss_on_real_images_is_that_of_a_trained_model(sides: list[str], tm
 
 
 def test_it_is_audited_with_images_in_parquet(sides: list[str], tmp_path: Path) -> None:
-    folder = run(tmp_path, "+attack=stat", "attack.t_sec=50", "attack.k=50", *TARGET, *sides)
+    short = ["attack.t_sec=50", "attack.k=50", "attack.t_max=50", "evaluation.bootstrap_rounds=50"]
+    folder = run_here(tmp_path, "+attack=stat", *short, *TARGET, *sides, base=["trainer=cpu"])
     results = json.loads((folder / "results.json").read_text())
     assert (results["n_member"], results["n_holdout"], results["queries_per_sample"]) == (19, 19, 2)
     assert 0.0 <= results["metrics"]["auc"] <= 1.0

@@ -18,12 +18,11 @@ LIMITS = Limits(seconds=20, mib=400)
 
 QUICK = {
     "diffusers": (
-        "unet/config.json: layers_per_block = 1e6", "unet/config.json: norm_eps = null",
-        "scheduler/scheduler_config.json: num_train_timesteps = 1e13", "scheduler/scheduler_config.json: a pipe",
-        f"unet/{WEIGHTS}: an endless header", f"unet/{WEIGHTS}: a deep header",
+        "unet/config.json: layers_per_block = 1e6", "scheduler/scheduler_config.json: num_train_timesteps = 1e13",
+        f"unet/{WEIGHTS}: an endless header",
     ),
-    "store": ("entry.json: files = many", "privacy.json: steps = text"),
-    "authors": ("ckpt.pt: spread", "ckpt.pt: a compressed archive", "flagfile.txt: a pipe"),
+    "store": ("entry.json: files = many",),
+    "authors": ("ckpt.pt: a compressed archive", "flagfile.txt: a pipe"),
 }  # fmt: skip
 """Format → cases of the default suite: those that would have failed, hung or taken memory."""
 
@@ -40,11 +39,8 @@ def outcomes(cases: Iterable[Case], folder: Path) -> Iterator[tuple[Case, Outcom
     """How they end, each in a process of its own."""
     gc.collect()
     gc.freeze()  # so that no fork goes through, and copies, what this process has
-    try:
-        for case in cases:
-            yield case, run_case(try_case(case, folder), LIMITS)
-    finally:
-        gc.unfreeze()
+    for case in cases:
+        yield case, run_case(try_case(case, folder), LIMITS)
 
 
 def faults(found: Iterable[tuple[Case, Outcome]]) -> list[str]:

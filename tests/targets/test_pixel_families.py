@@ -21,6 +21,7 @@ from secmi_exp.targets.noise_schedule import FlowSchedule
 from secmi_exp.targets.pixel.objectives import FlowObjective
 from secmi_exp.testing import configured, cpu_runtime, measure, no_logger, random_images
 
+pytestmark = pytest.mark.usefixtures("sampled_quickly")
 CLASSES = [0, 1, 2, 9, 1, 2, 3, 4]
 
 

@@ -27,6 +27,7 @@ from secmi_exp.testing import configured, cpu_runtime, no_logger
 from tests.support.hostile_files import naming
 from tests.support.tiny_pipelines import SIDE, edited, save_stable_diffusion, save_stable_diffusion_xl
 
+pytestmark = pytest.mark.usefixtures("sampled_quickly")
 CAPTIONS = ["a seven", "a zero", None, "a one"] * 3
 PIXELS = np.random.default_rng(0).integers(0, 256, (len(CAPTIONS), 3, SIDE, SIDE), dtype=np.uint8)
 MEMBERS = dataclasses.replace(Images.from_pixels(PIXELS), captions=CAPTIONS)
@@ -133,7 +134,7 @@ class Recorded(torch.nn.Module):
 
 
 @pytest.mark.parametrize("kind", ["sd", "v", "sample"])
-@pytest.mark.parametrize("dropout", [0.0, 1.0])
+@pytest.mark.parametrize("dropout", [pytest.param(0.0, marks=pytest.mark.slow), 1.0])
 def test_the_loss_is_that_of_what_the_scheduler_predicts(
     pipelines: dict[str, Path], tmp_path: Path, kind: str, dropout: float
 ) -> None:
