@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from secmi_exp.errors import UserError, first_line
+from secmi_exp.evaluation.gate import Decision
 from secmi_exp.files.regular import read_regular
 from secmi_exp.run_warnings import RunWarning
 
@@ -150,6 +151,8 @@ class Results(ScorerResults):
     """Fields of `RelativeTError`; null where there is no finite value."""
     quality: Metrics | None = None
     privacy: Privacy | None = None
+    gate: Decision | None = None
+    """None without limits."""
     others: dict[str, ScorerResults] = {}
     provenance: Provenance = Provenance()
     versions: dict[str, str | None] = Field(default_factory=dict)
