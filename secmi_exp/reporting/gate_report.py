@@ -1,4 +1,4 @@
-"""What a gate decides, as a sentence, as a Markdown summary and as JUnit XML for CI, and the exit status that follows."""
+"""What a gate decides: a sentence, a Markdown summary and JUnit XML for CI, and the exit status that follows."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -178,15 +178,15 @@ def level_notes(comparisons: int) -> list[str]:
     """Return what the intervals' level means for one answer made of several."""
     false_alarm = min(1.0, comparisons * LEVEL)
     return [
-        f"A comparison fails where its 95% interval lies above the limit, passes where the interval ends at or below it, "
-        f"and is undecided where the interval contains it. The worst of the {comparisons} decides.",
+        f"A comparison fails where its 95% interval lies above the limit, passes where the interval ends at or below "
+        f"it, and is undecided where the interval contains it. The worst of the {comparisons} decides.",
         "",
         f"- A model that breaks a limit passes with a probability of at most {LEVEL:.1%}.",
         f"- A model that keeps all limits fails with a probability of at most {false_alarm:.1%} "
         f"({comparisons} × {LEVEL:.1%}).",
         "",
-        "Both hold as far as the intervals do (AUC: DeLong; TPR: bootstrap and Clopper–Pearson; ε: Clopper–Pearson, with "
-        "images as independent draws), and for these attacks alone: another attack may find more.",
+        "Both hold as far as the intervals do (AUC: DeLong; TPR: bootstrap and Clopper–Pearson; ε: Clopper–Pearson, "
+        "with images as independent draws), and for these attacks alone: another attack may find more.",
     ]
 
 
