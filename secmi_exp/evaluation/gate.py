@@ -119,7 +119,7 @@ def decide(
     scorer: str,
     judgement: Judgement,
     evaluated: Scored,
-    bound: PrivacyBound,
+    bound: PrivacyBound | None,
     *,
     accounted: Accounted | None = None,
     doubt: str = "",
@@ -131,7 +131,7 @@ def decide(
         scorer: its name.
         judgement: its metrics.
         evaluated: what it was judged on.
-        bound: its bound on ε.
+        bound: its bound on ε; None where no images were left to calibrate a threshold on.
         accounted: privacy that the target's training has spent, if it was differentially private.
         doubt: why the figures are no measure of a leak; nothing is decided then. Empty where they are.
     """
@@ -175,16 +175,16 @@ def _low_tpr(judgement: Judgement) -> Measured:
 
 
 def _epsilon_shown(
-    judgement: Judgement, evaluated: Scored, bound: PrivacyBound, accounted: Accounted | None
+    judgement: Judgement, evaluated: Scored, bound: PrivacyBound | None, accounted: Accounted | None
 ) -> Measured:
     """The interval of ε at the bound's own threshold.
 
     Where no threshold shows any ε on the calibration part, that threshold calls no sample a member; the most accurate
     one of the calibration part stands in.
     """
-    threshold = bound.threshold if math.isfinite(bound.threshold) else judgement.thresholds.get("calibrated")
-    if threshold is None:
-        return Measured(None, unresolved="no threshold was calibrated")
+    if bound is None:
+        return Measured(None, unresolved="no images are left to calibrate a threshold on")
+    threshold = bound.threshold if math.isfinite(bound.threshold) else judgement.thresholds["calibrated"]
     counts = Confusion.at(evaluated.scores, evaluated.is_member, threshold)
     return epsilon_interval(counts, bound.delta, accounted)
 

@@ -54,7 +54,7 @@ def decide_run(run: Run, target: PreparedTarget | None, attacked: AttackOutcome)
                 name,
                 judged,
                 attacked.evaluated[name],
-                attacked.bounds[name],
+                attacked.bounds.get(name),
                 accounted=accounted,
                 doubt=doubt,
             )

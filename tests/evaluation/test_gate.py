@@ -54,6 +54,13 @@ def test_a_rate_that_the_holdouts_do_not_resolve_is_undecided_and_says_why() -> 
     assert found.measured == Measured(None, unresolved=found.reason)
 
 
+def test_epsilon_without_a_calibrated_threshold_is_undecided() -> None:
+    judgement, evaluation, _ = judged(1.0, 60)
+    (found,) = decide(Limits(None, None, 8.0), "stat", judgement, evaluation, None)
+    assert found.outcome is UNDECIDED
+    assert "no images are left to calibrate" in found.reason
+
+
 def test_no_detected_member_passes_no_tighter_limit_than_the_sample_allows() -> None:
     is_member = np.arange(300) < 150
     evaluation = Scored(np.where(is_member, np.arange(300.0), 1000.0 + np.arange(300)), is_member)
