@@ -174,7 +174,7 @@ def _compared(run: FinishedRun) -> Iterator[tuple[str, str]]:
         yield "Model", f"{results.target}, {where}"
     yield (
         "Attack",
-        f"{results.attack}: it asks the model {queries:g} times about each image, without knowing which group it is of, "
+        f"{results.attack}: it asks the model {queries:g} times about each image, without knowing its group, "
         "and gives a score; a higher one means: more likely used"
         if queries
         else f"{results.attack}: a score for each image; a higher one means: more likely used",
@@ -213,11 +213,7 @@ def _blind(blind: dict[str, Any] | None) -> str:
     if not blind:
         return "Nothing has checked that: no classifier without the model was tried on them."
     value, ends = blind.get("auc"), blind.get("ci95") or (None, None)
-    rate = (
-        ""
-        if value is None
-        else f": of 100 pairs it picks the one in question in {_pairs(Estimate(value, *ends))}"
-    )
+    rate = "" if value is None else f": of 100 pairs it picks the one in question in {_pairs(Estimate(value, *ends))}"
     outcome = "tells them apart" if blind.get("split_at_fault") else "finds no difference that can't be chance"
     return f"A classifier that never sees the model {outcome}{rate}."
 

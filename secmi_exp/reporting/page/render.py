@@ -169,4 +169,5 @@ def _digest(content: str) -> str:
 
 
 def read_asset(name: str) -> str:
+    """Return a style sheet or a script of the pages."""
     return files(__package__).joinpath("assets", name).read_text(encoding="utf-8")
