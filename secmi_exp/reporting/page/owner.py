@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
@@ -18,8 +19,9 @@ from secmi_exp.errors import UserError, first_line
 from secmi_exp.files.regular import read_regular
 from secmi_exp.formatting import shortened
 from secmi_exp.reporting.page.render import content_policy, environment, read_asset
-from secmi_exp.reporting.results_file import Estimate, Results
+from secmi_exp.reporting.results_file import Estimate, Results, SplitFacts
 from secmi_exp.reporting.run_folders import FinishedRun, Runs
+from secmi_exp.store.manifest import Damaged, read_manifest
 
 STYLE = "owner.css"
 
@@ -31,6 +33,8 @@ UNDERSTATING = "holdouts_equal_to_a_member"
 """Code of the grave warning that leaves evidence as it is: it makes a difference look smaller."""
 MOST_WARNINGS, LONGEST_WARNING, LONGEST_NAME = 4, 240, 90
 """Of the run's own warnings that are printed, and characters of one and of a name, so that all fits on one page."""
+MOST_WEIGHTS = 3
+"""Files of weights whose hashes are printed."""
 
 CHANCES = ((1e-6, "1 of 1,000,000"), (1e-4, "1 of 10,000"), (1e-3, "1 of 1,000"), (EVIDENCE, "1 of 100"))
 """p-values in words."""
@@ -192,15 +196,7 @@ def _doubts(results: Results) -> Iterator[tuple[str, str]]:
         "The comparison images were used, too",
         "It is taken as given that none was. Each that was makes a real difference look smaller.",
     )
-    equal, copies = results.split.holdouts_equal_to_a_member, results.split.copies_within_side
-    found = (
-        "Whether images occur twice was not recorded."
-        if equal is None
-        else f"{equal:,} comparison images are exact copies of images that the model is said to have seen"
-        + (f", and {sum(copies.values()):,} images repeat another of their own group" if copies else "")
-        + "."
-    )
-    yield "The same image on both sides", f"{found} Resized or edited copies would not be noticed."
+    yield "The same image on both sides", f"{_copies(results.split)} Resized or edited copies would not be noticed."
     yield (
         "Another model, or another attack",
         "The answer is about the model with the hash below, and about this attack alone: another one may find more. It "
@@ -216,6 +212,18 @@ def _blind(blind: dict[str, Any] | None) -> str:
     rate = "" if value is None else f": of 100 pairs it picks the one in question in {_pairs(Estimate(value, *ends))}"
     outcome = "tells them apart" if blind.get("split_at_fault") else "finds no difference that can't be chance"
     return f"A classifier that never sees the model {outcome}{rate}."
+
+
+def _copies(split: SplitFacts) -> str:
+    """Return what was found of exact copies."""
+    equal, within = split.holdouts_equal_to_a_member, split.copies_within_side
+    if equal is None:
+        return "Whether images occur twice was not recorded."
+    repeated = f", and {sum(within.values()):,} images repeat another of their own group" if within else ""
+    return (
+        f"Exact copies were looked for: {equal:,} comparison images equal one that the model is said to have seen"
+        f"{repeated}."
+    )
 
 
 def _warnings(results: Results) -> list[str]:
@@ -235,10 +243,22 @@ def _hashes(run: FinishedRun) -> Iterator[tuple[str, str]]:
     yield "split into groups", origin.split or "not recorded"
     yield "images judged and set aside", origin.attacked or "not recorded"
     yield "images in question, all", origin.members or "not recorded"
+    for name, digest in _weights(run.results.target_folder).items():
+        yield f"weights: {name}", digest
     yield "model's weights and settings", origin.target or "no model was asked"
     yield "what the model answered", origin.measured or "not recorded"
     modified = " with changes" if origin.code.modified else ""
     yield "program's revision", f"{origin.code.revision}{modified}" if origin.code.revision else "not recorded"
+
+
+def _weights(folder: str) -> dict[str, str]:
+    """Return the largest files of a stored target's weights with their SHA-256; none where the store has no record."""
+    try:
+        files = read_manifest(Path(folder)).files if folder else {}
+    except Damaged:
+        return {}
+    weights = sorted((name for name in files if name.endswith(".safetensors")), key=lambda name: -files[name].bytes)
+    return {shortened(Path(name).parent.name, LONGEST_NAME): files[name].sha256 for name in weights[:MOST_WEIGHTS]}
 
 
 def _name(path: str) -> str:
