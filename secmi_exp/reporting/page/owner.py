@@ -31,7 +31,7 @@ SMALL = 0.6
 """AUC below which the interval must end for "no evidence found"; else the images are too few to tell."""
 UNDERSTATING = "holdouts_equal_to_a_member"
 """Code of the grave warning that leaves evidence as it is: it makes a difference look smaller."""
-MOST_WARNINGS, LONGEST_WARNING, LONGEST_NAME = 4, 240, 90
+MOST_WARNINGS, LONGEST_WARNING, LONGEST_NAME = 3, 240, 90
 """Of the run's own warnings that are printed, and characters of one and of a name, so that all fits on one page."""
 MOST_WEIGHTS = 3
 """Files of weights whose hashes are printed."""
@@ -86,6 +86,12 @@ def answer(results: Results) -> Answer:
             Verdict.UNCLEAR,
             f"{compared}, and some comparison images are images that the model is said to have seen, which hides what "
             "there is to find: replace them.",
+        )
+    if auc.high < 0.5:
+        return Answer(
+            Verdict.UNCLEAR,
+            f"{compared}: the comparison images seem the more used ones, so look whether they were used themselves, or "
+            "are of another kind.",
         )
     if auc.high < SMALL:
         return Answer(
