@@ -24,10 +24,11 @@ from secmi_exp.engine.sigterm import Terminated, raise_on_sigterm, stop_raising
 from secmi_exp.engine.worker_processes import end_with_parent
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.files.log_files import keep_log_files_from_failing
-from secmi_exp.reporting.sweep_callback import close_open_sweep
+from secmi_exp.reporting.sweep_callback import close_open_sweep, note_run, written_folder
 
 refuse_wrong_types = Deferred("secmi_exp.configuration.source_types:refuse_wrong_types")
 run = Deferred("secmi_exp.pipeline:run")
+gate_end = Deferred("secmi_exp.reporting.gate_report:gate_end")
 
 
 @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
@@ -42,7 +43,9 @@ def task(config: DictConfig) -> float | None:
         end_without_attack(config, HydraConfig.get())
     refuse_wrong_types(config)
     keep_log_files_from_failing()
-    objective: float | None = run(config, Path(HydraConfig.get().runtime.output_dir))
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    note_run(folder)
+    objective: float | None = run(config, folder)
     return objective
 
 
@@ -56,6 +59,21 @@ def only_shows(arguments: Sequence[str]) -> bool:
     except UserError:
         return True
     return bool(given.help or given.hydra_help or given.cfg or given.info or given.shell_completion)
+
+
+def end_by_gate(folder: Path | None) -> None:
+    """End with a sentence and a status of its own where a limit of the gate is exceeded, or the sample can't decide.
+
+    Args:
+        folder: of the run, or of the sweep; None where nothing was run.
+
+    Raises:
+        SystemExit: with status 3 or 4; see `gate_report`.
+    """
+    ended = gate_end(folder) if folder else None
+    if ended and ended.status:
+        sys.stderr.write(f"secmi_exp: {ended.sentence}\n")
+        sys.exit(ended.status)
 
 
 def close_failed_sweep() -> None:
@@ -87,6 +105,7 @@ def main() -> None:
         share_config_store()
         task()
         close_open_sweep()
+        end_by_gate(written_folder())
     except BrokenPipeError:  # whoever reads the output, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -8,6 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from secmi_exp.attacks.attack import Attack
+from secmi_exp.attacks.blind import Blind
 from secmi_exp.configuration.general import General, resolved
 from secmi_exp.configuration.setting_errors import naming
 from secmi_exp.configuration.setting_values import refuse_converted, refuse_impossible_values
@@ -17,6 +18,7 @@ from secmi_exp.defenses.settings import DefenseSettings, Undefended
 from secmi_exp.engine.launch import refuse_other_number
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
+from secmi_exp.evaluation.gate import TPR_AT
 from secmi_exp.formatting import shown
 from secmi_exp.quality.quality import Quality
 from secmi_exp.store.class_identity import outside_classes
@@ -116,9 +118,28 @@ class Components:
                 f"defense={self.defense.name} acts on the training of a DDPM, and target={self.target.name} has none "
                 "that it could act on: leave one of them out."
             )
+        self._check_gate()
         for group, asking in (("attack", self.attack), ("quality", self.quality)):
             if asking:
                 with naming("target"):
                     timesteps = self.target.timesteps
                 with naming(group):
                     asking.check(timesteps)
+
+    def _check_gate(self) -> None:
+        """Refuse limits that nothing will be compared with."""
+        limits = self.general.gate.given
+        if not limits:
+            return
+        if self.attack is None:
+            raise UserError(f"gate.{next(iter(limits))} limits what an attack finds: add +attack=stat or another.")
+        if isinstance(self.attack, Blind):
+            raise UserError(
+                f"attack={self.attack.name} never sees the target, so no limit of the gate can be judged by it: choose "
+                "another attack; each run makes this check of its split anyway."
+            )
+        if "max_tpr_at_1pct" in limits and TPR_AT not in self.general.evaluation.low_fprs:
+            raise UserError(
+                f"gate.max_tpr_at_1pct needs {TPR_AT:g} in evaluation.low_fprs={self.general.evaluation.low_fprs}: add "
+                "it."
+            )

@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 from secmi_exp.configuration.paths import refuse_empty
 from secmi_exp.configuration.setting_errors import naming
 from secmi_exp.configuration.setting_values import refuse_converted, refuse_impossible_values
+from secmi_exp.evaluation.gate import Limits
 from secmi_exp.store import Verify
 from secmi_exp.tracking.wandb_settings import Tag
 
@@ -51,6 +52,7 @@ class General:
     group: str | None
     tags: list[Tag]
     evaluation: Evaluation
+    gate: Limits
     store: StoreSettings
     paths: Paths
 

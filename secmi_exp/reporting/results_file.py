@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from secmi_exp.errors import UserError, first_line
+from secmi_exp.evaluation.gate import Decision
 from secmi_exp.files.regular import read_regular
 from secmi_exp.run_warnings import RunWarning
 
@@ -108,9 +109,21 @@ class Privacy(_Fields):
 class SplitFacts(_Fields):
     """Facts of the split."""
 
+    members: int | None = None
+    holdouts: int | None = None
     attacked: int | None = None
+    holdouts_equal_to_a_member: int | None = None
+    copies_within_side: dict[str, int] | None = None
     blind: dict[str, Any] | None = None
     """The check of the split by classifiers that never see the target; None if it wasn't made."""
+
+
+class Collection(_Fields):
+    """Whether the judged members together score higher than the judged hold-outs."""
+
+    n: int
+    n_reference: int
+    p_mann_whitney: float | None = None
 
 
 class Code(_Fields):
@@ -124,6 +137,11 @@ class Provenance(_Fields):
     """What the numbers were computed from."""
 
     code: Code = Code()
+    members: str | None = None
+    attacked: str | None = None
+    split: str | None = None
+    target: str | None = None
+    measured: str | None = None
 
 
 class Results(ScorerResults):
@@ -150,6 +168,9 @@ class Results(ScorerResults):
     """Fields of `RelativeTError`; null where there is no finite value."""
     quality: Metrics | None = None
     privacy: Privacy | None = None
+    collection: Collection | None = None
+    gate: Decision | None = None
+    """None without limits."""
     others: dict[str, ScorerResults] = {}
     provenance: Provenance = Provenance()
     versions: dict[str, str | None] = Field(default_factory=dict)

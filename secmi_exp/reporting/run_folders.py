@@ -54,6 +54,8 @@ class FinishedRun:
         if results.privacy:
             bound = results.epsilon_lower_bound
             row |= {"epsilon_spent": results.privacy.epsilon, "epsilon_refuted": bound.epsilon if bound else None}
+        if results.gate:
+            row["gate"] = str(results.gate.outcome)
         codes = dict.fromkeys(warning.code for warning in results.warnings or [])
         return row | {
             "queries_per_sample": results.queries_per_sample,

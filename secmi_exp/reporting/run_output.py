@@ -15,6 +15,7 @@ from secmi_exp.quality.measures import Measures
 from secmi_exp.reporting import run_figures
 from secmi_exp.reporting.artifacts import score_files, split_files, target_files
 from secmi_exp.reporting.drawing import draws_or_logs
+from secmi_exp.reporting.gate_report import decide_run, gate_sentence, write_gate
 from secmi_exp.reporting.results_file import METRIC_NAMES, Estimate
 from secmi_exp.reporting.run_results import RunResults, describe_run, write_results, write_scores
 from secmi_exp.reporting.terminal import terminal
@@ -31,12 +32,16 @@ def write_run(
     header = describe_run(run, target, attacked)
     if attacked:
         write_scores(run, attacked)
+    gate = decide_run(run, target, attacked) if attacked else None
     results = (
-        RunResults(header, attacked.judgements, attacked.bounds, attacked.fitted, measures, run.warnings)
+        RunResults(header, attacked.judgements, attacked.bounds, attacked.fitted, measures, run.warnings, gate)
         if attacked
         else RunResults(header, {}, {}, quality=measures, warnings=run.warnings)
     )
     write_results(run.folder, results)
+    if gate:
+        write_gate(run.folder, {"": gate})
+        run.tracker.log_summary({"gate": str(gate.outcome)})
     run.store.delete_tallies()
     figures = _copy_samples(run, target) if target else []
     figures += _draw(run, attacked) if attacked else []
@@ -60,6 +65,8 @@ def print_run(results: RunResults, folder: Path) -> None:
     if results.quality:
         _print_quality(results.quality, console)
     _print_warnings(results.warnings, console)
+    if results.gate:
+        console.print(Text(gate_sentence({"": results.gate})), soft_wrap=True)
     console.print(str(folder), soft_wrap=True)
 
 

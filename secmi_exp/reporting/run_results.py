@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from secmi_exp import __version__
 from secmi_exp.data.split import Part, Split
 from secmi_exp.evaluation.exposure import collection_p_value, conformal_p_values, leave_one_out_p_values, percentiles
+from secmi_exp.evaluation.gate import Decision
 from secmi_exp.evaluation.judge import Judgement, Validation
 from secmi_exp.evaluation.multiple_testing import benjamini_hochberg
 from secmi_exp.evaluation.privacy_bound import PrivacyBound
@@ -46,6 +47,8 @@ class RunResults:
     quality: Measures | None = None
     """Quality of the target, if it was measured."""
     warnings: Sequence[RunWarning] = ()
+    gate: Decision | None = None
+    """What the gate has decided; None without limits."""
 
 
 def write_results(folder: Path, results: RunResults) -> None:
@@ -66,6 +69,8 @@ def write_results(folder: Path, results: RunResults) -> None:
         }
         own, *others = fields
         content |= {**fields[own], "others": {name: fields[name] for name in others}}
+    if results.gate:
+        content["gate"] = {"outcome": str(results.gate.outcome), **asdict(results.gate)}
     content["versions"] = _versions()
     with explain_storage_errors(output_place(folder)):
         write_json(folder / "results.json", as_strict_json(content, lambda number: None))

@@ -24,6 +24,7 @@ class OpenSweep(NamedTuple):
 
 
 _open: OpenSweep | None = None
+_written: Path | None = None
 
 
 class SweepSummary(Callback):
@@ -31,13 +32,26 @@ class SweepSummary(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Record the sweep."""
-        global _open
+        global _open, _written
         _open = OpenSweep(Path(config.hydra.sweep.dir).absolute(), search_direction(config.hydra))
+        _written = _open.folder
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Write the reason into the directory of a job that has failed, whatever launcher started it."""
         if job_return.status == JobStatus.FAILED and isinstance(error := job_return._return_value, Exception):
             write_failure(Path(config.hydra.runtime.output_dir), error)
+
+
+def note_run(folder: Path) -> None:
+    """Record where a run writes that may be no job of a sweep."""
+    global _written
+    if _open is None:
+        _written = folder
+
+
+def written_folder() -> Path | None:
+    """Return the directory of the sweep or of the single run that this process has carried out; None before that."""
+    return _written
 
 
 def close_open_sweep() -> None:

@@ -13,6 +13,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.reporting.artifacts import comparison_files, score_files
 from secmi_exp.reporting.contests import find_contests
 from secmi_exp.reporting.entries import read_entries
+from secmi_exp.reporting.gate_report import decisions_of, gate_sentence, write_gate
 from secmi_exp.reporting.ranking import Ranking, rank
 from secmi_exp.reporting.ranking_figures import auc_label, draw_ranking_cost, draw_ranking_roc, ranking_title
 from secmi_exp.reporting.run_folders import FinishedRun, read_sweep, swept_settings
@@ -63,6 +64,9 @@ def close_sweep(folder: Path, search: str | None = None) -> None:
         console.print(f"{len(failed)} of {len(finished) + len(failed)} jobs failed:")
     for each in failed:
         console.print(Text(f"  {each.shown}: {each.failure}"), soft_wrap=True)
+    if decisions := decisions_of(runs):
+        write_gate(folder, decisions)
+        console.print(Text(gate_sentence(decisions)), soft_wrap=True)
     spent = sum(run.results.queries_spent for run in finished)
     seconds = sum(run.results.seconds for run in finished)
     console.print(f"The sweep made {spent:,} queries in {seconds:.0f} s of its jobs' time.")

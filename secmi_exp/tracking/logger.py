@@ -76,9 +76,9 @@ class CsvTracker(Tracker):
         """Write a row of the metrics."""
         self.log_summary(flat_metrics(judgements))
 
-    def log_summary(self, numbers: Mapping[str, float]) -> None:
+    def log_summary(self, values: Mapping[str, float | str]) -> None:
         """Write a row."""
-        self.csv.log_metrics(dict(numbers))
+        self.csv.log_metrics(dict(values))
 
     def finish(self, *, failed: bool) -> None:
         """Write buffered rows."""

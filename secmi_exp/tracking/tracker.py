@@ -41,8 +41,8 @@ class Tracker(Guarded):
     def log_t_errors(self, relative: RelativeTError, t_errors: Scored) -> None:
         """Log the relative t-error over timesteps, and the distribution of t-errors at t_sec."""
 
-    def log_summary(self, numbers: Mapping[str, float]) -> None:
-        """Log single numbers."""
+    def log_summary(self, values: Mapping[str, float | str]) -> None:
+        """Log single values."""
 
     def log_table(self, name: str, columns: list[str], rows: list[list[str | float | None]]) -> None:
         """Log a table."""

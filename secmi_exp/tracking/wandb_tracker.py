@@ -103,9 +103,9 @@ class WandbTracker(Tracker):
             if math.isfinite(ratio):
                 self.run.log({"t_sec": t, "relative_t_error": ratio})
 
-    def log_summary(self, numbers: Mapping[str, float]) -> None:
+    def log_summary(self, values: Mapping[str, float | str]) -> None:
         """Update the run's summary."""
-        self.run.summary.update(dict(numbers))
+        self.run.summary.update(dict(values))
 
     def log_table(self, name: str, columns: list[str], rows: list[list[str | float | None]]) -> None:
         """Log a W&B table."""

@@ -55,7 +55,7 @@ def render_page(runs: Runs) -> str:
     album = Album()
     walked = [entry for entry in entries if entry.run.results.trajectory]
     names = names_by_run(entries)
-    styles, scripts = _read_asset(STYLE), [_read_asset(name) for name in SCRIPTS]
+    styles, scripts = read_asset(STYLE), [read_asset(name) for name in SCRIPTS]
     return (
         environment()
         .get_template("page.html")
@@ -64,7 +64,7 @@ def render_page(runs: Runs) -> str:
             now=datetime.now(UTC),
             style=Markup(styles),
             scripts=[Markup(script) for script in scripts],
-            policy=_policy([styles], scripts),
+            policy=content_policy([styles], scripts),
             runs=runs,
             entries=entries,
             names=names,
@@ -155,7 +155,7 @@ def _timesteps(entries: Sequence[Entry]) -> dict[str, object]:
     return {"timesteps": chart, "series": series, "charted": charted}
 
 
-def _policy(styles: Sequence[str], scripts: Sequence[str]) -> str:
+def content_policy(styles: Sequence[str], scripts: Sequence[str]) -> str:
     """Return a content security policy that lets these styles and scripts in, and nothing else."""
     allowed_styles, allowed_scripts = (" ".join(map(_digest, each)) for each in (styles, scripts))
     return (
@@ -168,5 +168,6 @@ def _digest(content: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode('ascii')}'"
 
 
-def _read_asset(name: str) -> str:
+def read_asset(name: str) -> str:
+    """Return a style sheet or a script of the pages."""
     return files(__package__).joinpath("assets", name).read_text(encoding="utf-8")

@@ -1,0 +1,272 @@
+"""One page about one run for somebody who isn't a specialist, such as a data owner's lawyer: a question and its answer.
+
+The answer goes by the attack's own scorer, which was named before anybody looked, and by its AUC, in words: the share
+of pairs of a member and a hold-out in which the member scores higher.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from secmi_exp import __version__
+from secmi_exp.errors import UserError, first_line
+from secmi_exp.files.regular import read_regular
+from secmi_exp.formatting import shortened
+from secmi_exp.reporting.page.render import content_policy, environment, read_asset
+from secmi_exp.reporting.results_file import Estimate, Results, SplitFacts
+from secmi_exp.reporting.run_folders import FinishedRun, Runs
+from secmi_exp.store.manifest import Damaged, read_manifest
+
+STYLE = "owner.css"
+
+EVIDENCE = 0.01
+"""p-value up to which a result counts as evidence: one of a hundred collections that weren't used gives as much."""
+SMALL = 0.6
+"""AUC below which the interval must end for "no evidence found"; else the images are too few to tell."""
+UNDERSTATING = "holdouts_equal_to_a_member"
+"""Code of the grave warning that leaves evidence as it is: it makes a difference look smaller."""
+MOST_WARNINGS, LONGEST_WARNING, LONGEST_NAME = 3, 240, 90
+"""Of the run's own warnings that are printed, and characters of one and of a name, so that all fits on one page."""
+MOST_WEIGHTS = 3
+"""Files of weights whose hashes are printed."""
+
+CHANCES = ((1e-6, "1 of 1,000,000"), (1e-4, "1 of 10,000"), (1e-3, "1 of 1,000"), (EVIDENCE, "1 of 100"))
+"""p-values in words."""
+
+
+class Verdict(StrEnum):
+    """The kinds of answers; the value is the heading."""
+
+    EVIDENCE = "Evidence that they were used"
+    NOTHING_FOUND = "No evidence found that they were used"
+    UNCLEAR = "It can't be told"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the page answers."""
+
+    verdict: Verdict
+    sentence: str
+
+
+def answer(results: Results) -> Answer:
+    """Answer whether the members were used, in a sentence with its certainty.
+
+    Raises:
+        UserError: for a run that judged nothing.
+    """
+    auc = results.estimate("auc")
+    if auc.value is None or auc.low is None or auc.high is None or results.collection is None:
+        raise UserError(
+            "The run has attacked nothing, so that there is no answer for an owner: name a run with +attack=…."
+        )
+    if (unsound := next(_reasons_against(results), None)) is not None:
+        return Answer(Verdict.UNCLEAR, unsound)
+    compared = (
+        "Of 100 pairs of an image in question and a comparison image, the attack scores the one in question higher in "
+        f"{_pairs(auc)}"
+    )
+    p_value = results.collection.p_mann_whitney
+    if p_value is not None and p_value <= EVIDENCE and auc.low > 0.5:
+        chance = next(words for most, words in CHANCES if p_value <= most)
+        return Answer(
+            Verdict.EVIDENCE,
+            f"{compared}; of collections that were not used, and are otherwise like the comparison images, at most "
+            f"{chance} would give such a result.",
+        )
+    if any(warning.code == UNDERSTATING for warning in results.warnings or []):
+        return Answer(
+            Verdict.UNCLEAR,
+            f"{compared}, and some comparison images are images that the model is said to have seen, which hides what "
+            "there is to find: replace them.",
+        )
+    if auc.high < 0.5:
+        return Answer(
+            Verdict.UNCLEAR,
+            f"{compared}: the comparison images seem the more used ones, so look whether they were used themselves, or "
+            "are of another kind.",
+        )
+    if auc.high < SMALL:
+        return Answer(
+            Verdict.NOTHING_FOUND,
+            f"{compared}: this attack finds no sign of use, which does not prove that they were not used.",
+        )
+    return Answer(
+        Verdict.UNCLEAR,
+        f"{compared}: with {results.collection.n} and {results.collection.n_reference} images judged, this is too "
+        "uncertain to tell use from chance; more images may decide it.",
+    )
+
+
+def _reasons_against(results: Results) -> Iterator[str]:
+    """Yield why the attack's figures say nothing about use."""
+    if results.split.blind and results.split.blind.get("split_at_fault"):
+        yield (
+            "The two groups of images can be told apart without the model (see the check below), so that whatever the "
+            "attack finds may be that difference rather than use in training; other comparison images are needed."
+        )
+    for warning in results.warnings or []:
+        if warning.grave and warning.code != UNDERSTATING:
+            yield f"The run's figures are no measure of use: {shortened(warning.sentence, LONGEST_WARNING)}"
+
+
+def _pairs(estimate: Estimate) -> str:
+    """Return an AUC in words.
+
+    >>> _pairs(Estimate(0.898, 0.865, 0.923))
+    '90 (with 95% confidence 87 to 92; guessing gives 50)'
+    """
+    value, low, high = (100 * (each or 0.0) for each in estimate)
+    return f"{value:.0f} (with 95% confidence {low:.0f} to {high:.0f}; guessing gives 50)"
+
+
+def render_owner_page(runs: Runs) -> str:
+    """Return the HTML of the page on a run.
+
+    Raises:
+        UserError: where there is not exactly one run with results, or it has attacked nothing.
+    """
+    if len(runs.finished) != 1:
+        raise UserError(
+            f"A page for an owner is about one run, and here are {len(runs.finished)} with results: name the directory "
+            "of one run."
+        )
+    (run,) = runs.finished
+    found = answer(run.results)
+    style = read_asset(STYLE)
+    return (
+        environment()
+        .get_template("owner.html")
+        .render(
+            version=__version__,
+            now=datetime.now(UTC),
+            policy=content_policy([style], []),
+            style=Markup(style),
+            results=run.results,
+            answer=found,
+            kind=found.verdict.name.lower().replace("_", "-"),
+            compared=dict(_compared(run)),
+            doubts=list(_doubts(run.results)),
+            warnings=_warnings(run.results),
+            hashes=dict(_hashes(run)),
+            written=run.written,
+        )
+    )
+
+
+def _compared(run: FinishedRun) -> Iterator[tuple[str, str]]:
+    """Yield what was compared, by heading."""
+    results, config = run.results, run.config
+    assert results.collection
+    dataset = config.get("dataset.path") or results.dataset
+    for heading, total, judged, place in (
+        ("Images in question", results.split.members, results.collection.n, "dataset.members"),
+        ("Comparison images", results.split.holdouts, results.collection.n_reference, "dataset.holdout"),
+    ):
+        source = config.get(place)
+        named = _name(dataset if source in (None, "null") else source)
+        given = f"{judged:,}" if total is None else f"{total:,} given, of which {judged:,} are judged"
+        note = "" if heading.startswith("Images") else "; said not to have been used"
+        yield heading, f"{given}; from {named}{note}"
+    path = config.get("target.path")
+    queries = results.queries_per_sample or 0
+    if results.target == "none":
+        yield "Model", "none was asked: the scores were made elsewhere"
+    else:
+        where = "trained by this program on the images in question" if path in (None, "null") else _name(path)
+        yield "Model", f"{results.target}, {where}"
+    yield (
+        "Attack",
+        f"{results.attack}: it asks the model {queries:g} times about each image, without knowing its group, "
+        "and gives a score; a higher one means: more likely used"
+        if queries
+        else f"{results.attack}: a score for each image; a higher one means: more likely used",
+    )
+
+
+def _doubts(results: Results) -> Iterator[tuple[str, str]]:
+    """Yield what would make the answer wrong, each with what is known of it."""
+    yield (
+        "The two groups differ in more than use",
+        "Source, time and processing of the comparison images must be those of the images in question. "
+        f"{_blind(results.split.blind)}",
+    )
+    yield (
+        "The comparison images were used, too",
+        "It is taken as given that none was. Each that was makes a real difference look smaller.",
+    )
+    yield "The same image on both sides", f"{_copies(results.split)} Resized or edited copies would not be noticed."
+    yield (
+        "Another model, or another attack",
+        "The answer is about the model with the hash below, and about this attack alone: another one may find more. It "
+        "is about the collection as a whole, not about any single image.",
+    )
+
+
+def _blind(blind: dict[str, Any] | None) -> str:
+    """Return the outcome of the check by classifiers that never see the target."""
+    if not blind:
+        return "Nothing has checked that: no classifier without the model was tried on them."
+    value, ends = blind.get("auc"), blind.get("ci95") or (None, None)
+    rate = "" if value is None else f": of 100 pairs it picks the one in question in {_pairs(Estimate(value, *ends))}"
+    outcome = "tells them apart" if blind.get("split_at_fault") else "finds no difference that can't be chance"
+    return f"A classifier that never sees the model {outcome}{rate}."
+
+
+def _copies(split: SplitFacts) -> str:
+    """Return what was found of exact copies."""
+    equal, within = split.holdouts_equal_to_a_member, split.copies_within_side
+    if equal is None:
+        return "Whether images occur twice was not recorded."
+    repeated = f", and {sum(within.values()):,} images repeat another of their own group" if within else ""
+    return (
+        f"Exact copies were looked for: {equal:,} comparison images equal one that the model is said to have seen"
+        f"{repeated}."
+    )
+
+
+def _warnings(results: Results) -> list[str]:
+    sentences = [shortened(warning.sentence, LONGEST_WARNING) for warning in results.warnings or []]
+    more = len(sentences) - MOST_WARNINGS
+    return sentences[:MOST_WARNINGS] + ([f"{more} more are in results.json."] if more > 0 else [])
+
+
+def _hashes(run: FinishedRun) -> Iterator[tuple[str, str]]:
+    """Yield what identifies the run's inputs."""
+    origin = run.results.provenance
+    try:
+        config = hashlib.sha256(read_regular(run.folder / "config.yaml")).hexdigest()
+    except (OSError, UserError) as error:
+        config = f"can't be read ({first_line(error)})"
+    yield "settings (config.yaml)", config
+    yield "split into groups", origin.split or "not recorded"
+    yield "images judged and set aside", origin.attacked or "not recorded"
+    yield "images in question, all", origin.members or "not recorded"
+    for name, digest in _weights(run.results.target_folder).items():
+        yield f"weights: {name}", digest
+    yield "model's weights and settings", origin.target or "no model was asked"
+    yield "what the model answered", origin.measured or "not recorded"
+    modified = " with changes" if origin.code.modified else ""
+    yield "program's revision", f"{origin.code.revision}{modified}" if origin.code.revision else "not recorded"
+
+
+def _weights(folder: str) -> dict[str, str]:
+    """Return the largest files of a stored target's weights with their SHA-256; none where the store has no record."""
+    try:
+        files = read_manifest(Path(folder)).files if folder else {}
+    except Damaged:
+        return {}
+    weights = sorted((name for name in files if name.endswith(".safetensors")), key=lambda name: -files[name].bytes)
+    return {shortened(Path(name).parent.name, LONGEST_NAME): files[name].sha256 for name in weights[:MOST_WEIGHTS]}
+
+
+def _name(path: str) -> str:
+    """Return the end of a path or a name, where it is long."""
+    return path if len(path) <= LONGEST_NAME else f"…{path[-LONGEST_NAME:]}"
