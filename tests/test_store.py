@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from filelock import FileLock, Timeout
 from hypothesis import given
@@ -20,6 +21,8 @@ from secmi_exp import store as store_module
 from secmi_exp.configuration.general import General
 from secmi_exp.errors import UserError
 from secmi_exp.store import MANIFEST, SCRATCH, Damaged, Json, Key, Place, Store, check, wait_for
+from secmi_exp.store import key as key_module
+from secmi_exp.store.key import listed
 from secmi_exp.testing import compose_config
 from tests.support.store_entries import KEY, OTHER, write
 
@@ -60,6 +63,14 @@ def test_damage_is_found_and_mended(tmp_path: Path, damage: str, caplog: pytest.
     assert not mended.reused
     assert "is damaged" in caplog.text
     check(mended.path)
+
+
+def test_numbers_that_no_manifest_could_hold_are_in_a_key_by_their_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_module, "MOST_LISTED", 3)
+    short, long, other = (listed(np.array(numbers)) for numbers in ([5, 6, 7], [5, 6, 7, 8], [5, 6, 7, 9]))
+    assert short == [5, 6, 7]
+    assert isinstance(long, str)
+    assert long != other
 
 
 def test_a_failed_build_leaves_no_entry_but_its_workspace(tmp_path: Path) -> None:
