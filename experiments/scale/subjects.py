@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 
 from experiments.benchmarks.subjects import Free, T
 from secmi_exp.data.dataset import Dataset
-from secmi_exp.data.images import Images, Pixels
+from secmi_exp.data.images import Images, ImageSet, Pixels, pixel_digests
 from secmi_exp.data.samples import ArraySamples
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
@@ -27,8 +27,13 @@ class NoiseImages(Dataset):
     seed: int = 0
 
     def samples(self) -> ArraySamples:
-        """Drawn when they are decoded into the store."""
+        """Known by their number."""
         return ArraySamples("noise", f"noise {self.images} {SIDE} {self.seed}", self.draw)
+
+    def load(self, store: Store, *, progress_bar: bool) -> ImageSet:
+        """Without decoding, which is measured elsewhere."""
+        pixels = self.draw()[:, None]
+        return ImageSet(pixels, pixel_digests(pixels), [f"noise/{row}" for row in range(self.images)], {}, None)
 
     def draw(self) -> Pixels:
         """Draw them, [N, SIDE, SIDE]."""
@@ -58,9 +63,9 @@ def register() -> None:
     """Make both a choice of the configuration, within this process."""
     nodes: dict[str, dict[str, Any]] = {
         "dataset": {
-            "_target_": f"{NoiseImages.__module__}.NoiseImages", "name": "noise_images", "source": "drawn", "licence": "",
-            "image_size": SIDE, "channels": 1, "crop": None, "horizontal_flip": False, "on_error": "stop",
-            "images": 10_000, "seed": 0, "suggested": {"members": None, "t_sec": 100},
+            "_target_": f"{NoiseImages.__module__}.NoiseImages", "name": "noise_images", "source": "drawn",
+            "licence": "", "image_size": SIDE, "channels": 1, "crop": None, "horizontal_flip": False,
+            "on_error": "stop", "images": 10_000, "seed": 0, "suggested": {"members": None, "t_sec": 100},
         },
         "target": {"_target_": f"{FreeTarget.__module__}.FreeTarget", "name": "free"},
     }  # fmt: skip
