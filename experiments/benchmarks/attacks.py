@@ -1,7 +1,7 @@
 """Images/s of each attack that queries the target, from images to values in files, against a plain loop by hand.
 
-`stat` and `nn`, whose queries are the same, are measured with single timesteps by `queries`. What is fitted to the values
-of cdi, quantile and gsa is left out on both sides: it queries nothing.
+`stat` and `nn`, whose queries are the same, are measured with single timesteps by `queries`. What is fitted to the
+values of cdi, quantile and gsa is left out on both sides: it queries nothing.
 """
 
 import shutil

@@ -17,6 +17,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import torch
 from filelock import FileLock
 
 from experiments.benchmarks.measure import Figure
@@ -231,6 +232,7 @@ def last_after_first(told: list[dict[str, float]]) -> float:
 
 def tell(file: Path, job: Callable[[Store], int], store: MeasuredStore) -> None:
     """Carry out a job within a child process, and write what it took."""
+    torch.set_num_threads(1)  # threads of the parent's are not there after a fork
     attempts, acquire = 0, FileLock.acquire
 
     def counted(lock: FileLock, *arguments: Any, **keywords: Any) -> Any:
