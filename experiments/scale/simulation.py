@@ -205,7 +205,7 @@ def measure_writers(name: str, job: Callable[..., int], writers: int, n: int) ->
     told = [json.loads((root / f"told/{number}").read_text(encoding="utf-8")) for number in range(writers)]
     made = [each for each in told if each["built"]]
     folders = {kind.name: len([*kind.iterdir()]) for kind in (root / "store").iterdir()}
-    store = [file for file in (root / "store").rglob("*") if file.is_file()]
+    store = [file.stat().st_size for file in (root / "store").rglob("*") if file.is_file()]
     shutil.rmtree(root)
     return [
         Figure.of(name, "all jobs together", [seconds], "s"),
@@ -219,7 +219,7 @@ def measure_writers(name: str, job: Callable[..., int], writers: int, n: int) ->
         Figure.of(name, "peak memory above the fork, a job", [each["peak"] for each in told], "MiB"),
         Figure.of(name, "last job after the first that was done", [last_after_first(told)], "s"),
         Figure.of(name, "files in the store", [len(store)], ""),
-        Figure.of(name, "store", [sum(file.stat().st_size for file in store) / n if store else 0.0], "bytes an image"),
+        Figure.of(name, "store", [sum(store) / n], "bytes an image"),
         *(Figure.of(name, f"entries of the folder {kind}", [count], "") for kind, count in sorted(folders.items())),
     ]
 
