@@ -42,6 +42,7 @@ from secmi_exp.run_state import AttackOutcome, Run, timed
 from secmi_exp.run_warnings import RunWarning, collect_warnings, warn
 from secmi_exp.store import Json, Key
 from secmi_exp.store.class_identity import class_identity, outside_classes
+from secmi_exp.store.key import listed
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.tracking.tracker import RunIdentity, start_tracker
 
@@ -173,8 +174,8 @@ def score(run: Run, attack: Attack, measured: Measurements) -> tuple[dict[str, S
             **outside_classes(attack=attack),
             **scorer.settings(),
             "precision": runtime.precision,
-            "fit_rows": fit_rows.tolist(),
-            "is_member": is_member.tolist(),
+            "fit_rows": listed(fit_rows),
+            "is_member": listed(is_member),
         }
         key = Key("scores", scorer.version, config, {"measured": measured.key}, files=("scores.npy",), label=name)
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from experiments.benchmarks import (
+    attacks,
     large_targets,
     latent_memory,
     measure,
@@ -47,6 +48,18 @@ def test_a_sweep_makes_31_queries_an_image_where_the_published_procedure_makes_4
 def test_a_single_timestep_makes_as_many_queries_as_the_published_procedure() -> None:
     figures = by_name(queries.benchmark(CPU, "small", 3, 100, sweep=False, rounds=1))
     assert figures["published: queries an image"] == figures["secmi_exp: queries an image"] == 11
+
+
+@pytest.mark.parametrize("name", attacks.FORMULAS)
+def test_an_attack_makes_the_queries_of_its_formula_and_gives_its_values(name: str) -> None:
+    """Both are compared before a time is taken; it is the comparison that is tested."""
+    figures = by_name(attacks.compared(name, CPU, 4, rounds=1))
+    assert figures["both: queries an image"] > 0
+    assert figures["plain loop / secmi_exp"] > 0
+
+
+def test_samples_are_those_of_a_plain_loop() -> None:
+    assert by_name(attacks.compared_samples(CPU, 80, rounds=1))["plain loop / secmi_exp"] > 0
 
 
 @pytest.mark.slow

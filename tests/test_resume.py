@@ -88,7 +88,7 @@ def test_a_line_of_the_journal_that_a_kill_has_cut_takes_no_later_one_with_it(tm
         journal.write(batches[1].line[:-9])
     assert verify_journal(tmp_path, {}, 8).tolist() == [True] * 4 + [False] * 4
     append_batches(tmp_path, 0, batches[1:])
-    assert read_journal(tmp_path) == batches
+    assert list(read_journal(tmp_path)) == batches
 
 
 def test_samples_that_two_batch_sizes_have_drawn_are_counted_once(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from secmi_exp.attacks.signals.image_features import coarse_view, low_level
+from secmi_exp.data.checks import split_check
 from secmi_exp.data.checks.blind_views import Sizes
 from secmi_exp.data.checks.split_check import check_split, trained_rows
 from secmi_exp.data.digits import digit_pixels
@@ -94,6 +95,17 @@ def test_prompts_and_sizes_that_say_nothing_are_not_blamed(tmp_path: Path) -> No
     assert not any(kind["at_fault"] for kind in told["by"].values())
     assert not told["split_at_fault"]
     assert not warnings
+
+
+def test_of_many_images_as_many_are_looked_at_as_memory_and_time_allow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(split_check, "MOST_A_SIDE", 30)
+    images, is_member = few(100)
+    told, _ = checked(tmp_path, images, is_member, 0, {"prompts": words(100)}, original_sizes(100))
+    assert (told["images"], list(told["by"])) == (60, ["pixels", "prompts", "original_sizes"])
+    again, _ = checked(tmp_path, images, is_member, 0, {"prompts": words(100)}, original_sizes(100))
+    assert again == told
 
 
 def test_what_is_the_same_for_all_images_is_not_looked_at(tmp_path: Path) -> None:

@@ -5,16 +5,24 @@ import multiprocessing
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
+import numpy as np
 import pytest
+from filelock import FileLock, Timeout
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secmi_exp import store as store_module
 from secmi_exp.configuration.general import General
 from secmi_exp.errors import UserError
-from secmi_exp.store import MANIFEST, SCRATCH, Damaged, Json, Key, Store, check
+from secmi_exp.store import MANIFEST, SCRATCH, Damaged, Json, Key, Place, Store, check, wait_for
+from secmi_exp.store import key as key_module
+from secmi_exp.store.key import listed
 from secmi_exp.testing import compose_config
 from tests.support.store_entries import KEY, OTHER, write
 
@@ -55,6 +63,14 @@ def test_damage_is_found_and_mended(tmp_path: Path, damage: str, caplog: pytest.
     assert not mended.reused
     assert "is damaged" in caplog.text
     check(mended.path)
+
+
+def test_numbers_that_no_manifest_could_hold_are_in_a_key_by_their_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_module, "MOST_LISTED", 3)
+    short, long, other = (listed(np.array(numbers)) for numbers in ([5, 6, 7], [5, 6, 7, 8], [5, 6, 7, 9]))
+    assert short == [5, 6, 7]
+    assert isinstance(long, str)
+    assert long != other
 
 
 def test_a_failed_build_leaves_no_entry_but_its_workspace(tmp_path: Path) -> None:
@@ -103,6 +119,54 @@ def test_processes_that_want_the_same_entries_build_them_once(tmp_path: Path) ->
         process.join()
         assert process.exitcode == 0
     assert builds.read_text() == "xx"
+
+
+def test_what_another_process_has_made_meanwhile_is_checked_once_and_without_a_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting, other = Store(tmp_path), Store(tmp_path)
+    held, checked_under_lock = list[Store](), list[bool]()
+    locked = Store._locked
+
+    @contextmanager
+    def noted(self: Store, key: Place, *, wait: bool = True) -> Iterator[None]:
+        if self is waiting:
+            other.get_or_build(KEY, partial(write, "x"))
+        with locked(self, key, wait=wait):
+            held.append(self)
+            yield
+            held.remove(self)
+
+    def checked(*arguments: Any) -> object:
+        checked_under_lock.append(waiting in held)
+        return check(*arguments)
+
+    monkeypatch.setattr(Store, "_locked", noted)
+    monkeypatch.setattr(store_module, "check", checked)
+    assert waiting.get_or_build(KEY, partial(write, "y")).reused
+    assert checked_under_lock == [False, False]  # by the one who made it, and by the one who waited
+
+
+def test_the_longer_a_process_waits_for_a_lock_the_more_rarely_it_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many jobs as there may be wait for one entry, and each attempt is a message to a file server."""
+    now, tried = 0.0, []
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    class Held:
+        def acquire(self, timeout: float) -> None:
+            tried.append(now)
+            if now < 3600:
+                raise Timeout("held")
+
+    monkeypatch.setattr(store_module.time, "sleep", sleep)
+    monkeypatch.setattr(store_module.time, "monotonic", lambda: now)
+    wait_for(cast(FileLock, Held()))
+    assert tried[0] < 0.1  # an entry that is made in no time is waited for no longer
+    assert tried[-1] < 3603
+    assert len(tried) < 2600  # where twenty attempts a second would be 72,000
 
 
 def test_only_what_is_missing_of_several_is_built(tmp_path: Path) -> None:

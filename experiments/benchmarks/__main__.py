@@ -2,6 +2,7 @@
 
 python -m experiments.benchmarks                     # all: half an hour on two CPU cores
 python -m experiments.benchmarks queries training    # some of them
+python -m experiments.benchmarks attacks             # of all attacks but stat and nn, which are queries' subject
 python -m experiments.benchmarks precision --device cuda
 """
 
@@ -14,7 +15,17 @@ from pathlib import Path
 
 import torch
 
-from experiments.benchmarks import large_targets, latent_memory, memory, overhead, precision, queries, startup, training
+from experiments.benchmarks import (
+    attacks,
+    large_targets,
+    latent_memory,
+    memory,
+    overhead,
+    precision,
+    queries,
+    startup,
+    training,
+)
 from experiments.benchmarks.measure import Figure, machine, markdown, save, show
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -32,6 +43,7 @@ def benchmarks(device: torch.device) -> Mapping[str, Callable[[], list[Figure]]]
         ],
         "approach": lambda: queries.approach(device, "paper", many if gpu else 32, 100),
         "queries_paper": lambda: queries.benchmark(device, "paper", 1024 if gpu else 2, 300, sweep=True),
+        "attacks": lambda: attacks.benchmark(device, 2**17 if gpu else attacks.QUERIES),
         "training": lambda: [
             *training.benchmark(device, "small", 64, 100),
             *training.benchmark(device, "paper", 128 if gpu else 4, 50 if gpu else 4),

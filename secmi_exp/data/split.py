@@ -155,6 +155,8 @@ class SplitRule(ABC):
         if min(free.values()) < 1:
             raise UserError(self._too_few(per_side))
         free[Part.EVALUATION] += len(content) - per_side
+        if len(np.unique(content)) == len(content):
+            return np.repeat(np.array([*free], dtype="<U16"), [*free.values()])
         copies: dict[int, list[int]] = {}
         for position, number in enumerate(content.tolist()):
             copies.setdefault(number, []).append(position)

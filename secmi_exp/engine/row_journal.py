@@ -7,7 +7,7 @@ file; it begins with a checksum of itself. A stage that is continued trusts only
 import json
 import logging
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,17 +47,14 @@ class WrittenBatch:
         start, stop, queries, checksums = json.loads(content)
         return cls(slice(start, stop), queries, checksums)
 
-    def is_intact_in(self, files: Mapping[str, Path]) -> bool:
-        """Whether the files still hold what was written."""
-        return all(checksum(read_rows(file, self.rows)) == self.checksums[name] for name, file in files.items())
-
-
-def read_rows(file: Path, rows: slice) -> NDArray[np.generic]:
-    """Copy some rows out of an .npy file."""
-    array = np.load(file, mmap_mode="r")
-    copy: NDArray[np.generic] = np.array(array[rows])
-    release(array)
-    return copy
+    def is_intact_in(self, arrays: Mapping[str, NDArray[np.generic]]) -> bool:
+        """Whether the arrays, memory maps of the files, still hold what was written."""
+        for name, array in arrays.items():
+            intact = checksum(array[self.rows]) == self.checksums[name]
+            release(array)
+            if not intact:
+                return False
+        return True
 
 
 def append_batches(workspace: Path, rank: int, batches: Sequence[WrittenBatch]) -> None:
@@ -71,21 +68,25 @@ def journal_files(workspace: Path) -> list[Path]:
     return sorted((workspace / SCRATCH).glob("rows-*.txt"))
 
 
-def read_journal(workspace: Path) -> list[WrittenBatch]:
-    """Read all batches that were written; damaged lines are left out."""
-    lines = (line for journal in journal_files(workspace) for line in journal.read_bytes().splitlines())
-    return [batch for line in lines if (batch := WrittenBatch.from_line(line))]
+def read_journal(workspace: Path) -> Iterator[WrittenBatch]:
+    """Read all batches that were written, one by one; damaged lines are left out."""
+    for file in journal_files(workspace):
+        with file.open("rb") as journal:
+            for line in journal:
+                if batch := WrittenBatch.from_line(line.rstrip(b"\n")):
+                    yield batch
 
 
 def queries_of_rows(workspace: Path, n: int) -> NDArray[np.int64]:
     """Read the queries that each row took, [n].
 
-    Batches overlap where a killed stage was continued with batches of another size; the latest count holds.
+    Batches overlap where a killed stage was continued with batches of another size; the latest count holds. Where all
+    rows took as many, which is the rule, the array takes the memory of one.
     """
     queries = np.zeros(n, np.int64)
     for batch in read_journal(workspace):
         queries[batch.rows] = batch.queries
-    return queries
+    return np.broadcast_to(queries[:1].copy(), n) if (queries == queries[:1]).all() else queries
 
 
 def verify_journal(workspace: Path, files: Mapping[str, Path], n: int) -> NDArray[np.bool_]:
@@ -98,6 +99,7 @@ def verify_journal(workspace: Path, files: Mapping[str, Path], n: int) -> NDArra
     """
     done = np.zeros(n, dtype=bool)
     damaged = 0
+    arrays = {name: np.load(file, mmap_mode="r") for name, file in files.items()} if journal_files(workspace) else {}
     for journal in journal_files(workspace):
         content, kept = journal.read_bytes(), []
         *lines, _ = content.split(b"\n")  # the last is empty, or one that a kill has cut
@@ -105,7 +107,7 @@ def verify_journal(workspace: Path, files: Mapping[str, Path], n: int) -> NDArra
             batch = WrittenBatch.from_line(line)
             if batch and not files.keys() <= batch.checksums.keys():
                 continue  # written for other files than these
-            if batch and batch.is_intact_in(files):
+            if batch and batch.is_intact_in(arrays):
                 kept.append(batch)
                 done[batch.rows] = True
             else:

@@ -106,7 +106,9 @@ def fill_rows(
     pending: list[slice] = []
     if is_rank_0():
         create_files(files, n, workspaces)
-        finished = np.all([verify_journal(workspace, files_of[workspace], n) for workspace in workspaces], axis=0)
+        finished = np.ones(n, dtype=bool)
+        for workspace in workspaces:
+            finished &= verify_journal(workspace, files_of[workspace], n)
         pending = [rows for rows in slices(n, size) if not finished[rows].all()]
     pending = broadcast(pending)  # and the files are there
     mine = pending[rank_info().rank :: rank_info().world_size]

@@ -10,6 +10,7 @@ a kill at any moment loses nothing. A lock per key keeps builders apart; the ker
 
 import logging
 import os
+import random
 import shutil
 import time
 import uuid
@@ -74,6 +75,10 @@ REMOVED = "removed-"
 
 PROBE = ".writable."
 """Prefix of files in ``work/`` by which earlier versions tested whether the folder is writable."""
+
+
+SHORTEST_WAIT_S, LONGEST_WAIT_S = 0.05, 2.0
+"""Seconds between two attempts to get a lock that another process holds."""
 
 
 class Place(Protocol):
@@ -148,20 +153,28 @@ class Store:
         for key in keys:
             if not key.files:
                 raise RuntimeError(f"The key of {key} names no files, so that its entry can't be checked.")
-        found = self._load_valid(keys)
-        missing = [key for key in keys if key.digest not in found]
-        if missing:
-            self._refuse_read_only(missing)
-        with ExitStack() as locks:
-            for key in sorted(missing, key=lambda key: key.digest):  # one order for all, so no deadlock
-                locks.enter_context(self._locked(key))
-            for key in missing:
-                self._discard_damaged(key)
-                self._finalize_killed(key)
+        found: dict[str, Entry] = {}
+        missing = list(keys)
+        while missing:
+            seen = self._manifest_inodes(missing)
             found |= self._load_valid(missing)
             missing = [key for key in missing if key.digest not in found]
-            if missing:
-                self._build(missing, build)
+            if not missing:
+                break
+            self._refuse_read_only(missing)
+            with ExitStack() as locks:
+                for key in sorted(missing, key=lambda key: key.digest):  # one order for all, so no deadlock
+                    locks.enter_context(self._locked(key))
+                if self._manifest_inodes(missing) != {key.digest: seen[key.digest] for key in missing}:
+                    continue  # made by another process, and checked without locks: by all that waited, at once
+                for key in missing:
+                    self._discard_damaged(key)
+                    self._finalize_killed(key)
+                found |= self._load_valid(missing)
+                missing = [key for key in missing if key.digest not in found]
+                if missing:
+                    self._build(missing, build)
+                break
         for kind in dict.fromkeys(key.kind for key in keys):
             reused = [key for key in keys if key.kind == kind and key.digest in found]
             if reused:
@@ -237,6 +250,16 @@ class Store:
                 more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
                 raise UserError(f"{missing[0]}{more} must be computed, and {why}{self.place.or_elsewhere}.")
 
+    def _manifest_inodes(self, keys: Sequence[Key]) -> dict[str, int | None]:
+        """Digest → inode of the entry's manifest, which tells whether the entry was made anew; None without one."""
+        inodes: dict[str, int | None] = {}
+        for key in keys:
+            try:
+                inodes[key.digest] = (self._path(key) / MANIFEST).stat().st_ino
+            except OSError:
+                inodes[key.digest] = None
+        return inodes
+
     def _load_valid(self, keys: Sequence[Key]) -> dict[str, Entry]:
         """Digest → entry, of those that are there and whole."""
         entries = {}
@@ -298,7 +321,7 @@ class Store:
             if not wait:
                 raise
             log.info("Another run is making %s %s: waiting for it.", key.kind, key.digest[:8])
-            lock.acquire()
+            wait_for(lock)
         try:
             # What another machine has just renamed into place is seen once the folder itself is read again.
             with suppress(FileNotFoundError):
@@ -352,3 +375,18 @@ class Store:
                 shutil.rmtree(gone, ignore_errors=True)
             else:
                 gone.unlink()
+
+
+def wait_for(lock: FileLock) -> None:
+    """Get a lock that another process holds.
+
+    The longer the wait has lasted, the longer the pauses between attempts: each of them opens the file, on a network
+    file system by a message to its server, and a thousand jobs may wait for one entry.
+    """
+    started = time.monotonic()
+    while True:
+        waited = time.monotonic() - started
+        time.sleep(min(LONGEST_WAIT_S, max(SHORTEST_WAIT_S, waited / 10)) * random.uniform(0.75, 1.25))
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
+            return

@@ -20,6 +20,7 @@ from secmi_exp.attacks.signals.image_features import low_level
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
 from secmi_exp.store import Json, Key
+from secmi_exp.store.key import listed
 
 HashingVectorizer = Deferred("sklearn.feature_extraction.text:HashingVectorizer")
 LogisticRegression = Deferred("sklearn.linear_model:LogisticRegression")
@@ -61,7 +62,7 @@ class View:
 
     def key(self, is_member: NDArray[np.bool_], seed: int) -> Key:
         """The store's key of `scores`."""
-        config: dict[str, Json] = {"seed": seed, "is_member": np.packbits(is_member).tolist()}
+        config: dict[str, Json] = {"seed": seed, "is_member": listed(np.packbits(is_member))}
         return Key("blind", self.version, config, self.inputs, files=("scores.npy",), label=self.kind)
 
     def scores(self, is_member: NDArray[np.bool_], seed: int) -> NDArray[np.float64]:
