@@ -1,6 +1,7 @@
 """t-errors at a few timesteps alone: fewer steps of the approach, and lower precision where no difference is taken."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def moved(x: Tensor, eps: Tensor, t: int, u: int) -> Tensor:
 def t_error(way: list[int]) -> np.ndarray:
     """φ along a way, and ψ back from its last timestep to the one before."""
     x = X_0
-    for t, u in zip(way[:-2], way[1:-1], strict=True):
+    for t, u in pairwise(way[:-1]):
         x = moved(x, EPS(x, t), t, u)
     t, u = way[-2:]
     up = moved(x, EPS(x, t), t, u)
@@ -178,8 +179,8 @@ def test_a_killed_approach_continues_with_the_batches_that_are_not_done(
         runtime = cpu_runtime(query_batch_size=4)
         with one_run(root) as store:
             return compute_by_approach(
-                waves(fails_after), WAVES_IMAGES, k=10, compared=[50], approach=Approach(20, "32"), maps=[], store=store,
-                runtime=runtime,
+                waves(fails_after), WAVES_IMAGES, k=10, compared=[50], approach=Approach(20, "32"), maps=[],
+                store=store, runtime=runtime,
             )  # fmt: skip
 
     whole = approached(tmp_path / "whole")
