@@ -26,7 +26,8 @@ from secmi_exp.data.checks.split_check import (
 from secmi_exp.data.copies import copies_facts
 from secmi_exp.data.split import Part, split_facts
 from secmi_exp.evaluation.judge import Judgement, Scored, judge
-from secmi_exp.evaluation.privacy_bound import PrivacyBound, bound_calibrated
+from secmi_exp.evaluation.one_run_audit import Membership
+from secmi_exp.evaluation.privacy_bound import PrivacyBound, bound_audited
 from secmi_exp.evaluation.relative_t_error import relative_t_error
 from secmi_exp.files.storage_errors import explain_storage_errors, output_place
 from secmi_exp.files.strict_json import as_strict_json
@@ -181,6 +182,7 @@ def evaluate(
     """Judge each scorer on the evaluation part; a threshold is calibrated where nothing was fitted."""
     split, settings = run.split, run.parts.general.evaluation
     judged = split.of_part(Part.EVALUATION)
+    membership = Membership.DRAWN if split.drawn else Membership.STATED
     judgements, evaluated, bounds = {}, {}, {}
     for name, values in scores.items():
         learned = isinstance(attack.scorers[name], LearnedScorer)
@@ -194,7 +196,7 @@ def evaluate(
             seed=run.parts.general.seed,
             low_fprs=settings.low_fprs,
         )
-        bounds[name] = bound_calibrated(evaluated[name], calibration, delta=settings.delta)
+        bounds[name] = bound_audited(evaluated[name], calibration, delta=settings.delta, membership=membership)
     return judgements, evaluated, bounds
 
 
