@@ -69,8 +69,12 @@ def run_stages(prepared: Preparation, config: DictConfig, folder: Path, warnings
     with timed(seconds, "data"):
         images = parts.dataset.load(store, progress_bar=parts.runtime.progress_bar)
         split = parts.split.split(images)
+        if parts.canaries:
+            images, split = parts.canaries.insert(images, split)
         queried = () if isinstance(parts.attack, TargetFree) else parts.target.conditions
         facts = split_facts(split, images) | condition_facts(split, images, queried)
+        if parts.canaries:
+            facts["canaries"] = parts.canaries.facts(split)
     with explain_storage_errors(output_place(folder)):
         (folder / "config.yaml").write_text(prepared.resolved, encoding="utf-8")
         split.save(folder / "split.npz")
@@ -182,7 +186,7 @@ def evaluate(
     """Judge each scorer on the evaluation part; a threshold is calibrated where nothing was fitted."""
     split, settings = run.split, run.parts.general.evaluation
     judged = split.of_part(Part.EVALUATION)
-    membership = Membership.DRAWN if split.drawn else Membership.STATED
+    membership = Membership.COINS if split.by_coins else Membership.DRAWN if split.drawn else Membership.STATED
     judgements, evaluated, bounds = {}, {}, {}
     for name, values in scores.items():
         learned = isinstance(attack.scorers[name], LearnedScorer)

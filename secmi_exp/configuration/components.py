@@ -7,10 +7,11 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from secmi_exp.attacks.attack import Attack
+from secmi_exp.attacks.attack import Attack, TargetFree
 from secmi_exp.configuration.general import General, resolved
 from secmi_exp.configuration.setting_errors import naming
 from secmi_exp.configuration.setting_values import refuse_converted, refuse_impossible_values
+from secmi_exp.data.canaries import Canaries, Mislabelled
 from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.split import SplitRule
 from secmi_exp.defenses.settings import DefenseSettings, Undefended
@@ -26,6 +27,7 @@ from secmi_exp.tracking.tracker import MakeTracker
 KINDS = {
     "dataset": Dataset,
     "split": SplitRule,
+    "canaries": Canaries,
     "defense": DefenseSettings,
     "trainer": Runtime,
     "attack": Attack,
@@ -72,6 +74,7 @@ class Components:
     general: General
     dataset: Dataset
     split: SplitRule
+    canaries: Canaries | None
     defense: DefenseSettings
     target: Target
     runtime: Runtime
@@ -90,6 +93,7 @@ class Components:
             general=General.from_config(config),
             dataset=component(config, "dataset"),
             split=component(config, "split"),
+            canaries=component(config, "canaries") if "canaries" in config else None,
             defense=component(config, "defense"),  # before the target, so that a mistake is named as its own
             target=component(config, "target"),
             runtime=component(config, "trainer"),
@@ -116,9 +120,33 @@ class Components:
                 f"defense={self.defense.name} acts on the training of a DDPM, and target={self.target.name} has none "
                 "that it could act on: leave one of them out."
             )
+        if self.canaries:
+            self.check_canaries(self.canaries)
         for group, asking in (("attack", self.attack), ("quality", self.quality)):
             if asking:
                 with naming("target"):
                     timesteps = self.target.timesteps
                 with naming(group):
                     asking.check(timesteps)
+
+    def check_canaries(self, canaries: Canaries) -> None:
+        """Refuse what canaries can't be used with.
+
+        Raises:
+            UserError: naming the setting to change.
+        """
+        if isinstance(self.attack, TargetFree):
+            raise UserError(
+                f"canaries={canaries.name} are inserted into the training of a target, and attack={self.attack.name} "
+                "queries none: leave one of them out."
+            )
+        if self.quality:
+            raise UserError(
+                f"quality is measured on the attacked images, and these are canaries={canaries.name}: leave one of "
+                "them out."
+            )
+        if isinstance(canaries, Mislabelled) and "labels" not in self.target.conditions:
+            raise UserError(
+                f"canaries=mislabelled have wrong class labels, and target={self.target.name} takes none: choose "
+                "another kind, or a target with labels, such as target=ddpm_small_labelled."
+            )

@@ -107,6 +107,27 @@ def bound_at(evaluation: Scored, threshold: float, *, delta: float = 0.0, confid
     return PrivacyBound(float(epsilon), delta, confidence, threshold, outcome)
 
 
+def highest_bound(scored: Scored, *, delta: float = 0.0, confidence: float = 0.95) -> tuple[float, float]:
+    """The highest bound that any threshold gives, which is too high by that choice, and the threshold, for others.
+
+    Raises:
+        UserError: for scores that can't be judged, or a setting out of range.
+    """
+    roc = Roc.from_scores(scored.scores, scored.is_member)
+    members, holdouts = sides(scored.scores, scored.is_member)
+    false_positives, true_positives = np.rint(roc.fpr * len(holdouts)), np.rint(roc.tpr * len(members))
+    epsilons = epsilon_from_counts(
+        false_positives,
+        len(holdouts),
+        len(members) - true_positives,
+        len(members),
+        delta=delta,
+        confidence=confidence,
+    )
+    best = int(epsilons.argmax())
+    return float(epsilons[best]), float(roc.thresholds[best])
+
+
 def bound_calibrated(
     evaluation: Scored,
     calibration: Scored,
@@ -127,20 +148,11 @@ def bound_calibrated(
     Raises:
         UserError: for scores that can't be judged, or a setting out of range.
     """
-    roc = Roc.from_scores(calibration.scores, calibration.is_member)
-    members, holdouts = sides(calibration.scores, calibration.is_member)
-    false_positives, true_positives = np.rint(roc.fpr * len(holdouts)), np.rint(roc.tpr * len(members))
-    epsilons = epsilon_from_counts(
-        false_positives,
-        len(holdouts),
-        len(members) - true_positives,
-        len(members),
-        delta=delta,
-        confidence=confidence,
-    )
-    bound = bound_at(evaluation, float(roc.thresholds[epsilons.argmax()]), delta=delta, confidence=confidence)
+    threshold = highest_bound(calibration, delta=delta, confidence=confidence)[1]
+    bound = bound_at(evaluation, threshold, delta=delta, confidence=confidence)
     bound = replace(bound, membership=membership)
-    guessed, n = Confusion.at(evaluation.scores, evaluation.is_member, roc.best_threshold()[0]), len(evaluation.scores)
+    most_accurate, _ = Roc.from_scores(calibration.scores, calibration.is_member).best_threshold()
+    guessed, n = Confusion.at(evaluation.scores, evaluation.is_member, most_accurate), len(evaluation.scores)
     if guessed.n_member != guessed.n_holdout and membership is not Membership.COINS:
         return bound
     correct = n - guessed.false_positives - guessed.false_negatives
