@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 import pydantic.dataclasses
@@ -27,6 +27,8 @@ from secmi_exp.data.split import Part, Split
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import warn
 from secmi_exp.store import Json
+
+Number = TypeVar("Number", bound=np.generic)
 
 SOURCES = {"digits": digit_pixels, "mnist5k": mnist_pixels, "lfw": face_pixels}
 """Datasets that come with a library, and what reads their pixels, [N, H, W]."""
@@ -140,7 +142,7 @@ class Canaries(ABC):
             labels=images.labels and Labels(partial(with_classes, images.labels, count, drawn.rows, self.image_seed)),
             sizes=_with(images.sizes, [width, height], count),
             orientations=_with(images.orientations, 1, count),
-            several_frames=_with(images.several_frames, False, count),
+            several_frames=_with(images.several_frames, 0, count),
         )
 
 
@@ -209,7 +211,7 @@ def _enough(count: int, available: int, there: str) -> int:
     return count
 
 
-def _with(values: NDArray[np.generic] | None, value: Sequence[int] | int | bool, count: int) -> NDArray[np.generic] | None:
+def _with(values: NDArray[Number] | None, value: Sequence[int] | int, count: int) -> NDArray[Number] | None:
     """An array with the same value for each canary behind it; None where there is none."""
     if values is None:
         return None

@@ -1,8 +1,8 @@
 """One-run audit of f-differential privacy, for the trade-off curves of Gaussian mechanisms.
 
-Training is f-DP if no test of one image's membership has a true-positive rate above f̄(FPR) = 1 − f(FPR) (Dong, Roth and
-Su 2022). A Gaussian mechanism of sensitivity/σ = μ has f̄(x) = Φ(Φ⁻¹(x) + μ); what is μ-GDP has that curve or a lower
-one. Mahloujifar, Melis and Chaudhuri ("Auditing f-differential privacy in one run", ICML 2025) bound how often an f-DP
+Training is f-DP if no test of one image's membership has a true-positive rate above f̄(FPR) = 1 − f(FPR) (Dong, Roth
+and Su 2022). Gaussian noise of sensitivity/σ = μ has f̄(x) = Φ(Φ⁻¹(x) + μ), and μ-GDP is what has no higher curve.
+Mahloujifar, Melis and Chaudhuri ("Auditing f-differential privacy in one run", ICML 2025) bound how often an f-DP
 training allows c or more right guesses. With p_i the probability of exactly i right ones among g guesses, and m samples
 whose membership was drawn by fair coins, every i has
 

@@ -60,7 +60,7 @@ def many_run_bound(scores: Floats, included: Bools, *, delta: float = 0.0, confi
         epsilon, threshold = highest_bound(own, delta=delta, confidence=confidence)
         most_accurate, accuracy = Roc.from_scores(own.scores, own.is_member).best_threshold()
         if best is None or (epsilon, accuracy) > best[:2]:
-            best = (epsilon, accuracy, image, threshold if epsilon > 0.0 else most_accurate)
+            best = (epsilon, accuracy, image, lowered(threshold if epsilon > 0.0 else most_accurate, own.scores))
     if best is None:
         raise UserError(
             f"{len(scores)} trainings are too few: each image needs some with it and some without it, both among the "
@@ -71,6 +71,16 @@ def many_run_bound(scores: Floats, included: Bools, *, delta: float = 0.0, confi
     rows = rows[rows >= first]
     bound = bound_at(Scored(scores[rows, image], included[rows, image]), threshold, delta=delta, confidence=confidence)
     return ManyRunBound(bound.epsilon, delta, confidence, image, threshold, bound.outcome)
+
+
+def lowered(threshold: float, scores: Floats) -> float:
+    """Half-way to the next lower score, so that other trainings are called alike on either side of the gap.
+
+    >>> lowered(3.0, np.array([1.0, 3.0, 4.0])), lowered(1.0, np.array([1.0, 3.0]))
+    (2.0, 1.0)
+    """
+    lower = scores[scores < threshold]
+    return float((threshold + lower.max()) / 2.0) if len(lower) and np.isfinite(threshold) else threshold
 
 
 def _both(included: Bools) -> bool:

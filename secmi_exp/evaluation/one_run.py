@@ -15,6 +15,7 @@ from secmi_exp.evaluation.distributions import binomial_cdf, binomial_tail
 NEGLIGIBLE_BEYOND = 12.0, 50.0
 """Standard deviations, and counts in addition, below a binomial's mean: less than 1e-25 lies there, however skewed."""
 
+
 def one_run_p_value(correct: int, guesses: int, samples: int, epsilon: float, *, delta: float = 0.0) -> float:
     """P(at least so many correct guesses) that an (ε, δ)-private training could allow, at most.
 

@@ -29,7 +29,9 @@ def classes_of_four() -> LabelCells:
 def images() -> ImageSet:
     """300 random images of 8×8 pixels in four classes."""
     pixels = np.random.default_rng(5).integers(0, 256, (300, 1, 8, 8), dtype=np.uint8)
-    return ImageSet(pixels, pixel_digests(pixels), [f"own/{i}" for i in range(300)], {}, None, labels=Labels(classes_of_four))
+    return ImageSet(
+        pixels, pixel_digests(pixels), [f"own/{i}" for i in range(300)], {}, None, labels=Labels(classes_of_four)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -47,16 +49,19 @@ def test_members_and_included_canaries_are_trained_on_and_canaries_alone_attacke
     canaries: Canaries, images: ImageSet, split: Split
 ) -> None:
     extended, inserted = canaries.insert(images, split)
-    assert len(extended) == 400 and extended.pixels.shape[1:] == (1, 8, 8)
+    assert len(extended) == 400
+    assert extended.pixels.shape[1:] == (1, 8, 8)
     assert (extended.digests == pixel_digests(extended.pixels)).all()
     assert inserted.attacked.tolist() == list(range(300, 400))
     included = inserted.attacked[inserted.is_member]
     assert inserted.members.tolist() == [*split.members, *included]
     assert np.intersect1d(inserted.members, inserted.holdouts).size == 0
     assert set(inserted.attacked[~inserted.is_member]) <= set(inserted.holdouts)
-    assert inserted.drawn and inserted.by_coins
+    assert inserted.drawn
+    assert inserted.by_coins
     assert [(inserted.part == str(part)).sum() for part in Part] == [15, 5, 80]
-    assert extended.ids[300] == "canary/00" and len(set(extended.ids)) == 400
+    assert extended.ids[300] == "canary/00"
+    assert len(set(extended.ids)) == 400
     assert np.isin(extended.content[inserted.holdouts], extended.content[inserted.members]).sum() == 0
 
 
@@ -75,7 +80,8 @@ def test_mislabelled_canaries_are_holdouts_of_another_class(images: ImageSet, sp
     assert extended.labels is not None
     assert extended.labels.numbers[:300] == [row % 4 for row in range(300)]
     rows = [int(np.flatnonzero((images.pixels == each).all((1, 2, 3)))[0]) for each in extended.pixels[300:]]
-    assert set(rows) <= set(split.holdouts) and not set(rows) & set(inserted.holdouts)
+    assert set(rows) <= set(split.holdouts)
+    assert not set(rows) & set(inserted.holdouts)
     assert all(number != row % 4 for number, row in zip(extended.labels.numbers[300:], rows, strict=True))
 
 
@@ -90,8 +96,7 @@ def test_what_can_not_be_drawn_is_refused(images: ImageSet, split: Split) -> Non
     assert len(noise.insert(images, split)[0]) == 451
     few = [Noise(**SETTINGS | {"count": 10, "seed": seed}) for seed in range(20)]
     with pytest.raises(UserError, match=r"raise canaries\.count=10"):
-        for each in few:
-            each.insert(images, split)
+        [each.insert(images, split) for each in few]
 
 
 @pytest.mark.parametrize(
@@ -116,6 +121,8 @@ def test_an_audit_on_canaries_says_so(tmp_path: Path) -> None:
     assert results["split"]["canaries"] == {"kind": "noise", "count": 100, "included": sum(scores["is_member"])}
     assert results["split"]["members"] == 64 + sum(scores["is_member"])
     assert all(each.startswith("canary/") for each in scores["id"])
-    assert bound["membership"] == "fair_coins" and bound["abstaining"]["samples"] == 80
-    assert bound["abstaining"]["epsilon"] > 1.0 and bound["one_run"] > 1.0
+    assert bound["membership"] == "fair_coins"
+    assert bound["abstaining"]["samples"] == 80
+    assert bound["abstaining"]["epsilon"] > 1.0
+    assert bound["one_run"] > 1.0
     assert "judged_on_canaries" in [warning["code"] for warning in results["warnings"]]

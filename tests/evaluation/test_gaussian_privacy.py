@@ -57,7 +57,8 @@ def test_without_a_leak_all_guesses_are_right_with_the_probability_of_coins(n: i
 def test_guessing_refutes_nothing_and_perfect_guesses_refute_more_the_more_there_are() -> None:
     assert largest_refuted_mu(0, 100, 100) == largest_refuted_mu(50, 100, 100) == 0.0
     perfect = [largest_refuted_mu(n, n, n) for n in (5, 20, 100, 400)]
-    assert perfect == sorted(perfect) and perfect[0] > 0.0
+    assert perfect == sorted(perfect)
+    assert perfect[0] > 0.0
     assert gaussian_epsilon(perfect[-1], 1e-5) > one_run_epsilon(400, 400, 400, delta=1e-5) > 4.0
 
 

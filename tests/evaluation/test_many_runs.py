@@ -22,7 +22,8 @@ def test_the_exposed_image_is_chosen_on_some_trainings_and_judged_on_the_others(
     scores, included = trainings(np.random.default_rng(0), 300, [0.0, 0.0, 4.0, 0.0])
     found = many_run_bound(scores, included, delta=1e-5)
     called = scores[100:, 2] >= found.threshold
-    assert found.image == 2 and 0.0 < found.threshold < 4.0
+    assert found.image == 2
+    assert 0.0 < found.threshold < 4.0
     assert found.outcome.false_positives == (called & ~included[100:, 2]).sum()
     assert 1.0 < found.epsilon < gaussian_epsilon(4.0, 1e-5)
 

@@ -18,7 +18,8 @@ def test_most_confident_guesses_refute_more_than_all() -> None:
         evaluation, calibration = coin_scores(rng, 1000, mu), coin_scores(rng, 300, mu)
         found = audit(evaluation, calibration, delta=1e-5)
         right = int(((evaluation.scores >= mu / 2) == evaluation.is_member).sum())
-        assert found.guesses.chosen and found.guesses.count < 500
+        assert found.guesses.chosen
+        assert found.guesses.count < 500
         assert found.epsilon == one_run_epsilon(found.correct, found.guesses.count, 1000, delta=1e-5)
         assert found.epsilon > 1.3 * one_run_epsilon(right, 1000, 1000, delta=1e-5)
         assert found.mu == largest_refuted_mu(found.correct, found.guesses.count, 1000) < mu
@@ -45,7 +46,8 @@ def test_one_sided_scores_are_guessed_on_their_side() -> None:
     is_member = rng.random(400) < 0.5
     scores = rng.normal(size=400) + 10.0 * (is_member & (rng.random(400) < 0.2))  # a fifth of the members stands out
     guesses = choose_guesses(Scored(scores, is_member), 1600, delta=1e-5)
-    assert 80 <= guesses.members <= 200 and guesses.holdouts < guesses.members / 2
+    assert 80 <= guesses.members <= 200
+    assert guesses.holdouts < guesses.members / 2
 
 
 def test_equal_scores_are_guessed_in_an_order_that_the_rows_do_not_decide() -> None:
@@ -57,7 +59,8 @@ def test_perfect_guesses_give_the_closed_form_and_no_information_gives_nothing()
     is_member = np.arange(100) % 2 == 0
     perfect = audit(Scored(is_member.astype(float), is_member), Scored(np.zeros(2), is_member[:2]), delta=0.0)
     least = 0.05 ** (1 / 20)  # ten guesses on either side
-    assert perfect.correct == 20 and perfect.epsilon == pytest.approx(math.log(least / (1 - least)), abs=1e-5)
+    assert perfect.correct == 20
+    assert perfect.epsilon == pytest.approx(math.log(least / (1 - least)), abs=1e-5)
     rng = np.random.default_rng(3)
     epsilons = [
         audit(coin_scores(rng, 200, 0.0), coin_scores(rng, 60, 0.0), delta=1e-5).gaussian_epsilon for _ in range(40)
