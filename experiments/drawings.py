@@ -4,7 +4,7 @@ from pathlib import Path
 
 from experiments.kept import mnist_members, read_rows, read_run, read_scores, table
 from experiments.kept import relative_t_error as kept_relative_t_error
-from experiments.tables import BOUNDS, swept
+from experiments.tables import swept
 from secmi_exp.evaluation.scored import Scored
 from secmi_exp.reporting import run_figures
 from secmi_exp.reporting.drawing import COLOURS, figure_with_axes, remove_box, use_log_scale
@@ -23,26 +23,6 @@ def tradeoff(name: str, path: Path) -> None:
     """AUC against the target's quality."""
     rows = read_rows(table(name))
     draw_tradeoff(path, rows, swept(rows))
-
-
-def bounds(name: str, path: Path) -> None:
-    """Lower bounds on ε of each target, and the ε that its training spent."""
-    rows = read_rows(table(name))
-    labels = [" ".join(f"{setting}={row[setting]}" for setting in swept(rows)) for row in rows]
-    with figure_with_axes(path, (7.2, 1.2 + 0.6 * len(rows))) as (_, ((axes,),)):
-        for place, (column, label) in enumerate(BOUNDS.items()):
-            at = [row - 0.21 + 0.14 * place for row in range(len(rows))]
-            values = [float(row[column]) for row in rows]
-            axes.plot(values, at, "o", color=COLOURS[place], markersize=5, label=label)
-        spent = [(float(row["epsilon_spent"]), place) for place, row in enumerate(rows) if row["epsilon_spent"]]
-        axes.plot(*zip(*spent, strict=True), "|", color="black", markersize=22, label="ε that the accountant states")
-        axes.set_xscale("symlog", linthresh=1)
-        axes.set_xlim(left=-0.1)
-        axes.set_yticks(range(len(rows)), labels)
-        axes.invert_yaxis()
-        axes.set_xlabel("ε at δ = 1e-5")
-        axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        remove_box(axes)
 
 
 def cost(name: str, path: Path) -> None:

@@ -14,7 +14,6 @@ from secmi_exp.configuration.folders import CONF
 from secmi_exp.evaluation.relative_t_error import RelativeTError
 from secmi_exp.evaluation.scored import Scored
 from secmi_exp.reporting.results_file import Results, read_results
-from secmi_exp.reporting.run_folders import find_runs
 from secmi_exp.reporting.table_files import write_csv
 
 RESULTS = Path(__file__).parent / "results"
@@ -42,30 +41,6 @@ def keep_repeated_comparison(folder: Path, name: str) -> None:
     """The table of a sweep over attacks that are repeated, and the differences of each pair over the repetitions."""
     keep_comparison(folder, name)
     shutil.copyfile(folder / "comparison_pairs.csv", table(f"{name}_pairs"))
-
-
-def keep_bounds(folder: Path, name: str) -> None:
-    """The lower bounds on ε of a sweep's jobs, beside the ε that their trainings spent."""
-    rows = []
-    for run in find_runs([folder]).finished:
-        results = run.results
-        bound = results.epsilon_lower_bound
-        assert bound
-        assert bound.abstaining
-        rows.append(
-            {"job": run.shown, **run.overrides}
-            | results.estimate("auc").columns("auc")
-            | {
-                "epsilon_spent": results.privacy.epsilon if results.privacy else None,
-                "epsilon_by_itself": bound.epsilon,
-                "epsilon_one_run": bound.one_run,
-                "epsilon_abstaining": bound.abstaining.epsilon,
-                "epsilon_gaussian": bound.abstaining.epsilon_gaussian,
-                "guesses": str(bound.abstaining),
-                "membership": bound.membership,
-            }
-        )
-    write_csv(table(name), rows)
 
 
 def keep_run(folder: Path, name: str) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from experiments import claims, drawings
 from experiments.benchmarks.measure import cpu_lines
-from experiments.kept import RESULTS, keep_bounds, keep_comparison, keep_repeated_comparison, keep_run, keep_summary
+from experiments.kept import RESULTS, keep_comparison, keep_repeated_comparison, keep_run, keep_summary
 from experiments.tables import markdown
 from secmi_exp.data.decoding_processes import usable_processors
 from secmi_exp.reporting.results_file import read_results
@@ -44,10 +44,6 @@ class Experiment:
 
 
 FACES = ("-m", "+attack=stat", "dataset=lfw", "split.attack_train=0.4", "target.batch_size=25")
-AUDIT = (
-    "-m", "+attack=stat", "canaries=noise", "canaries.count=300", "split.members=64", "defense=none,dp_sgd",
-    "target.network.block_out_channels=[16,32]", "target.max_steps=400",
-)  # fmt: skip
 TIMESTEPS = "attack.t_sec=range(10,101,10)"
 FOREIGN = (
     "-m", "+attack=stat,pia,loss", "target=module", "target.factory=tests.support.foreign_mnist.ForeignMNIST",
@@ -74,7 +70,6 @@ EXPERIMENTS = {
     "averaging": Experiment(("experiment=averaging",), keep_summary, AXES),
     "defenses": Experiment(("experiment=defenses",), keep_summary, {"": drawings.tradeoff}),
     "dp_sgd": Experiment(("experiment=dp_sgd",), keep_summary, {"": drawings.tradeoff}),
-    "dp_audit": Experiment(AUDIT, keep_bounds, {"": drawings.bounds}),
     "prompts": Experiment(("experiment=prompts",), keep_summary, AXES),
     "families": Experiment(("experiment=families",), keep_summary, AXES),
     "mnist": Experiment(("experiment=mnist",), keep_repeated_comparison, {"": drawings.learning_curve}),

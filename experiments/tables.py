@@ -10,21 +10,12 @@ LOW_FPR = {"tpr_at_0.1pct_fpr": "TPR @ 0.1% FPR"}
 QUALITY = {"denoising_loss": "loss on hold-outs", "kernel_distance": "kernel distance of samples"}
 PRIVACY = {"epsilon_spent": "ε spent", "epsilon_refuted": "ε refuted"}
 
-BOUNDS = {
-    "epsilon_by_itself": "ε ≥, each image by itself",
-    "epsilon_one_run": "one run, all guessed",
-    "epsilon_abstaining": "one run, most confident",
-    "epsilon_gaussian": "the same, for Gaussian noise",
-}
-
 
 def markdown(name: str) -> str:
     """The table of an experiment: of a run, of a sweep over attacks, or of one over a setting."""
     if facts(name).is_file():
         return scorers(read_run(name))
     rows = read_rows(table(name))
-    if "epsilon_abstaining" in rows[0]:
-        return bounds(rows)
     return attacks(rows) if "p_holm" in rows[0] else settings(rows)
 
 
@@ -60,17 +51,6 @@ def settings(rows: list[Row]) -> str:
     for row in rows:
         values = [row[name].replace("\\", "") for name in names]
         lines.append(line([*values, *(shown(row, name) for name in columns), row["queries_per_sample"]]))
-    return "\n".join(lines)
-
-
-def bounds(rows: list[Row]) -> str:
-    """A row for each target of an audit, with the lower bounds on its ε beside what it spent."""
-    names = swept(rows)
-    lines = heading([*names, "AUC", *BOUNDS.values(), "ε spent", "most confident guesses"])
-    for row in rows:
-        values = [f"{float(row[name]):.2f}" for name in BOUNDS]
-        spent = shown(row, "epsilon_spent")
-        lines.append(line([*(row[name] for name in names), shown(row, "auc"), *values, spent, row["guesses"]]))
     return "\n".join(lines)
 
 

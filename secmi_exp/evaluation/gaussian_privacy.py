@@ -8,9 +8,9 @@ whose membership was drawn by fair coins, every i has
 
     Σ_{j > i} j/m · p_j  ≤  f̄( Σ_{j ≥ i} (g − j)/m · p_j )
 
-as the guess of a sample, right with its coin, is wrong with the coin turned over. `refuted` decides by recursion whether
-any p with P(c or more) = 5% fulfils them. Since that holds for every dependence among the samples, μ stays below what
-the share of right guesses would give for independent ones, 2 Φ⁻¹(c/g).
+as the guess of a sample, right with its coin, is wrong with the coin turned over. `refuted` decides by recursion
+whether any p with P(c or more) = 5% fulfils them. Since that holds for every dependence among the samples, μ stays
+below what the share of right guesses would give for independent ones, 2 Φ⁻¹(c/g).
 """
 
 import math
