@@ -73,7 +73,7 @@ def draw(rows: list[Row], path: Path) -> None:
             axes.plot(values, at, "o", color=COLOURS[place], markersize=5, label=f"ε ≥, {title}")
         spent = [(float(each["epsilon_spent"]), place) for place, each in enumerate(rows) if each["epsilon_spent"]]
         if spent:
-            axes.plot(*zip(*spent, strict=True), "|", color="black", markersize=22, label="ε spent (opacus)")
+            axes.plot(*zip(*spent, strict=True), "|", color="black", markersize=14, label="ε spent (opacus)")
         axes.set_xlim(left=-0.2)
         axes.set_yticks(range(len(rows)), labels, fontsize=7)
         axes.set_ylim(len(rows) - 0.5, -0.5)
