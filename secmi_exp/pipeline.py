@@ -29,7 +29,8 @@ from secmi_exp.data.copies import copies_facts
 from secmi_exp.data.split import Part, split_facts
 from secmi_exp.deferred import Deferred
 from secmi_exp.evaluation.judge import Judgement, Scored, judge
-from secmi_exp.evaluation.privacy_bound import PrivacyBound, bound_calibrated
+from secmi_exp.evaluation.one_run_audit import Membership
+from secmi_exp.evaluation.privacy_bound import PrivacyBound, bound_audited
 from secmi_exp.evaluation.relative_t_error import relative_t_error
 from secmi_exp.files.storage_errors import explain_storage_errors, output_place
 from secmi_exp.files.strict_json import as_strict_json
@@ -74,8 +75,12 @@ def run_stages(prepared: Preparation, config: DictConfig, folder: Path, warnings
     with timed(seconds, "data"):
         images = parts.dataset.load(store, progress_bar=parts.runtime.progress_bar)
         split = parts.split.split(images)
+        if parts.canaries:
+            images, split = parts.canaries.insert(images, split)
         queried = () if isinstance(parts.attack, TargetFree) else parts.target.conditions
         facts = split_facts(split, images) | condition_facts(split, images, queried)
+        if parts.canaries:
+            facts["canaries"] = parts.canaries.facts(split)
     with explain_storage_errors(output_place(folder)):
         (folder / "config.yaml").write_text(prepared.resolved, encoding="utf-8")
         split.save(folder / "split.npz")
@@ -196,6 +201,7 @@ def evaluate(
     """Judge each scorer on the evaluation part; a threshold is calibrated where nothing was fitted."""
     split, settings = run.split, run.parts.general.evaluation
     judged = split.of_part(Part.EVALUATION)
+    membership = Membership.COINS if split.by_coins else Membership.DRAWN if split.drawn else Membership.STATED
     judgements, evaluated, bounds = {}, {}, {}
     for name, values in scores.items():
         learned = isinstance(attack.scorers[name], LearnedScorer)
@@ -209,7 +215,7 @@ def evaluate(
             seed=run.parts.general.seed,
             low_fprs=settings.low_fprs,
         )
-        bounds[name] = bound_calibrated(evaluated[name], calibration, delta=settings.delta)
+        bounds[name] = bound_audited(evaluated[name], calibration, delta=settings.delta, membership=membership)
     return judgements, evaluated, bounds
 
 

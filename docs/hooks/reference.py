@@ -19,6 +19,7 @@ GROUPS = {
     "attack": "What is measured of each image, and how that becomes a score. Added with `+attack=…`.",
     "dataset": "Where the images come from and how they are prepared.",
     "split": "Which images are members, which are hold-outs, and which of them an attack may learn from.",
+    "canaries": "Images inserted into a training to audit it, each left out by a fair coin. Chosen with `canaries=…`.",
     "target": "The model under attack: trained here, or made elsewhere.",
     "defense": "What is changed in the training of a DDPM so that it leaks less.",
     "quality": "How good the target's samples are, beside what it leaks.",

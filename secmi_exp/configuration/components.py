@@ -7,11 +7,12 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from secmi_exp.attacks.attack import Attack
+from secmi_exp.attacks.attack import Attack, TargetFree
 from secmi_exp.attacks.blind import Blind
 from secmi_exp.configuration.general import General, resolved
 from secmi_exp.configuration.setting_errors import naming
 from secmi_exp.configuration.setting_values import refuse_converted, refuse_impossible_values
+from secmi_exp.data.canaries import Canaries, Mislabelled
 from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.split import SplitRule
 from secmi_exp.defenses.settings import DefenseSettings, Undefended
@@ -28,6 +29,7 @@ from secmi_exp.tracking.tracker import MakeTracker
 KINDS = {
     "dataset": Dataset,
     "split": SplitRule,
+    "canaries": Canaries,
     "defense": DefenseSettings,
     "trainer": Runtime,
     "attack": Attack,
@@ -74,6 +76,7 @@ class Components:
     general: General
     dataset: Dataset
     split: SplitRule
+    canaries: Canaries | None
     defense: DefenseSettings
     target: Target
     runtime: Runtime
@@ -92,6 +95,7 @@ class Components:
             general=General.from_config(config),
             dataset=component(config, "dataset"),
             split=component(config, "split"),
+            canaries=component(config, "canaries") if "canaries" in config else None,
             defense=component(config, "defense"),  # before the target, so that a mistake is named as its own
             target=component(config, "target"),
             runtime=component(config, "trainer"),
@@ -119,6 +123,8 @@ class Components:
                 "that it could act on: leave one of them out."
             )
         self._check_gate()
+        if self.canaries:
+            self.check_canaries(self.canaries)
         for group, asking in (("attack", self.attack), ("quality", self.quality)):
             if asking:
                 with naming("target"):
@@ -142,4 +148,26 @@ class Components:
             raise UserError(
                 f"gate.max_tpr_at_1pct needs {TPR_AT:g} in evaluation.low_fprs={self.general.evaluation.low_fprs}: add "
                 "it."
+            )
+
+    def check_canaries(self, canaries: Canaries) -> None:
+        """Refuse what canaries can't be used with.
+
+        Raises:
+            UserError: naming the setting to change.
+        """
+        if isinstance(self.attack, TargetFree):
+            raise UserError(
+                f"canaries={canaries.name} are inserted into the training of a target, and attack={self.attack.name} "
+                "queries none: leave one of them out."
+            )
+        if self.quality:
+            raise UserError(
+                f"quality is measured on the attacked images, and these are canaries={canaries.name}: leave one of "
+                "them out."
+            )
+        if isinstance(canaries, Mislabelled) and "labels" not in self.target.conditions:
+            raise UserError(
+                f"canaries=mislabelled have wrong class labels, and target={self.target.name} takes none: choose "
+                "another kind, or a target with labels, such as target=ddpm_small_labelled."
             )

@@ -22,7 +22,7 @@ from secmi_exp.configuration.setting_values import refuse_converted, refuse_impo
 
 LIGHT = ("typing", "collections.abc", "pathlib", "pydantic")
 """Modules whose names annotations may have."""
-GROUPS = ("dataset", "split", "defense", "target", "trainer", "attack", "quality")
+GROUPS = ("dataset", "split", "canaries", "defense", "target", "trainer", "attack", "quality")
 
 
 def refuse_wrong_types(config: DictConfig) -> None:

@@ -53,6 +53,8 @@ class Split:
     """[n], the `Part` of each, aligned with ``attacked``; copies of one image on a side share a part where they fit."""
     drawn: bool
     """Whether the membership was drawn at random, so that it holds for a target trained on it and for no other."""
+    by_coins: bool = False
+    """Whether each attacked sample is a member by a fair coin of its own: canaries."""
 
     def of_part(self, *parts: Part) -> NDArray[np.bool_]:
         """Mask over ``attacked``, [n]."""

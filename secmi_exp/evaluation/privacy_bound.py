@@ -7,23 +7,22 @@ Viswanath 2015), so rates that break them refute the claim. Two ways of counting
   Jagielski, Ullman and Oprea 2020 ("Auditing differentially private machine learning"), Nasr et al. 2021 ("Adversary
   instantiation"). That is exact where each trial trains a target of its own. The samples of one target share its
   training, and then the bound is an estimate under the assumption that they don't influence each other.
-- ``one_run_epsilon`` needs no such assumption: Steinke, Nasr and Jagielski 2023 ("Privacy auditing with one (1)
-  training run"). It does need each sample's membership to be an own fair coin; a random half is close to that, a given
-  list of members isn't. It is the weaker bound, and the one to claim from a single target.
+- `one_run` needs no such assumption, but that each sample's membership was drawn by a fair coin of its own; a random
+  half is close to that, a given list of members isn't. It is the weaker bound, and the one to claim from a single
+  target; `one_run_audit` makes it from the most confident guesses.
 
 A bound of 0 doesn't show privacy. A threshold chosen on the samples that are judged would make the bound too high, so
 it comes from others.
 """
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from secmi_exp.errors import UserError
 from secmi_exp.evaluation.confusion import Confusion
-from secmi_exp.evaluation.distributions import binomial_cdf, binomial_tail
+from secmi_exp.evaluation.one_run import one_run_epsilon, refuse_impossible_levels
+from secmi_exp.evaluation.one_run_audit import Membership, OneRunAudit, audit
 from secmi_exp.evaluation.proportions import upper_bound
 from secmi_exp.evaluation.roc import Roc
 from secmi_exp.evaluation.scored import Floats, Scored, sides
@@ -44,6 +43,10 @@ class PrivacyBound:
     one_run: float | None = None
     """The bound of `one_run_epsilon`, all samples guessed at the threshold that is most accurate on others; None where
     more hold-outs than members are judged, whose membership was then no fair coin."""
+    audit: OneRunAudit | None = None
+    """The bounds from the most confident guesses; None where ``one_run`` is."""
+    membership: Membership = Membership.DRAWN
+    """What ``one_run`` and ``audit`` rest on."""
 
 
 def epsilon_from_counts(
@@ -76,7 +79,7 @@ def epsilon_from_counts(
     >>> float(epsilon_from_counts(50, 100, 50, 100))  # guessing
     0.0
     """
-    _check(delta, confidence)
+    refuse_impossible_levels(delta, confidence)
     one_sided = 1.0 - (1.0 - confidence) / 2.0
     fpr = upper_bound(false_positives, n_holdout, confidence=one_sided)
     fnr = upper_bound(false_negatives, n_member, confidence=one_sided)
@@ -104,22 +107,14 @@ def bound_at(evaluation: Scored, threshold: float, *, delta: float = 0.0, confid
     return PrivacyBound(float(epsilon), delta, confidence, threshold, outcome)
 
 
-def bound_calibrated(
-    evaluation: Scored, calibration: Scored, *, delta: float = 0.0, confidence: float = 0.95
-) -> PrivacyBound:
-    """The bound at the threshold that gives the highest bound on other samples, and the bound of one run.
-
-    Args:
-        evaluation: the judged samples.
-        calibration: samples of the same target, none of them judged.
-        delta: in [0, 1).
-        confidence: in (0, 1).
+def highest_bound(scored: Scored, *, delta: float = 0.0, confidence: float = 0.95) -> tuple[float, float]:
+    """The highest bound that any threshold gives, which is too high by that choice, and the threshold, for others.
 
     Raises:
         UserError: for scores that can't be judged, or a setting out of range.
     """
-    roc = Roc.from_scores(calibration.scores, calibration.is_member)
-    members, holdouts = sides(calibration.scores, calibration.is_member)
+    roc = Roc.from_scores(scored.scores, scored.is_member)
+    members, holdouts = sides(scored.scores, scored.is_member)
     false_positives, true_positives = np.rint(roc.fpr * len(holdouts)), np.rint(roc.tpr * len(members))
     epsilons = epsilon_from_counts(
         false_positives,
@@ -129,75 +124,46 @@ def bound_calibrated(
         delta=delta,
         confidence=confidence,
     )
-    bound = bound_at(evaluation, float(roc.thresholds[epsilons.argmax()]), delta=delta, confidence=confidence)
-    guessed, n = Confusion.at(evaluation.scores, evaluation.is_member, roc.best_threshold()[0]), len(evaluation.scores)
-    if guessed.n_member != guessed.n_holdout:
+    best = int(epsilons.argmax())
+    return float(epsilons[best]), float(roc.thresholds[best])
+
+
+def bound_calibrated(
+    evaluation: Scored,
+    calibration: Scored,
+    *,
+    delta: float = 0.0,
+    confidence: float = 0.95,
+    membership: Membership = Membership.DRAWN,
+) -> PrivacyBound:
+    """The bound at the threshold that gives the highest bound on other samples, and the bound of one run.
+
+    Args:
+        evaluation: the judged samples.
+        calibration: samples of the same target, none of them judged.
+        delta: in [0, 1).
+        confidence: in (0, 1).
+        membership: how the judged samples became members.
+
+    Raises:
+        UserError: for scores that can't be judged, or a setting out of range.
+    """
+    threshold = highest_bound(calibration, delta=delta, confidence=confidence)[1]
+    bound = bound_at(evaluation, threshold, delta=delta, confidence=confidence)
+    bound = replace(bound, membership=membership)
+    most_accurate, _ = Roc.from_scores(calibration.scores, calibration.is_member).best_threshold()
+    guessed, n = Confusion.at(evaluation.scores, evaluation.is_member, most_accurate), len(evaluation.scores)
+    if guessed.n_member != guessed.n_holdout and membership is not Membership.COINS:
         return bound
     correct = n - guessed.false_positives - guessed.false_negatives
     return replace(bound, one_run=one_run_epsilon(correct, n, n, delta=delta, confidence=confidence))
 
 
-def one_run_p_value(correct: int, guesses: int, samples: int, epsilon: float, *, delta: float = 0.0) -> float:
-    """P(at least so many correct guesses) that an (ε, δ)-private training could allow, at most.
-
-    Steinke et al. 2023, theorem 5.2, with S ~ Binomial(guesses, 1/(1 + e^−ε)), v correct guesses and m samples:
-    P(S ≥ v) + 2 m δ · max over i ≥ 1 of P(v − i ≤ S < v)/i.
-
-    Args:
-        correct: right guesses.
-        guesses: samples guessed to be members or hold-outs; an attack may abstain from the rest.
-        samples: samples whose membership was drawn, guessed or not.
-        epsilon: ≥ 0.
-        delta: in [0, 1).
-
-    Raises:
-        UserError: for impossible counts.
-    """
-    if not 0 <= correct <= guesses <= samples:
-        raise UserError(f"Correct guesses ≤ guesses ≤ samples, not {correct}, {guesses}, {samples}.")
-    if correct == 0:
-        return 1.0
-    right = 1.0 / (1.0 + math.exp(-epsilon))
-    tail = binomial_tail(correct, guesses, right)
-    if delta == 0.0:
-        return tail
-    up_to = binomial_cdf(np.arange(correct), guesses, right)  # P(S ≤ 0), …, P(S ≤ v − 1)
-    within = up_to[-1] - np.append(up_to[-2::-1], 0.0)  # P(v − i ≤ S < v) for i = 1, …, v
-    return min(1.0, tail + 2.0 * samples * delta * float((within / np.arange(1, correct + 1)).max()))
-
-
-def one_run_epsilon(correct: int, guesses: int, samples: int, *, delta: float = 0.0, confidence: float = 0.95) -> float:
-    """The largest ε that so many correct guesses refute: ``one_run_p_value`` ≤ 1 − confidence below it.
-
-    Args:
-        correct: right guesses, at thresholds chosen without the labels of these samples.
-        guesses: samples guessed to be members or hold-outs.
-        samples: samples whose membership was drawn by fair coins.
-        delta: in [0, 1).
-        confidence: in (0, 1).
-
-    Returns:
-        ≥ 0, by bisection to 1e-6.
-
-    Raises:
-        UserError: for impossible counts, or a setting out of range.
-
-    >>> round(one_run_epsilon(900, 1000, 1000), 3)
-    2.021
-    """
-    _check(delta, confidence)
-    if one_run_p_value(correct, guesses, samples, 0.0, delta=delta) > 1.0 - confidence:
-        return 0.0
-    low, high = 0.0, 50.0  # at 50, e^−ε × guesses is below any p-value
-    while high - low > 1e-6:
-        middle = (low + high) / 2.0
-        refuted = one_run_p_value(correct, guesses, samples, middle, delta=delta) <= 1.0 - confidence
-        low, high = (middle, high) if refuted else (low, middle)
-    return low
-
-
-def _check(delta: float, confidence: float) -> None:
-    if not 0.0 <= delta < 1.0:
-        raise UserError(f"δ lies between 0 and 1, not at {delta:g}.")
-    if not 0.0 < confidence < 1.0:
-        raise UserError(f"A confidence lies between 0 and 1, not {confidence:g}.")
+def bound_audited(
+    evaluation: Scored, calibration: Scored, *, delta: float, membership: Membership, confidence: float = 0.95
+) -> PrivacyBound:
+    """`bound_calibrated`, and the bounds from the most confident guesses where it has one of one run."""
+    bound = bound_calibrated(evaluation, calibration, delta=delta, confidence=confidence, membership=membership)
+    if bound.one_run is None:
+        return bound
+    return replace(bound, audit=audit(evaluation, calibration, delta=delta, confidence=confidence))

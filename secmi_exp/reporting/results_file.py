@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.evaluation.gate import Decision
+from secmi_exp.evaluation.one_run_audit import Membership
 from secmi_exp.files.regular import read_regular
 from secmi_exp.run_warnings import RunWarning
 
@@ -83,11 +84,37 @@ class ValidationResults(Metrics):
     n_holdout: int = 0
 
 
+class AbstainingBound(_Fields):
+    """Lower bounds on ε from an attack's most confident guesses about one training."""
+
+    epsilon: float | None = None
+    """By Steinke et al. 2023, for any (ε, δ)-private training."""
+    epsilon_gaussian: float | None = None
+    """By Mahloujifar et al. 2024, for a training whose trade-off curve is a Gaussian mechanism's."""
+    guessed_members: int = 0
+    guessed_holdouts: int = 0
+    correct: int = 0
+    samples: int = 0
+
+    def __str__(self) -> str:
+        """The guesses in words.
+
+        >>> str(AbstainingBound(guessed_members=20, guessed_holdouts=10, correct=28, samples=410))
+        '28 of 30 guesses right, of 410 images'
+        """
+        guesses = self.guessed_members + self.guessed_holdouts
+        return f"{self.correct} of {guesses} guesses right, of {self.samples} images"
+
+
 class EpsilonBound(_Fields):
     """The lower bound on the ε of differential privacy that an attack's decisions give."""
 
     epsilon: float | None = None
     one_run: float | None = None
+    abstaining: AbstainingBound | None = None
+    delta: float | None = None
+    membership: Membership | None = None
+    """How the judged images became members; None in files of versions that don't say."""
 
 
 class ScorerResults(Metrics):

@@ -1,5 +1,6 @@
 """What a run leaves when it ends: results, scores, figures, what its tracker gets, and a table on the terminal."""
 
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ from rich.text import Text
 
 from secmi_exp.data.split import Part
 from secmi_exp.evaluation.judge import Judgement, Scored
+from secmi_exp.evaluation.one_run_audit import OneRunAudit
+from secmi_exp.evaluation.privacy_bound import PrivacyBound
 from secmi_exp.quality.measures import Measures
 from secmi_exp.reporting import run_figures
 from secmi_exp.reporting.artifacts import score_files, split_files, target_files
@@ -94,6 +97,19 @@ def print_metrics(results: RunResults, console: Console) -> None:
         console.print(Text(f"{name}: {facts['summary']}"), soft_wrap=True)
     for reason in dict.fromkeys(own.unresolved.values()):
         console.print(Text(f"Not resolved: {reason}."))
+    bound = results.bounds.get(best)
+    if bound and bound.audit:
+        console.print(Text(audit_sentence(best, bound, bound.audit)), soft_wrap=True)
+
+
+def audit_sentence(name: str, bound: PrivacyBound, audit: OneRunAudit) -> str:
+    """Return what a scorer's most confident guesses say of ε, and what that assumes."""
+    gaussian = f", {audit.gaussian_epsilon:.2f} for noise as DP-SGD's" if math.isfinite(audit.gaussian_epsilon) else ""
+    return (
+        f"ε of the training, by {name}: at least {audit.epsilon:.2f}{gaussian} (δ = {bound.delta:g}, "
+        f"{bound.confidence:.0%} confidence each): {audit.correct} of the {audit.guesses.count} most confident guesses "
+        f"of {audit.samples} images are right; {bound.membership.assumption}."
+    )
 
 
 def _cell(judged: Judgement, metric: str) -> str:

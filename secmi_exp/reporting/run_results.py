@@ -18,6 +18,7 @@ from secmi_exp.evaluation.exposure import collection_p_value, conformal_p_values
 from secmi_exp.evaluation.gate import Decision
 from secmi_exp.evaluation.judge import Judgement, Validation
 from secmi_exp.evaluation.multiple_testing import benjamini_hochberg
+from secmi_exp.evaluation.one_run_audit import OneRunAudit
 from secmi_exp.evaluation.privacy_bound import PrivacyBound
 from secmi_exp.evaluation.scored import Floats, Scored
 from secmi_exp.files.storage_errors import explain_storage_errors, output_place
@@ -146,9 +147,26 @@ def _scorer_fields(judged: Judgement, bound: PrivacyBound, fitted: Mapping[str, 
         "operating_points": {name: asdict(point) for name, point in judged.operating_points.items()},
         "epsilon_lower_bound": {
             "epsilon": bound.epsilon, "one_run": bound.one_run, "delta": bound.delta, "confidence": bound.confidence,
-            "threshold": bound.threshold,
+            "threshold": bound.threshold, "membership": str(bound.membership),
+            "abstaining": _audit_fields(bound.audit),
         },
     }  # fmt: skip
+
+
+def _audit_fields(audit: OneRunAudit | None) -> dict[str, Json] | None:
+    """Return the bounds from the most confident guesses."""
+    if audit is None:
+        return None
+    return {
+        "epsilon": audit.epsilon,
+        "epsilon_gaussian": audit.gaussian_epsilon,
+        "mu_gaussian": audit.mu,
+        "guessed_members": audit.guesses.members,
+        "guessed_holdouts": audit.guesses.holdouts,
+        "correct": audit.correct,
+        "samples": audit.samples,
+        "number_chosen_on_others": audit.guesses.chosen,
+    }
 
 
 def _collection_fields(evaluated: Scored) -> dict[str, Json]:

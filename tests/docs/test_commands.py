@@ -19,7 +19,7 @@ from secmi_exp.configuration.search import prefer_own_sweeper
 from tests.support.commands import CONF, REPOSITORY
 from tests.support.documented_commands import HELP, PAGES, commands
 
-GROUPS = ("dataset", "split", "defense", "target", "trainer", "logger", "attack", "quality")
+GROUPS = ("dataset", "split", "canaries", "defense", "target", "trainer", "logger", "attack", "quality")
 SHOWN = sorted({tuple(command) for page in [*PAGES, HELP] for command in commands(page)})
 RUNS = [command[3:] for command in SHOWN if command[:3] == ("python", "-m", "secmi_exp")]
 RUNS += [command[command.index("secmi_exp") + 1 :] for command in SHOWN if command[0] == "torchrun"]

@@ -9,13 +9,8 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from secmi_exp.errors import UserError
-from secmi_exp.evaluation.privacy_bound import (
-    bound_at,
-    bound_calibrated,
-    epsilon_from_counts,
-    one_run_epsilon,
-    one_run_p_value,
-)
+from secmi_exp.evaluation.one_run import one_run_epsilon, one_run_p_value
+from secmi_exp.evaluation.privacy_bound import bound_at, bound_calibrated, epsilon_from_counts
 from secmi_exp.evaluation.roc import Roc
 from secmi_exp.evaluation.scored import Scored
 from tests.support.normal_scores import normal_scores
