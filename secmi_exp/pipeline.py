@@ -17,11 +17,13 @@ from secmi_exp.attacks.scorers.scorer import FACTS, Fitting, LearnedScorer, Scor
 from secmi_exp.configuration.general import General
 from secmi_exp.configuration.preparation import Preparation, prepare
 from secmi_exp.data.checks.condition_check import check_conditions, condition_facts
+from secmi_exp.data.checks.sample_sizes import check_sizes
 from secmi_exp.data.checks.split_check import (
     check_split,
     refuse_drawn_membership,
     refuse_other_membership,
     trained_rows,
+    uncheckable,
 )
 from secmi_exp.data.copies import copies_facts
 from secmi_exp.data.split import Part, split_facts
@@ -52,7 +54,7 @@ def run(config: DictConfig, folder: Path) -> float | None:
             scores.parquet and figures.
 
     Returns:
-        What a search goes by: the attack's validation AUC. None without an attack.
+        What a search goes by: the attack's validation AUC. None without an attack, or without an attack-train part.
 
     Raises:
         UserError: for anything that the user can mend.
@@ -68,6 +70,8 @@ def run_stages(prepared: Preparation, config: DictConfig, folder: Path, warnings
     with timed(seconds, "data"):
         images = parts.dataset.load(store, progress_bar=parts.runtime.progress_bar)
         split = parts.split.split(images)
+        if parts.attack:
+            check_sizes(parts.attack, split, parts.split)
         queried = () if isinstance(parts.attack, TargetFree) else parts.target.conditions
         facts = split_facts(split, images) | condition_facts(split, images, queried)
     with explain_storage_errors(output_place(folder)):
@@ -90,7 +94,8 @@ def run_stages(prepared: Preparation, config: DictConfig, folder: Path, warnings
     finally:
         tracker.finish(failed=failed)
     print_run(results, folder)
-    return attacked.judgements[attacked.attack.name].validation.auc if attacked else None
+    validation = attacked.judgements[attacked.attack.name].validation if attacked else None
+    return validation.auc if validation else None
 
 
 def prepare_target(run: Run) -> PreparedTarget:
@@ -110,9 +115,12 @@ def prepare_target(run: Run) -> PreparedTarget:
     return target
 
 
-def check_sides(run: Run, target: PreparedTarget | None) -> Mapping[str, Json]:
-    """Whether all that a query depends on, the target apart, tells the attacked members from the hold-outs."""
+def check_sides(run: Run, target: PreparedTarget | None) -> Mapping[str, Json] | None:
+    """Whether all that a query depends on, the target apart, tells members from hold-outs; None where none can tell."""
     rows = run.split.attacked
+    if reason := uncheckable(run.split.is_member):
+        warn("split_not_checked", f"Nothing has checked whether the sides differ in more than membership: {reason}.")
+        return None
     with timed(run.seconds, "split_check"):
         images = run.images.select(rows)
         texts = target.inputs(images, run.store, run.parts.runtime).texts() if target else {}
@@ -178,7 +186,7 @@ def score(run: Run, attack: Attack, measured: Measurements) -> tuple[dict[str, S
 def evaluate(
     run: Run, attack: Attack, scores: dict[str, Scores]
 ) -> tuple[dict[str, Judgement], dict[str, Scored], dict[str, PrivacyBound]]:
-    """Judge each scorer on the evaluation part; a threshold is calibrated where nothing was fitted."""
+    """Judge each scorer on the evaluation part; a threshold is calibrated where nothing was fitted, if there is room."""
     split, settings = run.split, run.parts.general.evaluation
     judged = split.of_part(Part.EVALUATION)
     judgements, evaluated, bounds = {}, {}, {}
@@ -186,7 +194,7 @@ def evaluate(
         learned = isinstance(attack.scorers[name], LearnedScorer)
         free = split.of_part(Part.CALIBRATION) if learned else split.of_part(Part.FIT, Part.CALIBRATION)
         evaluated[name] = Scored(values[judged], split.is_member[judged])
-        calibration = Scored(values[free], split.is_member[free])
+        calibration = Scored(values[free], split.is_member[free]) if free.any() else None
         judgements[name] = judge(
             evaluated[name],
             calibration,
@@ -194,7 +202,8 @@ def evaluate(
             seed=run.parts.general.seed,
             low_fprs=settings.low_fprs,
         )
-        bounds[name] = bound_calibrated(evaluated[name], calibration, delta=settings.delta)
+        if calibration:
+            bounds[name] = bound_calibrated(evaluated[name], calibration, delta=settings.delta)
     return judgements, evaluated, bounds
 
 

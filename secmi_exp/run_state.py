@@ -62,7 +62,7 @@ class AttackOutcome:
     evaluated: dict[str, Scored]
     """Scorer → what it was judged on."""
     bounds: dict[str, PrivacyBound]
-    """Scorer → the ε that its decisions refute."""
+    """Scorer → the ε that its decisions at a calibrated threshold refute; empty where none was calibrated."""
     relative_t_error: RelativeTError | None
     """The relative t-error over timesteps, where the attack is SecMI."""
 

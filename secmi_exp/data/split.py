@@ -103,7 +103,8 @@ def split_facts(split: Split, images: ImageSet) -> dict[str, Json]:
 class SplitRule(ABC):
     """The base class of rules for splits, which the files in ``conf/split`` name."""
 
-    attack_train: Annotated[float, Field(gt=0, lt=1)]
+    attack_train: Annotated[float, Field(ge=0, lt=1)]
+    """0: no attack-train part, all attacked samples judge the attack."""
     calibration: Annotated[float, Field(gt=0, lt=1)]
     all_holdouts: bool
     """Whether all hold-outs are attacked; otherwise as many as members. Those beyond are of the evaluation part."""
@@ -123,7 +124,7 @@ class SplitRule(ABC):
         """Split a dataset, and choose what is attacked.
 
         Raises:
-            UserError: for an empty side, sides that the dataset lacks or contradicts, or too few samples to attack.
+            UserError: for an empty side, and for sides that the dataset lacks or contradicts.
         """
         members, holdouts, drawn = self.sides(images, np.random.default_rng(self.seed))
         refuse_other_sides(members, holdouts, images)
@@ -147,13 +148,15 @@ class SplitRule(ABC):
     def _parts(self, content: Rows, per_side: int) -> NDArray[np.str_]:
         """The part of each image of a side, which come in random order; without copies, as the order has them.
 
+        Where a part would be empty, there is no attack-train part at all, and all are of the evaluation part.
+
         Args:
             content: numbers that tell which images are copies of each other, [n].
             per_side: samples that the parts' sizes follow from; those beyond are of the evaluation part.
         """
         free = self._sizes(per_side)
         if min(free.values()) < 1:
-            raise UserError(self._too_few(per_side))
+            free = {Part.EVALUATION: per_side}
         free[Part.EVALUATION] += len(content) - per_side
         copies: dict[int, list[int]] = {}
         for position, number in enumerate(content.tolist()):
@@ -177,13 +180,15 @@ class SplitRule(ABC):
             Part.EVALUATION: per_side - n_train,
         }
 
-    def _too_few(self, per_side: int) -> str:
-        """The sentence for a side so small that a part would be empty; no part shrinks as the side grows."""
-        enough = bisect_left(range(MOST_A_SIDE), 1, lo=1, key=lambda n: min(self._sizes(n).values()))
-        return (
-            f"{per_side} samples a side are too few to attack: with split.attack_train={self.attack_train} and "
-            f"split.calibration={self.calibration} {enough} would do, with 0.5 and 0.5 three."
-        )
+    @property
+    def least_a_side(self) -> int | None:
+        """The fewest samples a side that leave an attack-train part; None where there shall be none.
+
+        No part shrinks as the side grows.
+        """
+        if not self.attack_train:
+            return None
+        return bisect_left(range(MOST_A_SIDE), 1, lo=1, key=lambda n: min(self._sizes(n).values()))
 
 
 @pydantic.dataclasses.dataclass(frozen=True, kw_only=True)

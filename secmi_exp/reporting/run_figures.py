@@ -82,8 +82,8 @@ def draw_scores(path: Path, name: str, scored: Scored, judged: Judgement, subjec
         margin = max(high - low, 1e-12) * 0.05
         _two_sides(axes, scored.scores, scored.is_member, np.linspace(low - margin, high + margin, 41))
         for threshold, style in (("oracle", "--"), ("calibrated", ":")):
-            if np.isfinite(judged.thresholds[threshold]):
-                axes.axvline(judged.thresholds[threshold], color=NEUTRAL, linestyle=style, linewidth=1, label=threshold)
+            if np.isfinite(place := judged.thresholds.get(threshold, np.inf)):
+                axes.axvline(place, color=NEUTRAL, linestyle=style, linewidth=1, label=threshold)
         axes.legend(fontsize="small", frameon=False)
 
 
