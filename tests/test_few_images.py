@@ -16,6 +16,7 @@ from secmi_exp.evaluation.relative_t_error import relative_t_error
 from secmi_exp.evaluation.roc import asr_interval
 from secmi_exp.reporting.page.render import render_page
 from secmi_exp.reporting.run_folders import find_runs
+from secmi_exp.reporting.run_results import _collection_fields
 from tests.support.runs import run_here
 
 
@@ -72,10 +73,10 @@ def test_attacks_that_are_fitted_refuse_few_images_with_a_number(root: Path, att
         ran(root, 12, "split.attack_train=0", attack=attack)
 
 
-def test_scores_that_are_constant_on_each_side_have_no_welch_test(root: Path, tmp_path: Path) -> None:
-    judged = judge(Scored(np.array([2.0, 2.0, 1.0, 1.0]), np.arange(4) < 2), None, rounds=20, seed=0)
-    assert judged.metrics["auc"] == 1.0
-    assert judged.ci95["auc"] == pytest.approx((0.025**0.5, 1.0))
+def test_scores_that_are_constant_on_each_side_have_no_welch_test() -> None:
+    found = _collection_fields(Scored(np.array([2.0, 2.0, 1.0, 1.0]), np.arange(4) < 2))
+    assert found["p_welch"] is None
+    assert found["p_mann_whitney"] > 0.05
 
 
 @given(seed=st.integers(0, 999), n=st.integers(1, 12))
@@ -94,12 +95,12 @@ def test_the_interval_of_the_best_accuracy_covers_it_at_any_size() -> None:
     random, truth = np.random.default_rng(0), 0.6914624612740131  # Φ(½): normal scores one standard deviation apart
     for n in (2, 12, 50):
         covered = 0
-        for _ in range(200):
+        for _ in range(100):
             scored = Scored(np.concatenate([random.normal(1, 1, n), random.normal(0, 1, n)]), np.arange(2 * n) < n)
             judged = judge(scored, None, rounds=1, seed=0)
             low, high = judged.ci95["asr"] or (1.0, 0.0)
             covered += low <= truth <= high
-        assert covered >= 190
+        assert covered >= 95
 
 
 def test_one_sample_a_side_has_a_relative_t_error_without_an_interval(recwarn: pytest.WarningsRecorder) -> None:

@@ -46,7 +46,9 @@ def refuse_unfitted(attack: Attack, per_side: int, rule: SplitRule) -> None:
     instead = "or choose an attack that fits nothing, such as +attack=stat"
     fits = f"attack={attack.name} fits {' and '.join(learned)} on the attack-train part"
     if rule.least_a_side is None:
-        raise UserError(f"{fits}, and split.attack_train=0 leaves none: set it above 0 (the paper's is 0.2), {instead}.")
+        raise UserError(
+            f"{fits}, and split.attack_train=0 leaves none: set it above 0 (the paper's is 0.2), {instead}."
+        )
     raise UserError(
         f"{fits}, and {per_side} images a side are too few for one: with split.attack_train={rule.attack_train} and "
         f"split.calibration={rule.calibration} {rule.least_a_side} would do, with 0.5 and 0.5 three; {instead}."
