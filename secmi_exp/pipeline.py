@@ -186,7 +186,7 @@ def score(run: Run, attack: Attack, measured: Measurements) -> tuple[dict[str, S
 def evaluate(
     run: Run, attack: Attack, scores: dict[str, Scores]
 ) -> tuple[dict[str, Judgement], dict[str, Scored], dict[str, PrivacyBound]]:
-    """Judge each scorer on the evaluation part; a threshold is calibrated where nothing was fitted, if there is room."""
+    """Judge each scorer on the evaluation part; a threshold is calibrated where nothing was fitted."""
     split, settings = run.split, run.parts.general.evaluation
     judged = split.of_part(Part.EVALUATION)
     judgements, evaluated, bounds = {}, {}, {}

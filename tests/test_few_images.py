@@ -49,7 +49,7 @@ def test_all_of_few_images_are_judged_and_no_threshold_is_calibrated(root: Path,
 
 
 def test_one_image_a_side_is_refused_and_one_member_is_judged_among_many_hold_outs(root: Path) -> None:
-    with pytest.raises(UserError, match="say nothing about a leak.*Give at least 3 of each, or 19 hold-outs"):
+    with pytest.raises(UserError, match=r"say nothing about a leak.*Give at least 3 of each, or 19 hold-outs"):
         ran(root, 1)
     results, _ = ran(root, 1, "split.holdouts=19", "split.all_holdouts=true")
     assert results["collection"]["p_mann_whitney"] == pytest.approx(0.05)
@@ -69,7 +69,7 @@ def test_one_image_a_side_is_refused_and_one_member_is_judged_among_many_hold_ou
 def test_attacks_that_are_fitted_refuse_few_images_with_a_number(root: Path, attack: str, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         ran(root, 12, attack=attack)
-    with pytest.raises(UserError, match="split.attack_train=0 leaves none: set it above 0"):
+    with pytest.raises(UserError, match=r"split.attack_train=0 leaves none: set it above 0"):
         ran(root, 12, "split.attack_train=0", attack=attack)
 
 

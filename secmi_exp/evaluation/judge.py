@@ -51,14 +51,14 @@ class Judgement:
     calibrated threshold; None where unresolved."""
     ci95: Mapping[str, Interval | None]
     """auc: DeLong; at the calibrated threshold: Clopper–Pearson; what chooses its threshold on these very samples (asr,
-    TPRs) and log_pauc: bootstrap. Without a calibration set, where samples may be few: asr by `asr_interval`, and TPRs at
-    least as wide as Clopper–Pearson's."""
+    TPRs) and log_pauc: bootstrap. Without a calibration set, where samples may be few: asr by `asr_interval`, and TPRs
+    at least as wide as Clopper–Pearson's."""
     validation: Validation | None
     """On the calibration set; None without one."""
     unresolved: Mapping[str, str] = field(default_factory=dict)
     """Metric → why this sample size gives no number."""
     thresholds: Mapping[str, float] = field(default_factory=dict)
-    """oracle: best on the very set judged, as the paper does; calibrated: best on the calibration set, if there is one."""
+    """oracle: best on the very set judged, as the paper does; calibrated: best on the calibration set, if any."""
     operating_points: Mapping[str, OperatingPoint] = field(default_factory=dict)
     """TPR metric → its threshold, and intervals that hold it fixed."""
     roc: Roc | None = field(default=None, repr=False)

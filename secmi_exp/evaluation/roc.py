@@ -75,8 +75,8 @@ def asr_interval(asr: float, n_member: int, n_holdout: int, *, confidence: float
     """Interval of the best balanced accuracy over all thresholds, for any number of samples and any scores.
 
     An accuracy is (1 + TPR − FPR)/2, and a side of n samples gives its rate within ε = √(ln(4/α)/2n) at all thresholds
-    at once with probability 1 − α/2 (Dvoretzky, Kiefer and Wolfowitz 1956, with Massart's constant of 1990). So the best
-    accuracy is known within (ε_m + ε_h)/2; it is never below ½.
+    at once with probability 1 − α/2 (Dvoretzky, Kiefer and Wolfowitz 1956, with Massart's constant of 1990). So the
+    best accuracy is known within (ε_m + ε_h)/2; it is never below ½.
 
     Args:
         asr: the best accuracy on these samples.

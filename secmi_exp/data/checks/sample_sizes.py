@@ -70,7 +70,7 @@ def warn_of_no_attack_train_part(per_side: int, rule: SplitRule) -> None:
 def warn_of_untellable(n_member: int, n_holdout: int) -> None:
     """Say so where the most telling scores, all members above all hold-outs, would not be significant.
 
-    Of C(m + h, m) equally likely orders of m members and h hold-outs one is that; it is Mann–Whitney's smallest p-value.
+    Of C(m + h, m) equally likely orders of m members and h hold-outs one is that: Mann–Whitney's smallest p-value.
     """
     orders = comb(n_member + n_holdout, min(n_member, n_holdout, 3))  # from 3 a side on there are at least 20
     if 1 / orders <= SIGNIFICANT:
@@ -78,7 +78,7 @@ def warn_of_untellable(n_member: int, n_holdout: int) -> None:
     warn(
         "too_few_to_tell",
         f"{n_member} members and {n_holdout} hold-outs are judged: even scores that separate them have p = "
-        f"{1 / orders:.2f} by chance, so that no outcome is evidence at the 5% level. 3 of each are the fewest that can "
-        "be.",
+        f"{1 / orders:.2f} by chance, so that no outcome is evidence at the 5% level. Give at least 3 of "
+        "each.",
         grave=True,
     )
