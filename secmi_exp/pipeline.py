@@ -82,7 +82,8 @@ def run_stages(prepared: Preparation, config: DictConfig, folder: Path, warnings
     failed = True
     try:
         target = None if isinstance(parts.attack, TargetFree) else prepare_target(current)
-        facts |= copies_facts(split, images, trained_rows(split, images, target))
+        if images.has_pixels:
+            facts |= copies_facts(split, images, trained_rows(split, images, target))
         attacked = attack_images(current, parts.attack, target) if parts.attack else None
         if attacked and parts.general.evaluation.blind:
             facts["blind"] = check_sides(current, target)
@@ -118,7 +119,7 @@ def prepare_target(run: Run) -> PreparedTarget:
 def check_sides(run: Run, target: PreparedTarget | None) -> Mapping[str, Json] | None:
     """Whether all that a query depends on, the target apart, tells members from hold-outs; None where none can tell."""
     rows = run.split.attacked
-    if reason := uncheckable(run.split.is_member):
+    if reason := uncheckable(run.images, run.split.is_member):
         warn("split_not_checked", f"Nothing has checked whether the sides differ in more than membership: {reason}.")
         return None
     with timed(run.seconds, "split_check"):

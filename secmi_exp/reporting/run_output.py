@@ -125,14 +125,15 @@ def _draw(run: Run, attacked: AttackOutcome) -> list[Path]:
     """
     subject, split = f"{run.target_name}, {run.parts.dataset.name}", run.split
     best = best_scorer(attacked.judgements)
-    paths = [run.folder / f"{name}.png" for name in ("roc", "roc_log", "scores", "exposed")]
+    paths = [run.folder / f"{name}.png" for name in ("roc", "roc_log", "scores")]
     run_figures.draw_roc(paths[0], attacked.evaluated, subject, logarithmic=False)
     run_figures.draw_roc(paths[1], attacked.evaluated, subject, logarithmic=True)
     run_figures.draw_scores(paths[2], best, attacked.evaluated[best], attacked.judgements[best], subject)
-    judged = split.of_part(Part.EVALUATION)
-    rows, percentile = run_figures.extremes(attacked.scores[best], judged, split.is_member)
-    images = run.images.select(split.attacked[rows])[slice(None)]
-    run_figures.draw_exposed(paths[3], images, percentile, split.is_member[rows], f"{best}: {subject}")
+    if run.images.has_pixels:
+        rows, percentile = run_figures.extremes(attacked.scores[best], split.of_part(Part.EVALUATION), split.is_member)
+        images = run.images.select(split.attacked[rows])[slice(None)]
+        paths.append(run.folder / "exposed.png")
+        run_figures.draw_exposed(paths[-1], images, percentile, split.is_member[rows], f"{best}: {subject}")
     if (t_errors := _judged_t_errors(run, attacked)) and (relative := attacked.relative_t_error):
         t_sec = _t_sec(attacked)
         paths += [run.folder / "t_errors.png", run.folder / "relative_t_error.png"]

@@ -77,12 +77,15 @@ def trained_rows(split: Split, images: ImageSet, target: PreparedTarget | None) 
     return stated
 
 
-def uncheckable(is_member: NDArray[np.bool_]) -> str | None:
+def uncheckable(images: ImageSet, is_member: NDArray[np.bool_]) -> str | None:
     """Why `check_split` can't be made, as the rest of a sentence; None where it can.
 
     Args:
-        is_member: of the attacked images, [n].
+        images: of the split.
+        is_member: of those that are attacked, [n].
     """
+    if not images.has_pixels:
+        return "the scores come without images"
     if min(is_member.sum(), (~is_member).sum()) < 2:
         return "a classifier of the sides needs two images on each"
     return None
