@@ -120,8 +120,8 @@ class Components:
             )
         if isinstance(self.dataset, ScoredImages) and not isinstance(self.attack, ScoresFile):
             raise UserError(
-                f"dataset={self.dataset.name} has no images, and is for +attack=scores attack.path=FILE: choose another "
-                "dataset, such as dataset=digits."
+                f"dataset={self.dataset.name} has no images, and is for +attack=scores attack.path=FILE: choose "
+                "another dataset, such as dataset=digits."
             )
         for group, asking in (("attack", self.attack), ("quality", self.quality)):
             if asking:

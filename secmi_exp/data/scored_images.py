@@ -18,7 +18,7 @@ from secmi_exp.store import Json, Store
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredImages(Dataset):
-    """The rows of a table (see `read_table`), in the order of their ids, so that files of the same ids are split alike."""
+    """The rows of a table (see `read_table`) in the order of their ids, so that equal ids are split alike."""
 
     path: Path | None
     id_column: str
