@@ -25,7 +25,8 @@ from secmi_exp.data.checks.split_check import (
     trained_rows,
     uncheckable,
 )
-from secmi_exp.data.copies import copies_facts
+from secmi_exp.data.copies import copies_facts, near_duplicate_facts
+from secmi_exp.data.near_duplicates import find_near_duplicates
 from secmi_exp.data.split import Part, split_facts
 from secmi_exp.evaluation.judge import Judgement, Scored, judge
 from secmi_exp.evaluation.privacy_bound import PrivacyBound, bound_calibrated
@@ -69,7 +70,9 @@ def run_stages(prepared: Preparation, config: DictConfig, folder: Path, warnings
     parts, store = prepared.parts, prepared.store
     with timed(seconds, "data"):
         images = parts.dataset.load(store, progress_bar=parts.runtime.progress_bar)
-        split = parts.split.split(images)
+        looks = parts.split.near_duplicates != "off" and images.has_pixels
+        near = find_near_duplicates(images, store) if looks else None
+        split = parts.split.split(images, near.alike if near and parts.split.near_duplicates == "group" else None)
         if parts.attack:
             check_sizes(parts.attack, split, parts.split)
         queried = () if isinstance(parts.attack, TargetFree) else parts.target.conditions
@@ -78,12 +81,14 @@ def run_stages(prepared: Preparation, config: DictConfig, folder: Path, warnings
         (folder / "config.yaml").write_text(prepared.resolved, encoding="utf-8")
         split.save(folder / "split.npz")
     tracker = start_tracker(lambda: parts.make_tracker(identity(config, parts.general, folder)))
-    current = Run(config, folder, parts, store, images, split, facts, tracker, seconds, warnings, code_state())
+    current = Run(config, folder, parts, store, images, split, facts, tracker, seconds, warnings, code_state(), near)
     failed = True
     try:
         target = None if isinstance(parts.attack, TargetFree) else prepare_target(current)
         if images.has_pixels:
             facts |= copies_facts(split, images, trained_rows(split, images, target))
+        if near:
+            facts["near_duplicates"] = near_duplicate_facts(split, images, near)
         attacked = attack_images(current, parts.attack, target) if parts.attack else None
         if attacked and parts.general.evaluation.blind:
             facts["blind"] = check_sides(current, target)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from secmi_exp.data.copies import alike_rows
 from secmi_exp.data.split import Part
 from secmi_exp.evaluation.judge import Judgement, Scored
 from secmi_exp.quality.measures import Measures
@@ -40,6 +41,7 @@ def write_run(
     run.store.delete_tallies()
     figures = _copy_samples(run, target) if target else []
     figures += _draw(run, attacked) if attacked else []
+    figures += _draw_alike(run)
     _track(run, attacked, measures, figures)
     if run.tracker.artifacts:
         _track_artifacts(run, target, attacked)
@@ -140,6 +142,19 @@ def _draw(run: Run, attacked: AttackOutcome) -> list[Path]:
         run_figures.draw_t_errors(paths[-2], t_errors, subject, t_sec)
         run_figures.draw_relative_t_error(paths[-1], relative, t_sec, subject)
     return [path for path in paths if path.is_file()]
+
+
+def _draw_alike(run: Run) -> list[Path]:
+    """Draw images that look alike, if there are any."""
+    groups = alike_rows(run.split, run.images, run.near) if run.near and not run.near.untold else []
+    if not groups:
+        return []
+    shown = [group[: run_figures.SHOWN] for group in groups[: run_figures.GROUPS]]
+    images = [run.images.select(group)[slice(None)] for group in shown]
+    sides = [np.isin(group, run.split.members) for group in shown]
+    path = run.folder / "near_duplicates.png"
+    run_figures.draw_near_duplicates(path, images, sides, [len(group) for group in groups], run.parts.dataset.name)
+    return [path] if path.is_file() else []
 
 
 def best_scorer(judgements: Mapping[str, Judgement]) -> str:
