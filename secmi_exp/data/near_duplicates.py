@@ -33,7 +33,7 @@ BAND_BITS = 16
 """Bits that a pair has in common to be looked at. In two orders of the bits there are 32 such bands, and of pairs that
 differ in 28 bits 99.5% have one in common."""
 NEIGHBOURS = 64
-"""Images of a band with the same bits that each is compared with, so that the search takes O(n) however alike all are."""
+"""Images with the same bits in a band that each is compared with: the search takes O(n), however alike all are."""
 BATCH = 1024
 
 Hashes = NDArray[np.uint64]
