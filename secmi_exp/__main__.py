@@ -15,7 +15,12 @@ from secmi_exp.configuration.arguments import checked_arguments
 from secmi_exp.configuration.command_errors import explain, refuse_merged_choices, refuse_unread_keys
 from secmi_exp.configuration.flags import read_flags
 from secmi_exp.configuration.folders import CONF
-from secmi_exp.configuration.search import end_without_attack, prefer_own_sweeper, share_config_store
+from secmi_exp.configuration.search import (
+    end_without_attack,
+    end_without_objective,
+    prefer_own_sweeper,
+    share_config_store,
+)
 from secmi_exp.configuration.setting_errors import naming
 from secmi_exp.deferred import Deferred
 from secmi_exp.engine.launch import end_rank_group, join_launched_ranks, runs_the_job
@@ -46,6 +51,7 @@ def task(config: DictConfig) -> float | None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     note_run(folder)
     objective: float | None = run(config, folder)
+    end_without_objective(objective, HydraConfig.get())
     return objective
 
 

@@ -19,13 +19,16 @@ from secmi_exp.attacks.scorers.scorer import FACTS, Fitting, LearnedScorer, Scor
 from secmi_exp.configuration.general import General
 from secmi_exp.configuration.preparation import Preparation, prepare
 from secmi_exp.data.checks.condition_check import check_conditions, condition_facts
+from secmi_exp.data.checks.sample_sizes import check_sizes
 from secmi_exp.data.checks.split_check import (
     check_split,
     refuse_drawn_membership,
     refuse_other_membership,
     trained_rows,
+    uncheckable,
 )
-from secmi_exp.data.copies import copies_facts
+from secmi_exp.data.copies import copies_facts, near_duplicate_facts
+from secmi_exp.data.near_duplicates import find_near_duplicates
 from secmi_exp.data.split import Part, split_facts
 from secmi_exp.deferred import Deferred
 from secmi_exp.evaluation.judge import Judgement, Scored, judge
@@ -59,7 +62,7 @@ def run(config: DictConfig, folder: Path) -> float | None:
             scores.parquet and figures.
 
     Returns:
-        What a search goes by: the attack's validation AUC. None without an attack.
+        What a search goes by: the attack's validation AUC. None without an attack, or without an attack-train part.
 
     Raises:
         UserError: for anything that the user can mend.
@@ -74,9 +77,14 @@ def run_stages(prepared: Preparation, config: DictConfig, folder: Path, warnings
     parts, store = prepared.parts, prepared.store
     with timed(seconds, "data"):
         images = parts.dataset.load(store, progress_bar=parts.runtime.progress_bar)
-        split = parts.split.split(images)
+        looks = parts.split.near_duplicates != "off" and images.has_pixels
+        near = find_near_duplicates(images, store) if looks else None
+        split = parts.split.split(images, near.alike if near and parts.split.near_duplicates == "group" else None)
         if parts.canaries:
             images, split = parts.canaries.insert(images, split)
+            near = None  # it is canaries that are judged
+        if parts.attack:
+            check_sizes(parts.attack, split, parts.split)
         queried = () if isinstance(parts.attack, TargetFree) else parts.target.conditions
         facts = split_facts(split, images) | condition_facts(split, images, queried)
         if parts.canaries:
@@ -85,11 +93,14 @@ def run_stages(prepared: Preparation, config: DictConfig, folder: Path, warnings
         (folder / "config.yaml").write_text(prepared.resolved, encoding="utf-8")
         split.save(folder / "split.npz")
     tracker = start_tracker(lambda: parts.make_tracker(identity(config, parts.general, folder)))
-    current = Run(config, folder, parts, store, images, split, facts, tracker, seconds, warnings, code_state())
+    current = Run(config, folder, parts, store, images, split, facts, tracker, seconds, warnings, code_state(), near)
     failed = True
     try:
         target = None if isinstance(parts.attack, TargetFree) else prepare_target(current)
-        facts |= copies_facts(split, images, trained_rows(split, images, target))
+        if images.has_pixels:
+            facts |= copies_facts(split, images, trained_rows(split, images, target))
+        if near:
+            facts["near_duplicates"] = near_duplicate_facts(split, images, near)
         attacked = attack_images(current, parts.attack, target) if parts.attack else None
         if attacked and parts.general.evaluation.blind:
             facts["blind"] = check_sides(current, target)
@@ -101,7 +112,8 @@ def run_stages(prepared: Preparation, config: DictConfig, folder: Path, warnings
     finally:
         tracker.finish(failed=failed)
     print_run(results, folder)
-    return attacked.judgements[attacked.attack.name].validation.auc if attacked else None
+    validation = attacked.judgements[attacked.attack.name].validation if attacked else None
+    return validation.auc if validation else None
 
 
 def prepare_target(run: Run) -> PreparedTarget:
@@ -130,9 +142,12 @@ def jobs_follow() -> bool:
     return str(HydraConfig.get().launcher["_target_"]).endswith(".BasicLauncher")
 
 
-def check_sides(run: Run, target: PreparedTarget | None) -> Mapping[str, Json]:
-    """Whether all that a query depends on, the target apart, tells the attacked members from the hold-outs."""
+def check_sides(run: Run, target: PreparedTarget | None) -> Mapping[str, Json] | None:
+    """Whether all that a query depends on, the target apart, tells members from hold-outs; None where none can tell."""
     rows = run.split.attacked
+    if reason := uncheckable(run.images, run.split.is_member):
+        warn("split_not_checked", f"Nothing has checked whether the sides differ in more than membership: {reason}.")
+        return None
     with timed(run.seconds, "split_check"):
         images = run.images.select(rows)
         texts = target.inputs(images, run.store, run.parts.runtime).texts() if target else {}
@@ -207,7 +222,7 @@ def evaluate(
         learned = isinstance(attack.scorers[name], LearnedScorer)
         free = split.of_part(Part.CALIBRATION) if learned else split.of_part(Part.FIT, Part.CALIBRATION)
         evaluated[name] = Scored(values[judged], split.is_member[judged])
-        calibration = Scored(values[free], split.is_member[free])
+        calibration = Scored(values[free], split.is_member[free]) if free.any() else None
         judgements[name] = judge(
             evaluated[name],
             calibration,
@@ -215,7 +230,8 @@ def evaluate(
             seed=run.parts.general.seed,
             low_fprs=settings.low_fprs,
         )
-        bounds[name] = bound_audited(evaluated[name], calibration, delta=settings.delta, membership=membership)
+        if calibration:
+            bounds[name] = bound_audited(evaluated[name], calibration, delta=settings.delta, membership=membership)
     return judgements, evaluated, bounds
 
 

@@ -13,6 +13,7 @@ from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.attacks.scorers.scorer import Scores
 from secmi_exp.configuration.components import Components
 from secmi_exp.data.images import ImageSet
+from secmi_exp.data.near_duplicates import NearDuplicates
 from secmi_exp.data.split import Split
 from secmi_exp.evaluation.judge import Judgement, Scored
 from secmi_exp.evaluation.privacy_bound import PrivacyBound
@@ -41,6 +42,8 @@ class Run:
     """Warnings about the results, collected as the run goes on."""
     code: Mapping[str, Json]
     """Version and revision, as the run began."""
+    near: NearDuplicates | None = None
+    """Which images look alike; None where nobody has looked."""
 
     @property
     def target_name(self) -> str:
@@ -62,7 +65,7 @@ class AttackOutcome:
     evaluated: dict[str, Scored]
     """Scorer → what it was judged on."""
     bounds: dict[str, PrivacyBound]
-    """Scorer → the ε that its decisions refute."""
+    """Scorer → the ε that its decisions at a calibrated threshold refute; empty where none was calibrated."""
     relative_t_error: RelativeTError | None
     """The relative t-error over timesteps, where the attack is SecMI."""
 

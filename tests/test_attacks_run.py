@@ -103,14 +103,14 @@ def test_scores_from_elsewhere_are_judged_like_our_own(root: Path, tmp_path: Pat
     order = np.random.default_rng(0).permutation(len(rows["id"]))
     columns = {"id": rows["id"][order], "score": rows["t_error"][order], "is_member": rows["is_member"][order]}
     pa.csv.write_csv(pa.table(columns), tmp_path / "scores.csv")
-    given = [f"attack.path={tmp_path}/scores.csv", "attack.scorers.scores.members_have=less"]
+    given = ["dataset=digits", f"attack.path={tmp_path}/scores.csv", "attack.scorers.scores.members_have=less"]
     theirs, judged = ran(root, "scores", *given)
     for metric, value in ours["metrics"].items():
         assert theirs["metrics"][metric] == (None if value is None else pytest.approx(value, abs=1e-6))
     assert theirs["queries_per_sample"] == 0
     np.testing.assert_allclose(judged["score_scores"], rows["score_stat"], rtol=1e-6)
     pq.write_table(pa.table(columns), tmp_path / "scores.parquet")
-    again, _ = ran(root, "scores", f"attack.path={tmp_path}/scores.parquet", given[1])
+    again, _ = ran(root, "scores", f"attack.path={tmp_path}/scores.parquet", given[0], given[2])
     assert again["metrics"] == theirs["metrics"]
 
 
@@ -122,7 +122,7 @@ def test_scores_that_do_not_fit_the_split_are_refused(root: Path, tmp_path: Path
         kept = {name: values for name, values in (columns | changes).items() if values is not None}
         pa.csv.write_csv(pa.table(kept), tmp_path / "scores.csv")
         with pytest.raises(UserError, match=message):
-            ran(root, "scores", f"attack.path={tmp_path}/scores.csv", *overrides)
+            ran(root, "scores", "dataset=digits", f"attack.path={tmp_path}/scores.csv", *overrides)
 
     refused("disagree on 128 of 128 images, the first of them digits/")
     refused("has no score of 128 of the 128 attacked images", id=np.array([f"x{i}" for i in range(128)]))
@@ -130,4 +130,4 @@ def test_scores_that_do_not_fit_the_split_are_refused(root: Path, tmp_path: Path
     refused("none named loss: set attack.score_column", "attack.score_column=loss", is_member=None)
     refused("The column score is .much. in line 2 of .* a number", score=np.array(["much"] * 128), is_member=None)
     with pytest.raises(UserError, match="can't be read"):
-        ran(root, "scores", f"attack.path={tmp_path}/nowhere.csv")
+        ran(root, "scores", "dataset=digits", f"attack.path={tmp_path}/nowhere.csv")

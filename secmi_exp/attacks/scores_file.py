@@ -14,6 +14,7 @@ from secmi_exp.data.file_lists import refuse_repeated
 from secmi_exp.data.images import Images
 from secmi_exp.data.tables import Table, read_table
 from secmi_exp.errors import UserError
+from secmi_exp.formatting import unicode_name
 from secmi_exp.store import Input, Key, file_digest
 from secmi_exp.store.class_identity import outside_classes
 
@@ -23,13 +24,16 @@ VERSION = 1
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class ScoresFile(TargetFree):
-    """A table (see `read_table`) with a row for each attacked image: its id, and a score. Its value is ``score``."""
+    """A table (see `read_table`) with a row for each attacked image: its id, and a score. Its value is ``score``.
+
+    The images are the dataset's, or, with ``dataset=scored_images``, those that the table itself lists.
+    """
 
     path: Path
     id_column: str
     score_column: str
     member_column: str
-    """Column that says who is a member; compared with the split, where the table has it."""
+    """Column that says who is a member; compared with the split, where the table has it (see `ScoredImages` too)."""
 
     @property
     def measured_names(self) -> frozenset[str]:
@@ -64,7 +68,7 @@ class ScoresFile(TargetFree):
         return self._table.truths(self.member_column)[self._rows(images)]
 
     def _rows(self, images: Images) -> NDArray[np.int64]:
-        ids = self._table.texts(self.id_column, "set attack.id_column")
+        ids = [unicode_name(each) for each in self._table.texts(self.id_column, "set attack.id_column")]
         refuse_repeated(ids, self.path)
         row = {name: number for number, name in enumerate(ids)}
         missing = [name for name in images.names if name not in row]

@@ -9,11 +9,13 @@ from omegaconf import DictConfig
 
 from secmi_exp.attacks.attack import Attack, TargetFree
 from secmi_exp.attacks.blind import Blind
+from secmi_exp.attacks.scores_file import ScoresFile
 from secmi_exp.configuration.general import General, resolved
 from secmi_exp.configuration.setting_errors import naming
 from secmi_exp.configuration.setting_values import refuse_converted, refuse_impossible_values
 from secmi_exp.data.canaries import Canaries, Mislabelled
 from secmi_exp.data.dataset import Dataset
+from secmi_exp.data.scored_images import ScoredImages
 from secmi_exp.data.split import SplitRule
 from secmi_exp.defenses.settings import DefenseSettings, Undefended
 from secmi_exp.engine.launch import refuse_other_number
@@ -125,6 +127,11 @@ class Components:
         self._check_gate()
         if self.canaries:
             self.check_canaries(self.canaries)
+        if isinstance(self.dataset, ScoredImages) and not isinstance(self.attack, ScoresFile):
+            raise UserError(
+                f"dataset={self.dataset.name} has no images, and is for +attack=scores attack.path=FILE: choose "
+                "another dataset, such as dataset=digits."
+            )
         for group, asking in (("attack", self.attack), ("quality", self.quality)):
             if asking:
                 with naming("target"):

@@ -33,6 +33,19 @@ def search_direction(hydra: HydraConf | DictConfig) -> str | None:
     return str(hydra.sweeper.direction)
 
 
+def end_without_objective(objective: float | None, hydra: HydraConf) -> None:
+    """End a search whose split leaves no attack-train images, and so no AUC to search by.
+
+    Raises:
+        SystemExit: as `end_without_attack`.
+    """
+    if search_direction(hydra) and objective is None:
+        sys.exit(
+            "secmi_exp: A search goes by the AUC on attack-train images, and the split leaves none: give more images "
+            "a side, or set split.attack_train higher."
+        )
+
+
 def end_without_attack(config: DictConfig, hydra: HydraConf) -> None:
     """End a search whose jobs have no attack, and so no AUC to search by.
 

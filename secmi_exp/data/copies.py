@@ -1,8 +1,9 @@
-"""Images whose pixels are those of another: across the sides of a split, and within a side."""
+"""Images whose pixels are those of another, or that look like it: across the sides of a split, and within a side."""
 
 import numpy as np
 
 from secmi_exp.data.images import ImageSet, Rows
+from secmi_exp.data.near_duplicates import NearDuplicates
 from secmi_exp.data.split import Part, Split
 from secmi_exp.run_warnings import Side, warn
 from secmi_exp.store import Json
@@ -33,6 +34,48 @@ def copies_facts(split: Split, images: ImageSet, seen: Rows) -> dict[str, Json]:
             "holdouts": warn_of_copies_within("holdouts", split, images),
         },
     }
+
+
+def near_duplicate_facts(split: Split, images: ImageSet, near: NearDuplicates) -> dict[str, Json]:
+    """The numbers of images that look alike without equal pixels, for results.json; warns where there are any.
+
+    Args:
+        split: of the images.
+        images: all of them.
+        near: which of them are alike.
+    """
+    if near.untold:
+        return {"untold": near.untold}
+    groups = alike_rows(split, images, near)
+    rows = np.concatenate([np.zeros(0, dtype=np.int64), *groups])
+    is_member = np.isin(rows, split.members)
+    beside = {near.alike[row] for row in rows[is_member]}
+    across = [row for row in rows[~is_member] if near.alike[row] in beside]
+    if groups:
+        also = f"; {len(across)} hold-outs look like a member, so that they may score like one" if across else ""
+        warn(
+            "near_duplicates",
+            f"{len(rows)} of the {len(split.members) + len(split.holdouts)} images look like another one, in "
+            f"{len(groups)} groups (the first: {images.ids[groups[0][0]]} and {images.ids[groups[0][1]]}){also}: see "
+            "near_duplicates.png, and give each image once, or set split.near_duplicates=group.",
+            count=len(rows),
+        )
+    return {
+        "groups": len(groups),
+        "members": int(is_member.sum()),
+        "holdouts": int((~is_member).sum()),
+        "holdouts_like_a_member": len(across),
+    }
+
+
+def alike_rows(split: Split, images: ImageSet, near: NearDuplicates) -> list[Rows]:
+    """Groups of the split's images that look alike, each image of other pixels once; the largest group first."""
+    rows = np.sort(np.concatenate([split.members, split.holdouts]))
+    rows = rows[np.sort(np.unique(images.content[rows], return_index=True)[1])]
+    order = np.argsort(near.alike[rows], kind="stable")
+    starts = np.flatnonzero(np.diff(near.alike[rows[order]], prepend=-1))
+    groups = [group for group in np.split(rows[order], starts[1:]) if len(group) > 1]
+    return sorted(groups, key=lambda group: -len(group))
 
 
 def copied_holdouts(split: Split, images: ImageSet, seen: Rows) -> Rows:

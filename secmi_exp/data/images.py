@@ -135,6 +135,11 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.pixels)
 
+    @property
+    def has_pixels(self) -> bool:
+        """Whether there are images at all; otherwise only ids are known, and ``pixels`` is [N, 1, 0, 0]."""
+        return self.pixels.shape[2] > 0
+
     @cached_property
     def readable(self) -> NDArray[np.bool_]:
         """[N]."""

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import pydantic.dataclasses
@@ -66,6 +66,43 @@ class Split:
         np.savez(path, mia_train_idxs=self.members, mia_eval_idxs=self.holdouts, ratio=ratio)
 
 
+def kept_together(members: Rows, holdouts: Rows, alike: Rows, *, drawn: bool) -> tuple[Rows, Rows]:
+    """Sides on which images that are alike lie on one side.
+
+    Where the membership is drawn, whole groups are, in the order of their first image, as they fit; without groups the
+    sides are as given. Where it is stated, or a group is too large for both, what can't be kept together is left out:
+    hold-outs that are like a member.
+
+    Args:
+        members: in random order.
+        holdouts: in random order.
+        alike: a number for each image of the dataset, the same for those that are alike, [N].
+        drawn: whether the membership may be changed.
+
+    Raises:
+        UserError: where no hold-outs are left.
+    """
+    if drawn:
+        groups: dict[int, list[int]] = {}
+        for row in np.concatenate([members, holdouts]).tolist():
+            groups.setdefault(int(alike[row]), []).append(row)
+        free = [len(members), len(holdouts)]
+        sides: list[list[int]] = [[], []]
+        for group in groups.values():
+            side = next((side for side in (0, 1) if free[side] >= len(group)), None)
+            if side is not None:
+                sides[side].extend(group)
+                free[side] -= len(group)
+        members, holdouts = (np.array(side, dtype=np.int64) for side in sides)
+    holdouts = holdouts[~np.isin(alike[holdouts], alike[members])]
+    if not (len(members) and len(holdouts)):
+        raise UserError(
+            "split.near_duplicates=group leaves no hold-outs, or no members, that look unlike the other side: set "
+            "split.near_duplicates=report, or give other images."
+        )
+    return members, holdouts
+
+
 def refuse_other_sides(members: Rows, holdouts: Rows, images: ImageSet) -> None:
     """Refuse sides that contradict the membership that the dataset states.
 
@@ -105,13 +142,16 @@ def split_facts(split: Split, images: ImageSet) -> dict[str, Json]:
 class SplitRule(ABC):
     """The base class of rules for splits, which the files in ``conf/split`` name."""
 
-    attack_train: Annotated[float, Field(gt=0, lt=1)]
+    attack_train: Annotated[float, Field(ge=0, lt=1)]
+    """0: no attack-train part, all attacked samples judge the attack."""
     calibration: Annotated[float, Field(gt=0, lt=1)]
     all_holdouts: bool
     """Whether all hold-outs are attacked; otherwise as many as members. Those beyond are of the evaluation part."""
     seed: NonNegativeInt
     attack_train_seed: NonNegativeInt | None
     """Draws the parts anew, with members, hold-outs and what is attacked as they are; None: drawn with them."""
+    near_duplicates: Literal["off", "report", "group"] = "report"
+    """Whether images that look alike are not looked for, only counted, or also kept on one side and in one part."""
 
     @abstractmethod
     def sides(self, images: ImageSet, random: np.random.Generator) -> tuple[Rows, Rows, bool]:
@@ -121,14 +161,21 @@ class SplitRule(ABC):
             UserError: where the images can't be split that way.
         """
 
-    def split(self, images: ImageSet) -> Split:
+    def split(self, images: ImageSet, alike: Rows | None = None) -> Split:
         """Split a dataset, and choose what is attacked.
 
+        Args:
+            images: all of them.
+            alike: a number for each image, the same for those that are to lie on one side and in one part, [N]; None:
+                images of equal pixels share a part where they fit, and lie on the side that is drawn or stated.
+
         Raises:
-            UserError: for an empty side, sides that the dataset lacks or contradicts, or too few samples to attack.
+            UserError: for an empty side, and for sides that the dataset lacks or contradicts.
         """
         members, holdouts, drawn = self.sides(images, np.random.default_rng(self.seed))
         refuse_other_sides(members, holdouts, images)
+        if alike is not None:
+            members, holdouts = kept_together(members, holdouts, alike, drawn=drawn)
         per_side = min(len(members), len(holdouts))
         sides = [members[:per_side], holdouts if self.all_holdouts else holdouts[:per_side]]
         if self.attack_train_seed is not None:
@@ -136,7 +183,8 @@ class SplitRule(ABC):
             sides = [random.permutation(side) for side in sides]
         attacked = np.concatenate(sides)
         ascending = np.argsort(attacked)
-        parts = [self._parts(images.content[side], per_side) for side in sides]
+        together = images.content if alike is None else alike
+        parts = [self._parts(together[side], per_side) for side in sides]
         return Split(
             members=np.sort(members),
             holdouts=np.sort(holdouts),
@@ -149,13 +197,15 @@ class SplitRule(ABC):
     def _parts(self, content: Rows, per_side: int) -> NDArray[np.str_]:
         """The part of each image of a side, which come in random order; without copies, as the order has them.
 
+        Where a part would be empty, there is no attack-train part at all, and all are of the evaluation part.
+
         Args:
-            content: numbers that tell which images are copies of each other, [n].
+            content: numbers that tell which images are copies of each other, or alike, [n].
             per_side: samples that the parts' sizes follow from; those beyond are of the evaluation part.
         """
         free = self._sizes(per_side)
         if min(free.values()) < 1:
-            raise UserError(self._too_few(per_side))
+            free = {Part.EVALUATION: per_side}
         free[Part.EVALUATION] += len(content) - per_side
         if len(np.unique(content)) == len(content):
             return np.repeat(np.array([*free], dtype="<U16"), [*free.values()])
@@ -181,13 +231,15 @@ class SplitRule(ABC):
             Part.EVALUATION: per_side - n_train,
         }
 
-    def _too_few(self, per_side: int) -> str:
-        """The sentence for a side so small that a part would be empty; no part shrinks as the side grows."""
-        enough = bisect_left(range(MOST_A_SIDE), 1, lo=1, key=lambda n: min(self._sizes(n).values()))
-        return (
-            f"{per_side} samples a side are too few to attack: with split.attack_train={self.attack_train} and "
-            f"split.calibration={self.calibration} {enough} would do, with 0.5 and 0.5 three."
-        )
+    @property
+    def least_a_side(self) -> int | None:
+        """The fewest samples a side that leave an attack-train part; None where there shall be none.
+
+        No part shrinks as the side grows.
+        """
+        if not self.attack_train:
+            return None
+        return bisect_left(range(MOST_A_SIDE), 1, lo=1, key=lambda n: min(self._sizes(n).values()))
 
 
 @pydantic.dataclasses.dataclass(frozen=True, kw_only=True)

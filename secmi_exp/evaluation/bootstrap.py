@@ -24,7 +24,7 @@ def bootstrap(
     is_member: Bools,
     *,
     max_fprs: Mapping[str, float],
-    threshold: float,
+    threshold: float | None,
     rounds: int,
     seed: int,
     log_pauc_from: float | None = None,
@@ -35,19 +35,20 @@ def bootstrap(
         scores: [n].
         is_member: [n], both sides present.
         max_fprs: name → false-positive rate at which the true-positive rate is read.
-        threshold: of ``accuracy_calibrated``, held fixed.
+        threshold: of ``accuracy_calibrated``, held fixed; none without it.
         rounds: resamples.
         seed: of the resampling.
         log_pauc_from: false-positive rate at which the log-scale area starts; none without it.
 
     Returns:
-        Metric → (2.5th, 97.5th percentile), for auc, asr, accuracy_calibrated, log_pauc and the names in ``max_fprs``.
+        Metric → (2.5th, 97.5th percentile), for auc, asr, the names in ``max_fprs``, and accuracy_calibrated and
+        log_pauc where they are asked for.
     """
     resampled = resampled_metrics(
         [scores],
         is_member,
         max_fprs=max_fprs,
-        thresholds=[threshold],
+        thresholds=None if threshold is None else [threshold],
         rounds=rounds,
         seed=seed,
         log_pauc_from=log_pauc_from,

@@ -7,7 +7,7 @@ from secmi_exp.evaluation.bootstrap import bootstrap
 from secmi_exp.evaluation.confusion import Confusion
 from secmi_exp.evaluation.delong import auc_interval
 from secmi_exp.evaluation.operating_points import OperatingPoint, operating_points, tpr_metric
-from secmi_exp.evaluation.roc import Roc, unresolved
+from secmi_exp.evaluation.roc import Roc, asr_interval, unresolved
 from secmi_exp.evaluation.scored import Interval
 from secmi_exp.evaluation.scored import Scored as Scored
 
@@ -16,6 +16,10 @@ LOW_FPRS = (0.01, 0.001)
 
 LOG_PAUC_FROM = 0.001
 """False-positive rate at which log_pauc starts. Fixed, since areas from different rates can't be compared."""
+
+
+CALIBRATED = ("accuracy_calibrated", "precision_calibrated", "recall_calibrated", "epsilon_lower_bound")
+"""What needs a threshold that was calibrated on other samples than those judged."""
 
 
 @dataclass(frozen=True)
@@ -47,26 +51,28 @@ class Judgement:
     calibrated threshold; None where unresolved."""
     ci95: Mapping[str, Interval | None]
     """auc: DeLong; at the calibrated threshold: Clopper–Pearson; what chooses its threshold on these very samples (asr,
-    TPRs) and log_pauc: bootstrap."""
-    validation: Validation
-    """On the calibration set."""
+    TPRs) and log_pauc: bootstrap. Without a calibration set, where samples may be few: asr by `asr_interval`, and TPRs
+    at least as wide as Clopper–Pearson's."""
+    validation: Validation | None
+    """On the calibration set; None without one."""
     unresolved: Mapping[str, str] = field(default_factory=dict)
     """Metric → why this sample size gives no number."""
     thresholds: Mapping[str, float] = field(default_factory=dict)
-    """oracle: best on the very set judged, as the paper does; calibrated: best on the calibration set."""
+    """oracle: best on the very set judged, as the paper does; calibrated: best on the calibration set, if any."""
     operating_points: Mapping[str, OperatingPoint] = field(default_factory=dict)
     """TPR metric → its threshold, and intervals that hold it fixed."""
     roc: Roc | None = field(default=None, repr=False)
 
 
 def judge(
-    evaluation: Scored, calibration: Scored, *, rounds: int, seed: int, low_fprs: Sequence[float] = LOW_FPRS
+    evaluation: Scored, calibration: Scored | None, *, rounds: int, seed: int, low_fprs: Sequence[float] = LOW_FPRS
 ) -> Judgement:
     """Metrics with 95% intervals.
 
     Args:
         evaluation: what the attack is judged on.
-        calibration: other samples that nothing was fitted on; the calibrated threshold is chosen on them.
+        calibration: other samples that nothing was fitted on; the calibrated threshold is chosen on them. None where
+            there are none: what needs that threshold is unresolved.
         rounds: bootstrap resamples.
         seed: of the bootstrap.
         low_fprs: false-positive rates at which true-positive rates are read, each in (0, 1).
@@ -77,10 +83,11 @@ def judge(
     scores, is_member = evaluation.scores, evaluation.is_member
     roc = Roc.from_scores(scores, is_member)
     oracle, asr = roc.best_threshold()
-    calibration_roc = Roc.from_scores(calibration.scores, calibration.is_member)
-    calibrated, _ = calibration_roc.best_threshold()
-    confusion = Confusion.at(scores, is_member, calibrated)
-    n_member, n_holdout = confusion.n_member, confusion.n_holdout
+    n_member = int(is_member.sum())
+    n_holdout = len(is_member) - n_member
+    calibration_roc = calibration and Roc.from_scores(calibration.scores, calibration.is_member)
+    calibrated = calibration_roc.best_threshold()[0] if calibration_roc else None
+    confusion = None if calibrated is None else Confusion.at(scores, is_member, calibrated)
     points = operating_points(scores, is_member, low_fprs)
     area_resolved = not unresolved(LOG_PAUC_FROM, n_holdout)
     resampled = bootstrap(
@@ -97,34 +104,44 @@ def judge(
         "auc": roc.auc,
         "asr": asr,
         **{name: points[name].tpr if name in points else None for name in low_tprs},
-        "accuracy_calibrated": confusion.balanced_accuracy,
-        "precision_calibrated": confusion.precision,
-        "recall_calibrated": confusion.recall,
+        "accuracy_calibrated": confusion and confusion.balanced_accuracy,
+        "precision_calibrated": confusion and confusion.precision,
+        "recall_calibrated": confusion and confusion.recall,
         "log_pauc": roc.log_pauc(n_holdout, LOG_PAUC_FROM) if area_resolved else None,
     }
-    ci95 = {name: resampled.get(name) for name in metrics} | {
-        "auc": auc_interval(scores, is_member),
-        "accuracy_calibrated": confusion.balanced_accuracy_interval(),
-        "precision_calibrated": confusion.precision_interval(),
-        "recall_calibrated": confusion.recall_interval(),
-    }
+    ci95 = {name: resampled.get(name) for name in metrics} | {"auc": auc_interval(scores, is_member)}
+    if confusion:
+        ci95 |= {
+            "accuracy_calibrated": confusion.balanced_accuracy_interval(),
+            "precision_calibrated": confusion.precision_interval(),
+            "recall_calibrated": confusion.recall_interval(),
+        }
+    else:
+        ci95["asr"] = asr_interval(asr, n_member, n_holdout)
+        ci95 |= {name: _hull(resampled[name], point.tpr_interval) for name, point in points.items()}
     return Judgement(
         n_member=n_member,
         n_holdout=n_holdout,
         metrics=metrics,
         ci95=ci95,
-        validation=Validation.from_scores(calibration, calibration_roc),
-        unresolved=_unresolved(n_holdout, low_fprs, called=confusion.called),
-        thresholds={"oracle": oracle, "calibrated": calibrated},
+        validation=Validation.from_scores(calibration, calibration_roc) if calibration and calibration_roc else None,
+        unresolved=_unresolved(n_holdout, low_fprs, confusion),
+        thresholds={"oracle": oracle} | ({} if calibrated is None else {"calibrated": calibrated}),
         operating_points=points,
         roc=roc,
     )
 
 
-def _unresolved(n_holdout: int, low_fprs: Sequence[float], *, called: int) -> dict[str, str]:
+def _hull(first: Interval, second: Interval) -> Interval:
+    return min(first[0], second[0]), max(first[1], second[1])
+
+
+def _unresolved(n_holdout: int, low_fprs: Sequence[float], confusion: Confusion | None) -> dict[str, str]:
     """Metric → reason."""
     needed = {**{tpr_metric(max_fpr): max_fpr for max_fpr in low_fprs}, "log_pauc": LOG_PAUC_FROM}
     reasons = {name: reason for name, max_fpr in needed.items() if (reason := unresolved(max_fpr, n_holdout))}
-    if not called:
+    if not confusion:
+        reasons |= dict.fromkeys(CALIBRATED, "no images are left to calibrate a threshold on")
+    elif not confusion.called:
         reasons["precision_calibrated"] = "the calibrated threshold calls no sample a member"
     return reasons

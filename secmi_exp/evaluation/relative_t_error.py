@@ -13,7 +13,8 @@ from secmi_exp.evaluation.scored import Bools
 class RelativeTError:
     """Mean t-error of hold-outs over that of members at each timestep, with a 95% interval; lists of equal length.
 
-    NaN where there is none: where the members' t-errors are all 0, or one is not finite.
+    NaN where there is none: where the members' t-errors are all 0, or one is not finite; and no interval where a side
+    has one sample.
     """
 
     timesteps: list[int]
@@ -41,7 +42,8 @@ def relative_t_error(timesteps: Sequence[int], t_errors: NDArray[np.floating], i
     means = [np.where(np.isfinite(side).all(axis=0), side.mean(axis=0), np.nan) for side in sides]
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         relative_variance = sum(
-            side.var(axis=0, ddof=1) / len(side) / mean**2 for side, mean in zip(sides, means, strict=True)
+            (side.var(axis=0, ddof=1) if len(side) > 1 else np.nan) / len(side) / mean**2
+            for side, mean in zip(sides, means, strict=True)
         )
         ratio, spread = means[1] / means[0], np.exp(1.96 * np.sqrt(relative_variance))
         ends = [np.where(np.isfinite(each), each, np.nan) for each in (ratio, ratio / spread, ratio * spread)]

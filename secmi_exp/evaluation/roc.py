@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from secmi_exp.errors import UserError
-from secmi_exp.evaluation.scored import Bools, Floats, sides
+from secmi_exp.evaluation.scored import Bools, Floats, Interval, sides
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,26 @@ class Roc:
             raise UserError(f"The log-scale area starts too low: {reason}.")
         decades = np.log(np.maximum(self.fpr[1:], min_fpr)) / math.log(min_fpr)
         return float(np.diff(self.tpr) @ decades)
+
+
+def asr_interval(asr: float, n_member: int, n_holdout: int, *, confidence: float = 0.95) -> Interval:
+    """Interval of the best balanced accuracy over all thresholds, for any number of samples and any scores.
+
+    An accuracy is (1 + TPR − FPR)/2, and a side of n samples gives its rate within ε = √(ln(4/α)/2n) at all thresholds
+    at once with probability 1 − α/2 (Dvoretzky, Kiefer and Wolfowitz 1956, with Massart's constant of 1990). So the
+    best accuracy is known within (ε_m + ε_h)/2; it is never below ½.
+
+    Args:
+        asr: the best accuracy on these samples.
+        n_member: members.
+        n_holdout: hold-outs.
+        confidence: 1 − α, in (0, 1).
+
+    >>> [round(end, 3) for end in asr_interval(1.0, 12, 12)]
+    [0.573, 1.0]
+    """
+    reach = sum(math.sqrt(math.log(4.0 / (1.0 - confidence)) / (2 * n)) for n in (n_member, n_holdout)) / 2.0
+    return max(0.5, asr - reach), min(1.0, asr + reach)
 
 
 def allowed_holdouts(max_fpr: float, n_holdouts: int) -> int:

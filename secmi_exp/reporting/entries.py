@@ -12,7 +12,7 @@ from secmi_exp.data.parquet_files import open_parquet
 from secmi_exp.data.split import Part
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.evaluation.roc import Roc
-from secmi_exp.evaluation.scored import Floats, Scored
+from secmi_exp.evaluation.scored import Bools, Floats, Scored
 from secmi_exp.formatting import shortened
 from secmi_exp.reporting.results_file import ScorerResults
 from secmi_exp.reporting.run_folders import FinishedRun
@@ -31,6 +31,8 @@ class EvaluatedScores:
     """Set if the score is the negative t-error."""
     samples: str
     """Digest of the dataset's name, the samples and their membership."""
+    ids: tuple[str, ...] = ()
+    """Of images that are known by their ids alone (``dataset=scored_images``); empty for others."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def _read_run(run: FinishedRun) -> Iterator[Entry]:
         evaluated, missing = None, unreadable
         if table is not None:
             try:
-                evaluated = _evaluated_scores(table, scorer, run.results.dataset)
+                evaluated = _evaluated_scores(table, scorer, run)
             except KeyError as error:
                 missing = f"scores.parquet has no column {first_line(error)}"
             except (UserError, ValueError, TypeError, pa.ArrowException) as error:
@@ -155,16 +157,22 @@ def _read_run(run: FinishedRun) -> Iterator[Entry]:
         yield Entry(run, scorer, results, evaluated, missing)
 
 
-def _evaluated_scores(table: pa.Table, scorer: str, dataset: str) -> EvaluatedScores:
+def _evaluated_scores(table: pa.Table, scorer: str, run: FinishedRun) -> EvaluatedScores:
     judged = np.asarray(table["part"].to_pylist()) == str(Part.EVALUATION)
     is_member = np.asarray(table["is_member"].to_pylist(), dtype=bool)[judged]
     scores = table[f"score_{scorer}"].to_numpy()[judged].astype(np.float64)
     t_errors = table["t_error"].to_numpy()[judged].astype(np.float64) if "t_error" in table.column_names else None
     is_negative_t_error = t_errors is not None and np.array_equal(scores, -t_errors)
-    ids = "\n".join(map(str, np.asarray(table["id"].to_pylist())[judged]))
-    samples = hashlib.sha256(b"\n".join([dataset.encode(), ids.encode(), is_member.tobytes()])).hexdigest()
+    ids = tuple(map(str, np.asarray(table["id"].to_pylist())[judged]))
+    samples = samples_digest(run.results.dataset, ids, is_member)
     roc = Roc.from_scores(scores, is_member)
-    return EvaluatedScores(Scored(scores, is_member), roc, t_errors if is_negative_t_error else None, samples)
+    known = ids if run.config.get("dataset._target_", "").endswith(".ScoredImages") else ()
+    return EvaluatedScores(Scored(scores, is_member), roc, t_errors if is_negative_t_error else None, samples, known)
+
+
+def samples_digest(dataset: str, ids: Sequence[str], is_member: Bools) -> str:
+    """Return the digest of a dataset's name, ids [n] and membership [n]."""
+    return hashlib.sha256(b"\n".join([dataset.encode(), "\n".join(ids).encode(), is_member.tobytes()])).hexdigest()
 
 
 def _components(entry: Entry, entries: Sequence[Entry]) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """The figures of one run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 
@@ -27,7 +27,9 @@ from secmi_exp.reporting.drawing import (
 Floats = NDArray[np.float64]
 
 SHOWN = 8
-"""Images of each kind in the sheet of the most and the least exposed."""
+"""Images of each kind in the sheet of the most and the least exposed, and of a group that looks alike."""
+GROUPS = 6
+"""Groups of images that look alike, in their sheet."""
 
 
 @draws_or_logs
@@ -82,8 +84,8 @@ def draw_scores(path: Path, name: str, scored: Scored, judged: Judgement, subjec
         margin = max(high - low, 1e-12) * 0.05
         _two_sides(axes, scored.scores, scored.is_member, np.linspace(low - margin, high + margin, 41))
         for threshold, style in (("oracle", "--"), ("calibrated", ":")):
-            if np.isfinite(judged.thresholds[threshold]):
-                axes.axvline(judged.thresholds[threshold], color=NEUTRAL, linestyle=style, linewidth=1, label=threshold)
+            if np.isfinite(place := judged.thresholds.get(threshold, np.inf)):
+                axes.axvline(place, color=NEUTRAL, linestyle=style, linewidth=1, label=threshold)
         axes.legend(fontsize="small", frameon=False)
 
 
@@ -139,13 +141,46 @@ def draw_exposed(
         figure.suptitle(f"Most (above) and least (below) exposed: {subject}", fontsize=10)
         figure.supxlabel("share of hold-outs that score less", fontsize=8)
         for axes, image, rank, member in zip(grid.ravel(), images, percentile, is_member, strict=False):
-            pixels = image.transpose(1, 2, 0) if len(image) == 3 else image[0]
-            axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
-            colour = MEMBER if member else HOLDOUT
-            axes.set_title("member" if member else "hold-out", fontsize=8, color=colour)
+            _show(axes, image, member=member)
             axes.set_xlabel(f"above {rank:.0f}%", fontsize=8)
-            axes.set(xticks=[], yticks=[])
-            for spine in axes.spines.values():
-                spine.set(color=colour, linewidth=2)
         for axes in grid.ravel()[len(images) :]:
             axes.axis("off")
+
+
+@draws_or_logs
+def draw_near_duplicates(
+    path: Path,
+    groups: Sequence[NDArray[np.uint8]],
+    sides: Sequence[NDArray[np.bool_]],
+    sizes: Sequence[int],
+    subject: str,
+) -> None:
+    """Draw groups of images that look alike, a row each, in the colour of their side.
+
+    Args:
+        path: the PNG.
+        groups: the first images of the first groups, each [k, C, H, W].
+        sides: whether they are members, each [k].
+        sizes: of all groups.
+        subject: the dataset.
+    """
+    columns = max(map(len, groups))
+    with figure_with_axes(path, (1.2 * columns + 0.6, 1.5 * len(groups) + 0.5), len(groups), columns) as (figure, grid):
+        figure.suptitle(f"{sum(sizes)} images that look alike, in {len(sizes)} groups: {subject}", fontsize=10)
+        for line, images, is_member, size in zip(grid, groups, sides, sizes, strict=False):
+            for axes, image, member in zip(line, images, is_member, strict=False):
+                _show(axes, image, member=member)
+            if size > len(images):
+                line[len(images) - 1].set_xlabel(f"and {size - len(images)} more", fontsize=8)
+            for axes in line[len(images) :]:
+                axes.axis("off")
+
+
+def _show(axes: Axes, image: NDArray[np.uint8], *, member: bool) -> None:
+    """Show an image [C, H, W] in the colour of its side."""
+    axes.imshow(image.transpose(1, 2, 0) if len(image) == 3 else image[0], cmap="gray", vmin=0, vmax=255)
+    colour = MEMBER if member else HOLDOUT
+    axes.set_title("member" if member else "hold-out", fontsize=8, color=colour)
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set(color=colour, linewidth=2)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from secmi_exp.data.copies import alike_rows
 from secmi_exp.data.split import Part
 from secmi_exp.evaluation.judge import Judgement, Scored
 from secmi_exp.evaluation.one_run_audit import OneRunAudit
@@ -48,6 +49,7 @@ def write_run(
     run.store.delete_tallies()
     figures = _copy_samples(run, target) if target else []
     figures += _draw(run, attacked) if attacked else []
+    figures += _draw_alike(run)
     _track(run, attacked, measures, figures)
     if run.tracker.artifacts:
         _track_artifacts(run, target, attacked)
@@ -148,14 +150,15 @@ def _draw(run: Run, attacked: AttackOutcome) -> list[Path]:
     """
     subject, split = f"{run.target_name}, {run.parts.dataset.name}", run.split
     best = best_scorer(attacked.judgements)
-    paths = [run.folder / f"{name}.png" for name in ("roc", "roc_log", "scores", "exposed")]
+    paths = [run.folder / f"{name}.png" for name in ("roc", "roc_log", "scores")]
     run_figures.draw_roc(paths[0], attacked.evaluated, subject, logarithmic=False)
     run_figures.draw_roc(paths[1], attacked.evaluated, subject, logarithmic=True)
     run_figures.draw_scores(paths[2], best, attacked.evaluated[best], attacked.judgements[best], subject)
-    judged = split.of_part(Part.EVALUATION)
-    rows, percentile = run_figures.extremes(attacked.scores[best], judged, split.is_member)
-    images = run.images.select(split.attacked[rows])[slice(None)]
-    run_figures.draw_exposed(paths[3], images, percentile, split.is_member[rows], f"{best}: {subject}")
+    if run.images.has_pixels:
+        rows, percentile = run_figures.extremes(attacked.scores[best], split.of_part(Part.EVALUATION), split.is_member)
+        images = run.images.select(split.attacked[rows])[slice(None)]
+        paths.append(run.folder / "exposed.png")
+        run_figures.draw_exposed(paths[-1], images, percentile, split.is_member[rows], f"{best}: {subject}")
     if (t_errors := _judged_t_errors(run, attacked)) and (relative := attacked.relative_t_error):
         t_sec = _t_sec(attacked)
         paths.append(run.folder / "t_errors.png")
@@ -164,6 +167,19 @@ def _draw(run: Run, attacked: AttackOutcome) -> list[Path]:
             paths.append(run.folder / "relative_t_error.png")
             run_figures.draw_relative_t_error(paths[-1], relative, t_sec, subject)
     return [path for path in paths if path.is_file()]
+
+
+def _draw_alike(run: Run) -> list[Path]:
+    """Draw images that look alike, if there are any."""
+    groups = alike_rows(run.split, run.images, run.near) if run.near and not run.near.untold else []
+    if not groups:
+        return []
+    shown = [group[: run_figures.SHOWN] for group in groups[: run_figures.GROUPS]]
+    images = [run.images.select(group)[slice(None)] for group in shown]
+    sides = [np.isin(group, run.split.members) for group in shown]
+    path = run.folder / "near_duplicates.png"
+    run_figures.draw_near_duplicates(path, images, sides, [len(group) for group in groups], run.parts.dataset.name)
+    return [path] if path.is_file() else []
 
 
 def best_scorer(judgements: Mapping[str, Judgement]) -> str:

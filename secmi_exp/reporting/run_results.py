@@ -42,7 +42,7 @@ class RunResults:
     judgements: Mapping[str, Judgement]
     """Scorer → judgement, the attack's own first; empty without an attack."""
     bounds: Mapping[str, PrivacyBound]
-    """Scorer → lower bound on ε."""
+    """Scorer → lower bound on ε; none without a calibrated threshold."""
     fitted: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
     """Scorer → what its fitting recorded."""
     quality: Measures | None = None
@@ -65,7 +65,7 @@ def write_results(folder: Path, results: RunResults) -> None:
         content["quality"] = results.quality.facts()
     if results.judgements:
         fields = {
-            name: _scorer_fields(each, results.bounds[name], results.fitted.get(name))
+            name: _scorer_fields(each, results.bounds.get(name), results.fitted.get(name))
             for name, each in results.judgements.items()
         }
         own, *others = fields
@@ -136,20 +136,20 @@ def validation_fields(validation: Validation) -> dict[str, Json]:
     return {**sizes, "metrics": {"auc": validation.auc}, "ci95": {"auc": list(validation.ci95)}}
 
 
-def _scorer_fields(judged: Judgement, bound: PrivacyBound, fitted: Mapping[str, Json] | None) -> dict[str, Json]:
+def _scorer_fields(judged: Judgement, bound: PrivacyBound | None, fitted: Mapping[str, Json] | None) -> dict[str, Json]:
     return {
         **({"fitted": fitted} if fitted else {}),
         "metrics": dict(judged.metrics),
         "ci95": {name: list(interval) if interval else None for name, interval in judged.ci95.items()},
-        "validation": validation_fields(judged.validation),
-        "threshold": dict(judged.thresholds),
+        "validation": validation_fields(judged.validation) if judged.validation else None,
+        "threshold": {name: judged.thresholds.get(name) for name in ("oracle", "calibrated")},
         "unresolved": dict(judged.unresolved),
         "operating_points": {name: asdict(point) for name, point in judged.operating_points.items()},
         "epsilon_lower_bound": {
             "epsilon": bound.epsilon, "one_run": bound.one_run, "delta": bound.delta, "confidence": bound.confidence,
             "threshold": bound.threshold, "membership": str(bound.membership),
             "abstaining": _audit_fields(bound.audit),
-        },
+        } if bound else None,
     }  # fmt: skip
 
 
@@ -172,7 +172,7 @@ def _audit_fields(audit: OneRunAudit | None) -> dict[str, Json] | None:
 def _collection_fields(evaluated: Scored) -> dict[str, Json]:
     """Return p-values of "the members together score no higher than hold-outs"."""
     members, holdouts = evaluated.scores[evaluated.is_member], evaluated.scores[~evaluated.is_member]
-    varied = min(len(members), len(holdouts)) > 1 and np.ptp(evaluated.scores) > 0
+    varied = min(len(members), len(holdouts)) > 1 and max(np.ptp(members), np.ptp(holdouts)) > 0
     return {
         "n": len(members),
         "n_reference": len(holdouts),

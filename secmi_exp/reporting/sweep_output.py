@@ -11,6 +11,7 @@ from rich.text import Text
 
 from secmi_exp.errors import UserError
 from secmi_exp.reporting.artifacts import comparison_files, score_files
+from secmi_exp.reporting.common_images import on_common_images
 from secmi_exp.reporting.contests import find_contests
 from secmi_exp.reporting.entries import read_entries
 from secmi_exp.reporting.gate_report import decisions_of, gate_sentence, write_gate
@@ -100,7 +101,7 @@ def _compare(runs: Sequence[FinishedRun], folder: Path, console: Console) -> boo
         if entry.is_own and entry.scorer and not entry.evaluated:
             log.warning("Job %s is not compared, since %s.", entry.run.shown, entry.missing)
     rankings = []
-    for contest in find_contests(entries):
+    for contest in find_contests(on_common_images(entries)):
         try:
             rankings.append(rank(contest))
         except UserError as error:

@@ -1,7 +1,6 @@
 """Splits: disjoint, seeded, balanced where an attack is judged, as files list them, and refused where they can't be."""
 
 import pickle
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secmi_exp.data.images import ImageSet
-from secmi_exp.data.split import Indices, Part, Split
+from secmi_exp.data.split import Halves, Indices, Part, Split
 from secmi_exp.errors import UserError
 from tests.support.splits import PARTS, halves, image_set
 
@@ -74,10 +73,6 @@ def test_halves_keep_to_the_membership_that_the_dataset_states() -> None:
         ({"members": -5}, "empty side, -5 members"),
         ({"members": 100}, "empty side, 100 members and 0 hold-outs"),
         ({"members": 80, "holdouts": 30}, "80 members and 30 hold-outs, but the dataset has 100 samples"),
-        (
-            {"members": 5},
-            "5 samples a side are too few .* split.attack_train=0.2 and split.calibration=0.25 13 would do",
-        ),
     ],
 )
 def test_impossible_splits_are_refused(settings: dict[str, int], message: str) -> None:
@@ -210,15 +205,19 @@ def test_files_that_hold_no_split_are_told_in_a_sentence(
 
 
 @given(attack_train=st.floats(0.1, 0.9), calibration=st.floats(0.1, 0.9))
-def test_too_few_samples_are_told_how_many_would_do(attack_train: float, calibration: float) -> None:
+def test_sides_too_small_for_an_attack_train_part_are_judged_whole(attack_train: float, calibration: float) -> None:
     shares = {"attack_train": attack_train, "calibration": calibration}
-    with pytest.raises(UserError, match=r"too few to attack.* with 0\.5 and 0\.5 three\.") as refused:
-        halves(4, **shares)
-    enough = int(re.search(r"(\d+) would do", str(refused.value))[1])  # type: ignore[index]
-    assert len(halves(2 * enough, **shares).members) == enough
-    with pytest.raises(UserError, match="too few"):
-        halves(2 * enough - 2, **shares)
-    assert len(halves(6, attack_train=0.5, calibration=0.5).members) == 3
+    rule = Halves(ratio=0.5, members=None, holdouts=None, **(PARTS | shares))
+    enough = rule.least_a_side
+    assert enough is not None
+    assert set(halves(2 * enough, **shares).part) == set(Part)
+    assert set(halves(2 * enough - 2, **shares).part) == {Part.EVALUATION}
+    assert set(halves(6, attack_train=0.5, calibration=0.5).part) == set(Part)
+
+
+def test_no_attack_train_part_where_none_is_wanted() -> None:
+    assert set(halves(100, attack_train=0.0).part) == {Part.EVALUATION}
+    assert Halves(ratio=0.5, members=None, holdouts=None, **(PARTS | {"attack_train": 0.0})).least_a_side is None
 
 
 def test_rows_that_the_datasets_own_column_contradicts_are_refused(tmp_path: Path) -> None:

@@ -82,6 +82,20 @@ def trained_rows(split: Split, images: ImageSet, target: PreparedTarget | None) 
     return stated
 
 
+def uncheckable(images: ImageSet, is_member: NDArray[np.bool_]) -> str | None:
+    """Why `check_split` can't be made, as the rest of a sentence; None where it can.
+
+    Args:
+        images: of the split.
+        is_member: of those that are attacked, [n].
+    """
+    if not images.has_pixels:
+        return "the scores come without images"
+    if min(is_member.sum(), (~is_member).sum()) < 2:
+        return "a classifier of the sides needs two images on each"
+    return None
+
+
 def check_split(
     images: Images,
     is_member: NDArray[np.bool_],
@@ -99,7 +113,7 @@ def check_split(
 
     Args:
         images: that are attacked, n.
-        is_member: [n].
+        is_member: [n], two or more on each side.
         seed: of the folds, and of which images are looked at.
         store: where their scores are kept.
         texts: kind → what a query depends on besides the pixels, [n]; see `Inputs.texts`.

@@ -75,6 +75,7 @@ def render_page(runs: Runs) -> str:
             histograms=list(_histograms(entries)),
             **_timesteps(entries),
             exposed=album.gallery(entries, "exposed.png", "Images with the highest and the lowest membership scores"),
+            alike=album.gallery(entries, "near_duplicates.png", "Images that look alike, in groups, by side"),
             relative=album.gallery(
                 walked, "relative_t_error.png", "Mean t-error of hold-outs over that of members, by timestep"
             ),
