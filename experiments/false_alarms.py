@@ -1,6 +1,7 @@
 """False alarms of surrogate hold-outs: how often a collection that was not in the training set is said to be used.
 
-python -m experiments.false_alarms [--dataset digits|mnist5k] [--size 50] [--repeats 100] [OVERRIDE …]
+python -m experiments.false_alarms [--dataset digits|mnist5k] [--size 50] [--repeats 100]
+    [--holdouts 256] [--samples 600] [OVERRIDE …]
 
 Collections are drawn from the images that a target was trained on, and from images that it was not; references from
 other images that it was not trained on: of all classes, or of classes 5 to 9 where the collection is of classes 0 to 4
@@ -34,10 +35,8 @@ from secmi_exp.testing import compose_config, no_logger
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
-SAMPLES, STEPS = 600, 50
-"""Of the target, and steps of DDIM for each."""
-HOLDOUTS = 1000
-"""Images at most that the target was not trained on."""
+STEPS = 50
+"""Of DDIM for each sample of the target."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Pool:
         return Contrast(view.scores(first, seed=0), first, both)
 
 
-def make_pool(overrides: list[str]) -> Pool:
+def make_pool(overrides: list[str], holdouts: int, samples: int) -> Pool:
     """Query the target with images, augmented images and its own samples; what the store has is reused."""
     prepared = prepare(compose_config("+attack=stat", "logger=none", *overrides))
     parts, store = prepared.parts, prepared.store
@@ -82,11 +81,12 @@ def make_pool(overrides: list[str]) -> Pool:
     assert images.labels is not None
     target = parts.target.prepare(images.select(split.members), store, parts.runtime, no_logger)
     random = np.random.default_rng(0)
-    rows = np.concatenate([split.members, np.sort(random.permutation(split.holdouts)[:HOLDOUTS])])
+    rows = np.concatenate([split.members, np.sort(random.permutation(split.holdouts)[:holdouts])])
     pixels = images.pixels[rows]
+    random = np.random.default_rng(1)
     augmented = np.stack([np.asarray(enlarged(Image.fromarray(each[0]), random))[None] for each in pixels])
-    sampling = Sampling(SAMPLES, STEPS, 0, "experiment")
-    drawn = sampling.draw(target, Images.from_pixels(pixels), store, parts.runtime).pixels[slice(0, SAMPLES)]
+    sampling = Sampling(samples, STEPS, 0, "experiment")
+    drawn = sampling.draw(target, Images.from_pixels(pixels), store, parts.runtime).pixels[slice(0, samples)]
     scores = {}
     scorer = attack.scorers[attack.name]
     assert isinstance(scorer, Scorer)
@@ -145,9 +145,11 @@ def main() -> None:
     parser.add_argument("--dataset", default="digits", choices=["digits", "mnist5k"])
     parser.add_argument("--size", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=100)
+    parser.add_argument("--holdouts", type=int, default=256, help="images that the target was not trained on")
+    parser.add_argument("--samples", type=int, default=600, help="that the target generates")
     parser.add_argument("overrides", nargs="*")
     given = parser.parse_args()
-    pool = make_pool([f"dataset={given.dataset}", *given.overrides])
+    pool = make_pool([f"dataset={given.dataset}", *given.overrides], given.holdouts, given.samples)
     rows = []
     for (kind, used, alike), told in trials(pool, given.size, given.repeats).items():
         verdicts = [each.verdict for each in told]

@@ -72,6 +72,8 @@ def enlarged(image: Image.Image, random: np.random.Generator) -> Image.Image:
         random: draws the part's size and place.
     """
     share = random.uniform(SMALLEST, 1.0)
-    left, top = (random.uniform(0.0, side * (1.0 - share)) for side in image.size)
-    width, height = (side * share for side in image.size)
-    return image.resize(image.size, Image.Resampling.BICUBIC, box=(left, top, left + width, top + height))
+    width, height = image.size
+    top, left = (random.uniform(0.0, side * (1.0 - share)) for side in (height, width))
+    return image.resize(
+        image.size, Image.Resampling.BICUBIC, box=(left, top, left + width * share, top + height * share)
+    )

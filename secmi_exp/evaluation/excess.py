@@ -103,8 +103,8 @@ def excess(found: Contrast, expected: Sequence[Contrast]) -> Excess:
 class Verdict(StrEnum):
     """What surrogate hold-outs let one say."""
 
-    USED = "used"
-    """A sign of use, at a one-sided level of 5%."""
+    USED = "sign of use"
+    """At a one-sided level of 5%."""
     NO_SIGN = "no sign of use"
     """Which is no proof that the collection was not used."""
     CANNOT_TELL = "can't tell"
