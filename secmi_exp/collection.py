@@ -16,7 +16,7 @@ from secmi_exp.attacks.scorers.scorer import LearnedScorer
 from secmi_exp.data.split import Part
 from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
-from secmi_exp.evaluation.collection_size import PowerCurve, least_share, power_curve, used_share
+from secmi_exp.evaluation.collection_size import FEWEST, PowerCurve, least_share, power_curve, used_share
 from secmi_exp.evaluation.scored import Floats
 from secmi_exp.reporting.results_file import Results, read_results
 
@@ -137,7 +137,7 @@ def tell_power(run: JudgedRun) -> tuple[list[str], PowerCurve | None]:
         UserError: for fewer than two images a side.
     """
     if run.surrogates:
-        return ["Nor how many images it takes to tell."], None
+        return ["Nor can it be said how many images it takes to tell."], None
     largest = min(LARGEST, max(20, 2 * len(run.members)))
     sizes = np.unique(np.geomspace(5, largest, 60).round())
     curve = power_curve(run.members, run.holdouts, sizes, rounds=ROUNDS, seed=run.results.seed or 0)
@@ -152,9 +152,11 @@ def tell_power(run: JudgedRun) -> tuple[list[str], PowerCurve | None]:
 def count(images: float) -> str:
     """A number of images; infinite where no number is known to be enough.
 
-    >>> count(17.0), count(float("inf"))
-    ('17', 'no number')
+    >>> count(17.0), count(FEWEST), count(float("inf"))
+    ('17', '5 or fewer', 'no number')
     """
+    if images <= FEWEST:
+        return f"{FEWEST} or fewer"
     return f"{images:,.0f}" if np.isfinite(images) else "no number"
 
 

@@ -27,7 +27,7 @@ from secmi_exp.store import Json, Store
 from secmi_exp.targets.interface import PreparedTarget, TrainableTarget
 
 MADE: Mapping[Kind, str] = {
-    "references": "references, which need not be like the collection",
+    "references": "references instead of images like the collection",
     "generated": "samples of the target",
     "augmented": "made of the collection itself",
 }

@@ -84,7 +84,7 @@ class ImageFolder(Dataset):
             case "references" if not self.references:
                 raise UserError(
                     "dataset.holdout=references needs dataset.references: give images that are certainly not in the "
-                    "training set."
+                    "training set, or, if a folder of that name was meant, dataset.holdout=./references."
                 )
             case "generated":
                 raise UserError("dataset.holdout=generated asks for a run, in which a target generates them.")
