@@ -47,6 +47,7 @@ from secmi_exp.run_warnings import RunWarning, collect_warnings, warn
 from secmi_exp.store import Json, Key
 from secmi_exp.store.class_identity import class_identity, outside_classes
 from secmi_exp.store.key import listed
+from secmi_exp.surrogates import judge_surrogates, load_images
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.tracking.tracker import RunIdentity, start_tracker
 
@@ -76,7 +77,7 @@ def run_stages(prepared: Preparation, config: DictConfig, folder: Path, warnings
     seconds: dict[str, Json] = {}
     parts, store = prepared.parts, prepared.store
     with timed(seconds, "data"):
-        images = parts.dataset.load(store, progress_bar=parts.runtime.progress_bar)
+        images = load_images(parts, store)
         looks = parts.split.near_duplicates != "off" and images.has_pixels
         near = find_near_duplicates(images, store) if looks else None
         split = parts.split.split(images, near.alike if near and parts.split.near_duplicates == "group" else None)
@@ -174,7 +175,8 @@ def attack_images(run: Run, attack: Attack, target: PreparedTarget | None) -> At
         judged, signals = run.split.of_part(Part.EVALUATION), measured.trajectory
         is_member = run.split.is_member[judged]
         relative = relative_t_error(signals.timesteps, signals.t_errors[judged], is_member) if signals else None
-    return AttackOutcome(attack, measured, scores, fitted, judgements, evaluated, bounds, relative)
+        surrogates = judge_surrogates(run, attack, target, scores[attack.name])
+    return AttackOutcome(attack, measured, scores, fitted, judgements, evaluated, bounds, relative, surrogates)
 
 
 def score(run: Run, attack: Attack, measured: Measurements) -> tuple[dict[str, Scores], dict[str, Mapping[str, Json]]]:

@@ -68,6 +68,8 @@ class AttackOutcome:
     """Scorer → the ε that its decisions at a calibrated threshold refute; empty where none was calibrated."""
     relative_t_error: RelativeTError | None
     """The relative t-error over timesteps, where the attack is SecMI."""
+    surrogates: Mapping[str, Json] | None
+    """The answer that surrogate hold-outs allow; None without such."""
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 from secmi_exp.errors import UserError
 from secmi_exp.formatting import shown
 
-PATHS = frozenset({"path", "members", "holdout", "holdouts", "root", "inception", "blip", "weights"})
+PATHS = frozenset({"path", "members", "holdout", "holdouts", "references", "root", "inception", "blip", "weights"})
 """Settings of any group that hold paths; beside them all of ``paths``."""
 
 

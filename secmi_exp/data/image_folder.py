@@ -1,11 +1,12 @@
 """Images of one's own, with captions or without, in any of the layouts that image sets are kept in."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from pydantic import NonNegativeInt
+from pydantic import NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.data.augmented import Augmented
 from secmi_exp.data.captions import CaptionChoice
 from secmi_exp.data.coco import caption_files, read_coco
 from secmi_exp.data.dataset import Dataset
@@ -18,6 +19,7 @@ from secmi_exp.data.samples import Samples, Sides
 from secmi_exp.data.saved_dataset import INFO, SPLITS, STATE, SavedDataset, refuse_splits
 from secmi_exp.data.tables import SUFFIXES
 from secmi_exp.errors import UserError, first_line
+from secmi_exp.evaluation.excess import Kind
 from secmi_exp.files.regular import is_folder, is_regular
 from secmi_exp.run_warnings import warn
 
@@ -29,8 +31,9 @@ class ImageFolder(Dataset):
     path: Path | None
     """Where they are."""
     members: Path | None
-    holdout: Path | None
-    """Two such places that state the membership, in place of ``path``; their layouts may differ."""
+    holdout: Kind | Path | None
+    """Two such places that state the membership, in place of ``path``; their layouts may differ. In place of the second
+    a kind of surrogates; a folder that is called as one of them is given as ``./augmented``."""
     caption_column: str
     """Column of the captions, where the layout has columns."""
     caption: Literal["first", "random"]
@@ -39,24 +42,54 @@ class ImageFolder(Dataset):
     """Seed of the random choice."""
     label_column: str = "label"
     """Column of the class labels, where the layout has columns."""
+    references: Path | None = None
+    """Images that are certainly not in the target's training set: with surrogate hold-outs, what they are judged by."""
+    steps: PositiveInt = 50
+    """Steps of DDIM for each generated hold-out."""
+
+    @property
+    def surrogates(self) -> Kind | None:
+        """The kind of the hold-outs, where they are surrogates."""
+        return self.holdout if self.holdout in get_args(Kind) else None  # type: ignore[return-value]
 
     def samples(self) -> Samples:
         """The samples of ``path``, or of ``members`` and then of ``holdout``, each in its layout's order.
 
         Raises:
-            UserError: for anything but one path or two sides, and for sides without images.
+            UserError: for anything but one path or two sides, for sides without images, and for references that are
+                missing or that nothing is done with.
         """
+        if self.references and not self.surrogates:
+            raise UserError(
+                f"dataset.references={self.references} is for surrogate hold-outs: set dataset.holdout to augmented, "
+                "generated or references, or give comparable images as dataset.holdout."
+            )
         choice = CaptionChoice(self.caption_column, self.caption, self.seed, self.label_column)
         if self.path and not (self.members or self.holdout):
             return find_samples(self.path, choice)
         if self.members and self.holdout and not self.path:
-            return Sides(find_samples(self.members, choice), find_samples(self.holdout, choice))
+            members = find_samples(self.members, choice)
+            return Sides(members, self._holdouts(members, choice))
         fields = {"path": self.path, "members": self.members, "holdout": self.holdout}
         given = ", ".join(f"dataset.{name}={value}" for name, value in fields.items() if value) or "none of them"
         raise UserError(
             "Images are given either by dataset.path (a folder or list), or by dataset.members and dataset.holdout "
             f"together; here: {given}."
         )
+
+    def _holdouts(self, members: Samples, choice: CaptionChoice) -> Samples:
+        match self.holdout:
+            case "augmented":
+                return Augmented(members, self.seed)
+            case "references" if not self.references:
+                raise UserError(
+                    "dataset.holdout=references needs dataset.references: give images that are certainly not in the "
+                    "training set, or, if a folder of that name was meant, dataset.holdout=./references."
+                )
+            case "generated":
+                raise UserError("dataset.holdout=generated asks for a run, in which a target generates them.")
+        place = self.references if self.holdout == "references" else self.holdout
+        return find_samples(Path(str(place)), choice)
 
 
 def find_samples(path: Path, choice: CaptionChoice) -> Samples:

@@ -11,6 +11,7 @@ from secmi_exp.evaluation.scored import Floats, Interval
 bdtr = Deferred("scipy.special:bdtr")
 bdtrc = Deferred("scipy.special:bdtrc")
 betaincinv = Deferred("scipy.special:betaincinv")
+stdtr = Deferred("scipy.special:stdtr")
 stdtrit = Deferred("scipy.special:stdtrit")
 
 
@@ -48,6 +49,15 @@ def student_quantile(level: float, freedom: int) -> float:
     2.776
     """
     return float(stdtrit(freedom, level))
+
+
+def student_tail(value: float, freedom: int) -> float:
+    """P(T ≥ value), T ~ t(freedom).
+
+    >>> round(student_tail(2.776, 4), 3)
+    0.025
+    """
+    return float(stdtr(freedom, -value))
 
 
 def mean_interval(values: ArrayLike, *, confidence: float = 0.95) -> tuple[float, Interval]:

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from secmi_exp.evaluation.collection_size import POWER, PowerCurve
 from secmi_exp.evaluation.delong import auc_interval
 from secmi_exp.evaluation.exposure import percentiles
 from secmi_exp.evaluation.judge import Judgement, Scored
@@ -106,6 +107,24 @@ def draw_relative_t_error(path: Path, relative: RelativeTError, t_sec: int, subj
         axes.plot(x, relative.ratio, color=HOLDOUT, marker="o", markersize=4)
         axes.axvline(t_sec, color=NEUTRAL, linestyle="--", linewidth=1, label=f"t_sec = {t_sec}")
         axes.legend(fontsize="small", frameon=False)
+
+
+@draws_or_logs
+def draw_power(path: Path, curve: PowerCurve, subject: str) -> None:
+    """Draw the power of the test on a collection over its size, with the size that reaches 80%."""
+    title, xlabel = f"Images needed: {subject}", "images of the collection, and as many hold-outs"
+    with single_axes(path, title=title, xlabel=xlabel, ylabel="power at a level of 5%") as (_, axes):
+        axes.fill_between(
+            curve.sizes, curve.low, curve.high, color=MEMBER, alpha=0.2, linewidth=0, label="95% interval"
+        )
+        axes.plot(curve.sizes, curve.power, color=MEMBER)
+        axes.axhline(POWER, color=NEUTRAL, linestyle=":", linewidth=1)
+        if curve.needed.images <= curve.sizes[-1]:
+            label = f"{curve.needed.images:.0f} images"
+            axes.axvline(curve.needed.images, color=NEUTRAL, linestyle="--", linewidth=1, label=label)
+        use_log_scale(axes, x=True)
+        axes.set(ylim=(0.0, 1.02))
+        axes.legend(loc="lower right", fontsize="small", frameon=False)
 
 
 def extremes(

@@ -124,6 +124,8 @@ def describe_run(run: Run, target: PreparedTarget | None, attacked: AttackOutcom
             "collection": _collection_fields(attacked.evaluated[own]),
             "attack_settings": attack_settings(run.config),
         }
+        if attacked.surrogates:
+            header["surrogates"] = dict(attacked.surrogates)
         if attacked.relative_t_error:
             header["relative_t_error"] = asdict(attacked.relative_t_error)
     header["provenance"] = provenance(run, target, attacked)

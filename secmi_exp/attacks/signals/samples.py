@@ -62,6 +62,20 @@ class Sampling:
     """Seed of x_T."""
     group: str
     """Config group of the settings, for messages."""
+    setting: str | None = None
+    """What asks for the samples, for messages; None: the group's ``samples``."""
+
+    @property
+    def asks(self) -> str:
+        """The beginning of a sentence: which setting asks for samples."""
+        return f"{self.setting or f'{self.group}.samples={self.samples}'} asks for samples of the target"
+
+    @property
+    def advice(self) -> str:
+        """What to do where there can be none, as the end of a sentence."""
+        if self.setting:
+            return "choose hold-outs that are not generated"
+        return "choose an attack that asks about the images themselves, such as attack=stat, and quality.samples=null"
 
     def check(self, timesteps: Timesteps) -> None:
         """Compare with the timesteps of the target.
@@ -76,10 +90,8 @@ class Sampling:
             )
         if timesteps.last_image < timesteps.count - 1:
             raise UserError(
-                f"{self.group}.samples={self.samples} asks for samples of the target, which can't be sampled from "
-                f"timestep {timesteps.count - 1}: ᾱ is 0 there (zero terminal SNR), and the noise that it predicts "
-                "tells no image; choose an attack that asks about the images themselves, such as attack=stat, and "
-                "quality.samples=null."
+                f"{self.asks}, which can't be sampled from timestep {timesteps.count - 1}: ᾱ is 0 there (zero terminal "
+                f"SNR), and the noise that it predicts tells no image; {self.advice}."
             )
 
     def draw(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Samples:
@@ -96,9 +108,7 @@ class Sampling:
         """
         if not isinstance(target.inputs(images, store, runtime), PixelInputs):
             raise UserError(
-                f"{self.group}.samples={self.samples} asks for samples of the target, which are offered for "
-                "unconditional targets in pixel space alone: choose an attack that asks about the images themselves, "
-                "such as attack=stat, and quality.samples=null."
+                f"{self.asks}, which are offered for unconditional targets in pixel space alone: {self.advice}."
             )
         noise = InitialNoise(self.seed, self.samples, images.shape)
         config: dict[str, Json] = {

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from secmi_exp.attacks import blind
 from secmi_exp.attacks.scorers.feature_classifier import classifier
-from secmi_exp.attacks.signals.image_features import low_level
+from secmi_exp.attacks.signals.image_features import coarse_view, low_level
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
 from secmi_exp.store import Json, Key
@@ -96,6 +96,18 @@ def views(images: Images, texts: Mapping[str, Sequence[str]], sizes: Sizes | Non
     if sizes is not None and (sizes != sizes[0]).any():
         found.append(of_sizes(sizes))
     return found
+
+
+def of_collections(first: Images, second: Images) -> View:
+    """The pixels of two sets of images, and in 8×8 means what they show; membership is that of the first set."""
+    make = partial(classifier, "linear", blind.C)
+    inputs = {"first": first.digest, "second": second.digest}
+    return View("collections", blind.VERSION, inputs, lambda: seen_features(first, second), make)
+
+
+def seen_features(*sets: Images) -> NDArray[np.float32]:
+    """Features of images that no model gave, one set after the other: `low_level` and `coarse_view`. [n, F]."""
+    return np.concatenate([np.concatenate([low_level(each), coarse_view(each)], axis=1) for each in sets])
 
 
 def of_pixels(images: Images) -> View:

@@ -1,0 +1,191 @@
+"""`python -m secmi_exp.collection RUN`: how much of a collection was used, and how many images it takes to tell."""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from hydra.utils import get_class
+
+from secmi_exp.attacks.scorers.scorer import LearnedScorer
+from secmi_exp.data.split import Part
+from secmi_exp.deferred import Deferred
+from secmi_exp.errors import UserError
+from secmi_exp.evaluation.collection_size import FEWEST, PowerCurve, least_share, power_curve, used_share
+from secmi_exp.evaluation.scored import Floats
+from secmi_exp.reporting.results_file import Results, read_results
+
+draw_power = Deferred("secmi_exp.reporting.run_figures:draw_power")
+
+ROUNDS = 1000
+"""Of the bootstrap."""
+LARGEST = 1000
+"""Images in the figure, at most."""
+
+
+@dataclass(frozen=True)
+class JudgedRun:
+    """A finished run's scores of the part that nothing was fitted on and no threshold was chosen on."""
+
+    folder: Path
+    results: Results
+    facts: Mapping[str, Any]
+    """All of results.json."""
+    members: Floats
+    holdouts: Floats
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> "JudgedRun":
+        """Read it.
+
+        Raises:
+            UserError: for a folder that holds no finished run of an attack.
+        """
+        results = read_results(folder / "results.json")
+        if results.attack is None or not results.metrics:
+            raise UserError(f"{folder} is a run without an attack: name one with +attack=….")
+        facts = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        try:
+            columns = ["part", "is_member", f"score_{results.attack}"]
+            part, is_member, scores = pq.read_table(folder / "scores.parquet", columns=columns).to_pydict().values()
+        except (OSError, ValueError) as error:
+            raise UserError(f"{folder / 'scores.parquet'} can't be read ({error}).") from error
+        judged, member = np.array(part) == str(Part.EVALUATION), np.array(is_member)
+        values = np.array(scores, dtype=np.float64)
+        return cls(folder, results, facts, values[judged & member], values[judged & ~member])
+
+    @property
+    def threshold(self) -> float | None:
+        """The threshold that was calibrated on other images; None where there is none."""
+        return self.results.threshold.get("calibrated")
+
+    @property
+    def surrogates(self) -> bool:
+        """Whether its hold-outs are surrogates."""
+        return "surrogates" in self.facts
+
+    @property
+    def fits(self) -> bool:
+        """Whether the attack's scorer is fitted in each run, so that two runs' scores can't be compared."""
+        scorer = self.facts["attack_settings"]["scorers"][self.results.attack]["class"]
+        return issubclass(get_class(scorer), LearnedScorer)
+
+
+def refuse_other(run: JudgedRun, reference: JudgedRun) -> None:
+    """Refuse runs whose scores can't be compared.
+
+    Raises:
+        UserError: for another attack, other settings of it, another target, and an attack that is fitted.
+    """
+    for what, one, other in (
+        ("attack", run.results.attack, reference.results.attack),
+        ("settings of the attack", run.facts["attack_settings"], reference.facts["attack_settings"]),
+        ("target", run.facts["provenance"]["target"], reference.facts["provenance"]["target"]),
+    ):
+        if one != other:
+            raise UserError(
+                f"{run.folder} and {reference.folder} have not the same {what}, so that their scores can't be "
+                "compared: run both alike."
+            )
+    if run.fits:
+        raise UserError(
+            f"attack={run.results.attack} is fitted anew in each run, so that the scores of two runs can't be "
+            "compared: choose an attack that fits nothing, such as attack=stat."
+        )
+
+
+def tell_share(run: JudgedRun, reference: JudgedRun | None) -> list[str]:
+    """Sentences on how much of the collection was used.
+
+    Raises:
+        UserError: see `refuse_other`.
+    """
+    if run.surrogates:
+        return ["The hold-outs are surrogates, so that nothing can be said of the share that was used."]
+    if reference:
+        refuse_other(run, reference)
+        if reference.threshold is None:
+            return [f"{reference.folder} has no calibrated threshold, so that it gives no share: judge more images."]
+        found = used_share(run.members, reference.members, reference.holdouts, reference.threshold)
+        low, high = found.ci95
+        value = "not resolved," if found.value is None else f"{found.value:.0%}"
+        return [
+            f"Share of the collection that was used: {value} [{low:.0%}, {high:.0%}] (95% interval, from "
+            f"{len(run.members)} of its images, {len(reference.members)} known members and "
+            f"{len(reference.holdouts)} known hold-outs). It assumes that used images score as the known members do, "
+            "and others as the known hold-outs."
+        ]
+    if run.threshold is None:
+        return ["The run has no calibrated threshold, so that nothing can be said of the share: judge more images."]
+    least = least_share(run.members, run.holdouts, run.threshold)
+    return [
+        f"At least {least:.0%} of the collection was used (95% confidence, from {len(run.members)} of its images and "
+        f"{len(run.holdouts)} hold-outs). It assumes that unused images score as the hold-outs do. For an estimate "
+        "give a run on images that are known to be members and hold-outs by --reference."
+    ]
+
+
+def tell_power(run: JudgedRun) -> tuple[list[str], PowerCurve | None]:
+    """Sentences on how many images it takes, and the curve; None where nothing can be said.
+
+    Raises:
+        UserError: for fewer than two images a side.
+    """
+    if run.surrogates:
+        return ["Nor can it be said how many images it takes to tell."], None
+    largest = min(LARGEST, max(20, 2 * len(run.members)))
+    sizes = np.unique(np.geomspace(5, largest, 60).round())
+    curve = power_curve(run.members, run.holdouts, sizes, rounds=ROUNDS, seed=run.results.seed or 0)
+    needed, (low, high) = curve.needed.images, curve.needed.ci95
+    return [
+        f"Images it takes to tell such a collection in four of five cases (power 80%, one-sided level 5%, with as many "
+        f"hold-outs): {count(needed)} [{count(low)}, {count(high)}] (95% interval). It assumes collections that are "
+        f"used as much as this one is, and the same target and attack, {run.results.attack}."
+    ], curve
+
+
+def count(images: float) -> str:
+    """A number of images; infinite where no number is known to be enough.
+
+    >>> count(17.0), count(FEWEST), count(float("inf"))
+    ('17', '5 or fewer', 'no number')
+    """
+    if images <= FEWEST:
+        return f"{FEWEST} or fewer"
+    return f"{images:,.0f}" if np.isfinite(images) else "no number"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print what can be said, and draw power.png into the run's folder."""
+    parser = argparse.ArgumentParser(
+        prog="python -m secmi_exp.collection",
+        description="How much of a collection was used, and how many images it takes to tell, from a finished run's "
+        "scores; draws power.png into the run's folder.",
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run whose members are the collection")
+    parser.add_argument(
+        "--reference",
+        metavar="RUN",
+        type=Path,
+        help="folder of a run of the same attack on the same target, on images that are known to be members and not",
+    )
+    given = parser.parse_args(arguments)
+    try:
+        run = JudgedRun.from_folder(given.run)
+        share = tell_share(run, JudgedRun.from_folder(given.reference) if given.reference else None)
+        power, curve = tell_power(run)
+        if curve:
+            draw_power(given.run / "power.png", curve, f"{run.results.attack} on {run.results.target}")
+    except UserError as error:
+        sys.stderr.write(f"secmi_exp.collection: {error}\n")
+        sys.exit(1)
+    sys.stdout.write("\n".join([*share, *power, str(given.run)]) + "\n")
+
+
+if __name__ == "__main__":
+    main()
