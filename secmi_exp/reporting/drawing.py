@@ -4,6 +4,7 @@ No figure goes through pyplot, which would load the backend of whatever this pro
 """
 
 import functools
+import io
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,8 +34,21 @@ STYLES: tuple[str | tuple[float, tuple[float, ...]], ...] = ("-", (0, (5, 1.5)),
 """Lines of the first eight entries, of the next eight, and so on."""
 DPI = 150
 """Pixels an inch."""
+PLAIN_TEXT = {"text.parse_math": False, "text.usetex": False}
+"""Settings with which a "$" in a name begins no formula."""
 MOST_DISTINCT = len(COLOURS) * len(STYLES)
 """Entries that colour and style tell apart."""
+
+
+class Drawing(Figure):
+    """A figure that notebooks show, whatever they know of matplotlib; it is drawn without a display."""
+
+    def _repr_png_(self) -> bytes:
+        FigureCanvasAgg(self)
+        file = io.BytesIO()
+        with rc_context(PLAIN_TEXT):
+            self.savefig(file, dpi=DPI, format="png")
+        return file.getvalue()
 
 
 @contextmanager
@@ -53,7 +67,7 @@ def figure_with_axes(
     Returns:
         The figure and its axes, [rows, columns].
     """
-    with rc_context({"text.parse_math": False, "text.usetex": False}):  # a "$" in a name begins no formula
+    with rc_context(PLAIN_TEXT):
         layout = ConstrainedLayoutEngine()
         figure = Figure(size, layout=layout)
         FigureCanvasAgg(figure)
