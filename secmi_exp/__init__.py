@@ -1,7 +1,7 @@
 """secmi_exp: membership inference on diffusion models with SecMI, as a Hydra-driven experiment framework.
 
-Importing the package imports nothing heavy, so that ``--help`` answers at once; the Python API is imported by whoever asks
-for it. ``__init__.pyi`` has its types.
+Importing the package imports nothing heavy, so that ``--help`` answers at once; the Python API is imported by whoever
+asks for it. ``__init__.pyi`` has its types.
 """
 
 import os

@@ -56,13 +56,13 @@ def audit(
     The run is the command's, with the same configuration, store and results folder; nothing is printed.
 
     Args:
-        model: the folder of a pipeline or a repository of the hub, as for ``target.path``, or another file or folder that
-            ``target=`` says how to read; a name of the configuration, such as ``ddpm_small``, which is trained on the
-            members; a pipeline of diffusers in memory, or its network alone; a `NoisePredictor`, or of any other function
-            a `NoiseFunction`.
-        members: images that the model was trained on: a folder, a list of PIL images, uint8 [n, H, W, C] of numpy, a tensor
-            [n, C, H, W], or a `datasets.Dataset`; see `secmi_exp.api.given_images.locate`. Images in memory that have one
-            size are attacked in that size.
+        model: the folder of a pipeline or a repository of the hub, as for ``target.path``, or another file or folder
+            that ``target=`` says how to read; a name of the configuration, such as ``ddpm_small``, which is trained on
+            the members; a pipeline of diffusers in memory, or its network alone; a `NoisePredictor`, or of any other
+            function a `NoiseFunction`.
+        members: images that the model was trained on: a folder, a list of PIL images, uint8 [n, H, W, C] of numpy, a
+            tensor [n, C, H, W], or a `datasets.Dataset`; see `secmi_exp.api.given_images.locate`. Images in memory that
+            have one size are attacked in that size.
         holdouts: as many or more that it was not. Both are left out where ``dataset=`` names a dataset.
         attack: a name of the configuration.
         t_sec: the highest timestep queried; None: the configuration's, 100 for images of one's own.
@@ -107,8 +107,8 @@ def t_errors(
         settings: see `audit`.
 
     Returns:
-        [n], in the order of the images; of a folder's, in the order of their sorted names. NaN for an image that can't be
-        read, where ``dataset={"on_error": "skip"}`` leaves those out.
+        [n], in the order of the images; of a folder's, in the order of their sorted names. NaN for an image that can't
+        be read, where ``dataset={"on_error": "skip"}`` leaves those out.
 
     Raises:
         UserError: as for `audit`.
@@ -127,8 +127,8 @@ def measured_t_errors(arguments: list[str]) -> NDArray[np.float32]:
         config = compose_job(arguments)
         if "max_steps" in config.target:
             raise UserError(
-                f"target={config.target.name} is trained on members, and t_errors knows none: give a trained model, such "
-                "as the target_folder of a run's results."
+                f"target={config.target.name} is trained on members, and t_errors knows none: give a trained model, "
+                "such as the target_folder of a run's results."
             )
         try:
             prepared = prepare(config)
@@ -167,8 +167,8 @@ def names_target(model: Target) -> bool:
 def named_target(model: Target, key: str | None, arguments: list[str]) -> Iterator[tuple[Store, list[str]]]:
     """The store of a job with these overrides, and further ones that name its target.
 
-    A predictor without a key gets one that nothing else has, and a store that ends with the job: what is kept under such a
-    key could never be found again.
+    A predictor without a key gets one that nothing else has, and a store that ends with the job: what is kept under
+    such a key could never be found again.
     """
     with ExitStack() as stack:
         named: list[str] = []
@@ -179,7 +179,9 @@ def named_target(model: Target, key: str | None, arguments: list[str]) -> Iterat
             if not kept:
                 named += overrides({"paths.store": stack.enter_context(temporary_folder())})
         elif key is not None:
-            raise UserError(f"key={key} has no use here: pipelines and files are recognised by their content; leave it out.")
+            raise UserError(
+                f"key={key} has no use here: pipelines and files are recognised by their content; leave it out."
+            )
         store = store_of([*arguments, *named])
         if isinstance(model, str | PathLike) and not names_target(model):
             named += overrides({"target.path": fspath(model)})
@@ -220,13 +222,13 @@ def kept_pipeline(pipeline: Any, store: Store) -> Path:
             "alphas_cumprod)."
         )
     raise UserError(
-        f"The target is of type {type(pipeline).__name__}: give a path, a repository of the hub, a pipeline of diffusers, or a "
-        "secmi_exp.NoiseFunction."
+        f"The target is of type {type(pipeline).__name__}: give a path, a repository of the hub, a pipeline of "
+        "diffusers, or a secmi_exp.NoiseFunction."
     )
 
 
 def shape_overrides(located: Sequence[Located], settings: Mapping[str, Setting]) -> Iterator[str]:
-    """The overrides that leave images in memory in their size, unless the settings name one or a dataset that has one."""
+    """The overrides that leave images in memory in their size, unless the settings name one, or a dataset."""
     dataset = settings.get("dataset")
     sized = "dataset.image_size" in settings or isinstance(dataset, str)
     if sized or (isinstance(dataset, Mapping) and "image_size" in dataset):

@@ -14,6 +14,9 @@ from secmi_exp.reporting.ranking import Ranking, rank
 from secmi_exp.reporting.run_folders import find_runs
 from secmi_exp.reporting.sweep_tables import CELLS, PAIRED, REPEATED, remarks
 
+PREPARATION = ("image_size", "channels", "crop", "exif")
+"""Settings of the dataset that decide the pixels of an image."""
+
 
 @dataclass(frozen=True, repr=False)
 class ResultComparison:
@@ -54,21 +57,42 @@ def compare(results: Sequence[AuditResult]) -> ResultComparison:
         results: two or more, of different settings, on the same images or with some images in common.
 
     Raises:
-        UserError: for fewer than two, the same run twice, and results that have no images in common.
+        UserError: for fewer than two, the same run twice, results that have no images in common, and other images of
+            the same names.
     """
     folders = [each.folder for each in results]
     if len(set(folders)) < 2 or len(set(folders)) < len(folders):
-        raise UserError(f"A comparison needs at least two different results, and {len(set(folders))} of {len(folders)} are.")
+        raise UserError(
+            f"A comparison needs at least two different results, and {len(set(folders))} of {len(folders)} are."
+        )
+    refuse_other_images(results)
     entries = [entry for entry in read_entries(find_runs(folders).finished) if entry.is_own]
     contests = find_contests(entries)
     compared = {each.run.folder for contest in contests for each in contest.scorings}
     alone = [each for each in results if each.folder.resolve() not in compared]
     if alone:
         raise UserError(
-            f"{len(alone)} of {len(results)} results can't be compared with another, the first of them {alone[0].place}: "
-            "they must have scored the same images, by other settings."
+            f"{len(alone)} of {len(results)} results can't be compared with another, the first of them "
+            "{alone[0].place}: they must have scored the same images, by other settings."
         )
     if len(contests) > 1:
         titles = "; ".join(", ".join(each.name for each in contest.contenders) for contest in contests)
         raise UserError(f"The results are on {len(contests)} sets of images ({titles}): compare those of each set.")
     return ResultComparison(rank(contests[0]))
+
+
+def refuse_other_images(results: Sequence[AuditResult]) -> None:
+    """Refuse results whose images have the same names and other pixels, though they were prepared alike.
+
+    Raises:
+        UserError: naming two of them.
+    """
+    seen: dict[tuple[object, ...], AuditResult] = {}
+    for each in results:
+        prepared = tuple(each.run.config.get(f"dataset.{name}") for name in PREPARATION)
+        first = seen.setdefault((tuple(each.scores.id), tuple(each.scores.is_member), *prepared), each)
+        if first.facts["provenance"]["attacked"] != each.facts["provenance"]["attacked"]:
+            raise UserError(
+                f"The results in {first.place} and {each.place} have scored other images of the same names: only "
+                "scores of the same images can be paired."
+            )

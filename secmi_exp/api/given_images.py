@@ -55,8 +55,8 @@ def locate(images: Images, name: str, store: Store) -> Located:
     """Find the path of images; those in memory are written to the store first, without loss.
 
     Args:
-        images: a path (a folder, or any other layout that ``dataset=image_folder`` reads); a list of PIL images; uint8 of
-            numpy [n, H, W, C] or [n, H, W], with 1 or 3 channels; a tensor [n, C, H, W] or [n, H, W]; or a
+        images: a path (a folder, or any other layout that ``dataset=image_folder`` reads); a list of PIL images; uint8
+            of numpy [n, H, W, C] or [n, H, W], with 1 or 3 channels; a tensor [n, C, H, W] or [n, H, W]; or a
             `datasets.Dataset` with a column of images, whose columns of captions and labels count as those of files do.
             Arrays and tensors may hold floating-point numbers from 0 (black) to 1 (white), which are rounded to 8 bits.
         name: of the argument, for messages.
@@ -80,14 +80,14 @@ def locate(images: Images, name: str, store: Store) -> Located:
         for number, each in enumerate(images):
             if not isinstance(each, Image.Image):
                 raise UserError(
-                    f"{name}[{number}] is of type {type(each).__name__}: a list must hold PIL images; give arrays as one "
-                    "uint8 array [n, H, W, C]."
+                    f"{name}[{number}] is of type {type(each).__name__}: a list must hold PIL images; give arrays as "
+                    "one uint8 array [n, H, W, C]."
                 )
         shapes = {(channels_of(each), each.height, each.width) for each in images}
         return _located_pictures(images, frozenset(shapes), name, store)
     raise UserError(
-        f"{name} is of type {type(images).__name__}: give a folder, a list of PIL images, a numpy array of uint8 [n, H, W, "
-        "C], a tensor [n, C, H, W], or a datasets.Dataset."
+        f"{name} is of type {type(images).__name__}: give a folder, a list of PIL images, a numpy array of uint8 [n, "
+        "H, W, C], a tensor [n, C, H, W], or a datasets.Dataset."
     )
 
 
@@ -114,8 +114,8 @@ def common_shape(located: Iterable[Located]) -> Shape | None:
         seen = " and ".join(f"{width}×{height} pixels in {channels} channels" for channels, height, width in shapes[:2])
         seen = f"the images have several sizes or channels ({seen} among them)"
     raise UserError(
-        f"The size that the model takes must be named, as {seen}: add dataset={{'image_size': 64, 'channels': 3}} with its "
-        "numbers."
+        f"The size that the model takes must be named, as {seen}: add dataset={{'image_size': 64, 'channels': 3}} with "
+        "its numbers."
     )
 
 
@@ -146,7 +146,9 @@ def _channels_last(images: torch.Tensor, name: str) -> NDArray[Any]:
     """A tensor [n, C, H, W] or [n, H, W] as an array [n, H, W, C] or [n, H, W]."""
     array: NDArray[Any] = images.detach().cpu().numpy()
     if array.ndim == 4 and array.shape[1] not in (1, 3):
-        raise UserError(f"{name} is a tensor of the shape {list(array.shape)}: [n, C, H, W] is needed, with 1 or 3 channels.")
+        raise UserError(
+            f"{name} is a tensor of the shape {list(array.shape)}: [n, C, H, W] is needed, with 1 or 3 channels."
+        )
     return np.moveaxis(array, 1, -1) if array.ndim == 4 else array
 
 
@@ -161,8 +163,8 @@ def _of_array(array: NDArray[Any], name: str) -> tuple[Iterable[Image.Image], fr
         low, high = float(array.min()), float(array.max())
         if not 0 <= low <= high <= 1:
             raise UserError(
-                f"{name} holds numbers from {low:g} to {high:g}: floating-point pixels are read as 0 (black) to 1 (white); "
-                "of [-1, 1], give (x + 1) / 2."
+                f"{name} holds numbers from {low:g} to {high:g}: floating-point pixels are read as 0 (black) to 1 "
+                "(white); of [-1, 1], give (x + 1) / 2."
             )
     elif array.dtype != np.uint8:
         raise UserError(f"{name} is of the type {array.dtype}: pixels are uint8, or floating-point from 0 to 1.")
@@ -179,7 +181,9 @@ class _Pictures:
     def __iter__(self) -> Iterator[Image.Image]:
         for pixels in self.array:
             whole = pixels if pixels.dtype == np.uint8 else np.rint(pixels * 255.0).astype(np.uint8)
-            yield Image.fromarray(np.ascontiguousarray(whole[..., 0] if whole.shape[-1] == 1 and whole.ndim == 3 else whole))
+            yield Image.fromarray(
+                np.ascontiguousarray(whole[..., 0] if whole.shape[-1] == 1 and whole.ndim == 3 else whole)
+            )
 
 
 def _located_pictures(pictures: Iterable[Image.Image], shapes: frozenset[Shape], name: str, store: Store) -> Located:

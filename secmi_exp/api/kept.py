@@ -29,7 +29,9 @@ def keep(store: Store, kind: str, name: str, write: Callable[[Path], object], de
         The path within the store.
     """
     with explain_storage_errors(store.place):
-        made = store.root / "work" / f"{kind}-{uuid.uuid4().hex}"  # where `python -m secmi_exp.store gc` finds a killed one
+        made = (
+            store.root / "work" / f"{kind}-{uuid.uuid4().hex}"
+        )  # where `python -m secmi_exp.store gc` finds a killed one
         made.mkdir(parents=True)
         try:
             write(made / name)

@@ -108,7 +108,7 @@ class AuditResult:
         return self._evaluated.roc
 
     def plot(self) -> Drawing:
-        """ROC, and scores of members and hold-outs on the evaluation part: a figure of matplotlib, which notebooks show.
+        """ROC and scores of both sides on the evaluation part: a figure of matplotlib, which notebooks show.
 
         Raises:
             UserError: where scores.parquet can't be read.
@@ -178,4 +178,3 @@ def load(folder: str | PathLike[str]) -> AuditResult:
     if not run.results.scorers:
         raise UserError(f"The run in {folder} has trained a target and made no attack: there are no scores to load.")
     return AuditResult(run)
-

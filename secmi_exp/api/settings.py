@@ -19,8 +19,8 @@ def overrides(settings: Mapping[str, Setting]) -> Iterator[str]:
     """Write settings as overrides.
 
     Args:
-        settings: name → value. A group's name with text chooses from the group, and with a dictionary sets values in it:
-            ``{"dataset": "digits", "split": {"members": 64}, "attack.k": 5}``.
+        settings: name → value. A group's name with text chooses from the group, and with a dictionary sets values in
+            it: ``{"dataset": "digits", "split": {"members": 64}, "attack.k": 5}``.
 
     Raises:
         UserError: for a value of a type that no setting has.
@@ -61,6 +61,6 @@ def literal(value: Setting, name: str) -> str:
         case Mapping():
             return f"{{{','.join(f'{key}: {literal(each, name)}' for key, each in value.items())}}}"
     raise UserError(
-        f"{name} is given as {type(value).__name__}, and settings are numbers, texts, true, false or None, or lists and "
-        "dictionaries of these: convert it."
+        f"{name} is given as {type(value).__name__}, and settings are numbers, texts, true, false or None, or lists "
+        "and dictionaries of these: convert it."
     )

@@ -115,6 +115,7 @@ def plot_run(name: str, scored: Scored, thresholds: Mapping[str, float], subject
         remove_box(axes)
     roc_on(left, {name: scored}, logarithmic=False)
     scores_on(right, scored, thresholds)
+    right.locator_params(axis="x", nbins=5)
     return figure
 
 

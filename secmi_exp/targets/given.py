@@ -1,7 +1,7 @@
 """A noise predictor that a Python program holds in memory, as a target: ``secmi_exp.audit`` hands it over.
 
-A configuration can't hold an object, so that it names one by its key. `hand_over` makes ``target=given`` a choice of the
-configuration in this process; a command has none.
+A configuration can't hold an object, so that it names one by its key. `hand_over` makes ``target=given`` a choice of
+the configuration in this process; a command has none.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict
 from functools import partial
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -65,7 +66,8 @@ class GivenTarget:
         """
         if self.key not in HELD:
             raise UserError(
-                f"target.key={self.key} is an object that a Python program has given to secmi_exp.audit: call that again."
+                f"target.key={self.key} is an object that a Python program has given to secmi_exp.audit: call that "
+                "again."
             )
         return HELD[self.key]
 
@@ -92,7 +94,7 @@ class GivenTarget:
 
 
 def copy_of(predictor: NoisePredictor) -> NoisePredictor:
-    """A copy in evaluation mode that has made no queries: it is moved, converted and counted without its owner's notice."""
+    """A copy in evaluation mode, without queries so far: moving and converting it leaves the original alone."""
     copied = deepcopy(predictor).eval()
     copied.queries, copied.record_queries = 0, None
     return copied
@@ -107,8 +109,9 @@ class NoiseFunction(NoisePredictor):
 
     Args:
         function: ``(x_t, t) → ε``: gets states [B, C, H, W] in the precision of the queries (float32, unless
-            ``trainer.query_precision`` says otherwise) and their timesteps [B] in int64, both on the device of the queries, and returns the predicted noise [B, C, H, W]. No gradients are kept. A `torch.nn.Module` is moved to
-            that device and put into evaluation mode; any other function must look to that itself.
+            ``trainer.query_precision`` says otherwise) and their timesteps [B] in int64, both on the device of the
+            queries, and returns the predicted noise [B, C, H, W]. No gradients are kept. A `torch.nn.Module` is moved
+            to that device and put into evaluation mode; any other function must look to that itself.
         alphas_cumprod: ᾱ_0 … ᾱ_{T−1} of its training: the share of the image's variance in x_t = √ᾱ x_0 + √(1−ᾱ) ε.
         input_range: its values for black and white.
 
@@ -126,11 +129,11 @@ class NoiseFunction(NoisePredictor):
         if not callable(function):
             raise UserError(f"The noise function is of type {type(function).__name__}: give a function (x_t, t) → ε.")
         values = torch.as_tensor(alphas_cumprod, dtype=torch.float64).flatten().tolist()
-        falling = all(later <= earlier for earlier, later in zip(values, values[1:], strict=False))
+        falling = all(later <= earlier for earlier, later in pairwise(values))
         if len(values) < 2 or not falling or not 0.0 < values[-1] <= values[0] <= 1.0:
             raise UserError(
-                f"alphas_cumprod has {len(values)} values" + (f", from {values[0]:g} to {values[-1]:g}" if values else "")
-                + ": it must hold ᾱ_0 … ᾱ_{T−1}, two or more numbers above 0 and at most 1 that don't increase."
+                f"alphas_cumprod has {len(values)} values" + (f", from {values[0]:g} to {values[-1]:g}" if values else
+                "") + ": it must hold ᾱ_0 … ᾱ_{T−1}, two or more numbers above 0 and at most 1 that don't increase."
             )  # fmt: skip
         self.path, self.input_range = GaussianPath.from_alphas_cumprod(values), input_range
         self.function = Called(function)
@@ -156,8 +159,8 @@ class NoiseFunction(NoisePredictor):
         if not isinstance(noise, Tensor) or noise.shape != x.shape:
             got = f"a tensor {list(noise.shape)}" if isinstance(noise, Tensor) else f"a {type(noise).__name__}"
             raise UserError(
-                f"The noise function must return the noise in states {list(x.shape)} as a tensor of that shape, and has "
-                f"returned {got}."
+                f"The noise function must return the noise in states {list(x.shape)} as a tensor of that shape, and "
+                f"has returned {got}."
             )
         return noise.to(x.dtype)
 
