@@ -4,6 +4,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache, partial
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -11,7 +12,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from secmi_exp.api.given_images import Images, Located, common_shape, locate
+from secmi_exp.api.given_images import Images, Located, OpenStore, common_shape, locate
 from secmi_exp.api.job import compose_job, explained, run_job
 from secmi_exp.api.kept import keep
 from secmi_exp.api.result import AuditResult, load
@@ -20,6 +21,7 @@ from secmi_exp.attacks.finite_values import refuse_non_finite_values
 from secmi_exp.configuration.folders import CONF, ConfigFolders
 from secmi_exp.configuration.general import General
 from secmi_exp.configuration.preparation import prepare
+from secmi_exp.configuration.source_types import refuse_wrong_types
 from secmi_exp.diffusion.noise_predictor import NoisePredictor
 from secmi_exp.engine.launch import end_rank_group
 from secmi_exp.errors import UserError
@@ -66,8 +68,9 @@ def audit(
         holdouts: as many or more that it was not. Both are left out where ``dataset=`` names a dataset.
         attack: a name of the configuration.
         t_sec: the highest timestep queried; None: the configuration's, 100 for images of one's own.
-        key: of a `NoisePredictor`: a name for its weights and code, under which results are kept. You must give another
-            whenever they change. Without one, nothing that is computed is kept for later calls.
+        key: of a `NoisePredictor`: a name for its code, under which results are kept. Its registered weights are
+            compared besides; give another name whenever anything else of it changes. Without one, nothing that is
+            computed is kept for later calls.
         logger: ``none``, ``csv`` or ``wandb``.
         settings: any others: ``dataset="digits"`` chooses from a group, ``target={"input_range": [0, 1]}`` or
             ``**{"target.input_range": [0, 1]}`` sets values.
@@ -82,7 +85,7 @@ def audit(
     missing = [name for name, images in sides.items() if images is None]
     if len(missing) == 1:
         raise UserError(f"{missing[0]} are missing: an audit compares members with hold-outs.")
-    if missing and not any(each.startswith("dataset") for each in given):
+    if missing and not isinstance(settings.get("dataset"), str) and "experiment" not in settings:
         raise UserError("There are no images: give members and holdouts, or a dataset by name, as in dataset='digits'.")
     with named_target(model, key, [*choices, *given]) as (store, named):
         if members is not None and holdouts is not None:
@@ -113,6 +116,8 @@ def t_errors(
     Raises:
         UserError: as for `audit`.
     """
+    if "attack" in settings:
+        raise UserError(f"attack={settings['attack']} has no use here: t-errors are SecMI's; leave it out.")
     given = list(overrides({"attack": "stat", **({} if t_sec is None else {"attack.t_sec": t_sec}), **settings}))
     choices = chosen(model, settings, own_images=True)
     with named_target(model, key, [*choices, *given]) as (store, named):
@@ -125,23 +130,25 @@ def measured_t_errors(arguments: list[str]) -> NDArray[np.float32]:
     """The t-errors of all images of the dataset that a job's overrides name."""
     with explained(arguments):
         config = compose_job(arguments)
+        refuse_wrong_types(config)
         if "max_steps" in config.target:
             raise UserError(
                 f"target={config.target.name} is trained on members, and t_errors knows none: give a trained model, "
                 "such as the target_folder of a run's results."
             )
-        try:
-            prepared = prepare(config)
-            parts, store = prepared.parts, prepared.store
-            assert parts.attack
+        prepared = prepare(config)
+    parts, store = prepared.parts, prepared.store
+    assert parts.attack
+    try:
+        with explained(arguments, started=True):
             whole = parts.dataset.load(store, progress_bar=parts.runtime.progress_bar)
             images = whole.select(np.flatnonzero(whole.readable))
             target = parts.target.prepare(images, store, parts.runtime, lambda: None)
             measured = parts.attack.measure(target, images, store, parts.runtime)
             refuse_non_finite_values("attack=stat", measured, images, target, store, parts.runtime)
             store.delete_tallies()
-        finally:
-            end_rank_group()
+    finally:
+        end_rank_group()
     values = np.full(len(whole), np.nan, np.float32)
     values[whole.readable] = measured.numbers["t_error"]
     return values
@@ -164,8 +171,8 @@ def names_target(model: Target) -> bool:
 
 
 @contextmanager
-def named_target(model: Target, key: str | None, arguments: list[str]) -> Iterator[tuple[Store, list[str]]]:
-    """The store of a job with these overrides, and further ones that name its target.
+def named_target(model: Target, key: str | None, arguments: list[str]) -> Iterator[tuple[OpenStore, list[str]]]:
+    """What opens the store of a job with these overrides, and further ones that name its target.
 
     A predictor without a key gets one that nothing else has, and a store that ends with the job: what is kept under
     such a key could never be found again.
@@ -173,20 +180,20 @@ def named_target(model: Target, key: str | None, arguments: list[str]) -> Iterat
     with ExitStack() as stack:
         named: list[str] = []
         if isinstance(model, NoisePredictor):
-            kept = key is not None
-            stack.enter_context(hand_over(model, key := key or f"unnamed-{uuid.uuid4().hex}"))
-            named += overrides({"target.key": key})
-            if not kept:
+            unique = key or f"unnamed-{uuid.uuid4().hex}"
+            stack.enter_context(hand_over(model, unique))
+            named += overrides({"target.key": unique})
+            if not key:
                 named += overrides({"paths.store": stack.enter_context(temporary_folder())})
         elif key is not None:
             raise UserError(
                 f"key={key} has no use here: pipelines and files are recognised by their content; leave it out."
             )
-        store = store_of([*arguments, *named])
+        store = cache(partial(store_of, (*arguments, *named)))
         if isinstance(model, str | PathLike) and not names_target(model):
             named += overrides({"target.path": fspath(model)})
         elif not isinstance(model, str | PathLike | NoisePredictor):
-            named += overrides({"target.path": kept_pipeline(model, store)})
+            named += overrides({"target.path": kept_pipeline(model, store())})
         yield store, named
 
 
@@ -197,7 +204,7 @@ def temporary_folder() -> Iterator[str]:
         yield folder
 
 
-def store_of(arguments: list[str]) -> Store:
+def store_of(arguments: Sequence[str]) -> Store:
     """The store that a job would use."""
     general = General.from_config(compose_job(arguments))
     return Store(general.paths.store.expanduser(), verify=general.store.verify)

@@ -1,7 +1,7 @@
 """Images as Python programs have them: a folder, PIL's, arrays, tensors, or a `datasets.Dataset`."""
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
@@ -42,6 +42,9 @@ Shape = tuple[int, int, int]
 """Channels, height, width."""
 
 
+OpenStore = Callable[[], Store]
+
+
 @dataclass(frozen=True)
 class Located:
     """Images at a path that ``dataset=image_folder`` reads."""
@@ -51,7 +54,7 @@ class Located:
     """The shapes that they have; None for a path, which isn't looked into."""
 
 
-def locate(images: Images, name: str, store: Store) -> Located:
+def locate(images: Images, name: str, store: OpenStore) -> Located:
     """Find the path of images; those in memory are written to the store first, without loss.
 
     Args:
@@ -60,7 +63,7 @@ def locate(images: Images, name: str, store: Store) -> Located:
             `datasets.Dataset` with a column of images, whose columns of captions and labels count as those of files do.
             Arrays and tensors may hold floating-point numbers from 0 (black) to 1 (white), which are rounded to 8 bits.
         name: of the argument, for messages.
-        store: where they are kept.
+        store: opens where they are kept; called for those in memory alone.
 
     Raises:
         UserError: for anything else, and for no images at all.
@@ -119,7 +122,7 @@ def common_shape(located: Iterable[Located]) -> Shape | None:
     )
 
 
-def _located_dataset(dataset: Any, name: str, store: Store) -> Located:
+def _located_dataset(dataset: Any, name: str, store: OpenStore) -> Located:
     """A dataset of the library's, as it saves it; its images' headers are read for their sizes."""
     columns = [each for each, feature in dataset.features.items() if isinstance(feature, datasets.Image)]
     if not columns:
@@ -127,7 +130,7 @@ def _located_dataset(dataset: Any, name: str, store: Store) -> Located:
     if not len(dataset):
         raise UserError(f"{name} has no images.")
     column = "image" if "image" in columns else columns[0]
-    path = keep(store, KIND, "dataset", lambda folder: dataset.save_to_disk(str(folder)), decisive="**/*.arrow")
+    path = keep(store(), KIND, "dataset", lambda folder: dataset.save_to_disk(str(folder)), decisive="**/*.arrow")
     cells = dataset.with_format(None).select_columns([column]).cast_column(column, datasets.Image(decode=False))
     return Located(str(path), frozenset(shape for row in cells if (shape := _shape_of(row[column]))))
 
@@ -186,11 +189,13 @@ class _Pictures:
             )
 
 
-def _located_pictures(pictures: Iterable[Image.Image], shapes: frozenset[Shape], name: str, store: Store) -> Located:
+def _located_pictures(
+    pictures: Iterable[Image.Image], shapes: frozenset[Shape], name: str, store: OpenStore
+) -> Located:
     """Images of PIL, kept as the files of a Parquet table; their ids are their numbers."""
     if not shapes:
         raise UserError(f"{name} has no images.")
-    path = keep(store, KIND, "images.parquet", lambda file: _write_table(pictures, name, file))
+    path = keep(store(), KIND, "images.parquet", lambda file: _write_table(pictures, name, file))
     return Located(str(path), shapes)
 
 

@@ -63,7 +63,7 @@ def compose_job(overrides: Sequence[str]) -> DictConfig:
     """Compose the configuration of a job, without carrying it out.
 
     Raises:
-        UserError: for a mistake in it.
+        UserError: where it can't be composed.
     """
     with explained(overrides):
         arguments = checked_arguments(overrides, CONF)
@@ -71,7 +71,6 @@ def compose_job(overrides: Sequence[str]) -> DictConfig:
             config = compose("config", arguments)
         with naming(""):
             refuse_unread_keys(config, CONF)
-        refuse_wrong_types(config)
         return config
 
 

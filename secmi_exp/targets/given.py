@@ -4,6 +4,7 @@ A configuration can't hold an object, so that it names one by its key. `hand_ove
 the configuration in this process; a command has none.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -77,7 +78,7 @@ class GivenTarget:
         return self.predictor.path.timesteps
 
     def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:
-        """Query a copy of it; the key stands for its weights and its code.
+        """Query a copy of it; its key stands for its code, and for all that it has besides its registered weights.
 
         Raises:
             UserError: for several devices, whose processes don't have the object.
@@ -88,9 +89,26 @@ class GivenTarget:
                 f"trainer.nodes={runtime.nodes}, each of which needs a process of its own: set both to 1."
             )
         predictor = self.predictor
-        config: dict[str, Json] = {"key": self.key, "path": asdict(predictor.path), "guidance": predictor.guidance}
-        config |= {"input_range": getattr(predictor, "input_range", None), **outside_classes(target=self)}
-        return PreparedTarget(store.root, Key("given", VERSION, config), load=partial(copy_of, predictor))
+        config: dict[str, Json] = {
+            "key": self.key,
+            "class": f"{type(predictor).__module__}.{type(predictor).__qualname__}",
+            "path": asdict(predictor.path),
+            "guidance": predictor.guidance,
+            "input_range": getattr(predictor, "input_range", None),
+            **outside_classes(target=self),
+        }
+        key = Key("given", VERSION, config, {"weights": weights_digest(predictor)})
+        return PreparedTarget(store.root, key, load=partial(copy_of, predictor))
+
+
+def weights_digest(module: nn.Module) -> str:
+    """SHA-256 over the registered weights of a module, in hexadecimal."""
+    content = hashlib.sha256()
+    for name, each in module.state_dict().items():
+        if isinstance(each, Tensor):
+            content.update(f"{name}\0{each.dtype}\0{tuple(each.shape)}\0".encode())
+            content.update(each.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return content.hexdigest()
 
 
 def copy_of(predictor: NoisePredictor) -> NoisePredictor:

@@ -174,12 +174,12 @@ FORMS: dict[str, Images] = {
 @pytest.mark.parametrize("form", FORMS)
 def test_images_in_any_form_are_kept_without_loss(form: str, root: Path) -> None:
     store = Store(root / "forms")
-    located = locate(FORMS[form], "members", store)
+    located = locate(FORMS[form], "members", lambda: store)
     assert located.shapes == {(1, 8, 8)}
     samples = find_samples(Path(located.path), CaptionChoice("text", "first", 0))
     np.testing.assert_array_equal([np.asarray(samples.open(row)) for row in range(N)], MEMBERS)
     assert (samples.captions is not None) == (form == "dataset")
-    assert locate(FORMS[form], "members", store) == located
+    assert locate(FORMS[form], "members", lambda: store) == located
     assert not list((store.root / "work").iterdir())
 
 
@@ -188,7 +188,7 @@ def test_pictures_of_other_modes_keep_their_pixels_and_their_orientation(root: P
     turned = Image.fromarray(pixels)
     turned.getexif()[274] = 6
     modes = [Image.fromarray(pixels).convert(mode) for mode in ("CMYK", "P", "RGBA", "YCbCr", "1")]
-    located = locate([*modes, turned], "members", Store(root / "modes"))
+    located = locate([*modes, turned], "members", lambda: Store(root / "modes"))
     samples = find_samples(Path(located.path), CaptionChoice("text", "first", 0))
     for row, given in enumerate([*modes, turned]):
         opened = samples.open(row)
@@ -216,7 +216,7 @@ def test_what_holds_no_images_is_refused_with_what_would_do(sentence: str, root:
     if isinstance(given, DatasetDict):
         given.update({"train": None, "test": None})
     with pytest.raises(UserError, match=sentence):
-        locate(given, "members", Store(root / "wrong"))  # type: ignore[arg-type]
+        locate(given, "members", lambda: Store(root / "wrong"))  # type: ignore[arg-type]
 
 
 def small(**settings: object) -> dict[str, object]:
@@ -263,7 +263,10 @@ def test_a_predictor_in_memory_is_attacked_and_left_as_it_was(tmp_path: Path) ->
         assert not (tmp_path / "store").exists()  # nothing is kept under a key that nobody knows
         again = secmi_exp.audit(model, members=MEMBERS, holdouts=HOLDOUTS, t_sec=20, key="mine", **settings)
         reused = secmi_exp.audit(model, members=MEMBERS, holdouts=HOLDOUTS, t_sec=20, key="mine", **settings)
-    assert (again.results.queries_spent, reused.results.queries_spent) == (2 * N * 3, 0)
+        with torch.no_grad():
+            model.learnt[0] += 0.1
+        changed = secmi_exp.audit(model, members=MEMBERS, holdouts=HOLDOUTS, t_sec=20, key="mine", **settings)
+    assert [each.results.queries_spent for each in (again, reused, changed)] == [2 * N * 3, 0, 2 * N * 3]
     with pytest.raises(UserError, match=r"target\.key=mine is an object that a Python program"):
         GivenTarget("given", "mine").timesteps  # noqa: B018
 

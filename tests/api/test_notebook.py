@@ -17,8 +17,8 @@ from tests.support.python_api import without_figures
 NOTEBOOK = REPOSITORY / "examples/audit.ipynb"
 SMALL = """
 network = {"block_out_channels": [8, 16]}
-target = {"max_steps": 4, "warmup_steps": 1, "batch_size": 8, "checkpoint_every": 4, "sample_every": 4, "network": network}
-training = {"target": target, "split": {"members": 20, "holdouts": 20}}
+steps = {"max_steps": 4, "warmup_steps": 1, "checkpoint_every": 4, "sample_every": 4}
+training = {"target": {"batch_size": 8, **steps, "network": network}, "split": {"members": 20, "holdouts": 20}}
 settings = {"trainer": "cpu", "evaluation": {"bootstrap_rounds": 50, "blind": False}}
 """
 

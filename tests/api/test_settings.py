@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -17,13 +17,15 @@ from secmi_exp.errors import UserError
 from tests.support.commands import REPOSITORY
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12)
+NAMES = st.from_regex(r"[a-z]{1,5}", fullmatch=True)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**6), 10**6) | st.floats(allow_nan=False) | TEXTS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.from_regex(r"[a-z]{1,5}", fullmatch=True), inner, max_size=2),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=2),
     max_leaves=5,
 )  # fmt: skip
 
 
+@settings(max_examples=40)
 @given(VALUES)
 def test_a_value_is_read_as_it_was_given(value: object) -> None:
     if isinstance(value, dict) and {"null", "true", "false", "inf", "nan"} & value.keys():
