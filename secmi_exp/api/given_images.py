@@ -86,8 +86,9 @@ def locate(images: Images, name: str, store: OpenStore) -> Located:
                     f"{name}[{number}] is of type {type(each).__name__}: a list must hold PIL images; give arrays as "
                     "one uint8 array [n, H, W, C]."
                 )
-        shapes = {(channels_of(each), each.height, each.width) for each in images}
-        return _located_pictures(images, frozenset(shapes), name, store)
+        pictures = [each for each in images if isinstance(each, Image.Image)]
+        shapes = {(channels_of(each), each.height, each.width) for each in pictures}
+        return _located_pictures(pictures, frozenset(shapes), name, store)
     raise UserError(
         f"{name} is of type {type(images).__name__}: give a folder, a list of PIL images, a numpy array of uint8 [n, "
         "H, W, C], a tensor [n, C, H, W], or a datasets.Dataset."

@@ -169,9 +169,9 @@ def load(folder: str | PathLike[str]) -> AuditResult:
         UserError: where there is no run, more than one, one without results, or one without an attack.
     """
     runs = find_runs([Path(folder)])
-    if len(runs.finished) + len(runs.failed) > 1:
-        shown = ", ".join(sorted(each.shown for each in [*runs.finished, *runs.failed])[:5])
-        raise UserError(f"{folder} holds {len(runs.finished) + len(runs.failed)} runs ({shown}, …): name one of them.")
+    names = sorted([each.shown for each in runs.finished] + [each.shown for each in runs.failed])
+    if len(names) > 1:
+        raise UserError(f"{folder} holds {len(names)} runs ({', '.join(names[:5])}, …): name one of them.")
     if runs.failed:
         raise UserError(f"The run in {folder} has no results. {runs.failed[0].reason}")
     (run,) = runs.finished

@@ -7,7 +7,7 @@ import functools
 import io
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
@@ -34,10 +34,13 @@ STYLES: tuple[str | tuple[float, tuple[float, ...]], ...] = ("-", (0, (5, 1.5)),
 """Lines of the first eight entries, of the next eight, and so on."""
 DPI = 150
 """Pixels an inch."""
-PLAIN_TEXT = {"text.parse_math": False, "text.usetex": False}
-"""Settings with which a "$" in a name begins no formula."""
 MOST_DISTINCT = len(COLOURS) * len(STYLES)
 """Entries that colour and style tell apart."""
+
+
+def plain_text() -> AbstractContextManager[None]:
+    """Draw text as it is: a "$" in a name begins no formula."""
+    return rc_context({"text.parse_math": False, "text.usetex": False})
 
 
 class Drawing(Figure):
@@ -46,7 +49,7 @@ class Drawing(Figure):
     def _repr_png_(self) -> bytes:
         FigureCanvasAgg(self)
         file = io.BytesIO()
-        with rc_context(PLAIN_TEXT):
+        with plain_text():
             self.savefig(file, dpi=DPI, format="png")
         return file.getvalue()
 
@@ -67,7 +70,7 @@ def figure_with_axes(
     Returns:
         The figure and its axes, [rows, columns].
     """
-    with rc_context(PLAIN_TEXT):
+    with plain_text():
         layout = ConstrainedLayoutEngine()
         figure = Figure(size, layout=layout)
         FigureCanvasAgg(figure)

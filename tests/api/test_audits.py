@@ -1,6 +1,8 @@
 """Audits from Python are the command's runs, to the bit, whatever the target and the images are given as."""
 
+import json
 import logging
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,8 +25,8 @@ from secmi_exp.data.image_folder import find_samples
 from secmi_exp.evaluation.comparison import compare as paired_comparison
 from secmi_exp.reporting.results_file import read_results
 from secmi_exp.store import Store
-from secmi_exp.targets.given import GivenTarget
-from secmi_exp.testing import MemorizingPredictor
+from secmi_exp.targets.given import GivenTarget, hand_over
+from secmi_exp.testing import MemorizingPredictor, cpu_runtime, no_logger, random_images
 from tests.support.python_api import N, gray, quick, tiny_pipeline, without_figures
 
 MEMBERS, HOLDOUTS = gray(1), gray(2)
@@ -99,9 +101,8 @@ def test_t_errors_are_the_runs_and_ask_for_no_membership(
     audited: AuditResult, pipeline: DDPMPipeline, root: Path, tmp_path: Path
 ) -> None:
     images = np.concatenate([MEMBERS, HOLDOUTS])
-    for output in (root, tmp_path):  # found in the store, and computed anew
-        errors = secmi_exp.t_errors(pipeline, images, t_sec=20, trainer="cpu", paths={"output": output})
-        np.testing.assert_array_equal(errors, audited.scores.t_error)
+    errors = secmi_exp.t_errors(pipeline, images, t_sec=20, trainer="cpu", paths={"output": tmp_path})  # computed anew
+    np.testing.assert_array_equal(errors, audited.scores.t_error)
     backwards = secmi_exp.t_errors(pipeline, images[::-1], t_sec=20, trainer="cpu", paths={"output": root})
     np.testing.assert_allclose(backwards[::-1], errors, rtol=1e-5)
 
@@ -126,12 +127,10 @@ def test_a_result_has_what_its_folder_has(audited: AuditResult, tmp_path: Path) 
 
 @pytest.fixture(scope="module")
 def by_pia(root: Path, pipeline: DDPMPipeline) -> AuditResult:
-    settings = quick(root)
+    settings = quick(root, **{"attack.t": 20})
     del settings["attack.t_max"]
     with without_figures():
-        return secmi_exp.audit(
-            pipeline, members=MEMBERS, holdouts=HOLDOUTS, attack="pia", **settings, **{"attack.t": 20}
-        )
+        return secmi_exp.audit(pipeline, members=MEMBERS, holdouts=HOLDOUTS, attack="pia", **settings)
 
 
 def test_results_are_compared_as_a_sweep_compares_its_jobs(audited: AuditResult, by_pia: AuditResult) -> None:
@@ -146,15 +145,27 @@ def test_results_are_compared_as_a_sweep_compares_its_jobs(audited: AuditResult,
     assert "DeLong" in compared._repr_html_()
 
 
-def test_results_that_cant_be_compared_are_refused(audited: AuditResult, root: Path, pipeline: DDPMPipeline) -> None:
+def test_results_that_cant_be_compared_are_refused(audited: AuditResult, root: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="at least two different results, and 1 of 2 are"):
         secmi_exp.compare([audited, audited])
-    with without_figures():
-        other = secmi_exp.audit(pipeline, members=MEMBERS, holdouts=gray(3), t_sec=20, **quick(root))
+    copied = Path(shutil.copytree(audited.folder, tmp_path / "copy"))
+    with pytest.raises(UserError, match="2 of 2 results can't be compared"):
+        secmi_exp.compare([audited, secmi_exp.load(copied)])
+    edited = json.loads((copied / "results.json").read_text())
+    edited["provenance"]["attacked"] = "0" * 64
+    (copied / "results.json").write_text(json.dumps(edited))
     with pytest.raises(UserError, match="have scored other images of the same names"):
-        secmi_exp.compare([audited, other])
-    with pytest.raises(UserError, match="name one of them"):
-        secmi_exp.load(root / "runs")
+        secmi_exp.compare([audited, secmi_exp.load(copied)])
+
+
+def test_what_is_no_single_run_is_not_loaded(audited: AuditResult, by_pia: AuditResult, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"holds 2 runs .* name one of them"):
+        secmi_exp.load(audited.folder.parent)
+    with pytest.raises(UserError, match="There is no run in"):
+        secmi_exp.load(tmp_path)
+    (tmp_path / ".hydra").mkdir()
+    with pytest.raises(UserError, match=r"has no results\. It has no results\.json"):
+        secmi_exp.load(tmp_path)
 
 
 FORMS: dict[str, Images] = {
@@ -216,7 +227,7 @@ def test_what_holds_no_images_is_refused_with_what_would_do(sentence: str, root:
     if isinstance(given, DatasetDict):
         given.update({"train": None, "test": None})
     with pytest.raises(UserError, match=sentence):
-        locate(given, "members", lambda: Store(root / "wrong"))  # type: ignore[arg-type]
+        locate(given, "members", lambda: Store(root / "wrong"))
 
 
 def small(**settings: object) -> dict[str, object]:
@@ -231,6 +242,7 @@ def small(**settings: object) -> dict[str, object]:
         ("x.pt", small(), "There is no file x.pt: set target.path"),
         (print, small(), "give secmi_exp.NoiseFunction"),
         (3, small(), "The target is of type int"),
+        ("x", {"dataset": {"image_size": 8}}, "There are no images: give members and holdouts"),
         ("x", small(key="a"), "key=a has no use here"),
         ("x", small(sed=1), "There is no key 'sed' at the top level .did you mean seed"),
         ("x", small(seed="a"), "seed='?a'? can't be used"),
@@ -253,29 +265,39 @@ def test_targets_that_would_be_trained_have_no_t_errors(root: Path) -> None:
 
 
 def test_a_predictor_in_memory_is_attacked_and_left_as_it_was(tmp_path: Path) -> None:
-    model = MemorizingPredictor(MEMBERS[:, None])
-    settings = quick(tmp_path)
+    model, settings = MemorizingPredictor(MEMBERS[:, None]), quick(tmp_path)
     with without_figures():
         result = secmi_exp.audit(model, members=MEMBERS, holdouts=HOLDOUTS, t_sec=20, **settings)
-        assert result.auc == 1.0
-        assert model.queries == 0
-        assert model.learnt.dtype.itemsize == 4
-        assert not (tmp_path / "store").exists()  # nothing is kept under a key that nobody knows
-        again = secmi_exp.audit(model, members=MEMBERS, holdouts=HOLDOUTS, t_sec=20, key="mine", **settings)
-        reused = secmi_exp.audit(model, members=MEMBERS, holdouts=HOLDOUTS, t_sec=20, key="mine", **settings)
-        with torch.no_grad():
-            model.learnt[0] += 0.1
-        changed = secmi_exp.audit(model, members=MEMBERS, holdouts=HOLDOUTS, t_sec=20, key="mine", **settings)
-    assert [each.results.queries_spent for each in (again, reused, changed)] == [2 * N * 3, 0, 2 * N * 3]
+    assert result.auc == 1.0
+    assert model.queries == 0
+    assert model.learnt.dtype == torch.float32
+    assert not (tmp_path / "store").exists()  # nothing is kept under a key that nobody knows
+    secmi_exp.t_errors(model, MEMBERS, t_sec=20, key="mine", trainer="cpu", paths={"output": tmp_path})
+    assert len(list((tmp_path / "store/t_errors").iterdir())) == 10  # up to attack.t_max
+
+
+def test_the_key_of_a_predictor_is_its_name_and_its_weights(tmp_path: Path) -> None:
+    model, store = MemorizingPredictor(MEMBERS[:, None]), Store(tmp_path)
+
+    def key_of(name: str) -> str:
+        with hand_over(model, name):
+            return GivenTarget("given", name).prepare(random_images(), store, cpu_runtime(), no_logger).digest
+
+    first = key_of("mine")
+    assert key_of("mine") == first != key_of("other")
+    with torch.no_grad():
+        model.learnt[0] += 0.1
+    assert key_of("mine") != first
     with pytest.raises(UserError, match=r"target\.key=mine is an object that a Python program"):
         GivenTarget("given", "mine").timesteps  # noqa: B018
+    with hand_over(model, "mine"), pytest.raises(UserError, match=r"can't be queried on trainer\.devices=2"):
+        GivenTarget("given", "mine").prepare(random_images(), store, cpu_runtime(devices=2), no_logger)
 
 
-def test_a_function_has_the_t_errors_of_its_pipeline(pipeline: DDPMPipeline, root: Path) -> None:
+def test_a_function_has_the_t_errors_of_its_pipeline(audited: AuditResult, pipeline: DDPMPipeline, root: Path) -> None:
     function = NoiseFunction(lambda x_t, t: pipeline.unet(x_t, t).sample, pipeline.scheduler.alphas_cumprod)
     ours = secmi_exp.t_errors(function, MEMBERS, t_sec=20, trainer="cpu", paths={"output": root})
-    theirs = secmi_exp.t_errors(pipeline, MEMBERS, t_sec=20, trainer="cpu", paths={"output": root})
-    np.testing.assert_allclose(ours, theirs, rtol=1e-3)
+    np.testing.assert_allclose(ours, audited.scores.t_error[:N], rtol=1e-3)
     wrong = NoiseFunction(pipeline.unet, pipeline.scheduler.alphas_cumprod)
     with pytest.raises(UserError, match=r"the noise in states \[12, 1, 8, 8\] as a tensor .* a UNet2DOutput"):
         secmi_exp.t_errors(wrong, MEMBERS, t_sec=20, trainer="cpu", paths={"output": root})

@@ -13,6 +13,7 @@ from secmi_exp import progress
 from secmi_exp.progress import WorkProgress
 from tests.support.commands import REPOSITORY
 from tests.support.python_api import without_figures
+from tests.support.runs import few_sampling_steps
 
 NOTEBOOK = REPOSITORY / "examples/audit.ipynb"
 SMALL = """
@@ -33,7 +34,7 @@ def test_it_runs_on_a_small_target(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     values = []
-    with without_figures():
+    with without_figures(), few_sampling_steps():
         for cell in cells():
             source = SMALL if "parameters" in cell["metadata"].get("tags", []) else "".join(cell["source"])
             body = ast.parse(source).body
