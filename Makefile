@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # A file of constraints/ to install with; empty: the newest packages that fit.
 CONSTRAINTS ?=
 
-.PHONY: help quickstart install test test-slow test-gpu benchmark reproduce docs lint format clean
+.PHONY: help quickstart install test test-slow test-gpu benchmark reproduce notebook docs lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -41,6 +41,9 @@ benchmark: install  ## measure speed and memory against the published procedure 
 
 reproduce: install  ## run the experiments of experiments/README.md again and renew it (two hours on two cores)
 	$(BIN)/python -m experiments.reproduce
+
+notebook: install  ## execute examples/audit.ipynb and write its outputs into it (minutes)
+	cd examples && PYTHONWARNINGS=ignore TQDM_DISABLE=1 ../$(BIN)/jupyter-execute --inplace audit.ipynb
 
 docs: $(VENV)/docs-installed  ## build the documentation into site/; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build

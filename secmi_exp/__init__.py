@@ -1,10 +1,12 @@
 """secmi_exp: membership inference on diffusion models with SecMI, as a Hydra-driven experiment framework.
 
-Importing the package imports nothing heavy, so that ``--help`` answers at once.
+Importing the package imports nothing heavy, so that ``--help`` answers at once; the Python API is imported by whoever
+asks for it. ``__init__.pyi`` has its types.
 """
 
 import os
 import sys
+from pkgutil import resolve_name
 
 from omegaconf import OmegaConf
 
@@ -20,3 +22,26 @@ if "ipykernel" not in sys.modules:
     os.environ.pop("MPLBACKEND", None)
 
 __version__ = "0.1.0"
+
+API = {
+    "audit": "secmi_exp.api.audits:audit",
+    "t_errors": "secmi_exp.api.audits:t_errors",
+    "compare": "secmi_exp.api.comparison:compare",
+    "load": "secmi_exp.api.result:load",
+    "AuditResult": "secmi_exp.api.result:AuditResult",
+    "NoiseFunction": "secmi_exp.targets.given:NoiseFunction",
+    "UserError": "secmi_exp.errors:UserError",
+}
+"""Name → where it is."""
+
+
+def __getattr__(name: str) -> object:
+    """Import a part of the Python API."""
+    if name not in API:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return resolve_name(API[name])
+
+
+def __dir__() -> list[str]:
+    """The names of the Python API, too."""
+    return sorted({*globals(), *API})

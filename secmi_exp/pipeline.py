@@ -54,13 +54,14 @@ from secmi_exp.tracking.tracker import RunIdentity, start_tracker
 load_kept = Deferred("secmi_exp.engine.kept_target:load_kept")
 
 
-def run(config: DictConfig, folder: Path) -> float | None:
+def run(config: DictConfig, folder: Path, *, shown: bool = True) -> float | None:
     """Carry out one run.
 
     Args:
         config: composed by Hydra.
         folder: the run's directory, which exists; gets results.json, the resolved config, and, after an attack,
             scores.parquet and figures.
+        shown: whether the results are printed.
 
     Returns:
         What a search goes by: the attack's validation AUC. None without an attack, or without an attack-train part.
@@ -69,10 +70,12 @@ def run(config: DictConfig, folder: Path) -> float | None:
         UserError: for anything that the user can mend.
     """
     with collect_warnings() as warnings:
-        return run_stages(prepare(config), config, folder, warnings)
+        return run_stages(prepare(config), config, folder, warnings, shown=shown)
 
 
-def run_stages(prepared: Preparation, config: DictConfig, folder: Path, warnings: list[RunWarning]) -> float | None:
+def run_stages(
+    prepared: Preparation, config: DictConfig, folder: Path, warnings: list[RunWarning], *, shown: bool
+) -> float | None:
     """The stages of `run`; ``warnings`` grows as they go on."""
     seconds: dict[str, Json] = {}
     parts, store = prepared.parts, prepared.store
@@ -112,7 +115,8 @@ def run_stages(prepared: Preparation, config: DictConfig, folder: Path, warnings
         failed = False
     finally:
         tracker.finish(failed=failed)
-    print_run(results, folder)
+    if shown:
+        print_run(results, folder)
     validation = attacked.judgements[attacked.attack.name].validation if attacked else None
     return validation.auc if validation else None
 

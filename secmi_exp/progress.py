@@ -1,20 +1,27 @@
-"""How far a long piece of work is: a bar on a terminal; elsewhere, where nobody watches, a line of the log a minute."""
+"""How far a long piece of work is: a bar on a terminal and in notebooks; off terminals, a line of the log a minute."""
 
 import logging
+import sys
 import time
 from collections.abc import Callable
+from html import escape
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from secmi_exp.deferred import Deferred
 from secmi_exp.formatting import as_duration
+
+display = Deferred("IPython.display:display")
 
 log = logging.getLogger(__name__)
 
 FIRST_LINE_S, LINE_EVERY_S = 15.0, 60.0
 """Seconds until the first line of the log and between lines; a line is written when a step has ended."""
+EVERY_S = 0.3
+"""Seconds between two states of a notebook's bar."""
 
 
 def progress_bar(*, shown: bool = True) -> Progress:
@@ -24,6 +31,53 @@ def progress_bar(*, shown: bool = True) -> Progress:
         TimeRemainingColumn(), TextColumn("{task.fields[metrics]}", markup=False),
         console=Console(stderr=True), disable=not shown, refresh_per_second=4,
     )  # fmt: skip
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook, as Jupyter's are."""
+    return "ipykernel" in sys.modules and sys.modules["IPython"].get_ipython() is not None
+
+
+class NotebookBar:
+    """A bar in a notebook, which needs no widgets: it is displayed once, and replaced a few times a second.
+
+    Args:
+        what: is done, such as ``Training target``.
+        total: steps, batches or images in all.
+        unit: what they are.
+        done: of them, when it starts.
+        clock: seconds.
+    """
+
+    def __init__(self, what: str, total: float, unit: str, done: float, clock: Callable[[], float] = time.monotonic):
+        self.what, self.total, self.unit, self.first, self.clock = what, total, unit, done, clock
+        self.done, self.metrics, self.ended = done, "", False
+        self.since = self.shown = clock()
+        self.handle = display(self, display_id=True)
+
+    def update(self, done: float, metrics: str = "") -> None:
+        """Show a number of steps, and figures beside it; those of before stay where none are given."""
+        self.done, self.metrics = done, metrics or self.metrics
+        if self.clock() - self.shown >= EVERY_S:
+            self.shown = self.clock()
+            self.handle.update(self)
+
+    def stop(self) -> None:
+        """Leave it as it is."""
+        self.ended = True
+        self.handle.update(self)
+
+    def __repr__(self) -> str:
+        elapsed = self.clock() - self.since
+        times = [as_duration(elapsed)]
+        if not self.ended and self.done > self.first:
+            left = elapsed * (self.total - self.done) / (self.done - self.first)
+            times.append(f"{as_duration(left)} left")
+        words = [*times, self.metrics] if self.metrics else times
+        return f"{self.what}: {self.done:g} of {self.total:g} {self.unit}, {', '.join(words)}"
+
+    def _repr_html_(self) -> str:
+        return f'<progress value="{self.done:g}" max="{self.total:g}"></progress> {escape(repr(self))}'
 
 
 class ProgressLines:
@@ -72,7 +126,8 @@ class WorkProgress:
     """
 
     def __init__(self, what: str, total: float, unit: str, done: float = 0, *, shown: bool = True):
-        self.bar = progress_bar(shown=shown)
+        self.notebook = NotebookBar(what, total, unit, done) if shown and in_notebook() else None
+        self.bar = progress_bar(shown=shown and not self.notebook)
         watched = self.bar.console.is_interactive
         self.lines = ProgressLines(what, total, unit, done) if shown and not watched else None
         self.task = self.bar.add_task(what, total=total, completed=int(done), metrics="")
@@ -81,16 +136,22 @@ class WorkProgress:
     def advance(self, done: float, images: int, loss: Callable[[], float] | None = None) -> None:
         """See `ProgressLines.advance`."""
         self.bar.update(self.task, completed=done)
+        if self.notebook:
+            self.notebook.update(done)
         if self.lines:
             self.lines.advance(done, images, loss)
 
     def show(self, metrics: str) -> None:
         """Put figures beside the bar."""
         self.bar.update(self.task, metrics=metrics)
+        if self.notebook:
+            self.notebook.update(self.notebook.done, metrics)
 
     def stop(self) -> None:
         """Leave the bar as it is."""
         self.bar.stop()
+        if self.notebook:
+            self.notebook.stop()
 
     def __enter__(self) -> Self:
         """Stop it at the end of a block."""

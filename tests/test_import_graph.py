@@ -84,9 +84,10 @@ def test_evaluation_knows_only_scores_and_labels(part: str) -> None:
     assert not {each for each in reached_from("secmi_exp.evaluation") if each.split(".")[1:2] == [part]}
 
 
-def test_only_the_command_imports_the_pipeline() -> None:
+def test_only_entry_points_import_the_pipeline() -> None:
     assert {module for module in modules() if "secmi_exp.pipeline" in imports_of(module)} == {
         "secmi_exp.__main__",
+        "secmi_exp.api.job",
         "secmi_exp.testing",
     }
 

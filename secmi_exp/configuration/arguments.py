@@ -90,14 +90,22 @@ def quoted(argument: str) -> str | None:
         None where it is the key that can't be read.
     """
     key, _, value = argument.partition("=")
-    text = re.sub(r"(\\*)\$\{", lambda dollar: dollar[1] * 2 + r"\${", value)  # no interpolation
-    literal = f"{key}={_in_quotes(text)}"
+    literal = f"{key}={literal_text(value)}"
     try:
         read = OverridesParser.create().parse_override(literal).value()
         taken = OmegaConf.create({"value": read}).value
     except Exception:  # also of OmegaConf's own grammar, which has other errors for values that only look like one
         return None
     return shlex.quote(literal) if taken == value else None
+
+
+def literal_text(text: str) -> str:
+    """Text as Hydra must get it to be taken as it stands: in quotes, and without interpolations.
+
+    >>> literal_text("a=${b}")
+    '"a=\\\\${b}"'
+    """
+    return _in_quotes(re.sub(r"(\\*)\$\{", lambda dollar: dollar[1] * 2 + r"\${", text))
 
 
 def quote_homes(argument: str) -> str:

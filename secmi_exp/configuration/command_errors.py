@@ -34,13 +34,14 @@ PLUGINS = {"hydra/launcher": "launchers", "hydra/sweeper": "search", "hydra/swee
 """Groups whose choices come with packages of their own → our extra that brings them."""
 
 
-def explain(error: Exception, arguments: list[str], conf: Path) -> str | None:
+def explain(error: Exception, arguments: list[str], conf: Path, *, started: bool = False) -> str | None:
     """The sentence for a mistake of the user's, and for whatever is raised before a job begins; raises nothing.
 
     Args:
         error: what was raised.
         arguments: of the command line.
         conf: folder of the configuration.
+        started: whether a job has raised it, where the error doesn't tell so itself.
 
     Returns:
         None for an exception of a job's own stages that is no `UserError`: a fault of the program.
@@ -49,7 +50,7 @@ def explain(error: Exception, arguments: list[str], conf: Path) -> str | None:
     folders = ConfigFolders.from_arguments(arguments, conf)
     with suppress(Exception):  # whatever the same hostile text does to those who look at it
         sentence = _explained(error, arguments, folders)
-    if sentence is None and not raised_by_a_job(error):
+    if sentence is None and not (started or raised_by_a_job(error)):
         reason = unforeseen(error)
         with suppress(Exception):
             reason = _unforeseen(error, arguments, folders)

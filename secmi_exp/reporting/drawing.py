@@ -4,9 +4,10 @@ No figure goes through pyplot, which would load the backend of whatever this pro
 """
 
 import functools
+import io
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
@@ -37,6 +38,22 @@ MOST_DISTINCT = len(COLOURS) * len(STYLES)
 """Entries that colour and style tell apart."""
 
 
+def plain_text() -> AbstractContextManager[None]:
+    """Draw text as it is: a "$" in a name begins no formula."""
+    return rc_context({"text.parse_math": False, "text.usetex": False})
+
+
+class Drawing(Figure):
+    """A figure that notebooks show, whatever they know of matplotlib; it is drawn without a display."""
+
+    def _repr_png_(self) -> bytes:
+        FigureCanvasAgg(self)
+        file = io.BytesIO()
+        with plain_text():
+            self.savefig(file, dpi=DPI, format="png")
+        return file.getvalue()
+
+
 @contextmanager
 def figure_with_axes(
     path: Path, size: tuple[float, float], rows: int = 1, columns: int = 1, *, sharey: bool = False
@@ -53,7 +70,7 @@ def figure_with_axes(
     Returns:
         The figure and its axes, [rows, columns].
     """
-    with rc_context({"text.parse_math": False, "text.usetex": False}):  # a "$" in a name begins no formula
+    with plain_text():
         layout = ConstrainedLayoutEngine()
         figure = Figure(size, layout=layout)
         FigureCanvasAgg(figure)

@@ -19,8 +19,10 @@ from secmi_exp.reporting.drawing import (
     HOLDOUT,
     MEMBER,
     NEUTRAL,
+    Drawing,
     draws_or_logs,
     figure_with_axes,
+    remove_box,
     single_axes,
     use_log_scale,
 )
@@ -36,23 +38,28 @@ GROUPS = 6
 @draws_or_logs
 def draw_roc(path: Path, scored: Mapping[str, Scored], subject: str, *, logarithmic: bool) -> None:
     """Draw the ROC of each scorer; on logarithmic axes from the smallest FPR that the hold-outs resolve."""
-    xlabel, ylabel = "false-positive rate", "true-positive rate"
-    with single_axes(path, title=f"ROC: {subject}", xlabel=xlabel, ylabel=ylabel) as (_, axes):
-        floor = 1.0
-        for colour, (name, each) in zip(cycle(COLOURS), scored.items(), strict=False):
-            roc = Roc.from_scores(each.scores, each.is_member)
-            low, high = auc_interval(each.scores, each.is_member)
-            label = f"AUC {roc.auc:.3f} [{low:.3f}, {high:.3f}]   {name}"
-            axes.step(roc.fpr, roc.tpr, where="post", color=colour, label=label)
-            floor = min(floor, 1.0 / max(each.is_member.sum(), (~each.is_member).sum()))
-        chance = np.geomspace(floor, 1.0, 50) if logarithmic else np.array([0.0, 1.0])
-        axes.plot(chance, chance, color=NEUTRAL, linestyle=":", linewidth=1, label="chance")
-        if logarithmic:
-            use_log_scale(axes, x=True, y=True)
-            axes.set(xlim=(floor, 1.0), ylim=(floor, 1.05))
-        else:
-            axes.set(xlim=(-0.01, 1.0), ylim=(0.0, 1.01), aspect="equal")
-        axes.legend(loc="lower right", fontsize="small", frameon=False)
+    with single_axes(path, title=f"ROC: {subject}") as (_, axes):
+        roc_on(axes, scored, logarithmic=logarithmic)
+
+
+def roc_on(axes: Axes, scored: Mapping[str, Scored], *, logarithmic: bool) -> None:
+    """Put the curves on axes."""
+    axes.set(xlabel="false-positive rate", ylabel="true-positive rate")
+    floor = 1.0
+    for colour, (name, each) in zip(cycle(COLOURS), scored.items(), strict=False):
+        roc = Roc.from_scores(each.scores, each.is_member)
+        low, high = auc_interval(each.scores, each.is_member)
+        label = f"AUC {roc.auc:.3f} [{low:.3f}, {high:.3f}]   {name}"
+        axes.step(roc.fpr, roc.tpr, where="post", color=colour, label=label)
+        floor = min(floor, 1.0 / max(each.is_member.sum(), (~each.is_member).sum()))
+    chance = np.geomspace(floor, 1.0, 50) if logarithmic else np.array([0.0, 1.0])
+    axes.plot(chance, chance, color=NEUTRAL, linestyle=":", linewidth=1, label="chance")
+    if logarithmic:
+        use_log_scale(axes, x=True, y=True)
+        axes.set(xlim=(floor, 1.0), ylim=(floor, 1.05))
+    else:
+        axes.set(xlim=(-0.01, 1.0), ylim=(0.0, 1.01), aspect="equal")
+    axes.legend(loc="lower right", fontsize="small", frameon=False)
 
 
 @draws_or_logs
@@ -79,15 +86,40 @@ def draw_t_errors(path: Path, t_errors: Scored, subject: str, t_sec: int) -> Non
 @draws_or_logs
 def draw_scores(path: Path, name: str, scored: Scored, judged: Judgement, subject: str) -> None:
     """Draw the membership scores of both sides with both thresholds; the middle 99%, as tails may be long."""
-    title = f"{name} scores: {subject}"
-    with single_axes(path, title=title, xlabel="membership score", ylabel="images") as (_, axes):
-        low, high = np.percentile(scored.scores, [0.5, 99.5])
-        margin = max(high - low, 1e-12) * 0.05
-        _two_sides(axes, scored.scores, scored.is_member, np.linspace(low - margin, high + margin, 41))
-        for threshold, style in (("oracle", "--"), ("calibrated", ":")):
-            if np.isfinite(place := judged.thresholds.get(threshold, np.inf)):
-                axes.axvline(place, color=NEUTRAL, linestyle=style, linewidth=1, label=threshold)
-        axes.legend(fontsize="small", frameon=False)
+    with single_axes(path, title=f"{name} scores: {subject}") as (_, axes):
+        scores_on(axes, scored, judged.thresholds)
+
+
+def scores_on(axes: Axes, scored: Scored, thresholds: Mapping[str, float]) -> None:
+    """Put the histograms on axes."""
+    axes.set(xlabel="membership score", ylabel="images")
+    low, high = np.percentile(scored.scores, [0.5, 99.5])
+    margin = max(high - low, 1e-12) * 0.05
+    _two_sides(axes, scored.scores, scored.is_member, np.linspace(low - margin, high + margin, 41))
+    for threshold, style in (("oracle", "--"), ("calibrated", ":")):
+        if np.isfinite(thresholds.get(threshold, np.nan)):
+            axes.axvline(thresholds[threshold], color=NEUTRAL, linestyle=style, linewidth=1, label=threshold)
+    axes.legend(fontsize="small", frameon=False)
+
+
+def plot_run(name: str, scored: Scored, thresholds: Mapping[str, float], subject: str) -> Drawing:
+    """ROC and scores of one scorer side by side, in a figure that is no file.
+
+    Args:
+        name: of the scorer.
+        scored: the evaluation part.
+        thresholds: ``oracle`` and ``calibrated``, where there are any.
+        subject: target and dataset.
+    """
+    figure = Drawing((9.0, 4.0), layout="constrained")
+    figure.suptitle(f"{name}: {subject}", fontsize=10, parse_math=False)
+    left, right = figure.subplots(1, 2)
+    for axes in (left, right):
+        remove_box(axes)
+    roc_on(left, {name: scored}, logarithmic=False)
+    scores_on(right, scored, thresholds)
+    right.locator_params(axis="x", nbins=5)
+    return figure
 
 
 def _two_sides(axes: Axes, values: Floats, is_member: NDArray[np.bool_], bins: Floats) -> None:

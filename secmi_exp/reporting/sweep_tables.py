@@ -105,7 +105,7 @@ def tradeoff_table(rows: Sequence[TableRow], swept: Sequence[str]) -> Table | No
 def print_ranking(ranking: Ranking, console: Console) -> None:
     """Print the table of a ranking, and sentences on what its numbers mean."""
     console.print(ranking_table(ranking, console))
-    for sentence in _remarks(ranking):
+    for sentence in remarks(ranking):
         console.print(Text(sentence))
 
 
@@ -126,7 +126,7 @@ def ranking_table(ranking: Ranking, console: Console) -> Table:
     return _table(ranking, dict(zip(chosen, [min(label, max(room, 1)), *widths], strict=True)))
 
 
-def _remarks(ranking: Ranking) -> list[str]:
+def remarks(ranking: Ranking) -> list[str]:
     """Say on what samples the contenders were compared, and why numbers are missing."""
     contest, scored = ranking.contest, ranking.contest.scorings[0].evaluated.scored
     members = int(scored.is_member.sum())

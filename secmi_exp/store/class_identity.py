@@ -23,7 +23,7 @@ VERSIONED = frozenset(
         "tiny_imagenet torchvision_readers",
         "defenses": "cutout defense dp_sgd dp_sgd_settings hflip l2 randaugment settings",
         "quality": "quality",
-        "targets": "module pipeline",
+        "targets": "given module pipeline",
         "targets.pixel": "adm_checkpoint ddpm diffusers_folder recipe secmi_checkpoint",
         "targets.text_to_image": "fine_tuning latent_ddpm recipes stable_diffusion target",
     }.items()
