@@ -56,7 +56,8 @@ def load_images(parts: Components, store: Store) -> ImageSet:
             f"{parts.target.name} is trained in the run: give it by its path, such as target=diffusers target.path=…."
         )
     collection = alone(dataset, "members").load(store, progress_bar=progress_bar)
-    return dataset.load(store, progress_bar=progress_bar, samples=with_generated(parts, dataset, collection, store))
+    samples = with_generated(parts, dataset, collection, store)
+    return dataset.load_samples(samples, store, progress_bar=progress_bar)
 
 
 def alone(dataset: ImageFolder, side: str) -> ImageFolder:

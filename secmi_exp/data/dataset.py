@@ -84,18 +84,20 @@ class Dataset(ABC):
             UserError: where they are not, saying where they should be.
         """
 
-    def load(self, store: Store, *, progress_bar: bool, samples: Samples | None = None) -> ImageSet:
+    def load(self, store: Store, *, progress_bar: bool) -> ImageSet:
         """All images, from the store where they were decoded before.
 
         Args:
             store: where they are kept.
             progress_bar: whether to show one.
-            samples: in place of the dataset's own.
 
         Raises:
             UserError: where there are none, or one can't be read.
         """
-        samples = samples or self.samples()
+        return self.load_samples(self.samples(), store, progress_bar=progress_bar)
+
+    def load_samples(self, samples: Samples, store: Store, *, progress_bar: bool) -> ImageSet:
+        """Load these samples in place of the dataset's own; see `load`."""
         preprocessing = Preprocessing(self.image_size, self.channels, self.crop, self.exif or "ignore")
         config = {**preprocessing.config, **outside_classes(dataset=self, samples=samples)}
         key = Key("images", VERSION, config, {"samples": samples.fingerprint(store.verify)}, files=FILES)
