@@ -14,7 +14,7 @@ from secmi_exp.__main__ import close_failed_sweep
 from secmi_exp.errors import UserError
 from secmi_exp.reporting import sweep_callback, sweep_output
 from secmi_exp.testing import run
-from tests.support.commands import NN, SMOKE, SmokeRun
+from tests.support.commands import NN, SmokeRun
 from tests.support.private_mounts import run_mounted, small
 from tests.support.processes import largest_file
 
@@ -31,14 +31,14 @@ def test_a_full_output_folder_is_told_as_that_and_what_is_only_shown_costs_nothi
 ) -> None:
     shared = [f"paths.store={smoke.command.folder}/outputs/store", "evaluation.bootstrap_rounds=10"]
     with pytest.raises(UserError) as raised, largest_file(5000):
-        run(tmp_path, "+attack=stat", *SMOKE, *shared)
+        run(tmp_path, *NN, *shared)
     assert str(raised.value).startswith(f"The output folder {tmp_path}/runs/")
     assert "File too large" in str(raised.value)
     assert "or set paths.output to a folder elsewhere" in str(raised.value)
     with largest_file(30_000):
-        folder = run(tmp_path, "+attack=stat", *SMOKE, *shared)
+        folder = run(tmp_path, *NN, *shared)
     assert not FIGURES & {path.name for path in folder.iterdir()}
-    assert results(folder)["metrics"] == results(smoke.finished.folder)["others"]["stat"]["metrics"]
+    assert results(folder)["metrics"] == results(smoke.finished.folder)["metrics"]
 
 
 @pytest.mark.parametrize("writer", ["write_csv", "write_parquet"])
