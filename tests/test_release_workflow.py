@@ -15,7 +15,7 @@ from secmi_exp.testing import compose_config, image_folders
 from tests.support.commands import REPOSITORY
 from tests.support.diffusers_folders import pipeline
 
-WORKFLOW: dict[str, Any] = yaml.safe_load((REPOSITORY / "examples/release-gate.yml").read_text(encoding="utf-8"))
+WORKFLOW: dict[Any, Any] = yaml.safe_load((REPOSITORY / "examples/release-gate.yml").read_text(encoding="utf-8"))
 STEPS: list[dict[str, Any]] = WORKFLOW["jobs"]["gate"]["steps"]
 RUN = {step["name"]: step["run"] for step in STEPS if "run" in step}
 

@@ -15,7 +15,7 @@ Both are statements about these attacks: another attack may find more.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Annotated
 
@@ -209,14 +209,16 @@ def epsilon_interval(outcome: Confusion, delta: float, accounted: Accounted | No
     """
     errors = (outcome.false_positives, outcome.n_holdout), (outcome.false_negatives, outcome.n_member)
     low = float(epsilon_from_counts(*errors[0], *errors[1], delta=delta, confidence=1.0 - LEVEL))
-    value = _epsilon(*(count / total for count, total in errors), delta)
-    high = _epsilon(*(float(lower_bound(*each, confidence=1.0 - LEVEL / 2.0)) for each in errors), delta)
+    value = _epsilon([count / total for count, total in errors], delta)
+    high = _epsilon([float(lower_bound(*each, confidence=1.0 - LEVEL / 2.0)) for each in errors], delta)
     if accounted and accounted.delta <= delta and low <= accounted.epsilon < high:
         high = accounted.epsilon
     return Measured(_finite(value), low, _finite(high))
 
 
-def _epsilon(fpr: float, fnr: float, delta: float) -> float:
+def _epsilon(rates: Sequence[float], delta: float) -> float:
+    """The ε of a false-positive and a false-negative rate; infinite where it has no bound."""
+    fpr, fnr = rates
     ratios = [
         others / rate if rate else (math.inf if others > 0.0 else 0.0)
         for others, rate in ((1.0 - delta - fnr, fpr), (1.0 - delta - fpr, fnr))

@@ -64,10 +64,12 @@ def decide_run(run: Run, target: PreparedTarget | None, attacked: AttackOutcome)
 
 def _accounted(privacy: object) -> Accounted | None:
     """Read what a training's privacy.json states; None where it states no ε at some δ."""
-    spent = [privacy.get(name) for name in ("epsilon", "delta")] if isinstance(privacy, dict) else []
-    if not spent or any(isinstance(each, bool) or not isinstance(each, int | float) for each in spent):
+    if not isinstance(privacy, dict):
         return None
-    return Accounted(*spent)
+    epsilon, delta = privacy.get("epsilon"), privacy.get("delta")
+    if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not isinstance(delta, float):
+        return None
+    return Accounted(epsilon, delta)
 
 
 def decisions_of(runs: Runs) -> dict[str, Decision]:
@@ -214,4 +216,5 @@ def junit(decisions: Decisions) -> bytes:
                 message = one_sentence(comparison_text(each))
                 ElementTree.SubElement(case, kind, {"type": str(each.outcome), "message": message})
     ElementTree.indent(suites)
-    return ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True)
+    written: bytes = ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True)
+    return written

@@ -121,7 +121,7 @@ def _pairs(estimate: Estimate) -> str:
     """Return an AUC in words.
 
     >>> _pairs(Estimate(0.898, 0.865, 0.923))
-    '90 (with 95% confidence 87 to 92; guessing gives 50)'
+    '90 (with 95% confidence 86 to 92; guessing gives 50)'
     """
     value, low, high = (100 * (each or 0.0) for each in estimate)
     return f"{value:.0f} (with 95% confidence {low:.0f} to {high:.0f}; guessing gives 50)"
