@@ -21,6 +21,7 @@ NOT_STORED = {
     "secmi_exp.attacks.scorers.column",
     "secmi_exp.attacks.gan_leaks",
     "secmi_exp.attacks.scorers.map_distance",
+    "secmi_exp.data.canaries",
     "secmi_exp.data.copies",
     "secmi_exp.data.index_files",
     "secmi_exp.data.split",

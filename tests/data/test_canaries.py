@@ -18,7 +18,14 @@ from secmi_exp.testing import compose_config
 from tests.support.runs import MEMORIZING, run_here
 from tests.support.splits import halves
 
-SETTINGS = {"name": "kind", "count": 100, "attack_train": 0.2, "calibration": 0.25, "image_seed": 0, "seed": 0}
+SETTINGS: dict[str, Any] = {
+    "name": "kind",
+    "count": 100,
+    "attack_train": 0.2,
+    "calibration": 0.25,
+    "image_seed": 0,
+    "seed": 0,
+}
 
 
 def classes_of_four() -> LabelCells:

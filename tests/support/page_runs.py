@@ -40,7 +40,7 @@ def swept(folder: Path, count: int = 3, each: int = 150, shrunk: int = 1) -> Swe
     for place in range(count):
         t_sec = 10 * (place + 1)
         job = sweep.job(["+attack=stat", f"attack.t_sec={t_sec}"], {"stat": 0.2 + 1.8 * place / count}, noise=place)
-        bound = {"epsilon": 0.5, "one_run": 0.1, "delta": 1e-5, "confidence": 0.95, "threshold": None}
+        bound: dict[str, Any] = {"epsilon": 0.5, "one_run": 0.1, "delta": 1e-5, "confidence": 0.95, "threshold": None}
         guesses = {"guessed_members": 20, "guessed_holdouts": 10, "correct": 28, "samples": 300}
         bound |= {"membership": "random_half", "abstaining": {"epsilon": 1.25, "epsilon_gaussian": 2.5, **guesses}}
         walk = {"timesteps": [10, 20], "queries_per_sample": [2, 3]}
