@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.benchmarks import attacks, latent_memory, measure, memory, overhead, precision, queries, startup, training
+from experiments.benchmarks import (
+    attacks,
+    latent_memory,
+    measure,
+    memory,
+    overhead,
+    precision,
+    queries,
+    startup,
+    training,
+)
 from experiments.benchmarks.measure import Figure
 from tests.support.commands import REPOSITORY
 
