@@ -50,6 +50,7 @@ def test_a_single_timestep_makes_as_many_queries_as_the_published_procedure() ->
     assert figures["published: queries an image"] == figures["secmi_exp: queries an image"] == 11
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", attacks.FORMULAS)
 def test_an_attack_makes_the_queries_of_its_formula_and_gives_its_values(name: str) -> None:
     """Both are compared before a time is taken; it is the comparison that is tested."""
@@ -58,6 +59,7 @@ def test_an_attack_makes_the_queries_of_its_formula_and_gives_its_values(name: s
     assert figures["plain loop / secmi_exp"] > 0
 
 
+@pytest.mark.slow
 def test_samples_are_those_of_a_plain_loop() -> None:
     assert by_name(attacks.compared_samples(CPU, 80, rounds=1))["plain loop / secmi_exp"] > 0
 

@@ -38,7 +38,7 @@ FORMULAS: Mapping[str, tuple[int, Formula, Callable[[Measurements], Values]]] = 
     "loss": (5, by_hand.loss, lambda found: found.values["loss"]),
     "pfami": (20, by_hand.pfami, lambda found: found.values["fluctuation"]),
     "quantile": (11, by_hand.stat, lambda found: found.values["t_error"]),
-    "distance": (11, by_hand.distance, lambda found: -MapDistance(4.0).score(found)),
+    "distance": (11, by_hand.distance, lambda found: -MapDistance(p=4.0).score(found)),
     "cdi": (31, by_hand.cdi, lambda found: found.values["features"]),
     "gsa": (80, by_hand.gsa, lambda found: found.values["features"]),
 }  # fmt: skip
