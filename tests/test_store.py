@@ -161,8 +161,8 @@ def test_the_longer_a_process_waits_for_a_lock_the_more_rarely_it_tries(monkeypa
             if now < 3600:
                 raise Timeout("held")
 
-    monkeypatch.setattr(store_module.time, "sleep", sleep)
-    monkeypatch.setattr(store_module.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     wait_for(cast(FileLock, Held()))
     assert tried[0] < 0.1  # an entry that is made in no time is waited for no longer
     assert tried[-1] < 3603

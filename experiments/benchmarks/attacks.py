@@ -22,6 +22,7 @@ from experiments.benchmarks.subjects import T, configured, images, network, runt
 from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.attacks.scorers.map_distance import MapDistance
 from secmi_exp.diffusion.path import alphas_cumprod_from_betas
+from secmi_exp.data.stored_rows import RowArray
 from secmi_exp.store import Store
 
 QUERIES = 8192
@@ -31,7 +32,7 @@ SAMPLES, STEPS = 256, 20
 
 Values = NDArray[Any]
 
-FORMULAS: Mapping[str, tuple[int, Formula, Callable[[Measurements], Values]]] = {
+FORMULAS: Mapping[str, tuple[int, Formula, Callable[[Measurements], RowArray]]] = {
     "pia": (2, by_hand.pia, lambda found: found.values["proximal_error"]),
     "pian": (2, by_hand.pian, lambda found: found.values["proximal_error"]),
     "sima": (1, by_hand.sima, lambda found: found.values["prediction_norm"]),
@@ -74,7 +75,7 @@ def compared(name: str, device: torch.device, queries: int, rounds: int) -> list
     def ours() -> Values:
         shutil.rmtree(root / "store", ignore_errors=True)
         made.append(attack.measure(target, pictures, Store(root / "store"), settings))
-        return values(made[-1])
+        return np.asarray(values(made[-1])[:])
 
     @torch.no_grad()
     def theirs() -> Values:
@@ -96,7 +97,7 @@ def compared_samples(device: torch.device, queries: int, rounds: int) -> list[Fi
     def ours() -> Values:
         shutil.rmtree(root / "store", ignore_errors=True)
         made.append(attack.measure(target, pictures, Store(root / "store"), settings))
-        return made[-1].values["distance"]
+        return np.asarray(made[-1].values["distance"][:])
 
     @torch.no_grad()
     def theirs() -> Values:

@@ -94,10 +94,12 @@ def approach(device: torch.device, size: str, n: int, t_sec: int, *, rounds: int
     def alone(approach_k: int) -> Trajectories:
         shutil.rmtree(root / "store", ignore_errors=True)
         chosen = choose_approach(approach_k, K, [t_sec], settings)
-        common = {"k": K, "maps": [], "store": Store(root / "store"), "runtime": settings}
-        if chosen:
-            return compute_by_approach(target, pictures, compared=[t_sec], approach=chosen, **common)
-        return compute_trajectories(target, pictures, t_max=t_sec, **common)
+        store = Store(root / "store")
+        if not chosen:
+            return compute_trajectories(target, pictures, k=K, t_max=t_sec, maps=[], store=store, runtime=settings)
+        return compute_by_approach(
+            target, pictures, k=K, compared=[t_sec], approach=chosen, maps=[], store=store, runtime=settings
+        )
 
     sides: dict[str, Callable[[], object]] = {
         "published": lambda: published.t_errors(on_device, pixels, abar, [t_sec], K).cpu()

@@ -112,8 +112,8 @@ def figures_of(case: Case, n: int) -> list[Figure]:
         exactly(name, f"queries, {case.queries} an image", queries, ""),
         exactly(name, "a query", case.flop / 1e9, "GFLOP"),
         *(
-            Figure(name, f"H100 in {rate}, 30% [40%, 20%] of its peak", *each, "GPU hours")
-            for rate, each in hours.items()
+            Figure(name, f"H100 in {rate}, 30% [40%, 20%] of its peak", median, low, high, "GPU hours")
+            for rate, (median, low, high) in hours.items()
         ),
         *(exactly(name, f"store: {kind}", n * each / UNIT, "GB") for kind, each in size.items()),
         exactly(name, "images as uint8", n * case.image / UNIT, "GB"),
