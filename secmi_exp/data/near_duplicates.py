@@ -113,7 +113,7 @@ def coarse_means(pixels: Pixels) -> NDArray[np.float32]:
 
 
 def close_hashes(hashes: Hashes) -> Rows:
-    """A number for each of n hashes [n, 4], the same for those that a chain of pairs joins; a pair differs in ≤ 28 bits.
+    """A number for each hash [n, 4], the same for those that a chain of pairs joins; a pair differs in at most 28 bits.
 
     In each band the hashes are sorted by its bits, and each is compared with the next ones of the same bits, unless
     they are connected already. [n].
