@@ -2,8 +2,8 @@
 
     python -m experiments.own_images RUN FOLDER [--images 12] [--seed 0]
 
-RUN is the directory of a run on `dataset=digits`. FOLDER gets `used` (images that its target was trained on), `unused`
-(images that it was not trained on, in place of those) and `reference` (others that it was not trained on), as PNG.
+RUN is the directory of a run on `dataset=digits`. FOLDER gets as PNG `used` (images that its target was trained on),
+`unused` (images that it was not trained on, in their place) and `reference` (further ones that it was not trained on).
 """
 
 import argparse

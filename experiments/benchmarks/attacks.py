@@ -21,8 +21,8 @@ from experiments.benchmarks.measure import ROUNDS, Figure, alternating, ratios
 from experiments.benchmarks.subjects import T, configured, images, network, runtime, saved_target, scaled
 from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.attacks.scorers.map_distance import MapDistance
-from secmi_exp.diffusion.path import alphas_cumprod_from_betas
 from secmi_exp.data.stored_rows import RowArray
+from secmi_exp.diffusion.path import alphas_cumprod_from_betas
 from secmi_exp.store import Store
 
 QUERIES = 8192

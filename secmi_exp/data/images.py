@@ -138,7 +138,7 @@ class ImageSet:
     @property
     def has_pixels(self) -> bool:
         """Whether there are images at all; otherwise only ids are known, and ``pixels`` is [N, 1, 0, 0]."""
-        return self.pixels.shape[2] > 0
+        return bool(self.pixels.shape[2])
 
     @cached_property
     def readable(self) -> NDArray[np.bool_]:

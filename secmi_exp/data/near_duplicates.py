@@ -53,7 +53,7 @@ def find_near_duplicates(images: ImageSet, store: Store) -> NearDuplicates:
     """Group a set, or read from the store how it was grouped before."""
     if untold := too_small(images):
         return NearDuplicates(images.content, untold)
-    key = Key("near_duplicates", VERSION, {}, {"images": images.select(np.arange(len(images))).digest})
+    key = Key("near_duplicates", VERSION, {}, {"images": images.select(np.arange(len(images))).digest}, ("alike.npy",))
 
     def build(workspace: Path) -> None:
         np.save(workspace / "alike.npy", groups_of(images))
@@ -76,9 +76,10 @@ def groups_of(images: ImageSet) -> Rows:
     distinct, first, numbers = np.unique(hashes[rows], axis=0, return_index=True, return_inverse=True)
     hashed = rows[first]
     same_hash = np.stack([rows, hashed[numbers.ravel()]], axis=1)
+    close = np.stack([hashed, hashed[close_hashes(distinct)]], axis=1)
     _, first_equal, equal = np.unique(images.content, return_index=True, return_inverse=True)
     same_pixels = np.stack([np.arange(len(images)), first_equal[equal]], axis=1)
-    return connected(len(images), np.concatenate([same_pixels, same_hash, hashed[close_pairs(distinct)]]))
+    return connected(np.arange(len(images)), np.concatenate([same_pixels, same_hash, close]))
 
 
 def perceptual_hashes(pixels: Pixels) -> tuple[Hashes, NDArray[np.bool_]]:
@@ -111,12 +112,13 @@ def coarse_means(pixels: Pixels) -> NDArray[np.float32]:
     return centred
 
 
-def close_pairs(hashes: Hashes) -> Rows:
-    """Pairs of distinct hashes [n, 4] that differ in at most 28 bits, each perhaps several times. [p, 2].
+def close_hashes(hashes: Hashes) -> Rows:
+    """A number for each hash [n, 4], the same for those that a chain of pairs joins; a pair differs in at most 28 bits.
 
-    In each band the hashes are sorted by its bits, and each is compared with the next ones of the same bits.
+    In each band the hashes are sorted by its bits, and each is compared with the next ones of the same bits, unless
+    they are connected already. [n].
     """
-    found = [np.zeros((0, 2), dtype=np.int64)]
+    lowest = np.arange(len(hashes))
     for band in bands(hashes):
         order = np.argsort(band, kind="stable")
         ordered = band[order]
@@ -124,10 +126,14 @@ def close_pairs(hashes: Hashes) -> Rows:
             same = np.flatnonzero(ordered[step:] == ordered[:-step])
             if not len(same):
                 break
-            pairs = np.stack([order[same], order[same + step]], axis=1)
-            differing = np.bitwise_count(hashes[pairs[:, 0]] ^ hashes[pairs[:, 1]]).sum(axis=1, dtype=np.int64)
-            found.append(pairs[differing <= MOST_DIFFERING])
-    return np.concatenate(found)
+            first, second = order[same], order[same + step]
+            apart = lowest[first] != lowest[second]
+            first, second = first[apart], second[apart]
+            differing = np.bitwise_count(hashes[first] ^ hashes[second]).sum(axis=1, dtype=np.int64)
+            close = differing <= MOST_DIFFERING
+            if close.any():
+                lowest = connected(lowest, np.stack([first[close], second[close]], axis=1))
+    return lowest
 
 
 def bands(hashes: Hashes) -> Iterator[NDArray[np.uint16]]:
@@ -139,20 +145,20 @@ def bands(hashes: Hashes) -> Iterator[NDArray[np.uint16]]:
         yield from shuffled.T
 
 
-def connected(n: int, pairs: Rows) -> Rows:
+def connected(lowest: Rows, pairs: Rows) -> Rows:
     """The components of a graph.
 
     Args:
-        n: nodes.
+        lowest: the lowest node of each one's component before the edges are added, [n].
         pairs: edges, [p, 2].
 
     Returns:
         The lowest node of each one's component, [n].
 
-    >>> connected(5, np.array([[0, 3], [3, 4]])).tolist()
+    >>> connected(np.arange(5), np.array([[0, 3], [3, 4]])).tolist()
     [0, 1, 2, 0, 0]
     """
-    lowest = np.arange(n)
+    lowest = lowest.copy()
     while True:
         ends = lowest[pairs]
         ends = np.stack([ends.min(axis=1), ends.max(axis=1)])

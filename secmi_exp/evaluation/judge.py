@@ -104,9 +104,9 @@ def judge(
         "auc": roc.auc,
         "asr": asr,
         **{name: points[name].tpr if name in points else None for name in low_tprs},
-        "accuracy_calibrated": confusion and confusion.balanced_accuracy,
-        "precision_calibrated": confusion and confusion.precision,
-        "recall_calibrated": confusion and confusion.recall,
+        "accuracy_calibrated": confusion.balanced_accuracy if confusion else None,
+        "precision_calibrated": confusion.precision if confusion else None,
+        "recall_calibrated": confusion.recall if confusion else None,
         "log_pauc": roc.log_pauc(n_holdout, LOG_PAUC_FROM) if area_resolved else None,
     }
     ci95 = {name: resampled.get(name) for name in metrics} | {"auc": auc_interval(scores, is_member)}
