@@ -99,9 +99,10 @@ def print_metrics(results: RunResults, console: Console) -> None:
         console.print(Text(f"{name}: {facts['summary']}"), soft_wrap=True)
     for reason in dict.fromkeys(own.unresolved.values()):
         console.print(Text(f"Not resolved: {reason}."))
-    bound = results.bounds.get(best)
+    name = next(iter(results.judgements))  # not the best one here, whose bound would be too high by that choice
+    bound = results.bounds.get(name)
     if bound and bound.audit:
-        console.print(Text(audit_sentence(best, bound, bound.audit)), soft_wrap=True)
+        console.print(Text(audit_sentence(name, bound, bound.audit)), soft_wrap=True)
 
 
 def audit_sentence(name: str, bound: PrivacyBound, audit: OneRunAudit) -> str:
