@@ -16,6 +16,7 @@ from secmi_exp.attacks.attack import Attack, TargetFree
 from secmi_exp.attacks.finite_values import refuse_non_finite_scores, refuse_non_finite_values
 from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.attacks.scorers.scorer import FACTS, Fitting, LearnedScorer, Scorer, Scores
+from secmi_exp.configuration.components import Components
 from secmi_exp.configuration.general import General
 from secmi_exp.configuration.preparation import Preparation, prepare
 from secmi_exp.data.checks.condition_check import check_conditions, condition_facts
@@ -28,8 +29,9 @@ from secmi_exp.data.checks.split_check import (
     uncheckable,
 )
 from secmi_exp.data.copies import copies_facts, near_duplicate_facts
-from secmi_exp.data.near_duplicates import find_near_duplicates
-from secmi_exp.data.split import Part, split_facts
+from secmi_exp.data.images import ImageSet
+from secmi_exp.data.near_duplicates import NearDuplicates, find_near_duplicates
+from secmi_exp.data.split import Part, Split, split_facts
 from secmi_exp.deferred import Deferred
 from secmi_exp.evaluation.judge import Judgement, Scored, judge
 from secmi_exp.evaluation.one_run_audit import Membership
@@ -44,7 +46,7 @@ from secmi_exp.reporting.provenance import code_state
 from secmi_exp.reporting.run_output import print_run, write_run
 from secmi_exp.run_state import AttackOutcome, Run, timed
 from secmi_exp.run_warnings import RunWarning, collect_warnings, warn
-from secmi_exp.store import Json, Key
+from secmi_exp.store import Json, Key, Store
 from secmi_exp.store.class_identity import class_identity, outside_classes
 from secmi_exp.store.key import listed
 from secmi_exp.surrogates import judge_surrogates, load_images
@@ -80,15 +82,7 @@ def run_stages(
     seconds: dict[str, Json] = {}
     parts, store = prepared.parts, prepared.store
     with timed(seconds, "data"):
-        images = load_images(parts, store)
-        looks = parts.split.near_duplicates != "off" and images.has_pixels
-        near = find_near_duplicates(images, store) if looks else None
-        split = parts.split.split(images, near.alike if near and parts.split.near_duplicates == "group" else None)
-        if parts.canaries:
-            images, split = parts.canaries.insert(images, split)
-            near = None  # it is canaries that are judged
-        if parts.attack:
-            check_sizes(parts.attack, split, parts.split)
+        images, split, near = split_images(parts, load_images(parts, store), store)
         queried = () if isinstance(parts.attack, TargetFree) else parts.target.conditions
         facts = split_facts(split, images) | condition_facts(split, images, queried)
         if parts.canaries:
@@ -119,6 +113,23 @@ def run_stages(
         print_run(results, folder)
     validation = attacked.judgements[attacked.attack.name].validation if attacked else None
     return validation.auc if validation else None
+
+
+def split_images(parts: Components, images: ImageSet, store: Store) -> tuple[ImageSet, Split, NearDuplicates | None]:
+    """Split the images, with canaries among them where there are any, and find those that look alike.
+
+    Raises:
+        UserError: for sides that are too small, and sizes that the attack can't do with.
+    """
+    looks = parts.split.near_duplicates != "off" and images.has_pixels
+    near = find_near_duplicates(images, store) if looks else None
+    split = parts.split.split(images, near.alike if near and parts.split.near_duplicates == "group" else None)
+    if parts.canaries:
+        images, split = parts.canaries.insert(images, split)
+        near = None  # it is canaries that are judged
+    if parts.attack:
+        check_sizes(parts.attack, split, parts.split)
+    return images, split, near
 
 
 def prepare_target(run: Run) -> PreparedTarget:
