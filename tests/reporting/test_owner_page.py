@@ -88,6 +88,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     origin |= dict.fromkeys(("members", "attacked", "split", "target", "measured"), digest)
     split = {"members": 1000, "holdouts": 1000, "attacked": 200, "blind": BLIND}
     split |= {"holdouts_equal_to_a_member": 0, "copies_within_side": {"members": 2, "holdouts": 1}}
+    split["near_duplicates"] = {"groups": 1, "members": 1, "holdouts": 2, "holdouts_like_a_member": 2}
     collection = {"n": 80, "n_reference": 80, "p_mann_whitney": 1e-9, "p_welch": None}
     amend(folder, warnings=long, provenance=origin, split=split, collection=collection)
     images = {"name": "image_folder", "members": f"/data/{'deep/' * 40}A", "holdout": "/data/B"}
@@ -113,6 +114,7 @@ def test_the_page_has_question_answer_comparison_doubts_warnings_and_hashes(run:
     assert "of 100 pairs it picks the one in question in 52 (with 95% confidence 48 to 56" in doubts
     assert "0 comparison images equal one that the model is said to have seen" in doubts
     assert "3 images repeat another of their own group" in doubts
+    assert "2 comparison images look like an image in question" in doubts
     assert "3 more are in results.json" in found.words("warnings")
     config = hashlib.sha256((run / "config.yaml").read_bytes()).hexdigest()
     assert config in found.words("hashes")

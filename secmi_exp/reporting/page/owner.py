@@ -202,7 +202,7 @@ def _doubts(results: Results) -> Iterator[tuple[str, str]]:
         "The comparison images were used, too",
         "It is taken as given that none was. Each that was makes a real difference look smaller.",
     )
-    yield "The same image on both sides", f"{_copies(results.split)} Resized or edited copies would not be noticed."
+    yield "The same image on both sides", f"{_copies(results.split)} {_near_duplicates(results.split.near_duplicates)}"
     yield (
         "Another model, or another attack",
         "The answer is about the model with the hash below, and about this attack alone: another one may find more. It "
@@ -230,6 +230,14 @@ def _copies(split: SplitFacts) -> str:
         f"Exact copies were looked for: {equal:,} comparison images equal one that the model is said to have seen"
         f"{repeated}."
     )
+
+
+def _near_duplicates(found: dict[str, Any] | None) -> str:
+    """Return what was found of resized or edited copies."""
+    alike = (found or {}).get("holdouts_like_a_member")
+    if alike is None:
+        return "Resized or edited copies would not be noticed."
+    return f"By a perceptual hash, which misses some edits, {alike:,} comparison images look like an image in question."
 
 
 def _warnings(results: Results) -> list[str]:
