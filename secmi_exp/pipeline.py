@@ -72,7 +72,8 @@ def run_stages(prepared: Preparation, config: DictConfig, folder: Path, warnings
         images = parts.dataset.load(store, progress_bar=parts.runtime.progress_bar)
         looks = parts.split.near_duplicates != "off" and images.has_pixels
         near = find_near_duplicates(images, store) if looks else None
-        split = parts.split.split(images, near.alike if near and parts.split.near_duplicates == "group" else None)
+        grouped = parts.split.near_duplicates == "group"
+        split = parts.split.split(images, near.alike if near and grouped else None)
         if parts.attack:
             check_sizes(parts.attack, split, parts.split)
         queried = () if isinstance(parts.attack, TargetFree) else parts.target.conditions
@@ -88,7 +89,7 @@ def run_stages(prepared: Preparation, config: DictConfig, folder: Path, warnings
         if images.has_pixels:
             facts |= copies_facts(split, images, trained_rows(split, images, target))
         if near:
-            facts["near_duplicates"] = near_duplicate_facts(split, images, near)
+            facts["near_duplicates"] = near_duplicate_facts(split, images, near, grouped=grouped)
         attacked = attack_images(current, parts.attack, target) if parts.attack else None
         if attacked and parts.general.evaluation.blind:
             facts["blind"] = check_sides(current, target)
