@@ -98,7 +98,9 @@ def run_stages(
         if images.has_pixels:
             facts |= copies_facts(split, images, trained_rows(split, images, target))
         if near:
-            facts["near_duplicates"] = near_duplicate_facts(split, images, near)
+            facts["near_duplicates"] = near_duplicate_facts(
+                split, images, near, grouped=parts.split.near_duplicates == "group"
+            )
         attacked = attack_images(current, parts.attack, target) if parts.attack else None
         if attacked and parts.general.evaluation.blind:
             facts["blind"] = check_sides(current, target)

@@ -24,6 +24,7 @@ PLUMBING = {
     "secmi_exp.attacks.measurements",
     "secmi_exp.attacks.scorers.scorer",
     "secmi_exp.data.checks.condition_check",
+    "secmi_exp.data.checks.sample_sizes",
     "secmi_exp.data.checks.split_check",
     "secmi_exp.data.membership",
     "secmi_exp.targets.dry_run",

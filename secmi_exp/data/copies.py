@@ -36,13 +36,14 @@ def copies_facts(split: Split, images: ImageSet, seen: Rows) -> dict[str, Json]:
     }
 
 
-def near_duplicate_facts(split: Split, images: ImageSet, near: NearDuplicates) -> dict[str, Json]:
+def near_duplicate_facts(split: Split, images: ImageSet, near: NearDuplicates, *, grouped: bool) -> dict[str, Json]:
     """The numbers of images that look alike without equal pixels, for results.json; warns where there are any.
 
     Args:
         split: of the images.
         images: all of them.
         near: which of them are alike.
+        grouped: whether the split keeps them together.
     """
     if near.untold:
         return {"untold": near.untold}
@@ -53,11 +54,12 @@ def near_duplicate_facts(split: Split, images: ImageSet, near: NearDuplicates) -
     across = [row for row in rows[~is_member] if near.alike[row] in beside]
     if groups:
         also = f"; {len(across)} hold-outs look like a member, so that they may score like one" if across else ""
+        instead = "" if grouped else ", or set split.near_duplicates=group"
         warn(
             "near_duplicates",
             f"{len(rows)} of the {len(split.members) + len(split.holdouts)} images look like another one, in "
-            f"{len(groups)} groups (the first: {images.ids[groups[0][0]]} and {images.ids[groups[0][1]]}){also}: see "
-            "near_duplicates.png, and give each image once, or set split.near_duplicates=group.",
+            f"{len(groups)} group{'s' * (len(groups) > 1)} (the first: {images.ids[groups[0][0]]} and "
+            f"{images.ids[groups[0][1]]}){also}: see near_duplicates.png, and give each image once{instead}.",
             count=len(rows),
         )
     return {

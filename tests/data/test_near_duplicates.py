@@ -101,7 +101,7 @@ def test_a_set_is_hashed_once(tmp_path: Path) -> None:
 
 def told(images: ImageSet, near: NearDuplicates) -> tuple[dict[str, Any], list[RunWarning]]:
     with collect_warnings() as warnings:
-        return dict(near_duplicate_facts(halves(images), images, near)), warnings
+        return dict(near_duplicate_facts(halves(images), images, near, grouped=False)), warnings
 
 
 def test_groups_are_counted_by_side_and_warned_of() -> None:
