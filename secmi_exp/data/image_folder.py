@@ -52,6 +52,11 @@ class ImageFolder(Dataset):
         """The kind of the hold-outs, where they are surrogates."""
         return self.holdout if self.holdout in get_args(Kind) else None  # type: ignore[return-value]
 
+    @property
+    def holdout_path(self) -> Path | None:
+        """Where the real images of the hold-outs' side lie: the references, where the hold-outs are surrogates."""
+        return self.holdout if isinstance(self.holdout, Path) else self.references
+
     def samples(self) -> Samples:
         """The samples of ``path``, or of ``members`` and then of ``holdout``, each in its layout's order.
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -178,8 +177,7 @@ def where_to_look(condition: Condition, side: Side, dataset: Dataset) -> str:
     theirs = f"the {condition.name} of the {NAMES[side]}"
     if not isinstance(dataset, ImageFolder):
         return f"add {theirs}"
-    holdout = dataset.holdout if isinstance(dataset.holdout, Path) else dataset.references
-    place = (dataset.members if side == "members" else holdout) or dataset.path
+    place = (dataset.members if side == "members" else dataset.holdout_path) or dataset.path
     unread = FolderContents.from_folder(place).unread_tables if place and is_folder(place) else []
     if not place or not unread:
         column = f"the column dataset.{condition.column}={getattr(dataset, condition.column)}"
