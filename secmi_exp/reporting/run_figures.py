@@ -215,9 +215,9 @@ def draw_near_duplicates(
         sizes: of all groups.
         subject: the dataset.
     """
-    columns = max(map(len, groups))
+    columns = max(4, *map(len, groups))  # wide enough for the title
     with figure_with_axes(path, (1.2 * columns + 0.6, 1.5 * len(groups) + 0.5), len(groups), columns) as (figure, grid):
-        figure.suptitle(f"{sum(sizes)} images that look alike, in {len(sizes)} groups: {subject}", fontsize=10)
+        figure.suptitle(f"{sum(sizes)} images that look alike, groups: {len(sizes)}. {subject}", fontsize=10)
         for line, images, is_member, size in zip(grid, groups, sides, sizes, strict=False):
             for axes, image, member in zip(line, images, is_member, strict=False):
                 _show(axes, image, member=member)

@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from secmi_exp.data.scored_images import ScoredImages
-from secmi_exp.data.split import Halves
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.delong import paired_test
 from secmi_exp.evaluation.roc import Roc
@@ -24,7 +23,7 @@ from secmi_exp.reporting.page.render import render_page
 from secmi_exp.reporting.ranking import rank
 from secmi_exp.reporting.run_folders import find_runs
 from tests.support.runs import run_here
-from tests.support.splits import PARTS
+from tests.support.splits import halves_rule
 
 N = 60
 IDS = [f"image {i}" for i in range(N)]
@@ -77,7 +76,7 @@ def test_scores_are_judged_without_a_dataset(tmp_path: Path) -> None:
 
 
 def test_the_order_of_the_rows_decides_nothing(tmp_path: Path) -> None:
-    rule = Halves(ratio=0.5, members=None, holdouts=None, **PARTS)
+    rule = halves_rule()
     files = [
         write(tmp_path / f"{i}.csv", scores(1, 0).tolist(), order)
         for i, order in enumerate(([*range(N)], [*range(N)][::-1]))

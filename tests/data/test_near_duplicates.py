@@ -29,7 +29,7 @@ from secmi_exp.reporting.run_folders import find_runs
 from secmi_exp.run_warnings import RunWarning, collect_warnings
 from secmi_exp.store import Store
 from tests.support.runs import run_here
-from tests.support.splits import halves, image_set
+from tests.support.splits import halves, halves_rule, image_set
 
 FACES = np.rint(np.load(Path(skimage.__file__).parent / "data/lfw_subset.npy")[:40] * 255).astype(np.uint8)
 
@@ -139,7 +139,7 @@ def test_a_group_lies_on_one_side_and_in_one_part_where_that_is_wanted() -> None
     members, holdouts = kept_together(split.members, split.holdouts, alike, drawn=True)
     assert not set(alike[members]) & set(alike[holdouts])
     assert abs(len(members) - len(split.members)) <= 3
-    grouped = halves(images, alike, attack_train=0.5)
+    grouped = halves_rule(attack_train=0.5).split(images, alike)
     assert not set(alike[grouped.members]) & set(alike[grouped.holdouts])
     side = grouped.is_member
     parts = {number: set(grouped.part[side & (alike[grouped.attacked] == number)]) for number in alike[grouped.members]}
@@ -148,7 +148,7 @@ def test_a_group_lies_on_one_side_and_in_one_part_where_that_is_wanted() -> None
 
 def test_without_groups_the_split_is_as_it_was() -> None:
     images = faces(0)
-    plain, grouped = halves(images), halves(images, groups_of(images))
+    plain, grouped = halves(images), halves_rule().split(images, groups_of(images))
     for name in ("members", "holdouts", "attacked", "part"):
         assert np.array_equal(getattr(plain, name), getattr(grouped, name))
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secmi_exp.data.images import ImageSet
-from secmi_exp.data.split import Halves, Indices, Part, Split
+from secmi_exp.data.split import Indices, Part, Split
 from secmi_exp.errors import UserError
-from tests.support.splits import PARTS, halves, image_set
+from tests.support.splits import PARTS, halves, halves_rule, image_set
 
 
 def indices(n: int | ImageSet, **paths: Path | None) -> Split:
@@ -207,7 +207,7 @@ def test_files_that_hold_no_split_are_told_in_a_sentence(
 @given(attack_train=st.floats(0.1, 0.9), calibration=st.floats(0.1, 0.9))
 def test_sides_too_small_for_an_attack_train_part_are_judged_whole(attack_train: float, calibration: float) -> None:
     shares = {"attack_train": attack_train, "calibration": calibration}
-    rule = Halves(ratio=0.5, members=None, holdouts=None, **(PARTS | shares))
+    rule = halves_rule(**shares)
     enough = rule.least_a_side
     assert enough is not None
     assert set(halves(2 * enough, **shares).part) == set(Part)
@@ -217,7 +217,7 @@ def test_sides_too_small_for_an_attack_train_part_are_judged_whole(attack_train:
 
 def test_no_attack_train_part_where_none_is_wanted() -> None:
     assert set(halves(100, attack_train=0.0).part) == {Part.EVALUATION}
-    assert Halves(ratio=0.5, members=None, holdouts=None, **(PARTS | {"attack_train": 0.0})).least_a_side is None
+    assert halves_rule(attack_train=0.0).least_a_side is None
 
 
 def test_rows_that_the_datasets_own_column_contradicts_are_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from secmi_exp.data.images import ImageSet, Rows, pixel_digests
+from secmi_exp.data.images import ImageSet, pixel_digests
 from secmi_exp.data.split import Halves, Split
 
 PARTS = {"attack_train": 0.2, "calibration": 0.25, "all_holdouts": False, "seed": 0, "attack_train_seed": None}
@@ -23,6 +23,9 @@ def image_set(
     )
 
 
-def halves(n: int | ImageSet, alike: Rows | None = None, **settings: Any) -> Split:
-    images = image_set(n) if isinstance(n, int) else n
-    return Halves(**({"ratio": 0.5, "members": None, "holdouts": None} | PARTS | settings)).split(images, alike)
+def halves_rule(**settings: Any) -> Halves:
+    return Halves(**({"ratio": 0.5, "members": None, "holdouts": None} | PARTS | settings))
+
+
+def halves(n: int | ImageSet, **settings: Any) -> Split:
+    return halves_rule(**settings).split(image_set(n) if isinstance(n, int) else n)

@@ -27,7 +27,7 @@ def found(judged: Judgement) -> dict[str, Json]:
         "metrics": dict(judged.metrics),
         "ci95": {name: list(interval) if interval else None for name, interval in judged.ci95.items()},
         "unresolved": dict(judged.unresolved),
-        "validation": validation_fields(judged.validation),
+        "validation": validation_fields(judged.validation) if judged.validation else None,
     }
 
 
