@@ -48,7 +48,7 @@ from secmi_exp.run_state import AttackOutcome, Run, timed
 from secmi_exp.run_warnings import RunWarning, collect_warnings, warn
 from secmi_exp.store import Json, Key, Store
 from secmi_exp.store.class_identity import class_identity, outside_classes
-from secmi_exp.store.key import listed
+from secmi_exp.store.listed import listed
 from secmi_exp.surrogates import judge_surrogates, load_images
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.tracking.tracker import RunIdentity, start_tracker

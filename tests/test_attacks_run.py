@@ -11,7 +11,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from secmi_exp.data.images import ImageSet
+from secmi_exp.data.images import ImageSet, Rows
 from secmi_exp.data.split import Halves, Split
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.delong import auc_interval
@@ -50,8 +50,8 @@ def permute_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Labels that have nothing to do with who was trained on."""
     split = Halves.split
 
-    def shuffled(self: Halves, images: ImageSet) -> Split:
-        made = split(self, images)
+    def shuffled(self: Halves, images: ImageSet, alike: Rows | None = None) -> Split:
+        made = split(self, images, alike)
         random, is_member = np.random.default_rng(1), made.is_member.copy()
         for part in set(made.part.tolist()):
             is_member[made.part == part] = random.permutation(is_member[made.part == part])

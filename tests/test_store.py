@@ -21,8 +21,7 @@ from secmi_exp import store as store_module
 from secmi_exp.configuration.general import General
 from secmi_exp.errors import UserError
 from secmi_exp.store import MANIFEST, SCRATCH, Damaged, Json, Key, Place, Store, check, wait_for
-from secmi_exp.store import key as key_module
-from secmi_exp.store.key import listed
+from secmi_exp.store.listed import listed
 from secmi_exp.testing import compose_config
 from tests.support.store_entries import KEY, OTHER, write
 
@@ -66,7 +65,7 @@ def test_damage_is_found_and_mended(tmp_path: Path, damage: str, caplog: pytest.
 
 
 def test_numbers_that_no_manifest_could_hold_are_in_a_key_by_their_digest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_module, "MOST_LISTED", 3)
+    monkeypatch.setattr("secmi_exp.store.listed.MOST_LISTED", 3)
     short, long, other = (listed(np.array(numbers)) for numbers in ([5, 6, 7], [5, 6, 7, 8], [5, 6, 7, 9]))
     assert short == [5, 6, 7]
     assert isinstance(long, str)
@@ -137,9 +136,9 @@ def test_what_another_process_has_made_meanwhile_is_checked_once_and_without_a_l
             yield
             held.remove(self)
 
-    def checked(*arguments: Any) -> object:
+    def checked(*arguments: Any, **keywords: Any) -> object:
         checked_under_lock.append(waiting in held)
-        return check(*arguments)
+        return check(*arguments, **keywords)
 
     monkeypatch.setattr(Store, "_locked", noted)
     monkeypatch.setattr(store_module, "check", checked)

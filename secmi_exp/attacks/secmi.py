@@ -159,7 +159,7 @@ class SecMI(Attack):
         if self.compared != timesteps(self.k, self.last):
             return choose_approach(self.approach_k or self.k, self.k, self.compared, runtime)
         if runtime.approach_precision not in ("auto", runtime.query_precision):
-            log.warning(
+            log.info(
                 "trainer.approach_precision=%s changes nothing: t-errors are taken at each step up to t = %d, so that "
                 "all predictions are made in %s. attack.t_max=null takes them at t_sec alone.",
                 runtime.approach_precision, self.last, runtime.query_precision,

@@ -20,7 +20,7 @@ from secmi_exp.attacks.scorers.nn_choice import stratified_folds
 from secmi_exp.attacks.scorers.scorer import FACTS, Fitting
 from secmi_exp.attacks.signals.error_maps import ErrorMaps
 from secmi_exp.configuration.folders import CONF
-from secmi_exp.data.images import ImageSet
+from secmi_exp.data.images import ImageSet, Rows
 from secmi_exp.data.split import Halves, Part, Split
 from secmi_exp.engine.training import fit
 from secmi_exp.errors import UserError
@@ -133,8 +133,8 @@ def test_labels_of_the_evaluation_part_have_no_say(tmp_path: Path, monkeypatch: 
     labels, scores, found = ran("as_they_are")
     split = Halves.split
 
-    def permuted(self: Halves, images: ImageSet) -> Split:
-        made = split(self, images)
+    def permuted(self: Halves, images: ImageSet, alike: Rows | None = None) -> Split:
+        made = split(self, images, alike)
         judged = np.flatnonzero(made.of_part(Part.EVALUATION))
         is_member = made.is_member.copy()
         is_member[judged] = np.random.default_rng(1).permutation(is_member[judged])

@@ -10,7 +10,7 @@ import pytest
 from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.attacks.scorers.column import Column
 from secmi_exp.attacks.scorers.map_distance import MapDistance
-from secmi_exp.data.images import ImageSet
+from secmi_exp.data.images import ImageSet, Rows
 from secmi_exp.data.split import Halves, Split
 from tests.support.runs import MEMORIZING, run_here
 
@@ -25,8 +25,8 @@ def test_labels_never_reach_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyP
     entries = sorted(tmp_path.glob("store/t_errors/*"))
     split = Halves.split
 
-    def shuffled(self: Halves, images: ImageSet) -> Split:
-        made = split(self, images)
+    def shuffled(self: Halves, images: ImageSet, alike: Rows | None = None) -> Split:
+        made = split(self, images, alike)
         return replace(made, is_member=np.random.default_rng(1).permutation(made.is_member))
 
     monkeypatch.setattr(Halves, "split", shuffled)

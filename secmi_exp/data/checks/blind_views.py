@@ -20,7 +20,7 @@ from secmi_exp.attacks.signals.image_features import coarse_view, low_level
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
 from secmi_exp.store import Json, Key
-from secmi_exp.store.key import listed
+from secmi_exp.store.listed import listed
 
 HashingVectorizer = Deferred("sklearn.feature_extraction.text:HashingVectorizer")
 LogisticRegression = Deferred("sklearn.linear_model:LogisticRegression")
