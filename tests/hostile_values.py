@@ -196,7 +196,8 @@ def tells(sentence: str, case: Case) -> bool:
     """Whether a sentence says which setting is meant, by its key, a part of it, or its value."""
     names = case.key.split(".")
     parts = [".".join(names[first:]) for first in range(len(names))] + [".".join(names[:last]) for last in (1, 2)]
-    return any(part in sentence for part in [*parts, case.value[:20]])
+    value = case.value[:20]
+    return any(part in sentence for part in [*parts, value, value.replace("null", "None")])
 
 
 def main() -> None:

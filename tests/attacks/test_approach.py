@@ -134,6 +134,7 @@ def test_auto_takes_bfloat16_where_it_is_native_and_repays(
 def test_where_every_state_is_compared_low_precision_changes_nothing_and_says_so(
     tmp_path: Path, walk_in_32: Measurements, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     low = asked(tmp_path, "+attack=stat", "attack.t_sec=100", query_precision="32", approach_precision="bf16")
     assert np.array_equal(low.numbers["t_error"], walk_in_32.numbers["t_error"])
     assert "trainer.approach_precision=bf16 changes nothing" in caplog.text
