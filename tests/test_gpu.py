@@ -58,6 +58,23 @@ def test_t_errors_are_those_of_the_cpu(
     assert cuda.queries == expected.queries
 
 
+@pytest.mark.parametrize(("precision", "rtol"), [("auto", 0.1), ("bf16", 0.1), ("tf32", 0.05)])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_what_is_compared_is_float32s_whatever_the_approach(
+    target: PreparedTarget, tmp_path: Path, precision: str, rtol: float, compiled: bool
+) -> None:
+    attack: Attack = configured("attack", "+attack=stat", "attack.t_sec=100", "attack.t_max=null")
+    runtime = cpu_runtime(accelerator="cuda", approach_precision=precision, compile=compiled, query_batch_size=32)
+    found = attack.measure(target, IMAGES, Store(tmp_path / "cuda"), runtime)
+    np.testing.assert_allclose(
+        found.numbers["t_error"], walked(target, tmp_path / "cpu").t_error(100), rtol=rtol, atol=1e-6
+    )
+    assert found.queries_per_sample == 11
+    native = torch.cuda.get_device_capability() >= (8, 0)
+    assert ("approach" in found.facts) == (native or precision != "auto")
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
 def test_images_beside_the_device_give_what_images_on_it_give(
     target: PreparedTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
