@@ -84,8 +84,9 @@ def stored_runs(device: torch.device, size: float, folder: Path) -> list[Figure]
 
 def sweep(device: torch.device, size: float, jobs: int, folder: Path) -> list[Figure]:
     """Seconds of a sweep over pia's timestep: each job queries the target anew."""
-    attack = [*prepared(device, size, folder), "-m", f"attack.t=range(10,{10 * jobs + 1},10)"]
-    seconds = watched(attack, folder)["end"]
+    python, as_module, package, *overrides = prepared(device, size, folder)
+    swept = [python, as_module, package, "-m", *overrides, f"attack.t=range(10,{10 * jobs + 1},10)"]
+    seconds = watched(swept, folder)["end"]
     return [Figure.of("large targets", f"sweep of {jobs} jobs on {size:g} GB of weights", [seconds], "s")]
 
 
