@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from secmi_exp.attacks.attack import Attack, TargetFree
@@ -70,6 +72,14 @@ class AttackOutcome:
     """The relative t-error over timesteps, where the attack is SecMI."""
     surrogates: Mapping[str, Json] | None
     """The answer that surrogate hold-outs allow; None without such."""
+
+    def copied(self, rows: NDArray[np.bool_]) -> int | None:
+        """Return how many of some attacked images a sample of the target copies; None where nobody has looked.
+
+        Args:
+            rows: which of the attacked images count, [n]; nothing is fitted to any of them.
+        """
+        return None if self.measured.copied is None else int((self.measured.copied & rows).sum())
 
 
 @contextmanager

@@ -29,7 +29,7 @@ FAST = {
 }
 BARELY_TRAINED = {"nn_paper", "logan", "tvd"}
 """Those that would find members after more steps than are affordable here; tests of their own show that."""
-GENERATED = {"gan_leaks", "monte_carlo_set", "over_representation", "logan", "tvd"}
+GENERATED = {"extraction", "gan_leaks", "monte_carlo_set", "over_representation", "logan", "tvd"}
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,8 @@ class Measurements:
     """How it was measured, for results.json."""
     trajectory: Trajectories | None = None
     """SecMI's t-errors at all timesteps."""
+    copied: NDArray[np.bool_] | None = None
+    """Which images a sample of the target copies, by a published criterion, [n]; None where nobody has looked."""
     last_timestep: int | None = None
     """The last timestep of a query; None where the trajectory has it, or nothing was queried."""
 

@@ -85,7 +85,7 @@ def concentration(
 ) -> Distances:
     """1/M Σ_j 1[d_j ≤ ε] w(d_j) with w = 1 or −log(d_j/ε), [n]."""
     total = np.zeros(len(images))
-    for rows, distances in blocks(images, samples):
+    for rows, _, distances in blocks(images, samples):
         within = distances <= radius
         weights = within if distance == "count" else -np.log((distances + SMALLEST) / (radius + SMALLEST)) * within
         total[rows] += weights.sum(axis=1)
@@ -96,4 +96,4 @@ def percentile(images: FeatureRows, samples: FeatureRows, percent: float) -> flo
     """That percentile of the distances between images and samples."""
     every = -(-len(images) * len(samples) // PAIRS)
     some = FeatureRows(images.features, images.images[np.arange(0, len(images), every)])
-    return float(np.percentile(np.concatenate([block.ravel() for _, block in blocks(some, samples)]), percent))
+    return float(np.percentile(np.concatenate([block.ravel() for *_, block in blocks(some, samples)]), percent))

@@ -50,6 +50,7 @@ class Limits:
     max_auc: Annotated[float, Field(ge=0, le=1)] | None
     max_tpr_at_1pct: Annotated[float, Field(ge=0, le=1)] | None
     max_epsilon: Annotated[float, Field(ge=0)] | None
+    max_extracted: Annotated[int, Field(ge=0)] | None = None
 
     @property
     def given(self) -> dict[str, float]:
@@ -122,6 +123,7 @@ def decide(
     bound: PrivacyBound | None,
     *,
     accounted: Accounted | None = None,
+    extracted: int | None = None,
     doubt: str = "",
 ) -> list[Comparison]:
     """Compare what one scorer found with each limit that is set.
@@ -133,12 +135,14 @@ def decide(
         evaluated: what it was judged on.
         bound: its bound on ε; None where no images were left to calibrate a threshold on.
         accounted: privacy that the target's training has spent, if it was differentially private.
+        extracted: members that samples copy; None where nobody has looked.
         doubt: why the figures are no measure of a leak; nothing is decided then. Empty where they are.
     """
     measures = {
         "max_auc": lambda: _auc(judgement),
         "max_tpr_at_1pct": lambda: _low_tpr(judgement),
         "max_epsilon": lambda: _epsilon_shown(judgement, evaluated, bound, accounted),
+        "max_extracted": lambda: _count(extracted),
     }
     return [_compared(scorer, name, maximum, measures[name](), doubt) for name, maximum in limits.given.items()]
 
@@ -153,6 +157,13 @@ def _compared(scorer: str, limit: str, maximum: float, measured: Measured, doubt
     if measured.high is not None and measured.high <= maximum:
         return Comparison(scorer, limit, maximum, measured, Outcome.PASSED)
     return Comparison(scorer, limit, maximum, measured, Outcome.UNDECIDED, "the interval contains the limit")
+
+
+def _count(extracted: int | None) -> Measured:
+    """A count of what was found, which has no error; others may be found with more samples."""
+    if extracted is None:
+        return Measured(None, unresolved="nobody has compared samples of the target with the images")
+    return Measured(extracted, extracted, extracted)
 
 
 def _auc(judgement: Judgement) -> Measured:

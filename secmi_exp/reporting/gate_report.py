@@ -17,7 +17,12 @@ SUMMARY, JUNIT = "gate.md", "gate.xml"
 
 EXIT_STATUS = {Outcome.PASSED: 0, Outcome.FAILED: 3, Outcome.UNDECIDED: 4}
 
-METRICS = {"max_auc": "AUC", "max_tpr_at_1pct": "TPR at 1% FPR", "max_epsilon": "ε"}
+METRICS = {
+    "max_auc": "AUC",
+    "max_tpr_at_1pct": "TPR at 1% FPR",
+    "max_epsilon": "ε",
+    "max_extracted": "number of extracted members",
+}
 """Limit → what it limits."""
 
 WORDS = {
@@ -56,6 +61,7 @@ def decide_run(run: Run, target: PreparedTarget | None, attacked: AttackOutcome)
                 attacked.evaluated[name],
                 attacked.bounds.get(name),
                 accounted=accounted,
+                extracted=attacked.copied(run.split.is_member),
                 doubt=doubt,
             )
         )
@@ -148,6 +154,8 @@ def measured_text(measured: Measured) -> str:
     """
     if measured.low is None:
         return "not resolved"
+    if measured.low == measured.high:  # a count
+        return f"{measured.low:g}"
     value = "∞" if measured.value is None else f"{measured.value:.3f}"
     return f"{value} [{measured.low:.3f}, " + ("∞)" if measured.high is None else f"{measured.high:.3f}]")
 
@@ -186,6 +194,8 @@ def level_notes(comparisons: int) -> list[str]:
         f"- A model that breaks a limit passes with a probability of at most {LEVEL:.1%}.",
         f"- A model that keeps all limits fails with a probability of at most {false_alarm:.1%} "
         f"({comparisons} × {LEVEL:.1%}).",
+        "",
+        "Extracted members are counted, not estimated: with more samples there may be more of them.",
         "",
         "Both hold as far as the intervals do (AUC: DeLong; TPR: bootstrap and Clopper–Pearson; ε: Clopper–Pearson, "
         "with images as independent draws), and for these attacks alone: another attack may find more.",

@@ -124,6 +124,9 @@ def describe_run(run: Run, target: PreparedTarget | None, attacked: AttackOutcom
             "collection": _collection_fields(attacked.evaluated[own]),
             "attack_settings": attack_settings(run.config),
         }
+        if measured.copied is not None:
+            sides = {"members": run.split.is_member, "holdouts": ~run.split.is_member}
+            header["extracted"] = {side: attacked.copied(rows) for side, rows in sides.items()}
         if attacked.surrogates:
             header["surrogates"] = dict(attacked.surrogates)
         if attacked.relative_t_error:

@@ -15,7 +15,7 @@ from secmi_exp.errors import UserError
 VERSIONED = frozenset(
     f"secmi_exp.{folder}.{module}"
     for folder, modules in {
-        "attacks": "attack blind cdi gan_leaks gsa logan loss monte_carlo_set over_representation pfami pia "
+        "attacks": "attack blind cdi extraction gan_leaks gsa logan loss monte_carlo_set over_representation pfami pia "
         "scores_file secmi sima tvd",
         "attacks.scorers": "column feature_classifier map_distance nn quantile scorer",
         "attacks.signals": "query_attack sample_comparison samples",
