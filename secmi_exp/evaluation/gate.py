@@ -16,6 +16,7 @@ Both are statements about these attacks: another attack may find more.
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from enum import StrEnum
 from typing import Annotated
 
@@ -55,7 +56,7 @@ class Limits:
     @property
     def given(self) -> dict[str, float]:
         """Name → limit, of those that are set."""
-        return {name: maximum for name, maximum in vars(self).items() if maximum is not None and name[:4] == "max_"}
+        return {each.name: limit for each in fields(self) if (limit := getattr(self, each.name)) is not None}
 
 
 @dataclass(frozen=True)
