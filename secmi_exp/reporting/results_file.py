@@ -155,6 +155,23 @@ class Collection(_Fields):
     p_mann_whitney: float | None = None
 
 
+class Excess(_Fields):
+    """How far an attack's AUC lies above what is expected without membership."""
+
+    value: float
+    ci90: tuple[float, float]
+    p_value: float
+
+
+class Surrogates(_Fields):
+    """The answer of a run whose hold-outs are surrogates."""
+
+    verdict: str
+    why: str
+    excess: Excess | None = None
+    """None where it can't be told."""
+
+
 class Code(_Fields):
     """Revision of the package that computed the results."""
 
@@ -193,6 +210,8 @@ class Results(ScorerResults):
     t_sec: int | None = None
     k: int | None = None
     trajectory: dict[str, Any] | None = None
+    surrogates: Surrogates | None = None
+    """The answer that surrogate hold-outs allow; None without such."""
     relative_t_error: dict[str, list[float | None]] | None = None
     """Fields of `RelativeTError`; null where there is no finite value."""
     quality: Metrics | None = None

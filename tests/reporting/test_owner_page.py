@@ -67,6 +67,26 @@ def test_groups_that_differ_without_the_model_give_no_answer() -> None:
     assert "no measure of use: The split is at fault." in sentence
 
 
+@pytest.mark.parametrize(
+    ("excess", "verdict", "part"),
+    [
+        ({"value": 0.26, "ci90": [0.17, 0.35], "p_value": 8e-6}, Verdict.EVIDENCE, "higher in +26 of 100 pairs"),
+        ({"value": 0.26, "ci90": [0.17, 0.35], "p_value": 8e-6}, Verdict.EVIDENCE, "at most 1 of 10,000 would give"),
+        ({"value": 0.06, "ci90": [0.01, 0.11], "p_value": 0.02}, Verdict.UNCLEAR, "too uncertain to tell"),
+        ({"value": -0.06, "ci90": [-0.17, 0.04], "p_value": 0.8}, Verdict.NOTHING_FOUND, "no sign of use, which does"),
+        (None, Verdict.UNCLEAR, "Give references that are more like the collection."),
+    ],
+)
+def test_surrogate_hold_outs_answer_by_their_excess_alone(
+    excess: dict[str, Any] | None, verdict: Verdict, part: str
+) -> None:
+    surrogates = {"verdict": "", "why": "give references that are more like the collection", "excess": excess}
+    found, sentence = answered(0.95, 0.92, 0.97, 1e-20, warnings=[FAULT], surrogates=surrogates)
+    assert found is verdict
+    assert part in sentence
+    assert "AUC" not in sentence
+
+
 def test_copies_on_both_sides_leave_evidence_and_no_denial() -> None:
     assert answered(0.95, 0.92, 0.97, 1e-20, warnings=[COPIES])[0] is Verdict.EVIDENCE
     verdict, sentence = answered(0.51, 0.47, 0.55, 0.4, warnings=[COPIES])

@@ -19,7 +19,7 @@ from secmi_exp.errors import UserError, first_line
 from secmi_exp.files.regular import read_regular
 from secmi_exp.formatting import shortened
 from secmi_exp.reporting.page.render import content_policy, environment, read_asset
-from secmi_exp.reporting.results_file import Estimate, Results, SplitFacts
+from secmi_exp.reporting.results_file import Estimate, Results, SplitFacts, Surrogates
 from secmi_exp.reporting.run_folders import FinishedRun, Runs
 from secmi_exp.store.manifest import Damaged, read_manifest
 
@@ -67,6 +67,8 @@ def answer(results: Results) -> Answer:
         raise UserError(
             "The run has attacked nothing, so that there is no answer for an owner: name a run with +attack=…."
         )
+    if results.surrogates:
+        return _answer_by_surrogates(results.surrogates)
     if (unsound := next(_reasons_against(results), None)) is not None:
         return Answer(Verdict.UNCLEAR, unsound)
     compared = (
@@ -75,11 +77,10 @@ def answer(results: Results) -> Answer:
     )
     p_value = results.collection.p_mann_whitney
     if p_value is not None and p_value <= EVIDENCE and auc.low > 0.5:
-        chance = next(words for most, words in CHANCES if p_value <= most)
         return Answer(
             Verdict.EVIDENCE,
             f"{compared}; of collections that were not used, and are otherwise like the comparison images, at most "
-            f"{chance} would give such a result.",
+            f"{_chance(p_value)} would give such a result.",
         )
     if any(warning.code == UNDERSTATING for warning in results.warnings or []):
         return Answer(
@@ -103,6 +104,36 @@ def answer(results: Results) -> Answer:
         f"{compared}: with {results.collection.n} and {results.collection.n_reference} images judged, this is too "
         "uncertain to tell use from chance; more images may decide it.",
     )
+
+
+def _answer_by_surrogates(found: Surrogates) -> Answer:
+    """Answer by the excess over what is expected without membership, where the hold-outs are surrogates."""
+    if not found.excess:
+        return Answer(Verdict.UNCLEAR, f"{found.why[:1].upper()}{found.why[1:]}.")
+    value, (low, high) = 100 * found.excess.value, (100 * end for end in found.excess.ci90)
+    compared = (
+        "Beside images that are certainly not in the training set and were treated alike, the attack scores the images "
+        f"in question higher in {value:+.0f} of 100 pairs (with 90% confidence {low:+.0f} to {high:+.0f}; 0 without "
+        "use)"
+    )
+    if found.excess.p_value <= EVIDENCE:
+        return Answer(
+            Verdict.EVIDENCE,
+            f"{compared}; of collections that were not used, and that the model would otherwise treat like those "
+            f"images, at most {_chance(found.excess.p_value)} would give such a result.",
+        )
+    if high < 100 * (SMALL - 0.5):
+        return Answer(
+            Verdict.NOTHING_FOUND,
+            f"{compared}: this attack finds no sign of use, which does not prove that they were not used.",
+        )
+    return Answer(
+        Verdict.UNCLEAR, f"{compared}: this is too uncertain to tell use from chance; more images may decide it."
+    )
+
+
+def _chance(p_value: float) -> str:
+    return next(words for most, words in CHANCES if p_value <= most)
 
 
 def _reasons_against(results: Results) -> Iterator[str]:
