@@ -36,7 +36,7 @@ Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 STEPS = 50
-"""Of DDIM for each sample of the target."""
+"""DDIM steps for each sample of the target."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ PHOTOGRAPHS = [
 ]  # fmt: skip
 TILE = 128
 MOST_TILES = 20
-"""Of one photograph."""
+"""Pieces that are cut from one photograph."""
 SIZES = (32, 64)
 
 

@@ -10,20 +10,23 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from hydra.utils import get_class
 
-from secmi_exp.attacks.scorers.scorer import LearnedScorer
+from secmi_exp.attacks.scorers.column import Column
+from secmi_exp.attacks.scorers.map_distance import MapDistance
 from secmi_exp.data.split import Part
 from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.collection_size import FEWEST, PowerCurve, least_share, power_curve, used_share
 from secmi_exp.evaluation.scored import Floats
+from secmi_exp.files.regular import read_regular
 from secmi_exp.reporting.results_file import Results, read_results
 
 draw_power = Deferred("secmi_exp.reporting.run_figures:draw_power")
 
 ROUNDS = 1000
-"""Of the bootstrap."""
+"""Bootstrap resamples."""
+UNFITTED = {f"{scorer.__module__}.{scorer.__qualname__}" for scorer in (Column, MapDistance)}
+"""Classes of scorers that are fitted to nothing; a class named by a file is compared with these, and never imported."""
 LARGEST = 1000
 """Images in the figure, at most."""
 
@@ -34,8 +37,10 @@ class JudgedRun:
 
     folder: Path
     results: Results
-    facts: Mapping[str, Any]
-    """All of results.json."""
+    settings: Mapping[str, Any]
+    """Of the attack, as results.json has them."""
+    target: str
+    """Digest of what decides the target's predictions."""
     members: Floats
     holdouts: Floats
 
@@ -44,12 +49,20 @@ class JudgedRun:
         """Read it.
 
         Raises:
-            UserError: for a folder that holds no finished run of an attack.
+            UserError: for a folder that holds no finished run of an attack, or one of a version that recorded less.
         """
         results = read_results(folder / "results.json")
         if results.attack is None or not results.metrics:
             raise UserError(f"{folder} is a run without an attack: name one with +attack=….")
-        facts = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        facts = json.loads(read_regular(folder / "results.json"))
+        try:
+            settings, target = facts["attack_settings"], facts["provenance"]["target"]
+            settings["scorers"][results.attack]["class"]
+        except (KeyError, TypeError) as error:
+            raise UserError(
+                f"{folder / 'results.json'} lacks what the run's attack and target are recognised by ({error}): run it "
+                "again with this version, which reuses what the store has."
+            ) from error
         try:
             columns = ["part", "is_member", f"score_{results.attack}"]
             part, is_member, scores = pq.read_table(folder / "scores.parquet", columns=columns).to_pydict().values()
@@ -57,7 +70,7 @@ class JudgedRun:
             raise UserError(f"{folder / 'scores.parquet'} can't be read ({error}).") from error
         judged, member = np.array(part) == str(Part.EVALUATION), np.array(is_member)
         values = np.array(scores, dtype=np.float64)
-        return cls(folder, results, facts, values[judged & member], values[judged & ~member])
+        return cls(folder, results, settings, str(target), values[judged & member], values[judged & ~member])
 
     @property
     def threshold(self) -> float | None:
@@ -67,13 +80,12 @@ class JudgedRun:
     @property
     def surrogates(self) -> bool:
         """Whether its hold-outs are surrogates."""
-        return "surrogates" in self.facts
+        return self.results.surrogates is not None
 
     @property
     def fits(self) -> bool:
-        """Whether the attack's scorer is fitted in each run, so that two runs' scores can't be compared."""
-        scorer = self.facts["attack_settings"]["scorers"][self.results.attack]["class"]
-        return issubclass(get_class(scorer), LearnedScorer)
+        """Whether the attack's scorer may be fitted in each run, so that two runs' scores can't be compared."""
+        return self.settings["scorers"][self.results.attack]["class"] not in UNFITTED
 
 
 def refuse_other(run: JudgedRun, reference: JudgedRun) -> None:
@@ -84,8 +96,8 @@ def refuse_other(run: JudgedRun, reference: JudgedRun) -> None:
     """
     for what, one, other in (
         ("attack", run.results.attack, reference.results.attack),
-        ("settings of the attack", run.facts["attack_settings"], reference.facts["attack_settings"]),
-        ("target", run.facts["provenance"]["target"], reference.facts["provenance"]["target"]),
+        ("settings of the attack", run.settings, reference.settings),
+        ("target", run.target, reference.target),
     ):
         if one != other:
             raise UserError(

@@ -26,9 +26,9 @@ from secmi_exp.diffusion.path import alphas_cumprod_from_betas
 from secmi_exp.store import Store
 
 QUERIES = 8192
-"""Of each side in a round, about."""
+"""Queries that each side makes in a round, about."""
 SAMPLES, STEPS = 256, 20
-"""Of gan_leaks."""
+"""What gan_leaks draws, and the DDIM steps of each sample."""
 
 Values = NDArray[Any]
 

@@ -47,7 +47,7 @@ def text_encoder(layers: int) -> CLIPTextModel:
 
 
 def gigabytes(network: nn.Module) -> float:
-    """Of its weights, in 10⁹ bytes."""
+    """Size of the weights, in 10⁹ bytes."""
     return sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values()) / 1e9
 
 

@@ -22,7 +22,7 @@ from secmi_exp.targets.families.known import open_pipeline
 from secmi_exp.targets.latent_predictor import LatentPredictor
 
 IMAGES = 16
-"""Of each side: one batch."""
+"""Images on each side; all of them are one batch."""
 
 
 def benchmark(device: torch.device, stored: float, swept: float, jobs: int) -> list[Figure]:

@@ -47,17 +47,17 @@ class Case:
 
     name: str
     shape: tuple[int, ...]
-    """Of x_0."""
+    """Shape of x_0."""
     image: int
     """Bytes of an image in the store."""
     t_sec: int
     k: int
     flop: float
-    """Of one query."""
+    """FLOP of one query."""
 
     @property
     def queries(self) -> int:
-        """An image: 0, k, …, t_sec."""
+        """Queries an image: at 0, k, …, t_sec."""
         return self.t_sec // self.k + 1
 
     @property
@@ -93,7 +93,7 @@ def cases() -> list[Case]:
 
 
 def figures() -> list[Figure]:
-    """Of all cases."""
+    """The figures of all cases."""
     return [figure for case in cases() for n in IMAGES for figure in figures_of(case, n)]
 
 

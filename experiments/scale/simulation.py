@@ -34,7 +34,7 @@ from secmi_exp.store import SCRATCH, Key, Place, Store
 SIZES = (10_000, 100_000, 1_000_000)
 T_SEC, K = 100, 10
 ROUNDS = 100
-"""Of the bootstrap, whose time grows with them as it does with the images."""
+"""Bootstrap resamples, whose time grows with their number as it does with that of the images."""
 
 WRITERS, IMAGES = 32, 1_000_000
 BATCH = 1024
@@ -120,7 +120,7 @@ def run_once(root: Path, n: int) -> tuple[dict[str, float], dict[str, float]]:
 
 
 def processor_seconds() -> float:
-    """Of this process and of those that it has waited for: other work on the machine does not count."""
+    """Processor time of this process and of those that it has waited for: other work on the machine does not count."""
     return sum(os.times()[:4])
 
 

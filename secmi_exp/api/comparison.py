@@ -73,7 +73,7 @@ def compare(results: Sequence[AuditResult]) -> ResultComparison:
     if alone:
         raise UserError(
             f"{len(alone)} of {len(results)} results can't be compared with another, the first of them "
-            "{alone[0].place}: they must have scored the same images, by other settings."
+            f"{alone[0].place}: they must have scored the same images, by other settings."
         )
     if len(contests) > 1:
         titles = "; ".join(", ".join(each.name for each in contest.contenders) for contest in contests)

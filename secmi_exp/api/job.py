@@ -53,7 +53,7 @@ def explained(overrides: Sequence[str], *, started: bool = False) -> Iterator[No
 
 @contextmanager
 def hydra_started() -> Iterator[None]:
-    """Have Hydra find the configuration; what the process has made of Hydra itself is restored."""
+    """Initialize Hydra with the configuration's folder, and restore the process's own state of Hydra afterwards."""
     prefer_own_sweeper()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         yield

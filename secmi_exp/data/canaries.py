@@ -54,9 +54,9 @@ class Canaries(ABC):
     attack_train: Annotated[float, Field(gt=0, lt=1)]
     calibration: Annotated[float, Field(gt=0, lt=1)]
     image_seed: NonNegativeInt
-    """Of the canaries, so that runs over ``seed`` audit the same ones."""
+    """Seed of the canaries' pixels and classes; runs that differ in ``seed`` alone audit the same canaries."""
     seed: NonNegativeInt
-    """Of the coins, and of which canaries an attack may learn from."""
+    """Seed of the coins, and of the choice of canaries that an attack may learn from."""
 
     @abstractmethod
     def draw(self, images: ImageSet, split: Split, random: np.random.Generator) -> Drawn:

@@ -86,7 +86,7 @@ def sharing_copy(predictor: NoisePredictor) -> NoisePredictor:
 
 
 def checksums(predictor: NoisePredictor) -> list[int]:
-    """Of each tensor, the sum of its bits read as whole numbers: as fast as memory, and blind to permutations alone."""
+    """Sum each tensor's bits, read as whole numbers; no change goes unseen but a permutation of the weights."""
     return [sum_of_bits(tensor) for tensor in tensors_of(predictor)]
 
 

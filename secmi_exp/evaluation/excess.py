@@ -118,7 +118,7 @@ class Answer:
     excess: Excess | None
     """None where one can't tell, so that nobody takes it for an answer."""
     blind_auc: float
-    """Of a classifier that never sees the model, on the collection against the references."""
+    """AUC of a classifier that never sees the model, on the collection against the references."""
     blind_ci95: Interval
 
 

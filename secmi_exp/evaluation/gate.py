@@ -37,7 +37,7 @@ TPR_AT = 0.01
 
 
 class Outcome(StrEnum):
-    """Of a comparison and, by the worst of them, of a gate."""
+    """How a comparison ends; a gate ends as the worst of its comparisons does."""
 
     PASSED = "passed"
     UNDECIDED = "undecided"

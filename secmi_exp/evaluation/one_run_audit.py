@@ -20,7 +20,7 @@ FEWEST_A_SIDE = 10
 FEWEST_GUESSES = 5
 """Other samples among which the share of right guesses is measured, at least."""
 FIXED_SHARE = 0.1
-"""Of the samples, guessed on either side by the fixed rule."""
+"""Share of the samples that the fixed rule guesses on either side."""
 CANDIDATES = 14
 """Numbers of guesses on either side that a choice is made from, at most."""
 
@@ -60,7 +60,7 @@ class Guesses:
 
     @property
     def count(self) -> int:
-        """Of both kinds."""
+        """Number of guesses, of both kinds."""
         return self.members + self.holdouts
 
 

@@ -32,7 +32,7 @@ class EvaluatedScores:
     samples: str
     """Digest of the dataset's name, the samples and their membership."""
     ids: tuple[str, ...] = ()
-    """Of images that are known by their ids alone (``dataset=scored_images``); empty for others."""
+    """Ids of images that are known by nothing else (``dataset=scored_images``); empty for others."""
 
 
 @dataclass(frozen=True)

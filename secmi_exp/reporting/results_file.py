@@ -142,7 +142,7 @@ class SplitFacts(_Fields):
     holdouts_equal_to_a_member: int | None = None
     copies_within_side: dict[str, int] | None = None
     near_duplicates: dict[str, Any] | None = None
-    """Of images that look alike; None where nobody has looked."""
+    """Numbers of images that look alike; None where nobody has looked."""
     blind: dict[str, Any] | None = None
     """The check of the split by classifiers that never see the target; None if it wasn't made."""
 

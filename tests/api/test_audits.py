@@ -148,8 +148,9 @@ def test_results_that_cant_be_compared_are_refused(audited: AuditResult, root: P
     with pytest.raises(UserError, match="at least two different results, and 1 of 2 are"):
         secmi_exp.compare([audited, audited])
     copied = Path(shutil.copytree(audited.folder, tmp_path / "copy"))
-    with pytest.raises(UserError, match="2 of 2 results can't be compared"):
+    with pytest.raises(UserError, match="2 of 2 results can't be compared") as refused:
         secmi_exp.compare([audited, secmi_exp.load(copied)])
+    assert f"the first of them {audited.place}: they must" in str(refused.value)
     edited = json.loads((copied / "results.json").read_text())
     edited["provenance"]["attacked"] = "0" * 64
     (copied / "results.json").write_text(json.dumps(edited))

@@ -29,7 +29,7 @@ class Approach:
     k: int
     """DDIM interval of its steps."""
     precision: Precision
-    """Of its predictions."""
+    """Precision of the predictions on the way."""
 
     def facts(self) -> dict[str, Json]:
         """Return it as results.json and keys name it."""

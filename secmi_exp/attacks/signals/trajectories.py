@@ -80,7 +80,7 @@ class TrajectoryKeys:
     k: int
     precision: str
     approach: Approach | None = None
-    """Of t-errors that no walk has left: how each was reached by itself."""
+    """How each t-error's states were reached, where they were not reached by one walk to all timesteps."""
 
     def key(self, kind: str, t: int) -> Key:
         """Return the key of ``t_errors``, ``error_maps`` or ``states`` at a timestep."""

@@ -32,7 +32,7 @@ SMALL = 0.6
 UNDERSTATING = "holdouts_equal_to_a_member"
 """Code of the grave warning that leaves evidence as it is: it makes a difference look smaller."""
 MOST_WARNINGS, LONGEST_WARNING, LONGEST_NAME = 3, 240, 90
-"""Of the run's own warnings that are printed, and characters of one and of a name, so that all fits on one page."""
+"""Number of the run's own warnings that are printed, and characters of one and of a name: all fits on one page."""
 MOST_WEIGHTS = 3
 """Files of weights whose hashes are printed."""
 
