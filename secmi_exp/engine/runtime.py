@@ -27,8 +27,8 @@ class Runtime:
     precision: Precision
     query_precision: Precision
     approach_precision: Annotated[Precision | Literal["auto"], BeforeValidator(str)]
-    """Precision of predictions that only move a state on to those that are compared; auto: bfloat16 where the device has
-    it natively and it saves time, else ``query_precision``."""
+    """Precision of predictions that only move a state on to those that are compared; auto: bfloat16 where it is native
+    and saves time, else ``query_precision``."""
     query_batch_size: PositiveInt | Literal["auto"]
     """Images a batch, and a device, when the target is queried."""
     device_batch_size: PositiveInt | None
