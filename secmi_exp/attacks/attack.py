@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ ARRAYS = frozenset({"error_map", "features", "pixels"})
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Attack(ABC):
     """Measures without seeing a label; then scorers score."""
+
+    finds_copies: ClassVar[bool] = False
+    """Whether it looks for images that the target's samples copy; see `Measurements.copied`."""
 
     name: str
     """The scorer that the results lead with."""

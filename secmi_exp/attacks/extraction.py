@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import ConfigDict, Field, PositiveInt
@@ -41,6 +41,8 @@ class Extraction(SampleComparisonAttack):
 
     An image whose ratio is at most the threshold counts as extracted.
     """
+
+    finds_copies: ClassVar[bool] = True
 
     neighbours: PositiveInt
     """n."""

@@ -9,7 +9,6 @@ from omegaconf import DictConfig
 
 from secmi_exp.attacks.attack import Attack, TargetFree
 from secmi_exp.attacks.blind import Blind
-from secmi_exp.attacks.extraction import Extraction
 from secmi_exp.attacks.scores_file import ScoresFile
 from secmi_exp.configuration.general import General, resolved
 from secmi_exp.configuration.setting_errors import naming
@@ -152,7 +151,7 @@ class Components:
                 f"attack={self.attack.name} never sees the target, so no limit of the gate can be judged by it: choose "
                 "another attack; each run makes this check of its split anyway."
             )
-        if "max_extracted" in limits and not isinstance(self.attack, Extraction):
+        if "max_extracted" in limits and not self.attack.finds_copies:
             raise UserError(
                 f"gate.max_extracted counts the members that the target's samples copy, and attack={self.attack.name} "
                 "doesn't look for them: choose +attack=extraction, in a run of its own."
