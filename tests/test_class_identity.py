@@ -115,7 +115,7 @@ def test_a_copied_defense_trains_a_target_of_its_own(elsewhere: Path) -> None:
     ]
     assert keys[0].digest != keys[1].digest
     (elsewhere / "my_none.py").write_text(
-        "from secmi_exp.defenses.settings import Undefended\n\n\nclass Undefended(Undefended): ...\n"
+        "from secmi_exp.defenses.defense import Undefended\n\n\nclass Undefended(Undefended): ...\n"
     )
     importlib.invalidate_caches()
     undefended = [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from secmi_exp.deferred import Deferred
+from secmi_exp.deferred import Deferred, DeferredModule
 from tests.support.commands import REPOSITORY
 
 
@@ -39,6 +39,16 @@ def test_nothing_is_imported_before_the_call(tmp_path: Path, monkeypatch: pytest
     assert "put_off" not in sys.modules
     assert double(3, plus=1) == 7
     assert "put_off" in sys.modules
+
+
+def test_a_module_is_imported_with_its_first_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "put_off_module.py").write_text("two = 2\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = DeferredModule("put_off_module")
+    assert "put_off_module" not in sys.modules
+    assert module.two == 2
+    with pytest.raises(AttributeError, match="three"):
+        _ = module.three
 
 
 def test_it_is_pickled_as_its_name() -> None:

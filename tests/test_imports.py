@@ -25,7 +25,7 @@ parse_once()
 with initialize_config_dir(sys.argv[1], version_base="1.3"):
     for choice in sys.argv[2:]:
         Components.from_config(compose("config", choice.split()))
-heavy = ("pytorch_lightning", "transformers", "diffusers", "opacus", "peft", "datasets", "sklearn", "scipy")
+heavy = ("torch", "pytorch_lightning", "transformers", "diffusers", "opacus", "peft", "datasets", "sklearn", "scipy")
 print(*(name for name in heavy if name in sys.modules))
 """
 
@@ -76,10 +76,14 @@ def test_configurations_of_all_attacks_targets_and_defenses_are_read_without_any
     defenses = [f"defense={name}" for name in choices("defense")]
     without_path = ("latent_ddpm", "module")
     targets = [f"target={name} target.path=somewhere" for name in choices("target") if name not in without_path]
-    path = "target.path={kind:flow,num_train_timesteps:1000} target.prediction=velocity target.time=float"
-    targets.append(f"target=module target.factory=a.b target.weights=somewhere {path}")
     both = [" ".join(each) for each in zip_longest(attacks, defenses, fillvalue="")]
     assert loaded(*both, *targets, "target=latent_ddpm") == []
+
+
+@pytest.mark.slow
+def test_a_network_of_ones_own_needs_torch_alone() -> None:
+    path = "target.path={kind:flow,num_train_timesteps:1000} target.prediction=velocity target.time=float"
+    assert loaded(f"target=module target.factory=a.b target.weights=somewhere {path}") == ["torch"]
 
 
 def test_a_run_that_finds_everything_in_the_store_computes_with_nothing(smoke_again: Finished) -> None:

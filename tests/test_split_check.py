@@ -17,6 +17,7 @@ from secmi_exp.data.images import Images, ImageSet, Rows
 from secmi_exp.run_warnings import RunWarning, collect_warnings
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.testing import SmallPredictor
 from tests.support.splits import halves, image_set
 
 N = 512
@@ -161,7 +162,7 @@ def stated(n: int = 80) -> ImageSet:
 
 def trained(images: ImageSet, rows: Rows | None) -> PreparedTarget:
     """A target whose record names the images of these rows; without, none."""
-    return PreparedTarget(Path(), "", int, trained_on=None if rows is None else images.select(rows).digest)
+    return PreparedTarget(Path(), "", SmallPredictor, trained_on=None if rows is None else images.select(rows).digest)
 
 
 def test_a_target_from_elsewhere_saw_all_stated_members_and_one_trained_here_those_drawn() -> None:

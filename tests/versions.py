@@ -41,7 +41,7 @@ def named_in(group: str) -> list[str]:
     found = set()
     for file in (ROOT / "conf" / group).glob("*.yaml"):
         found |= set(re.findall(r"^_target_: (secmi_exp\.\S+)\.\w+$", file.read_text(encoding="utf-8"), re.MULTILINE))
-    return sorted(found - {"secmi_exp.defenses.settings"})
+    return sorted(found - {"secmi_exp.defenses.defense"})
 
 
 NAMED_IN_CONFIGURATIONS = {

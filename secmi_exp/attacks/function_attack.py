@@ -12,7 +12,6 @@ from typing import Any, ClassVar, get_args
 
 from pydantic import ConfigDict, ImportString, ValidationError, create_model
 from pydantic.dataclasses import dataclass
-from torch import Tensor
 
 from secmi_exp.attacks.signals.query_attack import QueryAttack
 from secmi_exp.attacks.signals.query_batch import TIMESTEP, QueryBatch
@@ -21,6 +20,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.formatting import shown
 from secmi_exp.store import Json
 from secmi_exp.store.class_identity import function_identity
+from secmi_exp.torch_on_use import Tensor, torch
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -98,7 +98,7 @@ class FunctionAttack(QueryAttack):
         values = self.function(batch, **self.settings)
         shape = (len(batch.x_0),)
         if not (isinstance(values, Mapping) and values) or not all(
-            isinstance(each, Tensor) and each.shape == shape for each in values.values()
+            isinstance(each, torch.Tensor) and each.shape == shape for each in values.values()
         ):
             raise UserError(
                 f"attack.function={self._name} must return a dictionary, name → a tensor with one number for each "
@@ -111,4 +111,4 @@ def _described(values: object) -> object:
     """Return what a function has returned, with the shapes of tensors in their place."""
     if isinstance(values, Mapping):
         return {name: _described(each) for name, each in values.items()}
-    return f"a tensor of shape {[*values.shape]}" if isinstance(values, Tensor) else values
+    return f"a tensor of shape {[*values.shape]}" if isinstance(values, torch.Tensor) else values

@@ -7,16 +7,15 @@ on their own, and norms are not squared.
 
 from typing import ClassVar
 
-import torch
 from pydantic import ConfigDict, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
-from torch import Tensor
 
 from secmi_exp.attacks.signals.query_attack import QueryAttack
 from secmi_exp.attacks.signals.query_batch import QueryBatch
-from secmi_exp.diffusion.noise_predictor import NoisePredictor
+from secmi_exp.diffusion.noise_predictor_type import NoisePredictor
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
+from secmi_exp.torch_on_use import Tensor, torch
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))

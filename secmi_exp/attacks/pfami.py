@@ -6,10 +6,8 @@ statistic of the authors' code without a reference model.
 
 from typing import Annotated, ClassVar
 
-import torch
 from pydantic import ConfigDict, Field, NonNegativeInt
 from pydantic.dataclasses import dataclass
-from torch import Tensor
 
 from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.attacks.signals.query_attack import QueryAttack
@@ -20,6 +18,7 @@ from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.torch_on_use import Tensor, torch
 
 center_crop = Deferred("torchvision.transforms.functional:center_crop")
 resize = Deferred("torchvision.transforms.functional:resize")
@@ -39,7 +38,7 @@ class PFAMI(QueryAttack):
 
     @property
     def measured_names(self) -> frozenset[str]:
-        """See `Attack.measured_names`; known without torchvision, which crops."""
+        """See `Attack.measured_names`; known without torch."""
         return frozenset({"fluctuation", "features", "pixels"})
 
     @property

@@ -7,13 +7,12 @@ Source: Kong et al., "An Efficient Membership Inference Attack for the Diffusion
 import math
 from typing import ClassVar
 
-import torch
 from pydantic import ConfigDict, NonNegativeInt, PositiveFloat
 from pydantic.dataclasses import dataclass
-from torch import Tensor
 
 from secmi_exp.attacks.signals.query_attack import QueryAttack
 from secmi_exp.attacks.signals.query_batch import QueryBatch, norm
+from secmi_exp.torch_on_use import Tensor, torch
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -27,6 +26,11 @@ class PIA(QueryAttack):
     """Order of the norm."""
     normalize: bool
     """Whether the prediction is scaled to the mean absolute value of standard normal noise: PIAN."""
+
+    @property
+    def measured_names(self) -> frozenset[str]:
+        """See `Attack.measured_names`; known without torch."""
+        return frozenset({"proximal_error", "features", "pixels"})
 
     @property
     def queried_timesteps(self) -> dict[str, int]:

@@ -5,13 +5,12 @@ Source: Rao, Qu, Moyer, "Score-based Membership Inference on Diffusion Models" (
 
 from typing import ClassVar
 
-import torch
 from pydantic import ConfigDict, NonNegativeInt, PositiveFloat
 from pydantic.dataclasses import dataclass
-from torch import Tensor
 
 from secmi_exp.attacks.signals.query_attack import QueryAttack
 from secmi_exp.attacks.signals.query_batch import QueryBatch, norm
+from secmi_exp.torch_on_use import Tensor, torch
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -27,6 +26,11 @@ class SimA(QueryAttack):
     """0: the image itself, neither noised nor scaled; else the Monte-Carlo form with so many noises."""
     seed: NonNegativeInt
     """Seed of the noises."""
+
+    @property
+    def measured_names(self) -> frozenset[str]:
+        """See `Attack.measured_names`; known without torch."""
+        return frozenset({"prediction_norm", "features", "pixels"})
 
     @property
     def queried_timesteps(self) -> dict[str, int]:

@@ -17,7 +17,7 @@ from secmi_exp.data.canaries import Canaries, Mislabelled
 from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.scored_images import ScoredImages
 from secmi_exp.data.split import SplitRule
-from secmi_exp.defenses.settings import DefenseSettings, Undefended
+from secmi_exp.defenses.defense import Defense, Undefended
 from secmi_exp.engine.launch import refuse_other_number
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
@@ -32,7 +32,7 @@ KINDS = {
     "dataset": Dataset,
     "split": SplitRule,
     "canaries": Canaries,
-    "defense": DefenseSettings,
+    "defense": Defense,
     "trainer": Runtime,
     "attack": Attack,
     "quality": Quality,
@@ -79,7 +79,7 @@ class Components:
     dataset: Dataset
     split: SplitRule
     canaries: Canaries | None
-    defense: DefenseSettings
+    defense: Defense
     target: Target
     runtime: Runtime
     make_tracker: MakeTracker

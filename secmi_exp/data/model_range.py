@@ -1,6 +1,6 @@
 """The range in which models see pixels."""
 
-from torch import Tensor
+from secmi_exp.torch_on_use import Tensor
 
 
 def to_model_range(images: Tensor) -> Tensor:

@@ -6,12 +6,11 @@ the square's centre is a pixel of the image, so that a part of the square may li
 
 from typing import Annotated
 
-import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from torch import Tensor
 
 from secmi_exp.defenses.defense import Defense, Draws
+from secmi_exp.torch_on_use import Tensor, torch
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

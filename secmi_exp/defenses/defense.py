@@ -1,16 +1,42 @@
-"""The base class of defenses that change a target's training: its images, or its steps."""
+"""What a defense changes in the training of a target: its settings, its images, or its steps."""
 
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from numpy.typing import NDArray
-from pydantic import ConfigDict
+from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
-from torch import Tensor
 
 from secmi_exp.data.model_range import to_model_range
-from secmi_exp.defenses.settings import DefenseSettings, Recipe
+from secmi_exp.engine.runtime import Runtime
 from secmi_exp.engine.training_step import TrainingStep
+from secmi_exp.errors import UserError
+from secmi_exp.store import Json
+from secmi_exp.torch_on_use import Tensor
+
+
+class Recipe(Protocol):
+    """The settings of a training that defenses read."""
+
+    @property
+    def optimizer(self) -> Mapping[str, object]:
+        """A torch optimizer's class as ``_target_``, and its arguments."""
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in a batch."""
+
+    @property
+    def max_steps(self) -> int:
+        """Number of steps."""
+
+    @property
+    def checkpoint_every(self) -> int:
+        """Steps between checkpoints."""
 
 
 class Draws(Protocol):
@@ -30,8 +56,27 @@ class Draws(Protocol):
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Defense(DefenseSettings):
-    """A defense that changes images or steps. A subclass overrides the methods for what it changes."""
+class Defense:
+    """A choice of ``conf/defense``. A subclass overrides the methods for what it changes."""
+
+    report_files: ClassVar[tuple[str, ...]] = ()
+    """Files that `TrainingStep.save_report` writes beside the weights."""
+
+    name: str
+
+    def recipe_changes(self, recipe: Recipe) -> Mapping[str, Any]:
+        """Return fields of the recipe with the values to train by."""
+        return {}
+
+    def refuse_runtime(self, runtime: Runtime) -> None:
+        """Refuse a machine on which the defense can't train.
+
+        Raises:
+            UserError: naming the setting.
+        """
+
+    def check_samples(self, samples: int) -> None:
+        """Warn of settings that don't protect a training set of so many images."""
 
     def model_input(self, images: Tensor, draws: Draws) -> Tensor:
         """Turn uint8 images into what the network is trained on, float32 in [−1, 1]; both [B, C, H, W]."""
@@ -41,7 +86,36 @@ class Defense(DefenseSettings):
         """Return the step to take in place of the ordinary one, for a training on so many samples; None: no other."""
         return None
 
+    def settings(self) -> dict[str, Json]:
+        """Return what decides the weights besides the recipe; empty where the recipe decides them all."""
+        given: dict[str, Any] = asdict(self)
+        del given["name"]
+        return {"kind": type(self).__qualname__, **given}
 
-def in_training(settings: DefenseSettings) -> Defense:
-    """Return what a defense does in a training; one that is no `Defense` changes neither images nor steps."""
-    return settings if isinstance(settings, Defense) else Defense(settings.name)
+
+class Undefended(Defense):
+    """Training without a defense."""
+
+    def settings(self) -> dict[str, Json]:
+        """Return nothing, so that the target has the key that it had before there were defenses."""
+        return {}
+
+
+def make_defense(config: object) -> object:
+    """Instantiate a node that has a ``_target_``; return anything else as it is.
+
+    Raises:
+        UserError: for a setting that the defense refuses.
+    """
+    if not (isinstance(config, dict) and "_target_" in config):
+        return config
+    try:
+        return instantiate(config)
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, ValidationError):
+            raise
+        first = error.__cause__.errors()[0]
+        key = ".".join(["defense", *(str(part) for part in first["loc"])])
+        raise UserError(
+            f"{key}={first['input']!r} can't be used: {first['msg'][0].lower()}{first['msg'][1:]}."
+        ) from error

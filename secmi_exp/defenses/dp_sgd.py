@@ -18,9 +18,8 @@ from typing import ClassVar
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from secmi_exp.defenses.defense import Defense
+from secmi_exp.defenses.defense import Defense, Recipe
 from secmi_exp.defenses.dp_sgd_settings import PRIVACY, DPSGDSettings
-from secmi_exp.defenses.settings import Recipe
 from secmi_exp.deferred import Deferred
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.engine.training_step import TrainingStep

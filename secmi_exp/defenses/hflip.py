@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from secmi_exp.defenses.defense import Defense
-from secmi_exp.defenses.settings import Recipe
+from secmi_exp.defenses.defense import Defense, Recipe
 from secmi_exp.store import Json
 
 

@@ -11,12 +11,12 @@ from typing import Any
 from pydantic import ConfigDict, PositiveFloat
 from pydantic.dataclasses import dataclass
 
-from secmi_exp.defenses.settings import DefenseSettings, Recipe
+from secmi_exp.defenses.defense import Defense, Recipe
 from secmi_exp.store import Json
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class L2(DefenseSettings):
+class L2(Defense):
     """Weight decay in the optimizer."""
 
     weight_decay: PositiveFloat

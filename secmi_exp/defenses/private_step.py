@@ -17,8 +17,8 @@ from opacus.validators import ModuleValidator
 from torch import Tensor
 
 from secmi_exp.defenses.accounting import Spending
+from secmi_exp.defenses.defense import Recipe
 from secmi_exp.defenses.dp_sgd_settings import PRIVACY, DPSGDSettings
-from secmi_exp.defenses.settings import Recipe
 from secmi_exp.engine.batches import Piece
 from secmi_exp.engine.optimization import DrawsApart, Optimization
 from secmi_exp.engine.training import step_seed

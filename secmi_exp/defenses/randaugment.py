@@ -8,10 +8,10 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, PositiveInt
 from pydantic.dataclasses import dataclass
-from torch import Tensor
 
 from secmi_exp.defenses.defense import Defense, Draws
 from secmi_exp.deferred import Deferred
+from secmi_exp.torch_on_use import Tensor
 
 TransformationsByImage = Deferred("secmi_exp.defenses.transformations:TransformationsByImage")
 

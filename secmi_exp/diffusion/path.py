@@ -15,10 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
-from torch import Tensor
-
 from secmi_exp.diffusion.timesteps import PAPER_STEPS, Prediction, Timesteps
+from secmi_exp.torch_on_use import Tensor, torch
 
 
 def alphas_cumprod_from_betas(betas: Tensor) -> Tensor:

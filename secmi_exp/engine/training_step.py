@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from torch import Tensor
+from secmi_exp.torch_on_use import Tensor
 
 
 class TrainingStep(Protocol):

@@ -21,7 +21,7 @@ VERSIONED = frozenset(
         "attacks.signals": "query_attack sample_comparison samples",
         "data": "dataset digits image_cells image_folder lfw mnist5k parquet_images samples saved_dataset "
         "tiny_imagenet torchvision_readers",
-        "defenses": "cutout defense dp_sgd dp_sgd_settings hflip l2 randaugment settings",
+        "defenses": "cutout defense dp_sgd dp_sgd_settings hflip l2 randaugment",
         "quality": "quality",
         "targets": "given module pipeline",
         "targets.pixel": "adm_checkpoint ddpm diffusers_folder recipe secmi_checkpoint",

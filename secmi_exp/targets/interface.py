@@ -3,10 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from secmi_exp.data.images import Images
 from secmi_exp.data.stored_rows import RowArray
+from secmi_exp.diffusion.noise_predictor_type import NoisePredictor
 from secmi_exp.diffusion.timesteps import TimeAxis, Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.store import Input, Json, Key, Store, digest_of
@@ -96,8 +97,8 @@ class PreparedTarget:
     """Folder of its weights, a diffusers pipeline."""
     key: Input
     """Key of what decides its predictions, for the keys of what is computed with it."""
-    load: Callable[[], Any]
-    """Loads the weights, a `NoisePredictor`, whose type imports torch; can be pickled."""
+    load: Callable[[], NoisePredictor]
+    """Loads the weights; can be pickled."""
     trained_on: str | None = None
     """Digest of the images that it was trained on, where it is known."""
     trained_now: bool = False

@@ -84,7 +84,7 @@ class Pipeline(FromElsewhere):
     @property
     def timesteps(self) -> Timesteps:
         """See `Target.timesteps`."""
-        return self._pixel.timesteps if self._pixel else self.folder.diffusion_path.timesteps
+        return self._pixel.timesteps if self._pixel else self.folder.timesteps
 
     @property
     def label_query(self) -> LabelQuery | None:

@@ -12,8 +12,7 @@ from pydantic import ConfigDict, PositiveFloat
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from secmi_exp.defenses.defense import Defense
-from secmi_exp.defenses.settings import Recipe
+from secmi_exp.defenses.defense import Defense, Recipe
 from secmi_exp.engine.training_step import TrainingStep
 from secmi_exp.store import Store, write_json
 from secmi_exp.targets.pixel import training

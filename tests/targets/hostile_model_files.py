@@ -25,7 +25,7 @@ from secmi_exp.attacks.finite_values import refuse_non_finite_values
 from secmi_exp.attacks.scorers.column import Column
 from secmi_exp.attacks.secmi import SecMI
 from secmi_exp.data.images import Images
-from secmi_exp.defenses.settings import Undefended
+from secmi_exp.defenses.defense import Undefended
 from secmi_exp.store import Key, Store, write_json
 from secmi_exp.targets.interface import Target
 from secmi_exp.targets.noise_schedule import NoiseSchedule

@@ -87,7 +87,8 @@ def chosen(folder: Path, *overrides: str, content: object = None, factory: str =
 
 def loaded(target: OwnModule, folder: Path) -> OwnNetwork:
     """The noise predictor."""
-    made: OwnNetwork = prepare(target, folder / "store", *SHAPE).load()
+    made = prepare(target, folder / "store", *SHAPE).load()
+    assert isinstance(made, OwnNetwork)
     return made
 
 

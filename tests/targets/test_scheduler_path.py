@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secmi_exp.diffusion.path import GaussianPath
-from secmi_exp.diffusion.timesteps import Prediction
+from secmi_exp.diffusion.timesteps import Prediction, TimeAxis
 from secmi_exp.errors import UserError
-from secmi_exp.targets.loading.scheduler_path import path_of_scheduler
+from secmi_exp.targets.loading.scheduler_path import BY_BETAS, FLOWS, path_of_scheduler, timesteps_of_scheduler
 
 LINEAR = {"num_train_timesteps": 100, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
 
@@ -121,3 +121,32 @@ def test_the_image_is_the_one_that_diffusers_steps_with(prediction: Prediction, 
 def test_schedulers_without_a_ddim_step_are_refused(config: dict[str, str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         path_of_scheduler(config)
+
+
+@pytest.mark.parametrize("axis", ["ddpm", "native"])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        *((name, LINEAR) for name in BY_BETAS),
+        *((name, {"num_train_timesteps": 500}) for name in FLOWS),
+        ("DDPMScheduler", LINEAR | {"prediction_type": "sample"}),
+        ("DDIMScheduler", LINEAR | {"beta_schedule": "scaled_linear", "rescale_betas_zero_snr": True}),
+        ("DDPMScheduler", LINEAR | {"beta_schedule": "squaredcos_cap_v2"}),
+        ("DDPMScheduler", LINEAR | {"trained_betas": [0.1, 0.2, 1.0]}),
+        ("DDPMScheduler", LINEAR | {"num_train_timesteps": 2000, "beta_start": 0.5, "beta_end": 0.5}),
+        ("EDMEulerScheduler", {"num_train_timesteps": 50}),
+        ("CogVideoXDDIMScheduler", {"num_train_timesteps": 100}),
+    ],
+)
+def test_timesteps_told_by_the_settings_alone_are_those_of_the_path(
+    name: str, settings: dict[str, Any], axis: TimeAxis
+) -> None:
+    config = described(getattr(diffusers, name)(**settings))
+    assert timesteps_of_scheduler(config, axis=axis) == path_of_scheduler(config, axis=axis).timesteps
+
+
+@pytest.mark.parametrize("name", [*BY_BETAS, *FLOWS])
+def test_common_settings_tell_the_timesteps_without_diffusers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = described(getattr(diffusers, name)(num_train_timesteps=100))
+    monkeypatch.setattr("secmi_exp.targets.loading.scheduler_path.make_scheduler", None)
+    assert timesteps_of_scheduler(config, axis="native").count == 100

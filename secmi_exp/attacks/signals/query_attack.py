@@ -10,25 +10,25 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import torch
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
-from torch import Tensor
 
 from secmi_exp.attacks.attack import Attack, refuse_beyond
 from secmi_exp.attacks.measurements import Measurements
-from secmi_exp.attacks.signals.query_batch import QueryBatch, trial_batch
+from secmi_exp.attacks.signals.query_batch import QueryBatch
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
-from secmi_exp.diffusion.noise_predictor import NoisePredictor
+from secmi_exp.diffusion.noise_predictor_type import NoisePredictor
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.store import Json, Key, Store, write_json
 from secmi_exp.store.class_identity import class_identity
 from secmi_exp.targets.interface import InputArrays, PreparedTarget
+from secmi_exp.torch_on_use import Tensor, torch
 
 query_dtype = Deferred("secmi_exp.engine.trainers:query_dtype")
 query_rows = Deferred("secmi_exp.engine.queries:query_rows")
+trial_batch = Deferred("secmi_exp.attacks.signals.trial_batch:trial_batch")
 
 log = logging.getLogger(__name__)
 

@@ -4,16 +4,15 @@ Noise number j is the same for all images, whatever batch they are in: scores ar
 don't depend on batches, ranks, or which other images there are.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 import numpy as np
-import torch
 from pydantic import NonNegativeInt
-from torch import Tensor
 
-from secmi_exp.diffusion.noise_predictor import Condition, NoisePredictor
-from secmi_exp.diffusion.path import GaussianPath
+from secmi_exp.diffusion.noise_predictor_type import NoisePredictor
+from secmi_exp.torch_on_use import Tensor, torch
 
 TIMESTEP = "timestep"
 
@@ -28,7 +27,7 @@ class QueryBatch:
     predictor: NoisePredictor
     x_0: Tensor
     """Images in the model's range, or scaled latents, [B, …], in at least float32."""
-    condition: Condition
+    condition: Mapping[str, Tensor]
     """What the predictions depend on besides, such as prompts: name → [B, …]."""
 
     def predict_noise(self, x_t: Tensor, t: int) -> Tensor:
@@ -57,39 +56,6 @@ class QueryBatch:
         """‖ε_θ(x_t, t) − ε‖² / d with noise number j, the mean of squares over the d elements of an image. [B]."""
         eps = self.noise(seed, j)
         return (self.predict_noise(self.add_noise(eps, t, x_0), t) - eps).square().flatten(1).mean(dim=1)
-
-
-def trial_batch() -> QueryBatch:
-    """Make a batch of one gray image, with zeros as its predictions, to see which values an attack returns."""
-    return QueryBatch(TrialPredictor(), torch.zeros(1, 3, 8, 8), {})
-
-
-class TrialPredictor(NoisePredictor):
-    """Stands for a target of any schedule, without a network."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.path = GaussianPath(AlwaysHalf([0.5]), AlwaysHalf([0.5]))
-
-    @property
-    def network(self) -> torch.nn.Module:
-        """None is needed."""
-        return torch.nn.Identity()
-
-    def encode(self, inputs: Tensor) -> Tensor:
-        """Return them."""
-        return inputs
-
-    def evaluate(self, x: Tensor, time: float, condition: Condition) -> Tensor:
-        """Return zeros."""
-        return torch.zeros_like(x)
-
-
-class AlwaysHalf(list[float]):
-    """α and σ of any timestep."""
-
-    def __getitem__(self, t: Any) -> Any:
-        return 0.5
 
 
 def norm(x: Tensor, p: float) -> Tensor:

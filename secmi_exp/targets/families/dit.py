@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar
 
-from torch import Tensor
-
 from secmi_exp.data.images import Images
 from secmi_exp.errors import UserError
 from secmi_exp.targets.labels import LabelChoice, LabelQuery
 from secmi_exp.targets.loading.latent_folder import VAE, LatentFolder, Parts
 from secmi_exp.targets.loading.transformer_schemas import DiTTransformer
+from secmi_exp.torch_on_use import Tensor
 
 
 class DiT(LatentFolder):

@@ -3,18 +3,17 @@
 Source: FluxPipeline of https://github.com/huggingface/diffusers; Black Forest Labs published no paper of it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar
-
-import torch
-from torch import Tensor
-from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from secmi_exp.targets.loading.latent_folder import VAE, Parts
 from secmi_exp.targets.loading.model_file_schemas import T5Encoder
 from secmi_exp.targets.loading.transformer_schemas import FluxTransformer
 from secmi_exp.targets.text_to_image.pipeline_folder import CLIP_TOKENIZERS, T5, T5_TOKENIZERS, TextToImageFolder
+from secmi_exp.torch_on_use import Tensor, torch
 
 
 class Flux(TextToImageFolder):
@@ -59,7 +58,7 @@ class Flux(TextToImageFolder):
         rows, columns = (torch.arange(side, device=x.device) for side in (height, width))
         places = torch.cartesian_prod(torch.zeros_like(rows[:1]), rows, columns).to(x.dtype)
         packed: Tensor = network(
-            pixel_unshuffle(x, 2).flatten(2).mT,
+            torch.nn.functional.pixel_unshuffle(x, 2).flatten(2).mT,
             condition["text"],
             condition["pooled"],
             times / 1000,
@@ -67,7 +66,7 @@ class Flux(TextToImageFolder):
             txt_ids=places.new_zeros(condition["text"].shape[1], 3),
             guidance=condition.get("guidance"),
         ).sample
-        return pixel_shuffle(packed.mT.reshape(len(x), -1, height, width), 2)
+        return torch.nn.functional.pixel_shuffle(packed.mT.reshape(len(x), -1, height, width), 2)
 
     def refuse_other_denoisers(self) -> None:
         """See `LatentFolder.refuse_other_denoisers`."""

@@ -4,15 +4,15 @@ Source: Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion M
 are encoded without quantization, which is the decoder's first layer.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any, ClassVar
-
-import torch
-from torch import Tensor
 
 from secmi_exp.errors import UserError
 from secmi_exp.targets.loading.latent_folder import LatentFolder, Parts
 from secmi_exp.targets.loading.model_file_schemas import UNet2D, VectorQuantizer
+from secmi_exp.torch_on_use import Tensor, torch
 
 
 class LatentUnconditional(LatentFolder):

@@ -3,17 +3,17 @@
 Sources: Chen et al., "PixArt-α" (ICLR 2024); Chen et al., "PixArt-Σ" (ECCV 2024).
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar
-
-import torch
-from torch import Tensor
 
 from secmi_exp.targets.loading.latent_folder import VAE, Parts
 from secmi_exp.targets.loading.model_file_schemas import T5Encoder
 from secmi_exp.targets.loading.transformer_schemas import PixArtTransformer
 from secmi_exp.targets.text_to_image.pipeline_folder import T5, T5_TOKENIZERS, TextToImageFolder
+from secmi_exp.torch_on_use import Tensor, torch
 
 ALPHA, SIGMA = "PixArtAlphaPipeline", "PixArtSigmaPipeline"
 PARTS: Parts = {

@@ -4,6 +4,8 @@ Sources: Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion 
 "SDXL" (2023).
 """
 
+from __future__ import annotations
+
 import json
 import shutil
 from collections.abc import Mapping
@@ -11,23 +13,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor
-
 from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
 from secmi_exp.files.regular import is_regular
 from secmi_exp.store import FileDigest, Json, Key, file_digest
-from secmi_exp.targets.loading.blank_networks import network_class, network_without_memory
 from secmi_exp.targets.loading.json_fields import checked
 from secmi_exp.targets.loading.latent_folder import UNET_AND_VAE, Parts, has_weights, library_of
+from secmi_exp.targets.loading.libraries import network_class
 from secmi_exp.targets.loading.model_file_schemas import PipelineIndex, UNet2DCondition
 from secmi_exp.targets.loading.settings_files import read_json
 from secmi_exp.targets.loading.training_folder import PIPELINE_CONFIG
 from secmi_exp.targets.text_to_image.lora_file import LoRAFile
 from secmi_exp.targets.text_to_image.pipeline_folder import CLIP_TOKENIZERS, TextToImageFolder, named
+from secmi_exp.torch_on_use import Tensor, torch
 
 fuse = Deferred("secmi_exp.targets.text_to_image.lora_fusion:fuse")
+network_without_memory = Deferred("secmi_exp.targets.loading.blank_networks:network_without_memory")
 pairs_of = Deferred("secmi_exp.targets.text_to_image.lora_fusion:pairs_of")
 
 XL = "StableDiffusionXLPipeline"

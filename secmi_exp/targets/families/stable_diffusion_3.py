@@ -3,21 +3,22 @@
 Source: Esser et al., "Scaling Rectified Flow Transformers for High-Resolution Image Synthesis" (ICML 2024).
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor
-
 from secmi_exp.store import Json
-from secmi_exp.targets.loading.blank_networks import DescribedNetwork
+from secmi_exp.targets.loading.json_fields import JsonObject
 from secmi_exp.targets.loading.latent_folder import VAE, Parts
 from secmi_exp.targets.loading.model_file_schemas import T5Encoder
 from secmi_exp.targets.loading.settings_files import read_json
 from secmi_exp.targets.loading.training_folder import PIPELINE_CONFIG
 from secmi_exp.targets.loading.transformer_schemas import SD3Transformer
 from secmi_exp.targets.text_to_image.pipeline_folder import CLIP_TOKENIZERS, T5, T5_TOKENIZERS, TextToImageFolder, named
+from secmi_exp.torch_on_use import Tensor, torch
 
 CLIP = ("CLIPTextModelWithProjection",)
 PARTS: Parts = {
@@ -26,6 +27,13 @@ PARTS: Parts = {
     **{"tokenizer": CLIP_TOKENIZERS, "tokenizer_2": CLIP_TOKENIZERS, "tokenizer_3": T5_TOKENIZERS},
     **{"text_encoder": CLIP, "text_encoder_2": CLIP, "text_encoder_3": T5},
 }
+
+
+@dataclass(frozen=True)
+class DescribedNetwork:
+    """Stands for a network where a pipeline asks for its sizes alone."""
+
+    config: JsonObject
 
 
 class StableDiffusion3(TextToImageFolder):

@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
 
 import torch
@@ -20,25 +18,12 @@ from safetensors import safe_open
 from torch import Tensor
 
 from secmi_exp.errors import UserError
-from secmi_exp.targets.loading.json_fields import JsonObject
 from secmi_exp.targets.loading.settings_files import reason, root, unreadable
-from secmi_exp.targets.loading.weight_files import SAFETENSORS, Library
+from secmi_exp.targets.loading.weight_files import SAFETENSORS
 from secmi_exp.targets.loading.weights import read_pickled
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Name of a tensor → its shape."""
-
-
-@dataclass(frozen=True)
-class DescribedNetwork:
-    """Stands for a network where a pipeline asks for its sizes alone."""
-
-    config: JsonObject
-
-
-def network_class(library: Library, name: str) -> Any:
-    """Import a network's class; only here are diffusers and transformers loaded."""
-    return resolve_name(f"{library}:{name}")
 
 
 def network_without_memory(kind: Any, config: Mapping[str, Any], what: str) -> Any:

@@ -13,12 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
-from torch import Tensor
-
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.path import GaussianPath
-from secmi_exp.diffusion.timesteps import TimeAxis
+from secmi_exp.diffusion.timesteps import TimeAxis, Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.store import FileDigest, Json, Key, file_digest
 from secmi_exp.targets.labels import LabelChoice, LabelQuery
@@ -26,7 +24,7 @@ from secmi_exp.targets.loading.file_kind import refuse_file, refuse_strange_fold
 from secmi_exp.targets.loading.json_fields import JsonObject, checked
 from secmi_exp.targets.loading.model_file_schemas import NETWORKS, Autoencoder, PipelineIndex
 from secmi_exp.targets.loading.model_folder import CONFIG, ModelFolder, content_digest, warn_of_choices
-from secmi_exp.targets.loading.scheduler_path import path_of_scheduler
+from secmi_exp.targets.loading.scheduler_path import path_of_scheduler, timesteps_of_scheduler
 from secmi_exp.targets.loading.settings_files import read_json
 from secmi_exp.targets.loading.training_folder import (
     PIPELINE_CONFIG,
@@ -36,6 +34,7 @@ from secmi_exp.targets.loading.training_folder import (
     file_names,
 )
 from secmi_exp.targets.loading.weight_files import Library, with_variant
+from secmi_exp.torch_on_use import Tensor
 
 make_scheduler = Deferred("secmi_exp.targets.loading.schedulers:make_scheduler")
 
@@ -220,6 +219,12 @@ class LatentFolder(ABC):
         step from timestep 0 to the image, which no trajectory takes.
         """
         return path_of_scheduler(read_json(self.path / SCHEDULER_CONFIG), self.path / SCHEDULER_CONFIG, self.axis)
+
+    @property
+    def timesteps(self) -> Timesteps:
+        """Timesteps of the scheduler's path."""
+        file = self.path / SCHEDULER_CONFIG
+        return timesteps_of_scheduler(read_json(file), file, self.axis)
 
     def scheduler(self, kind: str, **changes: Json) -> Any:
         """Make a scheduler of another class with the same schedule.

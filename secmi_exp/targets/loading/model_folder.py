@@ -11,25 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from secmi_exp.deferred import Deferred
-from secmi_exp.engine.kept_target import forget_target
 from secmi_exp.errors import UserError
 from secmi_exp.files.git_lfs import refuse_pointer
 from secmi_exp.run_warnings import warn
 from secmi_exp.store import FileDigest
-from secmi_exp.targets.loading.blank_networks import (
-    network_class,
-    network_without_memory,
-    refuse_other_weights,
-    stored_shapes,
-    try_network,
-)
 from secmi_exp.targets.loading.json_fields import JsonObject, checked
+from secmi_exp.targets.loading.libraries import network_class
 from secmi_exp.targets.loading.model_file_schemas import NETWORKS, WeightsIndex
 from secmi_exp.targets.loading.settings_files import read_json, unreadable
 from secmi_exp.targets.loading.weight_files import SAFETENSORS, STEMS, ChosenWeights, Library, choose_weights
-from secmi_exp.targets.loading.weights import refuse_non_finite_weights
 
 disable_progress_bar = Deferred("transformers.utils.logging:disable_progress_bar")
+forget_target = Deferred("secmi_exp.engine.kept_target:forget_target")
+network_without_memory = Deferred("secmi_exp.targets.loading.blank_networks:network_without_memory")
+refuse_non_finite_weights = Deferred("secmi_exp.targets.loading.weights:refuse_non_finite_weights")
+refuse_other_weights = Deferred("secmi_exp.targets.loading.blank_networks:refuse_other_weights")
+stored_shapes = Deferred("secmi_exp.targets.loading.blank_networks:stored_shapes")
+try_network = Deferred("secmi_exp.targets.loading.blank_networks:try_network")
 
 CONFIG = "config.json"
 

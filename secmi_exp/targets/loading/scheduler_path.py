@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.path import GaussianPath, alphas_cumprod_from_betas, ddpm_noise_to_signal
-from secmi_exp.diffusion.timesteps import Prediction, TimeAxis
+from secmi_exp.diffusion.timesteps import PAPER_STEPS, Prediction, TimeAxis, Timesteps
 from secmi_exp.errors import UserError
+from secmi_exp.targets.loading.json_fields import checked
+from secmi_exp.targets.loading.model_file_schemas import Scheduler
 from secmi_exp.targets.noise_schedule import DiscretePrediction
 
 make_scheduler = Deferred("secmi_exp.targets.loading.schedulers:make_scheduler")
@@ -19,6 +23,51 @@ RHO = 7.0
 
 ROUNDING = 1e-5
 """Upper bound of the distance between a float32 scheduler's ᾱ, or its stand-in for 0, and the ᾱ of its betas."""
+
+FLOWS = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
+BY_BETAS = (
+    "DDPMScheduler", "DDIMScheduler", "PNDMScheduler", "LMSDiscreteScheduler", "EulerDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler", "DPMSolverMultistepScheduler",
+    "DPMSolverSinglestepScheduler", "UniPCMultistepScheduler",
+)  # fmt: skip
+"""Schedulers whose ᾱ is the product of 1 − β for the settings that are written with them."""
+
+
+def timesteps_of_scheduler(
+    config: Mapping[str, Any], source: Path | str = "the scheduler's description", axis: TimeAxis = "ddpm"
+) -> Timesteps:
+    """The timesteps of the path that a scheduler describes; diffusers is imported only where the settings don't tell.
+
+    Args:
+        config: see `path_of_scheduler`.
+        source: see `path_of_scheduler`.
+        axis: see `path_of_scheduler`.
+
+    Raises:
+        UserError: see `path_of_scheduler`.
+    """
+    described = checked(Scheduler, config, source)
+    name, count = config.get("_class_name"), described.num_train_timesteps
+    if name in FLOWS and "num_train_timesteps" in config:
+        return Timesteps.with_signal_everywhere(count if axis == "native" else PAPER_STEPS)
+    if name in BY_BETAS and has_signal_everywhere(described):
+        return Timesteps.with_signal_everywhere(count)
+    return path_of_scheduler(config, source, axis).timesteps
+
+
+def has_signal_everywhere(described: Scheduler) -> bool:
+    """Whether a description alone says that ᾱ is above 0 at each timestep: ᾱ ≥ (1 − β_max)^T, above float's smallest.
+
+    The settings must have been written, since each scheduler has its own defaults.
+    """
+    written = {"num_train_timesteps", "beta_start", "beta_end", "beta_schedule"} <= described.model_fields_set
+    by_range = described.beta_schedule in ("linear", "scaled_linear") and described.trained_betas is None
+    if not (written and by_range) or described.rescale_betas_zero_snr:
+        return False
+    if described.prediction_type not in get_args(DiscretePrediction) or not 0 < described.beta_start <= 0.5:
+        return False
+    smallest = math.log(sys.float_info.min)
+    return described.beta_end < 1 and described.num_train_timesteps * math.log1p(-described.beta_end) > smallest
 
 
 def path_of_scheduler(

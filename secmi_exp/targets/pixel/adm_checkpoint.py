@@ -19,11 +19,12 @@ from secmi_exp.targets.labels import LabelChoice, LabelQuery
 from secmi_exp.targets.loading.file_kind import foreign_kind
 from secmi_exp.targets.loading.json_fields import checked
 from secmi_exp.targets.loading.model_file_schemas import UNet2D
-from secmi_exp.targets.loading.scheduler_path import path_of_scheduler
+from secmi_exp.targets.loading.scheduler_path import timesteps_of_scheduler
 from secmi_exp.targets.pixel.adm_format import ADMFlags
 from secmi_exp.targets.pixel.class_labels import class_query, pixel_inputs
 from secmi_exp.targets.pixel.networks import refuse_other_images, refuse_other_networks
-from secmi_exp.targets.pixel.predictor import PixelPredictor
+
+PixelPredictor = Deferred("secmi_exp.targets.pixel.predictor:PixelPredictor")
 
 convert = Deferred("secmi_exp.targets.pixel.checkpoint_conversion:convert_adm")
 
@@ -54,7 +55,7 @@ class ADMCheckpoint:
     @property
     def timesteps(self) -> Timesteps:
         """See `Target.timesteps`."""
-        return path_of_scheduler({"_class_name": "DDPMScheduler", **self.flags.scheduler}, "target.flags").timesteps
+        return timesteps_of_scheduler({"_class_name": "DDPMScheduler", **self.flags.scheduler}, "target.flags")
 
     def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:
         """Convert the checkpoint, or find the conversion in the store.

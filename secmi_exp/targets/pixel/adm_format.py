@@ -12,11 +12,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from torch import Tensor, nn
 
+from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
-from secmi_exp.targets.loading.blank_networks import refuse_differing, tensor_shapes
 from secmi_exp.targets.loading.model_file_schemas import MOST_TIMESTEPS
+from secmi_exp.torch_on_use import Tensor, torch
+
+refuse_differing = Deferred("secmi_exp.targets.loading.blank_networks:refuse_differing")
+tensor_shapes = Deferred("secmi_exp.targets.loading.blank_networks:tensor_shapes")
 
 MULTIPLES: Mapping[int, tuple[float, ...]] = {
     512: (0.5, 1, 1, 2, 2, 4, 4),
@@ -229,7 +232,7 @@ def their_name(ours: str, flags: ADMFlags) -> str:
     return f"{'input' if side == 'down' else 'output'}_blocks.{place}.{within}.{kind}"
 
 
-def from_adm(theirs: Mapping[str, Any], flags: ADMFlags, network: nn.Module, source: Path) -> dict[str, Tensor]:
+def from_adm(theirs: Mapping[str, Any], flags: ADMFlags, network: "torch.nn.Module", source: Path) -> dict[str, Tensor]:
     """Convert their weights to those of diffusers' network.
 
     Args:

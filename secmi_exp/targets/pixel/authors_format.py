@@ -11,15 +11,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
-from torch import Tensor, nn
 
+from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
 from secmi_exp.files.git_lfs import refuse_pointer
 from secmi_exp.files.regular import read_regular
-from secmi_exp.targets.loading.blank_networks import tensor_shapes
 from secmi_exp.targets.loading.model_file_schemas import MOST_TIMESTEPS
 from secmi_exp.targets.loading.settings_files import reason
 from secmi_exp.targets.noise_schedule import Beta
+from secmi_exp.torch_on_use import Tensor, torch
+
+tensor_shapes = Deferred("secmi_exp.targets.loading.blank_networks:tensor_shapes")
 
 FLAG_FILE = "flagfile.txt"
 MOST_BYTES = 2**20
@@ -187,7 +189,9 @@ def to_authors(ours: Mapping[str, Tensor], flags: Flags) -> dict[str, Tensor]:
     }
 
 
-def from_authors(theirs: Mapping[str, Any], flags: Flags, network: nn.Module, source: Path) -> dict[str, Tensor]:
+def from_authors(
+    theirs: Mapping[str, Any], flags: Flags, network: "torch.nn.Module", source: Path
+) -> dict[str, Tensor]:
     """Convert the authors' weights to those of diffusers' network.
 
     Args:

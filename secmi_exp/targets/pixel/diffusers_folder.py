@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, FiniteFloat
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.data.images import Images
+from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import TimeAxis, Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.run_warnings import warn
@@ -29,7 +30,8 @@ from secmi_exp.targets.noise_schedule import DiscretePrediction, NoiseSchedule
 from secmi_exp.targets.pixel.class_labels import class_query, pixel_inputs
 from secmi_exp.targets.pixel.networks import refuse_other_images
 from secmi_exp.targets.pixel.pipeline_folder import PipelineFolder
-from secmi_exp.targets.pixel.predictor import PixelPredictor
+
+PixelPredictor = Deferred("secmi_exp.targets.pixel.predictor:PixelPredictor")
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -84,7 +86,7 @@ class DiffusersFolder:
     @property
     def timesteps(self) -> Timesteps:
         """See `Target.timesteps`."""
-        return self._pipeline.diffusion_path(self._assumed_scheduler, self.time_axis).timesteps
+        return self._pipeline.timesteps(self._assumed_scheduler, self.time_axis)
 
     def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:
         """Read the descriptions; the weights are read where they lie.

@@ -2,12 +2,10 @@
 
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from secmi_exp.errors import UserError
 from secmi_exp.targets.loading.model_file_schemas import UNet2D
 from secmi_exp.targets.loading.transformer_schemas import DiTTransformer
+from secmi_exp.torch_on_use import Tensor, torch
 
 Description = UNet2D | DiTTransformer
 """Content of a network's ``config.json``, or its ``config`` itself."""

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from secmi_exp.diffusion.path import GaussianPath
-from secmi_exp.diffusion.timesteps import TimeAxis
+from secmi_exp.diffusion.timesteps import TimeAxis, Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import warn
 from secmi_exp.store import FileDigest, Json, Key, file_digest
-from secmi_exp.targets.loading.blank_networks import network_class
 from secmi_exp.targets.loading.file_kind import refuse_file, refuse_strange_folder
 from secmi_exp.targets.loading.json_fields import checked
+from secmi_exp.targets.loading.libraries import network_class
 from secmi_exp.targets.loading.model_file_schemas import PipelineIndex
 from secmi_exp.targets.loading.model_folder import CONFIG, ModelFolder, content_digest, warn_of_choices
-from secmi_exp.targets.loading.scheduler_path import path_of_scheduler
+from secmi_exp.targets.loading.scheduler_path import path_of_scheduler, timesteps_of_scheduler
 from secmi_exp.targets.loading.settings_files import read_json
 from secmi_exp.targets.loading.training_folder import (
     EMA_SETTINGS,
@@ -124,13 +124,21 @@ class PipelineFolder:
         Raises:
             UserError: where there is neither, and as `path_of_scheduler` does.
         """
+        return path_of_scheduler(*self._scheduler(alone), axis)
+
+    def timesteps(self, alone: Mapping[str, Any] | None = None, axis: TimeAxis = "ddpm") -> Timesteps:
+        """Return the timesteps of `diffusion_path`."""
+        return timesteps_of_scheduler(*self._scheduler(alone), axis)
+
+    def _scheduler(self, alone: Mapping[str, Any] | None) -> tuple[Mapping[str, Any], Path | str]:
+        """Settings of the scheduler, and where they come from."""
         if self.scheduler_path:
-            return path_of_scheduler(read_json(self.scheduler_path), self.scheduler_path, axis)
+            return read_json(self.scheduler_path), self.scheduler_path
         if alone is None:
             raise UserError(
                 f"{self.path.absolute()} holds no scheduler/{SCHEDULER_CONFIG}: put the one of its training there."
             )
-        return path_of_scheduler(alone, "target.schedule")
+        return alone, "target.schedule"
 
     def refuse_unusable(self) -> None:
         """Compare the network with its weights, and evaluate it once; see `ModelFolder.refuse_unusable`."""

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, InstanceOf, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from secmi_exp.defenses.settings import DefenseSettings, make_defense
+from secmi_exp.defenses.defense import Defense, make_defense
 from secmi_exp.targets.library_settings import Settings
 from secmi_exp.targets.noise_schedule import FlowSchedule, NoiseSchedule
 
@@ -34,7 +34,7 @@ class PixelRecipe:
     gradient_clip: PositiveFloat
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     horizontal_flip: bool
-    defense: Annotated[InstanceOf[DefenseSettings], BeforeValidator(make_defense)]
+    defense: Annotated[InstanceOf[Defense], BeforeValidator(make_defense)]
     checkpoint_every: PositiveInt
     sample_every: PositiveInt
     seed: NonNegativeInt

@@ -20,10 +20,11 @@ from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget
 from secmi_exp.targets.loading.file_kind import foreign_kind
 from secmi_exp.targets.loading.json_fields import checked
 from secmi_exp.targets.loading.model_file_schemas import UNet2D
-from secmi_exp.targets.loading.scheduler_path import path_of_scheduler
+from secmi_exp.targets.loading.scheduler_path import timesteps_of_scheduler
 from secmi_exp.targets.pixel.authors_format import FLAG_FILE, Flags, read_flags
 from secmi_exp.targets.pixel.networks import refuse_other_images
-from secmi_exp.targets.pixel.predictor import PixelPredictor
+
+PixelPredictor = Deferred("secmi_exp.targets.pixel.predictor:PixelPredictor")
 
 convert = Deferred("secmi_exp.targets.pixel.checkpoint_conversion:convert_authors")
 
@@ -54,7 +55,7 @@ class SecMICheckpoint:
     @property
     def timesteps(self) -> Timesteps:
         """See `Target.timesteps`."""
-        return path_of_scheduler({"_class_name": "DDPMScheduler", **self.flags.scheduler}).timesteps
+        return timesteps_of_scheduler({"_class_name": "DDPMScheduler", **self.flags.scheduler})
 
     def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:
         """Convert the checkpoint, or find the conversion in the store.

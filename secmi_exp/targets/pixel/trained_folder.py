@@ -3,6 +3,7 @@
 from functools import partial
 from pathlib import Path
 
+from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import TimeAxis, Timesteps
 from secmi_exp.errors import UserError
 from secmi_exp.files.regular import is_folder
@@ -15,14 +16,15 @@ from secmi_exp.targets.loading.settings_files import read_json
 from secmi_exp.targets.pixel.class_labels import class_query, pixel_inputs
 from secmi_exp.targets.pixel.networks import refuse_other_images
 from secmi_exp.targets.pixel.pipeline_folder import PipelineFolder
-from secmi_exp.targets.pixel.predictor import PixelPredictor
 from secmi_exp.targets.pixel.privacy_spent import privacy_facts
 from secmi_exp.targets.pixel.recipe import PICTURE
+
+PixelPredictor = Deferred("secmi_exp.targets.pixel.predictor:PixelPredictor")
 
 
 def trained_timesteps(path: Path, axis: TimeAxis) -> Timesteps:
     """Return the timesteps of a trained target's schedule; see `_pipeline` for the path."""
-    return _pipeline(path).diffusion_path(axis=axis).timesteps
+    return _pipeline(path).timesteps(axis=axis)
 
 
 def trained_label_query(path: Path, label: LabelChoice, guidance: float) -> LabelQuery | None:

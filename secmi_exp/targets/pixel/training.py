@@ -15,7 +15,6 @@ from torchvision.utils import make_grid, save_image
 
 from secmi_exp.data.images import Images, Rows
 from secmi_exp.data.stored_rows import RowArray
-from secmi_exp.defenses.defense import in_training
 from secmi_exp.diffusion.noise_predictor import times_of
 from secmi_exp.engine.batches import PoissonBatchesAndNoise, TrainingBatchesAndNoise
 from secmi_exp.engine.compiling import CompileWhenItRepays
@@ -26,7 +25,8 @@ from secmi_exp.engine.training import MovingAverage, fit
 from secmi_exp.engine.training_step import TrainingStep
 from secmi_exp.errors import UserError
 from secmi_exp.targets.dry_run import BATCH, Shape, try_network, try_optimizer
-from secmi_exp.targets.loading.blank_networks import network_class, network_without_memory
+from secmi_exp.targets.loading.blank_networks import network_without_memory
+from secmi_exp.targets.loading.libraries import network_class
 from secmi_exp.targets.pixel.class_labels import class_query
 from secmi_exp.targets.pixel.networks import evaluate, refuse_other_images, refuse_other_networks
 from secmi_exp.targets.pixel.objectives import objective_of
@@ -96,7 +96,7 @@ def train(
     forget_target()
     torch.manual_seed(recipe.seed)
     noise: tuple[RowArray, ...] = (initial_noise(recipe, members).numpy(),)
-    step = in_training(recipe.defense).training_step(recipe, len(members))
+    step = recipe.defense.training_step(recipe, len(members))
     module = PixelTraining(recipe, fused=runtime.precision != "16", step=step)
     arrays: tuple[RowArray, ...] = (members,)
     if labels is not None:
@@ -137,7 +137,7 @@ class PixelTraining(Optimization):
 
     def __init__(self, recipe: PixelRecipe, *, fused: bool = True, step: TrainingStep | None = None):
         super().__init__(recipe.optimizer, "target.optimizer", recipe.warmup_steps, recipe.seed, fused=fused, step=step)
-        self.recipe, self.defense = recipe, in_training(recipe.defense)
+        self.recipe, self.defense = recipe, recipe.defense
         try:
             self.network = network_class("diffusers", recipe.architecture)(**recipe.network)
             self.objective = objective_of(recipe.schedule)

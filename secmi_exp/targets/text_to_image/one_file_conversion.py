@@ -22,13 +22,13 @@ from secmi_exp.engine.kept_target import forget_target
 from secmi_exp.errors import UserError
 from secmi_exp.targets.families.stable_diffusion import StableDiffusion
 from secmi_exp.targets.loading.blank_networks import (
-    network_class,
     network_without_memory,
     refuse_differing,
     tensor_shapes,
 )
 from secmi_exp.targets.loading.file_kind import ORIGINAL_UNET
 from secmi_exp.targets.loading.latent_folder import library_of
+from secmi_exp.targets.loading.libraries import network_class
 from secmi_exp.targets.loading.model_folder import CONFIG, without_origin
 from secmi_exp.targets.loading.settings_files import reason, root, unreadable
 from secmi_exp.targets.loading.tensor_headers import TYPES, state_dict

@@ -1,24 +1,24 @@
 """A text-to-image pipeline of diffusers on disk, of any family: its tokenizers and text encoders."""
 
+from __future__ import annotations
+
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping
 from importlib.util import find_spec
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
 from secmi_exp.store import Json
-from secmi_exp.targets.loading.blank_networks import network_class
 from secmi_exp.targets.loading.file_kind import refuse_strange_files
 from secmi_exp.targets.loading.json_fields import checked
 from secmi_exp.targets.loading.latent_folder import SCHEDULER_CONFIG, LatentFolder, has_weights, library_of
+from secmi_exp.targets.loading.libraries import network_class
 from secmi_exp.targets.loading.model_file_schemas import T5Encoder, TextEncoder, Tokenizer
 from secmi_exp.targets.loading.settings_files import read_json, unreadable
 from secmi_exp.targets.loading.training_folder import NETWORK_CONFIGS, PIPELINE_CONFIG, WeightsChoice, choose_network
 from secmi_exp.targets.loading.weight_files import network_files, with_variant
+from secmi_exp.torch_on_use import Tensor, torch
 
 make_scheduler = Deferred("secmi_exp.targets.loading.schedulers:make_scheduler")
 

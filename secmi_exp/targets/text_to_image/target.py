@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.data.images import Images
+from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
@@ -19,7 +20,6 @@ from secmi_exp.store import Input, Json, Key, Store
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.families.stable_diffusion import StableDiffusion
 from secmi_exp.targets.interface import InputArrays, Inputs, PreparedTarget, queried
-from secmi_exp.targets.latent_predictor import LatentPredictor
 from secmi_exp.targets.loading.hub import fetch
 from secmi_exp.targets.loading.latent_folder import LatentFolder
 from secmi_exp.targets.loading.training_folder import WeightsChoice
@@ -28,6 +28,8 @@ from secmi_exp.targets.text_to_image.lora_file import LoRAFile
 from secmi_exp.targets.text_to_image.one_file import OneFile
 from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder, pipeline_files
 from secmi_exp.targets.text_to_image.prompts import Captioner, EncodedPrompts, Prompts, PromptSource, own_captions
+
+LatentPredictor = Deferred("secmi_exp.targets.latent_predictor:LatentPredictor")
 
 VERSION = 1
 """Version of the predictions; raised when the same files would predict other noise."""
@@ -152,7 +154,7 @@ class FromElsewhere(TextToImage):
     @property
     def timesteps(self) -> Timesteps:
         """See `Target.timesteps`."""
-        return self.folder.diffusion_path.timesteps
+        return self.folder.timesteps
 
     def pipeline(self, members: Images, store: Store) -> LatentFolder:
         """Return the pipeline with its weights and its adapter; weights in one file are converted first.

@@ -1,0 +1,1 @@
+from secmi_exp.diffusion.noise_predictor import NoisePredictor as NoisePredictor
