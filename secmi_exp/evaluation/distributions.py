@@ -11,6 +11,7 @@ from secmi_exp.evaluation.scored import Floats, Interval
 bdtr = Deferred("scipy.special:bdtr")
 bdtrc = Deferred("scipy.special:bdtrc")
 betaincinv = Deferred("scipy.special:betaincinv")
+ndtr = Deferred("scipy.special:ndtr")
 stdtr = Deferred("scipy.special:stdtr")
 stdtrit = Deferred("scipy.special:stdtrit")
 
@@ -42,6 +43,15 @@ def binomial_tail(k: int, trials: int, probability: float) -> float:
     return float(bdtrc(float(k - 1), trials, probability)) if k > 0 else 1.0
 
 
+def normal_tail(value: float) -> float:
+    """P(Z ≥ value), Z ~ N(0, 1), to full relative precision.
+
+    >>> round(normal_tail(1.96), 4)
+    0.025
+    """
+    return float(ndtr(-value))
+
+
 def student_quantile(level: float, freedom: int) -> float:
     """x with P(T ≤ x) = level, T ~ t(freedom).
 
@@ -51,7 +61,7 @@ def student_quantile(level: float, freedom: int) -> float:
     return float(stdtrit(freedom, level))
 
 
-def student_tail(value: float, freedom: int) -> float:
+def student_tail(value: float, freedom: float) -> float:
     """P(T ≥ value), T ~ t(freedom).
 
     >>> round(student_tail(2.776, 4), 3)

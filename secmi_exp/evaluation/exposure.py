@@ -9,12 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.scored import Floats
-
-mannwhitneyu = Deferred("scipy.stats:mannwhitneyu")
-ttest_ind = Deferred("scipy.stats:ttest_ind")
+from secmi_exp.evaluation.two_sample_tests import mann_whitney_greater, welch_greater
 
 Test = Literal["mann_whitney", "welch"]
 
@@ -108,14 +105,14 @@ def collection_p_value(scores: Floats, reference: Floats, *, test: Test = "mann_
     if not len(scores):
         raise UserError("A collection without samples can't be judged.")
     if test == "mann_whitney":
-        return float(mannwhitneyu(scores, reference, alternative="greater").pvalue)
+        return mann_whitney_greater(scores, reference)
     if min(len(scores), len(reference)) < 2:
         raise UserError(
             f"Welch's t-test needs two samples on each side, not {len(scores)} and {len(reference)}: use mann_whitney."
         )
     if np.ptp(scores) == np.ptp(reference) == 0.0:
         raise UserError("Welch's t-test needs scores that vary: use mann_whitney.")
-    return float(ttest_ind(scores, reference, equal_var=False, alternative="greater").pvalue)
+    return welch_greater(scores, reference)
 
 
 def _ordered(scores: Floats, reference: Floats) -> Floats:

@@ -2,11 +2,8 @@
 
 import numpy as np
 
-from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.scored import Floats
-
-false_discovery_control = Deferred("scipy.stats:false_discovery_control")
 
 
 def holm(p_values: Floats) -> Floats:
@@ -54,7 +51,11 @@ def benjamini_hochberg(p_values: Floats) -> Floats:
     [0.04, 0.0533, 0.0533, 0.5]
     """
     _refuse_outside(p_values)
-    return np.asarray(false_discovery_control(p_values), dtype=np.float64)
+    order, n = np.argsort(p_values), len(p_values)
+    adjusted = np.empty_like(p_values)
+    spread = (p_values[order] * (n / np.arange(1, n + 1)))[::-1]
+    adjusted[order] = np.minimum(np.minimum.accumulate(spread)[::-1], 1.0)
+    return adjusted
 
 
 def _refuse_outside(p_values: Floats) -> None:
