@@ -4,16 +4,23 @@ import re
 import subprocess
 import sys
 from itertools import zip_longest
+from pathlib import Path
 
 import pytest
 from _pytest.mark import ParameterSet
 
+from secmi_exp.testing import image_folders
 from tests.support.commands import CONF, Command, Finished
+from tests.support.runs import run_here
+from tests.support.tiny_pipelines import SIDE, save_stable_diffusion
 
 HEAVY = {
     "torch", "torchvision", "torchmetrics", "pytorch_lightning", "lightning_fabric", "transformers", "diffusers",
     "peft", "opacus", "datasets", "sklearn", "skimage", "scipy", "matplotlib", "pandas", "pyarrow", "wandb", "optuna",
 }  # fmt: skip
+
+NEEDED = {"scipy", "matplotlib", "pandas", "pyarrow"}
+"""By intervals, figures and tables."""
 
 SCRIPT = """
 import sys
@@ -87,5 +94,17 @@ def test_a_network_of_ones_own_needs_torch_alone() -> None:
 
 
 def test_a_run_that_finds_everything_in_the_store_computes_with_nothing(smoke_again: Finished) -> None:
-    needed = {"scipy", "matplotlib", "pandas", "pyarrow"}  # intervals, figures, tables
-    assert not imported_by(smoke_again) & (HEAVY - needed)
+    assert not imported_by(smoke_again) & (HEAVY - NEEDED)
+
+
+def test_nor_does_one_on_a_pipeline_from_elsewhere(tmp_path: Path, secmi: Command) -> None:
+    target = ["target=pipeline", f"target.path={save_stable_diffusion(tmp_path / 'model')}", "target.prompt=none"]
+    overrides = [
+        "+attack=pia", *image_folders(tmp_path, shape=(SIDE, SIDE)), *target, "evaluation.bootstrap_rounds=50",
+        "trainer.accelerator=cpu", "logger=none", f"paths.store={tmp_path}/store",
+    ]  # fmt: skip
+    run_here(tmp_path / "first", *overrides, base=[])
+    secmi.module = [sys.executable, "-X", "importtime", "-m", "secmi_exp"]
+    again = secmi(*overrides)
+    assert again.returncode == 0
+    assert not imported_by(again) & (HEAVY - NEEDED)
