@@ -73,6 +73,7 @@ def with_generated(parts: Components, dataset: ImageFolder, collection: ImageSet
     """
     sampling = Sampling(len(collection), dataset.steps, dataset.seed, "dataset", "dataset.holdout=generated")
     sampling.check(parts.target.timesteps)
+    sampling.check_space(parts.target.input_space)
     images = collection.select(np.flatnonzero(collection.readable))
     target = parts.target.prepare(images, store, parts.runtime, lambda: None)
     drawn = sampling.draw(target, images, store, parts.runtime)

@@ -32,7 +32,7 @@ from secmi_exp.diffusion.path import GaussianPath
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.store import Store
-from secmi_exp.targets.interface import PreparedTarget, Target
+from secmi_exp.targets.interface import InputSpace, PreparedTarget, Target
 
 run_pipeline: Callable[[DictConfig, Path], object] = Deferred("secmi_exp.pipeline:run")
 
@@ -187,6 +187,7 @@ class MemorizingTarget:
     """A target that has learnt its members by heart, without training: ``target=memorizing``."""
 
     conditions: ClassVar[tuple[str, ...]] = ()
+    input_space: ClassVar[InputSpace] = "pixels"
 
     name: str = "memorizing"
 

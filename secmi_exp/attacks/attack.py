@@ -17,7 +17,7 @@ from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.formatting import shown
 from secmi_exp.store import Store
-from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.targets.interface import InputSpace, PreparedTarget
 
 ARRAYS = frozenset({"error_map", "features", "pixels"})
 """Values that are more than one number an image."""
@@ -44,6 +44,14 @@ class Attack(ABC):
         if self.name not in self.scorers:
             raise UserError(f"attack.name={self.name} is none of the attack's scorers: {', '.join(self.scorers)}.")
         self._refuse_unmeasured()
+
+    def check_space(self, space: InputSpace) -> None:
+        """Compare with what the target is queried about.
+
+        Raises:
+            UserError: for a target that the attack can't do with.
+        """
+        return
 
     @property
     def measured_names(self) -> frozenset[str] | None:

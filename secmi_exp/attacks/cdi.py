@@ -19,7 +19,7 @@ from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.store import Json, Key, Store
 from secmi_exp.store.class_identity import outside_classes
-from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.targets.interface import InputSpace, PreparedTarget
 
 VERSION = 1
 """Version of the features; raised when the same parts would give others."""
@@ -36,6 +36,11 @@ class CDI(Attack):
         for part in self.parts.values():
             part.check(timesteps)
         super().check(timesteps)
+
+    def check_space(self, space: InputSpace) -> None:
+        """See `Attack.check_space`."""
+        for part in self.parts.values():
+            part.check_space(space)
 
     @property
     def measured_names(self) -> frozenset[str] | None:

@@ -9,15 +9,11 @@ from typing import Annotated, ClassVar
 from pydantic import ConfigDict, Field, NonNegativeInt
 from pydantic.dataclasses import dataclass
 
-from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.attacks.signals.query_attack import QueryAttack
 from secmi_exp.attacks.signals.query_batch import QueryBatch
-from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
-from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.store import Store
-from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.targets.interface import InputSpace
 from secmi_exp.torch_on_use import Tensor, torch
 
 center_crop = Deferred("torchvision.transforms.functional:center_crop")
@@ -46,15 +42,10 @@ class PFAMI(QueryAttack):
         """See `QueryAttack.queried_timesteps`."""
         return {"timesteps": max(self.timesteps)}
 
-    def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measurements:
-        """See `Attack.measure`.
-
-        Raises:
-            UserError: for latent targets: an image is cropped in pixels, and its crop would have to be encoded again.
-        """
-        if not target.inputs(images, store, runtime).in_pixels:
+    def check_space(self, space: InputSpace) -> None:
+        """See `Attack.check_space`: of a latent target, an image's crop would have to be encoded again."""
+        if space == "latents":
             raise UserError("attack=pfami crops images in pixels, and is for targets in pixel space: choose another.")
-        return super().measure(target, images, store, runtime)
 
     def query(self, batch: QueryBatch) -> dict[str, Tensor]:
         """Mean over timesteps of (L_t(crop) − L_t(image)) / L_t(image), both with the same noise. [B]."""

@@ -135,8 +135,9 @@ class Components:
         for group, asking in (("attack", self.attack), ("quality", self.quality)):
             if asking:
                 with naming("target"):
-                    timesteps = self.target.timesteps
+                    timesteps, space = self.target.timesteps, self.target.input_space
                 with naming(group):
+                    asking.check_space(space)
                     asking.check(timesteps)
 
     def _check_gate(self) -> None:

@@ -27,7 +27,7 @@ from secmi_exp.files.strict_json import as_strict_json
 from secmi_exp.quality.measures import Measures
 from secmi_exp.store import Input, Json, Key, Store, write_json
 from secmi_exp.store.class_identity import outside_classes
-from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.targets.interface import InputSpace, PreparedTarget
 
 Loss = Deferred("secmi_exp.attacks.loss:Loss")
 inception = Deferred("secmi_exp.quality.distances:inception")
@@ -79,6 +79,11 @@ class Quality:
                 f"quality.inception={self.inception} is no file: set it to Inception's weights, or to null."
             )
 
+    def check_space(self, space: InputSpace) -> None:
+        """Compare with what the target is queried about; see `Sampling.check_space`."""
+        if sampling := self.sampling:
+            sampling.check_space(space)
+
     @property
     def sampling(self) -> Sampling | None:
         """The sampling of the target; None without samples."""
@@ -104,7 +109,7 @@ class Quality:
             runtime: the machine.
 
         Raises:
-            UserError: for samples of latent targets or samples that are not finite, for too few images, and for weights
+            UserError: for samples that are not finite, for too few images, and for weights
                 that are no Inception network's.
         """
         measured = self._loss(target_timesteps).measure(target, images, store, runtime)

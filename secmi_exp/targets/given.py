@@ -28,7 +28,7 @@ from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.store import Json, Key, Store
 from secmi_exp.store.class_identity import outside_classes
-from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.targets.interface import InputSpace, PreparedTarget
 
 VERSION = 1
 """Version of the reading; raised when the same predictor would be queried in another way."""
@@ -54,6 +54,7 @@ class GivenTarget:
     """The predictor that was handed over under a key."""
 
     conditions: ClassVar[tuple[str, ...]] = ()
+    input_space: ClassVar[InputSpace] = "pixels"
 
     name: str
     key: str

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from secmi_exp.data.images import Images
 from secmi_exp.data.stored_rows import RowArray
@@ -38,10 +38,6 @@ class Inputs(Protocol):
     def key(self) -> Input:
         """Key of all that decides the arrays, for the keys of what is computed from them; known before the arrays."""
 
-    @property
-    def in_pixels(self) -> bool:
-        """Whether x_0 are images, rather than latents."""
-
     def arrays(self) -> InputArrays:
         """Return the arrays: compute them, or find them in the store."""
 
@@ -62,11 +58,6 @@ class PixelInputs:
     def key(self) -> Input:
         """See `Inputs.key`: the digest of the images."""
         return self.images.digest
-
-    @property
-    def in_pixels(self) -> bool:
-        """See `Inputs.in_pixels`."""
-        return True
 
     def arrays(self) -> InputArrays:
         """See `Inputs.arrays`: the images."""
@@ -128,6 +119,10 @@ def queried(key: Key, axis: TimeAxis, guidance: float = 1.0) -> Key:
     return key if (axis, guidance) == ("ddpm", 1.0) else Key("queried", 1, config, {"target": key})
 
 
+InputSpace = Literal["pixels", "labelled pixels", "latents"]
+"""What a target is queried about: images, images with a class each, or latents."""
+
+
 class Target(Protocol):
     """A component of ``conf/target``."""
 
@@ -138,6 +133,10 @@ class Target(Protocol):
     @property
     def conditions(self) -> tuple[str, ...]:
         """Names of what queries take of the dataset besides the images: captions, labels."""
+
+    @property
+    def input_space(self) -> InputSpace:
+        """What it is queried about, which not all attacks can do with."""
 
     @property
     def timesteps(self) -> Timesteps:

@@ -175,11 +175,6 @@ class LabelledInputs:
         inputs: dict[str, Input] = {"inputs": self.inputs.key, "labels": self.labels.digest}
         return Key("inputs", VERSION, {"unconditional": self.labels.unconditional}, inputs)
 
-    @property
-    def in_pixels(self) -> bool:
-        """See `Inputs.in_pixels`."""
-        return self.inputs.in_pixels
-
     def arrays(self) -> InputArrays:
         """See `Inputs.arrays`."""
         arrays = self.inputs.arrays()

@@ -18,7 +18,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.formatting import shown
 from secmi_exp.store import Json, Key, Store
 from secmi_exp.store.class_identity import outside_classes
-from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.targets.interface import InputSpace, PreparedTarget
 from secmi_exp.targets.own_network.calling import Argument, Calling, TimeShape
 from secmi_exp.targets.own_network.making import make_network, source_identities
 from secmi_exp.targets.own_network.path_settings import DDPMPath, EDMPath, FlowPath, PathSettings
@@ -36,6 +36,7 @@ class OwnModule:
     """Its fields are those of ``conf/target/module.yaml``."""
 
     conditions: ClassVar[tuple[str, ...]] = ()
+    input_space: ClassVar[InputSpace] = "pixels"
 
     name: str
     factory: Annotated[str, Field(pattern=r"^\w+(\.\w+)+$")]

@@ -12,7 +12,7 @@ from secmi_exp.diffusion.timesteps import TimeAxis, Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.store import Store
 from secmi_exp.targets.families.known import open_pipeline
-from secmi_exp.targets.interface import Inputs, PreparedTarget
+from secmi_exp.targets.interface import Inputs, InputSpace, PreparedTarget
 from secmi_exp.targets.labels import LabelChoice, LabelledInputs, LabelQuery
 from secmi_exp.targets.loading.hub import fetch
 from secmi_exp.targets.loading.latent_folder import LatentFolder
@@ -71,6 +71,11 @@ class Pipeline(FromElsewhere):
         if self.family:
             return self.family.from_path(path, self.weights, self.variant, self.time_axis)
         return open_pipeline(path, self.weights, self.variant, self.time_axis)
+
+    @property
+    def input_space(self) -> InputSpace:
+        """See `Target.input_space`."""
+        return self._pixel.input_space if self._pixel else "latents"
 
     @property
     def conditions(self) -> tuple[str, ...]:

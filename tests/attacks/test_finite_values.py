@@ -121,7 +121,6 @@ def test_error_maps_beyond_float16_are_told_as_such() -> None:
 def test_latents_that_are_not_finite_are_the_encoders(tmp_path: Path) -> None:
     class Latents:
         key = "latents"
-        in_pixels = False
 
         def arrays(self) -> InputArrays:
             x_0 = np.zeros((N, 1, 2, 2), np.float32)

@@ -10,15 +10,14 @@ from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 from secmi_exp.attacks.signals.initial_noise import InitialNoise
 from secmi_exp.attacks.signals.samples import SampledAttack, Samples
 from secmi_exp.attacks.signals.sampling import sample, to_pixels
+from secmi_exp.configuration.components import Components
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine import rows
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
-from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.pixel.predictor import PixelPredictor
-from secmi_exp.testing import cpu_runtime
-from tests.support.latent_inputs import latent_inputs
+from secmi_exp.testing import compose_config, cpu_runtime
 from tests.support.memorizing import ALPHAS, Killed, Memorizing, memorizing
 from tests.support.query_attacks import attack
 from tests.support.runs import one_run
@@ -119,8 +118,19 @@ def test_steps_beyond_the_timesteps_are_refused() -> None:
         attack("+attack=logan", "attack.steps=1001").check(Timesteps.with_signal_everywhere(len(ALPHAS)))
 
 
-@pytest.mark.parametrize("name", ["gan_leaks", "monte_carlo_set", "over_representation", "logan", "tvd"])
-def test_latent_targets_are_refused(tmp_path: Path, name: str) -> None:
-    latent = PreparedTarget(Path(), "latent", memorizing(IMAGES).load, inputs=latent_inputs)
-    with pytest.raises(UserError, match=r"attack.samples=1000 .* offered for unconditional targets in pixel space"):
-        attack(f"+attack={name}").measure(latent, IMAGES, Store(tmp_path), cpu_runtime())
+SAMPLED = ("gan_leaks", "monte_carlo_set", "over_representation", "logan", "tvd", "extraction", "pfami")
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_latent_targets_are_refused_before_they_are_trained(name: str) -> None:
+    with pytest.raises(UserError, match=r"for (unconditional )?targets in pixel space"):
+        Components.from_config(compose_config(f"+attack={name}", "target=latent_ddpm"))
+
+
+def test_targets_that_take_labels_generate_no_samples_and_are_cropped() -> None:
+    labelled = "target=ddpm_small_labelled"
+    with pytest.raises(UserError, match=r"attack\.samples=1000 .* for unconditional targets in pixel space"):
+        Components.from_config(compose_config("+attack=gan_leaks", labelled))
+    with pytest.raises(UserError, match=r"quality\.samples=\d+ .* for unconditional targets in pixel space"):
+        Components.from_config(compose_config("quality=measured", labelled))
+    Components.from_config(compose_config("+attack=pfami", labelled))

@@ -12,10 +12,6 @@ from secmi_exp.attacks.pia import normalized
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
-from secmi_exp.store import Store
-from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.testing import SmallPredictor, cpu_runtime
-from tests.support.latent_inputs import latent_inputs
 from tests.support.query_attacks import (
     EPS,
     IMAGES,
@@ -143,12 +139,6 @@ def test_timesteps_beyond_the_targets_are_refused() -> None:
     ):
         with pytest.raises(UserError, match=rf"attack\.{name}=\d+ exceeds the last timestep .* at most 299"):
             attack(*overrides).check(Timesteps.with_signal_everywhere(T))
-
-
-def test_crops_of_latents_are_refused(tmp_path: Path) -> None:
-    latent = PreparedTarget(Path(), "small", SmallPredictor, inputs=latent_inputs)
-    with pytest.raises(UserError, match="is for targets in pixel space"):
-        attack("+attack=pfami").measure(latent, IMAGES, Store(tmp_path), cpu_runtime())
 
 
 def test_normalised_noise_has_the_mean_size_of_normal_noise() -> None:

@@ -9,7 +9,6 @@ class Latents:
     """What an attack in pixel space has to refuse before it is computed."""
 
     key = "latents"
-    in_pixels = False
 
     def arrays(self) -> Any: ...
 

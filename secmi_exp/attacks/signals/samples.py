@@ -26,7 +26,7 @@ from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.store import Json, Key, Store, write_json
-from secmi_exp.targets.interface import PixelInputs, PreparedTarget
+from secmi_exp.targets.interface import InputSpace, PreparedTarget
 
 draw_samples = Deferred("secmi_exp.attacks.signals.sampling:draw_samples")
 
@@ -94,6 +94,17 @@ class Sampling:
                 f"SNR), and the noise that it predicts tells no image; {self.advice}."
             )
 
+    def check_space(self, space: InputSpace) -> None:
+        """Compare with what the target is queried about.
+
+        Raises:
+            UserError: for latent and conditional targets.
+        """
+        if space != "pixels":
+            raise UserError(
+                f"{self.asks}, which are offered for unconditional targets in pixel space alone: {self.advice}."
+            )
+
     def draw(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Samples:
         """Draw samples of the target, or find them in the store.
 
@@ -104,12 +115,8 @@ class Sampling:
             runtime: the machine.
 
         Raises:
-            UserError: for latent and conditional targets, and where the samples are not finite.
+            UserError: where the samples are not finite.
         """
-        if not isinstance(target.inputs(images, store, runtime), PixelInputs):
-            raise UserError(
-                f"{self.asks}, which are offered for unconditional targets in pixel space alone: {self.advice}."
-            )
         noise = InitialNoise(self.seed, self.samples, images.shape)
         config: dict[str, Json] = {
             "samples": self.samples, "steps": self.steps, "seed": self.seed, "image": images.shape,
@@ -155,6 +162,10 @@ class SampledAttack(Attack):
         """See `Attack.check` and `Sampling.check`."""
         self.sampling.check(timesteps)
         super().check(timesteps)
+
+    def check_space(self, space: InputSpace) -> None:
+        """See `Attack.check_space`."""
+        self.sampling.check_space(space)
 
     def facts(self) -> dict[str, Json]:
         """How many samples were drawn and how, for results.json."""

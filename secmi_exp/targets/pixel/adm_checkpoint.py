@@ -14,7 +14,7 @@ from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.store import Json, Key, Store
 from secmi_exp.store.class_identity import outside_classes
-from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget
+from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, InputSpace, PreparedTarget
 from secmi_exp.targets.labels import LabelChoice, LabelQuery
 from secmi_exp.targets.loading.file_kind import foreign_kind
 from secmi_exp.targets.loading.json_fields import checked
@@ -41,6 +41,11 @@ class ADMCheckpoint:
     flags: ADMFlags
     label: LabelChoice = "dataset"
     """Class that images are queried with, where the network takes any."""
+
+    @property
+    def input_space(self) -> InputSpace:
+        """See `Target.input_space`."""
+        return "labelled pixels" if self.label_query else "pixels"
 
     @property
     def conditions(self) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.store import Input, Json, Key, Store
 from secmi_exp.store.class_identity import outside_classes
-from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget, queried
+from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, InputSpace, PreparedTarget, queried
 from secmi_exp.targets.labels import LabelChoice, LabelQuery, QueriedLabels
 from secmi_exp.targets.library_settings import optimizer_class, trained_before
 from secmi_exp.targets.noise_schedule import FlowSchedule, NoiseSchedule
@@ -52,6 +52,11 @@ class PixelTarget(PixelRecipe, ABC):
     """Class that images are queried with, where the network takes any."""
     guidance: Annotated[FiniteFloat, Field(ge=0)] = 1.0
     """w of classifier-free guidance away from the class for none, in queries; 1: none."""
+
+    @property
+    def input_space(self) -> InputSpace:
+        """See `Target.input_space`."""
+        return "labelled pixels" if self.label_query else "pixels"
 
     @property
     def conditions(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.run_warnings import warn
 from secmi_exp.store import Json, Store
 from secmi_exp.store.class_identity import outside_classes
-from secmi_exp.targets.interface import PreparedTarget, queried
+from secmi_exp.targets.interface import InputSpace, PreparedTarget, queried
 from secmi_exp.targets.labels import LabelChoice, LabelQuery
 from secmi_exp.targets.loading.hub import fetch
 from secmi_exp.targets.loading.training_folder import (
@@ -52,6 +52,11 @@ class DiffusersFolder:
     """w of classifier-free guidance away from the class for none; 1: none."""
     time_axis: TimeAxis = "ddpm"
     """What a timestep means on a continuous path."""
+
+    @property
+    def input_space(self) -> InputSpace:
+        """See `Target.input_space`."""
+        return "labelled pixels" if self.label_query else "pixels"
 
     @property
     def conditions(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import warn
 from secmi_exp.store import Json, Key, Store
 from secmi_exp.store.class_identity import outside_classes
-from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget
+from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, InputSpace, PreparedTarget
 from secmi_exp.targets.loading.file_kind import foreign_kind
 from secmi_exp.targets.loading.json_fields import checked
 from secmi_exp.targets.loading.model_file_schemas import UNet2D
@@ -37,6 +37,7 @@ class SecMICheckpoint:
     """A file with the state dicts ``net_model`` and ``ema_model``; the flag file lies beside it."""
 
     conditions: ClassVar[tuple[str, ...]] = ()
+    input_space: ClassVar[InputSpace] = "pixels"
 
     name: str
     path: Path

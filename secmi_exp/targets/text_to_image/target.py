@@ -19,7 +19,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.store import Input, Json, Key, Store
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.families.stable_diffusion import StableDiffusion
-from secmi_exp.targets.interface import InputArrays, Inputs, PreparedTarget, queried
+from secmi_exp.targets.interface import InputArrays, Inputs, InputSpace, PreparedTarget, queried
 from secmi_exp.targets.loading.hub import fetch
 from secmi_exp.targets.loading.latent_folder import LatentFolder
 from secmi_exp.targets.loading.training_folder import WeightsChoice
@@ -82,6 +82,11 @@ class TextToImage(ABC):
     def inputs(self, folder: LatentFolder, images: Images, store: Store, runtime: Runtime) -> Inputs:
         """Return the latents, and embeddings of prompts."""
         return LatentInputs(self, folder, images, store, runtime)
+
+    @property
+    def input_space(self) -> InputSpace:
+        """See `Target.input_space`."""
+        return "latents"
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -221,11 +226,6 @@ class LatentInputs:
         if encoded := self._encoded_prompts:
             inputs |= {"embeddings": encoded.key, "prompts": encoded.prompts.digest}
         return Key("inputs", VERSION, config, inputs)
-
-    @property
-    def in_pixels(self) -> bool:
-        """They are latents."""
-        return False
 
     def arrays(self) -> InputArrays:
         """Find latents and embeddings in the store, or encode."""
