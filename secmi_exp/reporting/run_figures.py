@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from secmi_exp.evaluation.collection_size import POWER, PowerCurve
@@ -33,6 +34,8 @@ SHOWN = 8
 """Images of each kind in the sheet of the most and the least exposed, and of a group that looks alike."""
 GROUPS = 6
 """Groups of images that look alike, in their sheet."""
+ROW = 1.3
+"""Height of a sheet's row with its texts, in units of an image's place."""
 
 
 @draws_or_logs
@@ -188,14 +191,14 @@ def draw_exposed(
         subject: scorer, target and dataset.
     """
     columns = max(1, len(images) // 2)
-    with figure_with_axes(path, (1.2 * columns + 0.6, 3.6), 2, columns) as (figure, grid):
+    captions = [f"above {rank:.0f}%" for rank in percentile]
+    with figure_with_axes(path, (1.2 * columns + 0.6, 3.8)) as (figure, ((axes,),)):
         figure.suptitle(f"Most (above) and least (below) exposed: {subject}", fontsize=10)
         figure.supxlabel("share of hold-outs that score less", fontsize=8)
-        for axes, image, rank, member in zip(grid.ravel(), images, percentile, is_member, strict=False):
-            _show(axes, image, member=member)
-            axes.set_xlabel(f"above {rank:.0f}%", fontsize=8)
-        for axes in grid.ravel()[len(images) :]:
-            axes.axis("off")
+        for row in range(2):
+            part = slice(row * columns, (row + 1) * columns)
+            _show_row(axes, row, images[part], is_member[part], captions[part])
+        _frame_rows(axes, 2, columns)
 
 
 @draws_or_logs
@@ -216,22 +219,35 @@ def draw_near_duplicates(
         subject: the dataset.
     """
     columns = max(4, *map(len, groups))  # wide enough for the title
-    with figure_with_axes(path, (1.2 * columns + 0.6, 1.5 * len(groups) + 0.5), len(groups), columns) as (figure, grid):
+    with figure_with_axes(path, (1.2 * columns + 0.6, 1.6 * len(groups) + 0.5)) as (figure, ((axes,),)):
         figure.suptitle(f"{sum(sizes)} images that look alike, groups: {len(sizes)}. {subject}", fontsize=10)
-        for line, images, is_member, size in zip(grid, groups, sides, sizes, strict=False):
-            for axes, image, member in zip(line, images, is_member, strict=False):
-                _show(axes, image, member=member)
+        for row, (images, is_member, size) in enumerate(zip(groups, sides, sizes, strict=False)):
+            captions = [""] * len(images)
             if size > len(images):
-                line[len(images) - 1].set_xlabel(f"and {size - len(images)} more", fontsize=8)
-            for axes in line[len(images) :]:
-                axes.axis("off")
+                captions[-1] = f"and {size - len(images)} more"
+            _show_row(axes, row, images, is_member, captions)
+        _frame_rows(axes, len(groups), columns)
 
 
-def _show(axes: Axes, image: NDArray[np.uint8], *, member: bool) -> None:
-    """Show an image [C, H, W] in the colour of its side."""
-    axes.imshow(image.transpose(1, 2, 0) if len(image) == 3 else image[0], cmap="gray", vmin=0, vmax=255)
-    colour = MEMBER if member else HOLDOUT
-    axes.set_title("member" if member else "hold-out", fontsize=8, color=colour)
-    axes.set(xticks=[], yticks=[])
-    for spine in axes.spines.values():
-        spine.set(color=colour, linewidth=2)
+def _show_row(
+    axes: Axes, row: int, images: NDArray[np.uint8], is_member: NDArray[np.bool_], captions: Sequence[str]
+) -> None:
+    """Show images [k, C, H, W] beside each other in the colours of their sides, a unit of the axes each.
+
+    Axes of their own would double the time of a sheet.
+    """
+    for column, (image, member, caption) in enumerate(zip(images, is_member, captions, strict=True)):
+        height, width = (0.8 * side / max(image.shape[1:]) for side in image.shape[1:])
+        left, top = column + (1 - width) / 2, row * ROW + (1 - height) / 2
+        pixels = image.transpose(1, 2, 0) if len(image) == 3 else image[0]
+        axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, extent=(left, left + width, top + height, top))
+        colour = MEMBER if member else HOLDOUT
+        axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=colour, linewidth=2))
+        middle, side = column + 0.5, "member" if member else "hold-out"
+        axes.text(middle, top - 0.05, side, fontsize=8, color=colour, ha="center", va="bottom")
+        axes.text(middle, top + height + 0.05, caption, fontsize=8, ha="center", va="top")
+
+
+def _frame_rows(axes: Axes, rows: int, columns: int) -> None:
+    axes.set(xlim=(0.0, columns), ylim=(rows * ROW, 0.0), aspect="equal")
+    axes.axis("off")
