@@ -2,8 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +30,6 @@ from secmi_exp.data.copies import copies_facts, near_duplicate_facts
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.near_duplicates import NearDuplicates, find_near_duplicates
 from secmi_exp.data.split import Part, Split, split_facts
-from secmi_exp.deferred import Deferred
 from secmi_exp.evaluation.judge import Judgement, Scored, judge
 from secmi_exp.evaluation.one_run_audit import Membership
 from secmi_exp.evaluation.privacy_bound import PrivacyBound, bound_audited
@@ -52,8 +49,6 @@ from secmi_exp.store.listed import listed
 from secmi_exp.surrogates import judge_surrogates, load_images
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.tracking.tracker import RunIdentity, start_tracker
-
-load_kept = Deferred("secmi_exp.engine.kept_target:load_kept")
 
 
 def run(config: DictConfig, folder: Path, *, shown: bool = True) -> float | None:
@@ -148,9 +143,7 @@ def prepare_target(run: Run) -> PreparedTarget:
         members = run.images.select(run.split.members)
         target = recipe.prepare(members, run.store, run.parts.runtime, run.tracker.lightning)
     refuse_drawn_membership(run.split, target, members)
-    if jobs_follow():
-        return replace(target, load=partial(load_kept, target.load, target.digest))
-    return target
+    return target.kept() if jobs_follow() or run.parts.quality else target
 
 
 def jobs_follow() -> bool:

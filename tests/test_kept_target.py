@@ -18,12 +18,14 @@ from secmi_exp.diffusion.noise_predictor import NoisePredictor
 from secmi_exp.engine import kept_target
 from secmi_exp.engine.kept_target import forget_target, load_kept, tensors_of
 from secmi_exp.pipeline import jobs_follow
-from secmi_exp.pipeline import load_kept as deferred_load_kept
+from secmi_exp.store import Store
+from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.loading.model_folder import ModelFolder
 from secmi_exp.targets.pixel.predictor import PixelPredictor
-from secmi_exp.testing import SmallPredictor
+from secmi_exp.testing import SmallPredictor, cpu_runtime, random_images
 from tests.support.commands import CONF, SMOKE, Command
 from tests.support.diffusers_folders import pipeline
+from tests.support.query_attacks import attack
 
 STATES = torch.linspace(-1, 1, 2 * 3 * 8 * 8).reshape(2, 3, 8, 8)
 
@@ -154,14 +156,24 @@ def test_networks_whose_code_is_not_known_are_not_kept() -> None:
 def test_its_size_is_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         load_kept(Loading(folder), "a")
-    assert "in memory for the next jobs of the sweep" in caplog.text
+    assert "in memory for whoever needs them next" in caplog.text
 
 
 def test_ranks_get_the_loading_by_its_name(folder: Path) -> None:
-    load = partial(deferred_load_kept, partial(PixelPredictor, folder), "a")
+    target = PreparedTarget(folder, "a", partial(PixelPredictor, folder)).kept()
+    assert target.kept() is target
+    load = target.load
     assert isinstance(pickle.loads(pickle.dumps(load))(), PixelPredictor)  # noqa: S301
     assert torch.equal(prediction(pickle.loads(pickle.dumps(load))()), prediction(load()))  # noqa: S301
     assert kept_target._kept
+
+
+def test_the_parts_of_an_attack_share_what_the_first_has_loaded(folder: Path, tmp_path: Path) -> None:
+    load = Loading(folder)
+    images = random_images(2, (3, 8, 8))
+    cdi = attack("+attack=cdi", "attack.parts.losses.t=[0,100]", "attack.parts.secmi.t_sec=10")
+    cdi.measure(PreparedTarget(folder, "a", load), images, Store(tmp_path), cpu_runtime())
+    assert len(load.loaded) == 1
 
 
 @pytest.mark.parametrize(
@@ -186,6 +198,6 @@ def test_a_sweep_loads_its_target_once_and_gives_the_results_of_single_runs(secm
     assert sweep.returncode == 0, sweep.stderr
     logs = [log.read_text() for log in sorted(sweep.folder.glob("*/secmi_exp.log"))]
     assert [log.count("Keeping the target's weights") for log in logs] == [1, 0, 0]
-    assert [log.count("that an earlier job of the sweep has loaded") for log in logs] == [0, 1, 1]
+    assert [log.count("that were loaded before") for log in logs] == [0, 1, 1]
     single = secmi("attack.t=30", *arguments, "store.verify=always")
     assert "Keeping" not in single.stderr

@@ -53,7 +53,8 @@ class CDI(Attack):
         return frozenset(names)
 
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measurements:
-        """Measure with each part by itself; whatever the store has is reused."""
+        """Measure with each part by itself, on weights that are loaded once; whatever the store has is reused."""
+        target = target.kept()
         measured = {name: part.measure(target, images, store, runtime) for name, part in self.parts.items()}
         values = {
             f"{name}/{value}": numbers for name, part in measured.items() for value, numbers in part.numbers.items()

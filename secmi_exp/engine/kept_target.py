@@ -1,7 +1,7 @@
-"""The target that the jobs of a sweep share: loaded by the first of them, and kept in this process for the next.
+"""A target that several stages or jobs share: loaded by the first of them, and kept in this process for the next.
 
-What a job gets is a copy whose parameters and buffers share the memory of the kept ones. It may be cast, moved, laid
-out otherwise, compiled, hooked or counted in, and the kept one stays as it was loaded. Only writing into the weights
+What each gets is a copy whose parameters and buffers share the memory of the kept ones. It may be cast, moved, laid out
+otherwise, compiled, hooked or counted in, and the kept one stays as it was loaded. Only writing into the weights
 themselves would reach it; that is found by checksums, and they are loaded again.
 """
 
@@ -44,7 +44,7 @@ _kept: KeptTarget | None = None
 
 
 def load_kept(load: Load, digest: str) -> NoisePredictor:
-    """Load a target, or copy the one that an earlier job has loaded; another one that was kept is forgotten first.
+    """Load a target, or copy the one that was loaded before; another one that was kept is forgotten first.
 
     Args:
         load: loads it; see `PreparedTarget.load`.
@@ -53,7 +53,7 @@ def load_kept(load: Load, digest: str) -> NoisePredictor:
     global _kept
     if _kept and _kept.is_target(load, digest):
         if checksums(_kept.predictor) == _kept.checksums:
-            log.info("The target's weights are those that an earlier job of the sweep has loaded.")
+            log.info("The target's weights are those that were loaded before.")
             return sharing_copy(_kept.predictor)
         log.info("An attack has written into the target's weights: loading them again.")
     forget_target()
@@ -62,7 +62,7 @@ def load_kept(load: Load, digest: str) -> NoisePredictor:
         return predictor
     _kept = KeptTarget(digest, load, predictor, checksums(predictor))
     size = sum(tensor.nbytes for tensor in tensors_of(predictor))
-    log.info("Keeping the target's weights in memory for the next jobs of the sweep (%s).", as_size(size))
+    log.info("Keeping the target's weights in memory for whoever needs them next (%s).", as_size(size))
     return sharing_copy(predictor)
 
 

@@ -1,16 +1,20 @@
 """The interface of targets: what a component of ``conf/target`` must offer, and what it prepares."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, Self, runtime_checkable
 
 from secmi_exp.data.images import Images
 from secmi_exp.data.stored_rows import RowArray
+from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.noise_predictor_type import NoisePredictor
 from secmi_exp.diffusion.timesteps import TimeAxis, Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.store import Input, Json, Key, Store, digest_of
+
+load_kept = Deferred("secmi_exp.engine.kept_target:load_kept")
 
 PIXEL_PIPELINE_FILES = (
     "model_index.json",
@@ -105,6 +109,12 @@ class PreparedTarget:
     def digest(self) -> str:
         """Digest of its key."""
         return digest_of(self.key)
+
+    def kept(self) -> Self:
+        """Return the same target, whose weights stay in memory for whoever loads it next; see `load_kept`."""
+        if isinstance(self.load, partial) and self.load.func == load_kept:
+            return self
+        return replace(self, load=partial(load_kept, self.load, self.digest))
 
 
 def queried(key: Key, axis: TimeAxis, guidance: float = 1.0) -> Key:
