@@ -17,7 +17,9 @@ from secmi_exp.data.slices import slices
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.distributions import mean_interval
 from secmi_exp.evaluation.scored import Interval
-from secmi_exp.quality.inception import INCEPTION_BATCH
+
+INCEPTION_BATCH = 64
+"""Images at once; they are enlarged to 299×299 pixels."""
 
 
 def kernel_distance(images: Pixels, reference: Pixels, blocks: int, seed: int) -> tuple[float, Interval]:

@@ -18,10 +18,6 @@ from secmi_exp.errors import UserError, first_line
 from secmi_exp.files.git_lfs import refuse_pointer
 from secmi_exp.targets.loading.weights import refuse_compressed, refuse_non_finite_weights
 
-INCEPTION_BATCH = 64
-"""Images at once; they are enlarged to 299×299 pixels."""
-FEATURES = 2048
-
 
 def inception(weights: Path, setting: str = "quality.inception") -> NoTrainInceptionV3:
     """The network of FID with weights from a file, which is read as nothing but tensors.

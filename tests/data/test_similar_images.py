@@ -9,14 +9,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from secmi_exp.configuration.components import Components
 from secmi_exp.data import similar_images
+from secmi_exp.data.copies import near_duplicate_facts
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.near_duplicates import connected
 from secmi_exp.data.similar_images import Similarity, find_alike, similar_groups
 from secmi_exp.errors import UserError
+from secmi_exp.pipeline import split_images
 from secmi_exp.quality.inception import unit_features
 from secmi_exp.store import Store
-from secmi_exp.testing import cpu_runtime
+from secmi_exp.testing import compose_config, cpu_runtime
 from tests.support.inception import inception_weights
 from tests.support.runs import run_here
 from tests.support.splits import halves_rule, image_set
@@ -87,8 +90,21 @@ def test_weights_that_are_not_there_or_not_used_are_refused(tmp_path: Path) -> N
     with pytest.raises(UserError, match=r"near_duplicates=off looks for no images that are alike"):
         halves_rule(inception=tmp_path / "none.pth", near_duplicates="off").check()
     (tmp_path / "weights.pth").write_bytes(b"no weights")
+    similarity = Similarity(tmp_path / "weights.pth", 0.95)
     with pytest.raises(UserError, match=r"split.inception=\S+ can't be read as Inception's weights"):
-        run_here(tmp_path, "+attack=blind", f"split.inception={tmp_path}/weights.pth")
+        find_alike(images_with_copies(), Store(tmp_path), cpu_runtime(), similarity)
+
+
+def test_a_job_splits_by_what_the_features_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "weights.pth").write_bytes(b"of Inception")
+    monkeypatch.setattr(similar_images, "inception", lambda weights, setting: Network())
+    found = [f"split.inception={tmp_path}/weights.pth", "split.similarity=0.995"]
+    for choice, together in (("report", False), ("group", True)):
+        job = compose_config("trainer=cpu", "logger=none", "split.members=8", f"split.near_duplicates={choice}", *found)
+        images, split, near = split_images(Components.from_config(job), images_with_copies(), Store(tmp_path))
+        assert near
+        facts = near_duplicate_facts(split, images, near, grouped=together)
+        assert (facts["groups"], facts["holdouts_like_a_member"] == 0, facts["similarity"]) == (8, together, 0.995)
 
 
 @pytest.mark.slow
