@@ -115,7 +115,7 @@ def test_a_run_keeps_mirrored_copies_on_one_side(tmp_path: Path, monkeypatch: py
         Image.fromarray(np.ascontiguousarray(image)).save(tmp_path / f"images/{row:02d}.png")
     given = ["dataset=image_folder", f"dataset.path={tmp_path}/images", f"dataset.image_size={SIDE}"]
     found = [f"split.inception={weights}", "split.similarity=0.9999", "split.near_duplicates=group"]
-    small = ["dataset.channels=1", "split.attack_train=0", "evaluation.bootstrap_rounds=20"]
+    small = ["dataset.channels=1", "split.attack_train=0.5", "evaluation.bootstrap_rounds=20"]
     folder = run_here(tmp_path, "+attack=blind", *given, *found, *small, base=[])
     told = json.loads((folder / "results.json").read_text())["split"]["near_duplicates"]
     assert told == {"groups": 8, "members": 8, "holdouts": 8, "holdouts_like_a_member": 0, "similarity": 0.9999}
