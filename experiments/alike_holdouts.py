@@ -13,6 +13,7 @@ them in experiments/results/.
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ Floats = NDArray[np.float64]
 QUALITY = 50
 """Of the JPEG."""
 LEVELS = 4
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "dataset.image_size": 32,
     "dataset.channels": 1,
     "dataset.horizontal_flip": False,
@@ -113,7 +114,7 @@ def main() -> None:
         trained = secmi_exp.audit("ddpm_mnist", members=pictures, holdouts=holdouts, **settings)
         asked = {"target": "ddpm_mnist", "members": used, "holdouts": holdouts, **settings}
         runs = {
-            choice: secmi_exp.audit(trained.folder, **asked, **{"split.near_duplicates": choice})
+            choice: secmi_exp.audit(trained.folder, **asked | {"split.near_duplicates": choice})
             for choice in ("report", "group")
         }
         for choice, run in runs.items():

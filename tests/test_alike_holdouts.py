@@ -10,7 +10,7 @@ from experiments.alike_holdouts import SETTINGS, contrast, write_pictures
 from secmi_exp.data.near_duplicates import groups_of
 from tests.support.splits import image_set
 
-SIDE = int(str(SETTINGS["dataset.image_size"]))
+SIDE: int = SETTINGS["dataset.image_size"]
 
 
 @pytest.fixture(scope="module")

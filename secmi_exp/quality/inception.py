@@ -52,12 +52,12 @@ def inception(weights: Path, setting: str = "quality.inception") -> NoTrainIncep
 
 
 @torch.inference_mode()
-def unit_features(pixels: Pixels, network: NoTrainInceptionV3, device: torch.device) -> NDArray[np.float16]:
+def unit_features(pixels: Pixels, network: torch.nn.Module, device: torch.device) -> NDArray[np.float16]:
     """Features of length 1, of an image and its mirror image together, so that mirrored copies have the same.
 
     Args:
         pixels: [n, 1 or 3, H, W].
-        network: on the device.
+        network: `inception`, on the device.
         device: that it runs on.
 
     Returns:
