@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=32, help="that each target is trained on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("settings", nargs="*")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     if given.folder.exists():
         parser.error(f"{given.folder} is there already: name a new folder.")
     write_pictures(given.folder, given.pictures, given.seed)

@@ -98,7 +98,7 @@ def kept_together(members: Rows, holdouts: Rows, alike: Rows, *, drawn: bool) ->
     if not (len(members) and len(holdouts)):
         raise UserError(
             "split.near_duplicates=group leaves no hold-outs, or no members, that look unlike the other side: set "
-            "split.near_duplicates=report, or give other images."
+            "split.near_duplicates=report, raise split.similarity where split.inception is given, or give other images."
         )
     return members, holdouts
 
