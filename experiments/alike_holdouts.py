@@ -139,7 +139,7 @@ def main() -> None:
             }
         )
     for ending, rows in (("", judged), ("_contrasts", contrasts)):
-        write_csv(Path(table(f"alike_holdouts{ending}")), rows)
+        write_csv(Path(table(f"alike_holdouts_{given.seed}{ending}")), rows)
         print("| " + " | ".join(rows[0]) + " |\n" + "|" + "---|" * len(rows[0]))
         print("\n".join("| " + " | ".join(map(str, row.values())) + " |" for row in rows) + "\n")
 
