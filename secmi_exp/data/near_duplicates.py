@@ -5,6 +5,7 @@ means (after Zauner 2010, "Implementation and benchmarking of perceptual image h
 Images whose hashes differ in at most 28 bits are alike, and so are those that a chain of such pairs connects. On
 photographs different ones differ in 70 bits or more; crops of a few percent, mirrored and rotated copies are not found
 (`experiments/near_duplicates.py` measures it). Images of fewer than 32×32 pixels have too little in them for that.
+`secmi_exp.data.similar_images` looks for further ones by a network's features.
 """
 
 from collections.abc import Iterator
@@ -47,6 +48,8 @@ class NearDuplicates:
     """A number for each image, the same for those that are alike or equal. [N]"""
     untold: str = ""
     """Why nothing can be said beyond equal pixels; empty where it can."""
+    similarity: float | None = None
+    """Cosine of features from which on images are alike, too; None where no features were asked for."""
 
 
 def find_near_duplicates(images: ImageSet, store: Store) -> NearDuplicates:
@@ -77,9 +80,17 @@ def groups_of(images: ImageSet) -> Rows:
     hashed = rows[first]
     same_hash = np.stack([rows, hashed[numbers.ravel()]], axis=1)
     close = np.stack([hashed, hashed[close_hashes(distinct)]], axis=1)
-    _, first_equal, equal = np.unique(images.content, return_index=True, return_inverse=True)
-    same_pixels = np.stack([np.arange(len(images)), first_equal[equal]], axis=1)
-    return connected(np.arange(len(images)), np.concatenate([same_pixels, same_hash, close]))
+    return connected(np.arange(len(images)), np.concatenate([pairs_of(images.content), same_hash, close]))
+
+
+def pairs_of(numbers: Rows) -> Rows:
+    """Each row, and the first row with the same number. [n, 2].
+
+    >>> pairs_of(np.array([7, 5, 7])).tolist()
+    [[0, 0], [1, 1], [2, 0]]
+    """
+    _, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
+    return np.stack([np.arange(len(numbers)), first[inverse]], axis=1)
 
 
 def perceptual_hashes(pixels: Pixels) -> tuple[Hashes, NDArray[np.bool_]]:

@@ -98,7 +98,7 @@ def kept_together(members: Rows, holdouts: Rows, alike: Rows, *, drawn: bool) ->
     if not (len(members) and len(holdouts)):
         raise UserError(
             "split.near_duplicates=group leaves no hold-outs, or no members, that look unlike the other side: set "
-            "split.near_duplicates=report, or give other images."
+            "split.near_duplicates=report, raise split.similarity where split.inception is given, or give other images."
         )
     return members, holdouts
 
@@ -152,6 +152,24 @@ class SplitRule(ABC):
     """Draws the parts anew, with members, hold-outs and what is attacked as they are; None: drawn with them."""
     near_duplicates: Literal["off", "report", "group"] = "report"
     """Whether images that look alike are not looked for, only counted, or also kept on one side and in one part."""
+    inception: Path | None = None
+    """Inception's weights, for images that a perceptual hash doesn't take to be alike."""
+    similarity: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """Cosine of Inception's features from which on two images are alike."""
+
+    def check(self) -> None:
+        """Refuse settings before anything is computed.
+
+        Raises:
+            UserError: for weights that aren't there, or that nothing would read.
+        """
+        if self.inception and self.near_duplicates == "off":
+            raise UserError(
+                "split.inception is given, and split.near_duplicates=off looks for no images that are alike: set that "
+                "to report or group, or split.inception=null."
+            )
+        if self.inception and not self.inception.is_file():
+            raise UserError(f"split.inception={self.inception} is no file: set it to Inception's weights, or to null.")
 
     @abstractmethod
     def sides(self, images: ImageSet, random: np.random.Generator) -> tuple[Rows, Rows, bool]:

@@ -5,9 +5,6 @@ al., "B-tests: Low Variance Kernel Two-Sample Tests" (NeurIPS 2013), the mean ov
 Trained by a Two Time-Scale Update Rule" (NeurIPS 2017), FID.
 """
 
-import io
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,11 +14,9 @@ from torchmetrics.image.kid import poly_mmd
 from secmi_exp.data.images import Pixels
 from secmi_exp.data.model_range import to_model_range
 from secmi_exp.data.slices import slices
-from secmi_exp.errors import UserError, first_line
+from secmi_exp.errors import UserError
 from secmi_exp.evaluation.distributions import mean_interval
 from secmi_exp.evaluation.scored import Interval
-from secmi_exp.files.git_lfs import refuse_pointer
-from secmi_exp.targets.loading.weights import refuse_compressed, refuse_non_finite_weights
 
 INCEPTION_BATCH = 64
 """Images at once; they are enlarged to 299×299 pixels."""
@@ -65,7 +60,7 @@ def inception_distance(images: Pixels, reference: Pixels, network: NoTrainIncept
     Args:
         images: [n, 1 or 3, H, W].
         reference: [m, 1 or 3, H, W].
-        network: see `inception`.
+        network: see `secmi_exp.quality.inception`.
         device: that it runs on.
     """
     distance = FrechetInceptionDistance(network).to(device)
@@ -73,33 +68,3 @@ def inception_distance(images: Pixels, reference: Pixels, network: NoTrainIncept
         for rows in slices(len(side), INCEPTION_BATCH):
             distance.update(torch.from_numpy(side[rows]).to(device).expand(-1, 3, -1, -1), real=real)
     return float(distance.compute())
-
-
-def inception(weights: Path) -> NoTrainInceptionV3:
-    """The network of FID with weights from a file, which is read as nothing but tensors.
-
-    Raises:
-        UserError: for a file that isn't Inception's weights, was not fetched, or holds some that are not finite, and
-            where torch-fidelity is not installed.
-    """
-    refuse_pointer(weights)
-    try:
-        refuse_compressed(weights)
-        tensors = torch.load(weights, map_location="cpu", weights_only=True)
-        checked = io.BytesIO()  # torch-fidelity itself would unpickle whatever the file holds
-        torch.save(tensors, checked)
-        checked.seek(0)
-        network = NoTrainInceptionV3("inception-v3-compat", ["2048"], checked)  # type: ignore[arg-type]  # or a file's name
-    except UserError:
-        raise
-    except ModuleNotFoundError as error:
-        raise UserError(
-            "FID needs torch-fidelity: pip install 'secmi-exp[fid]', or set quality.inception=null."
-        ) from error
-    except Exception as error:  # torch raises many kinds for a broken file
-        raise UserError(
-            f"quality.inception={weights} can't be read as Inception's weights ({first_line(error)}): use "
-            "weights-inception-2015-12-05-6726825d.pth of torch-fidelity's releases, or null for no FID."
-        ) from error
-    refuse_non_finite_weights(network.state_dict(), weights)
-    return network

@@ -30,7 +30,7 @@ from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import InputSpace, PreparedTarget
 
 Loss = Deferred("secmi_exp.attacks.loss:Loss")
-inception = Deferred("secmi_exp.quality.distances:inception")
+inception = Deferred("secmi_exp.quality.inception:inception")
 inception_distance = Deferred("secmi_exp.quality.distances:inception_distance")
 kernel_distance = Deferred("secmi_exp.quality.distances:kernel_distance")
 

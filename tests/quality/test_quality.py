@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torchmetrics.image.fid import NoTrainInceptionV3
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from secmi_exp.data.model_range import to_model_range
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
-from secmi_exp.quality.distances import inception, inception_distance, kernel_distance
+from secmi_exp.quality.distances import inception_distance, kernel_distance
+from secmi_exp.quality.inception import inception
+from tests.support.inception import inception_weights
 from tests.support.memorizing import ALPHAS, Memorizing, T
 from tests.support.qualities import IS_MEMBER, PIXELS, RANDOM, SIDE, measured, quality
 from tests.support.runs import run_here
@@ -98,17 +99,6 @@ def test_fid_reads_a_file_of_weights_and_is_zero_for_the_same_images(
         network, device = inception(weights), torch.device("cpu")
     assert inception_distance(images, images, network, device) == pytest.approx(0.0, abs=1e-3)
     assert inception_distance(images, 255 - images // 4, network, device) > 1e-3
-
-
-def inception_weights(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file of the published one's layout with random weights."""
-    with monkeypatch.context() as patch:
-        patch.setattr("torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url", lambda *_, **__: {})
-        patch.setattr(torch.nn.Module, "load_state_dict", lambda *_, **__: None)
-        network = NoTrainInceptionV3("inception-v3-compat", ["2048"])
-    tensors = {name: 2 * each if "conv.weight" in name else each for name, each in network.state_dict().items()}
-    torch.save(tensors, path)  # else so deep a network would tell no images apart
-    return path
 
 
 def test_weights_that_would_run_code_are_refused(tmp_path: Path) -> None:

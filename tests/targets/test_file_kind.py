@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from secmi_exp.data.decoding import unreadable_sample
 from secmi_exp.errors import UserError
-from secmi_exp.quality.distances import inception
+from secmi_exp.quality.inception import inception
 from secmi_exp.targets.families.stable_diffusion import StableDiffusion
 from secmi_exp.targets.loading.file_kind import ADM_LAYERS
 from secmi_exp.targets.loading.hub import fetch

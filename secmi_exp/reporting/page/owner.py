@@ -268,7 +268,10 @@ def _near_duplicates(found: dict[str, Any] | None) -> str:
     alike = (found or {}).get("holdouts_like_a_member")
     if alike is None:
         return "Resized or edited copies would not be noticed."
-    return f"By a perceptual hash, which misses some edits, {alike:,} comparison images look like an image in question."
+    by = "a perceptual hash, which misses some edits"
+    if "similarity" in (found or {}):
+        by = "a perceptual hash and a network's features, which may miss edits"
+    return f"By {by}, {alike:,} comparison images look like an image in question."
 
 
 def _warnings(results: Results) -> list[str]:
