@@ -17,9 +17,11 @@ from hypothesis import settings
 from secmi_exp.__main__ import main
 from tests.support.commands import NN, Command, Finished, Refused, SmokeRun
 from tests.support.configuration_files import parse_once
+from tests.support.entry_points import search_once
 
 gc.disable()  # until all is imported: nothing of it is garbage
 parse_once()
+search_once()
 settings.register_profile("any machine", deadline=None)  # a slow moment of a shared machine is no fault
 settings.load_profile("any machine")
 
