@@ -16,7 +16,8 @@ HEAVY = {
 }  # fmt: skip
 
 SCRIPT = """
-import sys
+import gc, sys
+gc.disable()  # nothing of what is imported is garbage
 from hydra import compose, initialize_config_dir
 import secmi_exp.pipeline, secmi_exp.data.checks.split_check, secmi_exp.attacks.blind
 from secmi_exp.configuration.components import Components
