@@ -29,6 +29,7 @@ settings.load_profile("any machine")
 def pytest_collection_finish() -> None:
     """What was imported stays, so that no collection has to go through it again."""
     gc.freeze()
+    gc.set_threshold(5_000, 20, 50)  # what is imported later would be gone through too often
     gc.enable()
 
 
