@@ -38,8 +38,8 @@ def nothing_kept() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pipeline in pixel space, as small as can be: one test compiles its network."""
-    blocks = {"down_block_types": ("DownBlock2D",), "up_block_types": ("UpBlock2D",)}
-    return pipeline(tmp_path_factory.mktemp("pipeline"), network(block_out_channels=(8,), **blocks))
+    block = network(block_out_channels=(8,), down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",))
+    return pipeline(tmp_path_factory.mktemp("pipeline"), block)
 
 
 @dataclass

@@ -6,4 +6,4 @@ from importlib import metadata
 
 def search_once() -> None:
     """Keep what is found; call it before a module imports the function."""
-    metadata.entry_points = cache(metadata.entry_points)
+    metadata.entry_points = cache(metadata.entry_points)  # type: ignore[assignment]
