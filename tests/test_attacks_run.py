@@ -98,8 +98,8 @@ def test_every_attack_finds_the_members_of_a_target_that_knows_them_by_heart(
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(each, marks=pytest.mark.slow) if each == "nn" else each for each in ATTACKS]
-)  # nn: tests/attacks/test_nn.py has its own test of permuted labels
+    "name", [pytest.param(each, marks=pytest.mark.slow) if each.startswith("nn") else each for each in ATTACKS]
+)  # nn, nn_paper: tests/attacks/test_nn.py has its own test of permuted labels
 def test_permuted_labels_leave_chance_and_ask_the_target_nothing_new(
     root: Path, ran_once: Callable[[str], Ran], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
