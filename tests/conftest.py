@@ -3,6 +3,7 @@
 import gc
 import json
 import logging
+import os
 import signal
 import sys
 import tempfile
@@ -17,9 +18,12 @@ from hypothesis import settings
 from secmi_exp.__main__ import main
 from tests.support.commands import NN, Command, Finished, Refused, SmokeRun
 from tests.support.configuration_files import parse_once
+from tests.support.entry_points import search_once
 
 gc.disable()  # until all is imported: nothing of it is garbage
 parse_once()
+search_once()
+os.fdatasync = lambda fd, /: None  # type: ignore[assignment]  # processes are killed here, and no machine
 settings.register_profile("any machine", deadline=None)  # a slow moment of a shared machine is no fault
 settings.load_profile("any machine")
 
@@ -27,6 +31,7 @@ settings.load_profile("any machine")
 def pytest_collection_finish() -> None:
     """What was imported stays, so that no collection has to go through it again."""
     gc.freeze()
+    gc.set_threshold(5_000, 20, 50)  # what is imported later would be gone through too often
     gc.enable()
 
 

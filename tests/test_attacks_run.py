@@ -1,7 +1,9 @@
 """Runs of every attack: what they find and leave, that labels decide nothing but fits, and scores from elsewhere."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from tests.support.runs import MEMORIZING, run_here
 
 ATTACKS = sorted(path.stem for path in (CONF / "attack").glob("*.yaml") if path.stem != "scores")
 FAST = {
-    "nn": ["attack.scorers.nn.network=small"],
+    "nn": ["attack.scorers.nn.network=small", "attack.scorers.nn.small.steps=[100]", "attack.stacked=[]"],
     "nn_paper": ["attack.scorers.nn_paper.epochs=1", "attack.scorers.nn_paper.min_steps=4"],
     "gsa": ["attack.timesteps=2"],
     "pfami": ["attack.timesteps=[0,100]"],
@@ -38,12 +40,22 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("attacks")
 
 
-def ran(root: Path, name: str, *overrides: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+Ran = tuple[dict[str, Any], dict[str, np.ndarray]]
+"""results.json with the run's folder, and the columns of scores.parquet."""
+
+
+def ran(root: Path, name: str, *overrides: str) -> Ran:
     few = ["attack.samples=128", "attack.steps=4"] if name in GENERATED else []
     folder = run_here(root, f"+attack={name}", *FAST.get(name, []), *few, *overrides, base=MEMORIZING)
     table = pq.read_table(folder / "scores.parquet")
     rows = {column: table[column].to_numpy(zero_copy_only=False) for column in table.column_names}
     return json.loads((folder / "results.json").read_text()) | {"folder": str(folder)}, rows
+
+
+@pytest.fixture(scope="module")
+def ran_once(root: Path) -> Callable[[str], Ran]:
+    """The run of an attack with nothing else set, which several tests look at."""
+    return cache(partial(ran, root))
 
 
 def permute_labels(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,8 +73,10 @@ def permute_labels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_every_attack_finds_the_members_of_a_target_that_knows_them_by_heart(root: Path, name: str) -> None:
-    results, rows = ran(root, name)
+def test_every_attack_finds_the_members_of_a_target_that_knows_them_by_heart(
+    ran_once: Callable[[str], Ran], name: str
+) -> None:
+    results, rows = ran_once(name)
     assert results["attack"] == name
     assert (results["queries_per_sample"] == 0) == (name == "blind")
     assert {"auc", "asr", "tpr_at_1pct_fpr", "precision_calibrated"} <= set(results["metrics"])
@@ -84,12 +98,12 @@ def test_every_attack_finds_the_members_of_a_target_that_knows_them_by_heart(roo
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(each, marks=pytest.mark.slow) if each == "nn" else each for each in ATTACKS]
-)  # nn: tests/attacks/test_nn.py has its own test of permuted labels
+    "name", [pytest.param(each, marks=pytest.mark.slow) if each.startswith("nn") else each for each in ATTACKS]
+)  # nn, nn_paper: tests/attacks/test_nn.py has its own test of permuted labels
 def test_permuted_labels_leave_chance_and_ask_the_target_nothing_new(
-    root: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    root: Path, ran_once: Callable[[str], Ran], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ran(root, name)
+    ran_once(name)
     permute_labels(monkeypatch)
     results, rows = ran(root, name)
     assert results["queries_spent"] == 0  # the target is asked nothing that depends on labels
@@ -98,8 +112,10 @@ def test_permuted_labels_leave_chance_and_ask_the_target_nothing_new(
     assert low < 0.5 < high < 0.85
 
 
-def test_scores_from_elsewhere_are_judged_like_our_own(root: Path, tmp_path: Path) -> None:
-    ours, rows = ran(root, "stat")
+def test_scores_from_elsewhere_are_judged_like_our_own(
+    root: Path, ran_once: Callable[[str], Ran], tmp_path: Path
+) -> None:
+    ours, rows = ran_once("stat")
     order = np.random.default_rng(0).permutation(len(rows["id"]))
     columns = {"id": rows["id"][order], "score": rows["t_error"][order], "is_member": rows["is_member"][order]}
     pa.csv.write_csv(pa.table(columns), tmp_path / "scores.csv")
@@ -114,8 +130,10 @@ def test_scores_from_elsewhere_are_judged_like_our_own(root: Path, tmp_path: Pat
     assert again["metrics"] == theirs["metrics"]
 
 
-def test_scores_that_do_not_fit_the_split_are_refused(root: Path, tmp_path: Path) -> None:
-    _, rows = ran(root, "stat")
+def test_scores_that_do_not_fit_the_split_are_refused(
+    root: Path, ran_once: Callable[[str], Ran], tmp_path: Path
+) -> None:
+    _, rows = ran_once("stat")
     columns = {"id": rows["id"], "score": rows["t_error"], "is_member": ~rows["is_member"]}
 
     def refused(message: str, *overrides: str, **changes: Any) -> None:

@@ -21,6 +21,7 @@ from tests.support.commands import Command
 from tests.support.page_runs import amend
 from tests.support.runs import MEMORIZING, run_here
 from tests.support.sweep_folder import SweepFolder
+from tests.support.unrendered import unrendered_figures
 
 STAT = ["+attack=stat", "evaluation.blind=false"]
 
@@ -147,7 +148,8 @@ def test_of_a_sweep_the_worst_job_decides_and_one_without_a_result_is_no_pass(
     assert sentence.startswith("The gate is undecided: job 2: there is nothing to compare (It has no results.json")
     amend(sweep.folder / "1", gate=gated(Outcome.FAILED))
     assert (gate_end(sweep.folder) or (None,))[0] == 3
-    close_sweep(sweep.folder)
+    with unrendered_figures():
+        close_sweep(sweep.folder)
     summary = (sweep.folder / "gate.md").read_text(encoding="utf-8")
     assert "| 1 | stat | max_auc = 0.55 | 0.600 [0.500, 0.700] | **failed** |  |" in summary
     assert "at most 7.5% (3 × 2.5%)" in summary

@@ -17,7 +17,7 @@ from tests.hostile import Limits, Outcome, count, run_case, run_together
 
 LIMITS = Limits(seconds=60, mib=250)
 """Of one case; most take a tenth of a second, and some thirty MiB for what is imported first."""
-SAMPLED = 19
+SAMPLED = 37
 """One in so many of the damaged files is tried in the default suite."""
 
 Case = Callable[[], object]

@@ -6,7 +6,7 @@ import pytest
 
 from tests.hostile_values import COMPOSITIONS, Case, Outcome, attempted, cases, sample, tells
 
-FEW, MANY = 12, 600
+FEW, MANY = 6, 600
 
 
 def complaint_about(case: Case, outcome: Outcome) -> str | None:

@@ -23,7 +23,8 @@ NEEDED = {"scipy", "matplotlib", "pandas", "pyarrow"}
 """By intervals, figures and tables."""
 
 SCRIPT = """
-import sys
+import gc, sys
+gc.disable()  # nothing of what is imported is garbage
 from hydra import compose, initialize_config_dir
 import secmi_exp.pipeline, secmi_exp.data.checks.split_check, secmi_exp.attacks.blind
 from secmi_exp.configuration.components import Components

@@ -24,7 +24,7 @@ from secmi_exp.targets.loading.model_folder import ModelFolder
 from secmi_exp.targets.pixel.predictor import PixelPredictor
 from secmi_exp.testing import SmallPredictor, cpu_runtime, random_images
 from tests.support.commands import CONF, SMOKE, Command
-from tests.support.diffusers_folders import pipeline
+from tests.support.diffusers_folders import network, pipeline
 from tests.support.query_attacks import attack
 
 STATES = torch.linspace(-1, 1, 2 * 3 * 8 * 8).reshape(2, 3, 8, 8)
@@ -39,8 +39,9 @@ def nothing_kept() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pipeline in pixel space."""
-    return pipeline(tmp_path_factory.mktemp("pipeline"))
+    """A pipeline in pixel space, as small as can be: one test compiles its network."""
+    block = network(block_out_channels=(8,), down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",))
+    return pipeline(tmp_path_factory.mktemp("pipeline"), block)
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Types read from the source of components' classes are those of the imported classes."""
 
 import typing
-from pathlib import Path
+from itertools import zip_longest
 from pkgutil import resolve_name
 
 import pytest
@@ -12,20 +12,25 @@ from secmi_exp.configuration.source_types import GROUPS, annotations_of, refuse_
 from secmi_exp.errors import UserError
 from tests.support.commands import CONF
 
-CHOICES = sorted(file for group in GROUPS for file in (CONF / group).glob("*.yaml"))
+CHOICES = {group: sorted(file.stem for file in (CONF / group).glob("*.yaml")) for group in GROUPS}
+TOGETHER = [
+    {group: choice for group, choice in zip(CHOICES, each, strict=True) if choice}
+    for each in zip_longest(*CHOICES.values())
+]
+"""Every choice of every group, with the next ones of the other groups: a composition for each would take longer."""
 
 
-@pytest.mark.parametrize("file", CHOICES, ids=lambda file: f"{file.parent.name}={file.stem}")
-def test_they_are_those_of_the_class_and_accept_its_configuration(file: Path) -> None:
-    group = file.parent.name
+@pytest.mark.parametrize("chosen", TOGETHER, ids=lambda chosen: " ".join(chosen.values()))
+def test_they_are_those_of_the_class_and_accept_its_configuration(chosen: dict[str, str]) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", [f"{'+' if group == 'attack' else ''}{group}={file.stem}"])
+        config = compose("config", [f"{'+' if group == 'attack' else ''}{group}={it}" for group, it in chosen.items()])
     refuse_wrong_types(config)
-    target = OmegaConf.to_container(config[group])["_target_"]  # type: ignore[index, call-overload]
-    found = dict(annotations_of(target))
-    hints = typing.get_type_hints(resolve_name(target), include_extras=True)
-    assert found
-    assert {name: repr(hints[name]) for name in found} == {name: repr(each) for name, each in found.items()}
+    for group in chosen:
+        target = OmegaConf.to_container(config[group])["_target_"]  # type: ignore[index, call-overload]
+        found = dict(annotations_of(target))
+        hints = typing.get_type_hints(resolve_name(target), include_extras=True)
+        assert found
+        assert {name: repr(hints[name]) for name in found} == {name: repr(each) for name, each in found.items()}
 
 
 @pytest.mark.parametrize("override", ["target.max_steps=1.5", "target.name=3", "dataset.channels=2", "seed=true"])

@@ -81,7 +81,7 @@ def facts(folder: Path) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("network", ["auto", "small", "resnet18"])
+@pytest.mark.parametrize("network", ["auto", pytest.param("small", marks=pytest.mark.slow), "resnet18"])
 def test_members_are_found_among_images_that_nothing_was_fitted_on(network: str, tmp_path: Path) -> None:
     maps, is_member = planted()
     more = {"lr": 0.1, "min_steps": 60} if network == "resnet18" else {}
@@ -112,7 +112,7 @@ def test_cross_validated_auc_is_that_of_images_which_were_not_trained_on(tmp_pat
         labels = np.random.default_rng(10 + seed).permutation(N) % 2 == 0
         folder = tmp_path / str(seed)
         folder.mkdir()
-        scores = fitted(folder, maps, labels, small=SMALL | {"steps": [60]}, seed=seed)
+        scores = fitted(folder, maps.at([20]), labels, small=SMALL | {"steps": [60]}, seed=seed)
         aucs.append(facts(folder)["chosen"]["auc"])
         fresh.append(roc_auc_score(labels[FRESH], scores[FRESH]))
     assert abs(np.mean(fresh) - 0.5) < 0.08
@@ -164,15 +164,16 @@ def test_a_killed_choice_goes_on_where_it_was_and_gives_the_same_scores(
     for folder in folders:
         folder.mkdir()
     killed_before = -1
-    undisturbed = fitted(folders[0], maps, is_member)
+    few = {"small": SMALL | {"steps": [20, 10]}}
+    undisturbed = fitted(folders[0], maps, is_member, **few)
     whole = list(trained[:-1])
     trained.clear()
     for fits in (1, 2):
         killed_before = fits
         with pytest.raises(KeyboardInterrupt):
-            fitted(folders[1], maps, is_member)
+            fitted(folders[1], maps, is_member, **few)
     killed_before = -1
-    scores = fitted(folders[1], maps, is_member)
+    scores = fitted(folders[1], maps, is_member, **few)
     assert trained[:-1] == whole  # and none of them twice
     assert np.array_equal(scores, undisturbed)
     assert facts(folders[1]) == facts(folders[0])
@@ -227,7 +228,7 @@ def test_maps_without_timesteps_are_classified_too(tmp_path: Path) -> None:
     """Such as those of an attack of one's own."""
     maps, is_member = planted()
     array: Any = maps.maps[20]
-    assert roc_auc_score(is_member[FRESH], fitted(tmp_path, array, is_member)[FRESH]) > 0.9
+    assert roc_auc_score(is_member[FRESH], fitted(tmp_path, array, is_member, network="small")[FRESH]) > 0.9
     assert facts(tmp_path)["chosen"]["timesteps"] is None
 
 

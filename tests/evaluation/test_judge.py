@@ -196,6 +196,7 @@ def test_a_threshold_that_calls_nobody_a_member_leaves_precision_open() -> None:
     assert judged.metrics["recall_calibrated"] == 0.0
 
 
+@pytest.mark.slow
 def test_fifty_thousand_scores_with_a_thousand_rounds_take_seconds() -> None:
     evaluation, calibration = t_error_scores(50_000), t_error_scores(10_000, seed=1)
     started = time.process_time()

@@ -1,9 +1,19 @@
 """What tests of figures share."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
+
+from tests.support.unrendered import unrendered_figures
+
+
+@pytest.fixture
+def unrendered() -> Iterator[None]:
+    """The figures of this test are composed and not rendered."""
+    with unrendered_figures():
+        yield
 
 
 @pytest.fixture

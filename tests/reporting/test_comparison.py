@@ -53,6 +53,13 @@ def columns(row: Mapping[str, str], name: str) -> list[float]:
     return [float(row[column]) for column in (name, f"{name}_low", f"{name}_high")]
 
 
+@pytest.fixture(autouse=True)
+def quick_figures(request: pytest.FixtureRequest) -> None:
+    """Figures are rendered for the tests that look at them."""
+    if "saved" not in request.fixturenames:
+        request.getfixturevalue("unrendered")
+
+
 @pytest.fixture
 def attacks(tmp_path: Path) -> SweepFolder:
     """Four attacks on the same samples, of which nn's job reports stat too."""

@@ -23,12 +23,12 @@ from secmi_exp.reporting.sweep_output import close_sweep
 from secmi_exp.reporting.terminal import terminal
 from secmi_exp.store import Json
 from secmi_exp.testing import run
-from tests.support.commands import REPOSITORY, SMOKE
+from tests.support.commands import REPOSITORY
 from tests.support.sweep_folder import SweepFolder, finished_run
 
 NAME = r"$\frac{a_$ [/b] [red] :bug: 50%"
 """A formula that can't be read, a tag that closes nothing, a colour, and an emoji."""
-RUN = ["+attack=blind", "split.members=24", "split.holdouts=24", "evaluation.bootstrap_rounds=20"]
+RUN = ["target=memorizing", "+attack=blind", "split.members=24", "split.holdouts=24", "evaluation.bootstrap_rounds=20"]
 
 
 def texts(figure: Figure) -> set[str]:
@@ -38,7 +38,7 @@ def texts(figure: Figure) -> set[str]:
 def test_a_run_whose_names_are_markup_ends_like_any_other(
     tmp_path: Path, saved: list[Figure], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = run(tmp_path, *SMOKE, *RUN, f"dataset.name='{NAME}'")
+    folder = run(tmp_path, *RUN, f"dataset.name='{NAME}'")
     assert json.loads((folder / "results.json").read_text())["dataset"] == NAME
     assert {path.stem for path in folder.glob("*.png")} == {"roc", "roc_log", "scores", "exposed"}
     assert any(text.startswith("ROC: ") and NAME in text for text in texts(saved[0]))
@@ -57,7 +57,7 @@ def test_figures_that_fail_are_lines_of_the_log_and_the_results_are_there_before
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Figure, "savefig", fail)
-    folder = run(tmp_path, *SMOKE, *RUN)
+    folder = run(tmp_path, *RUN)
     assert not [*folder.glob("*.png")]
     for name in ("roc", "roc_log", "scores", "exposed"):
         assert f"{folder / name}.png is not drawn (OSError: [Errno 28] No space left on device)" in caplog.text

@@ -14,6 +14,8 @@ from secmi_exp.reporting.sweep_output import close_sweep
 from tests.support.page_runs import amend
 from tests.support.sweep_folder import SweepFolder
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 
 def test_a_sweeps_table_and_the_page_name_the_same_entries_alike_and_in_the_same_order(tmp_path: Path) -> None:
     sweep = SweepFolder(tmp_path)

@@ -34,6 +34,7 @@ def test_the_choice_is_told_with_what_it_was_made_on_and_its_own_evaluation() ->
     )
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_a_closed_search_ranks_nothing_by_evaluation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep = SweepFolder(tmp_path)
     for t, shift in (("10", 0.2), ("20", 2.0), ("20", 2.0), ("30", 1.0)):  # a search may try the same twice

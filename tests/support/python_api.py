@@ -11,7 +11,8 @@ from diffusers import DDPMPipeline, DDPMScheduler
 
 from secmi_exp.reporting import run_figures
 from tests.support.diffusers_folders import network
-from tests.support.runs import FIGURES, save_a_pixel
+from tests.support.runs import FIGURES, no_processes
+from tests.support.unrendered import save_a_pixel
 
 N = 12
 """Images a side."""
@@ -41,6 +42,6 @@ def quick(root: Path, **settings: Any) -> dict[str, Any]:
 
 @contextmanager
 def without_figures() -> Iterator[None]:
-    """A pixel is saved for each figure."""
-    with patch.dict(vars(run_figures), dict.fromkeys(FIGURES, save_a_pixel)):
+    """A pixel is saved for each figure, and images are decoded in this process."""
+    with patch.dict(vars(run_figures), dict.fromkeys(FIGURES, save_a_pixel)), no_processes():
         yield

@@ -5,14 +5,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-from PIL import Image
-
+from secmi_exp.data import decoding_processes
 from secmi_exp.reporting import run_figures
 from secmi_exp.store import Store
 from secmi_exp.targets.pixel import training
 from secmi_exp.targets.text_to_image import unet_training
 from secmi_exp.testing import run
 from tests.support.commands import SMOKE
+from tests.support.unrendered import save_a_pixel
 
 FIGURES = [name for name in vars(run_figures) if name.startswith("draw_")]
 """Functions whose figures take a third of a run's time."""
@@ -22,13 +22,8 @@ MEMORIZING = ["target=memorizing", "split.members=64", "split.holdouts=64", "eva
 
 def run_here(output: Path, *overrides: str, base: Sequence[str] = SMOKE) -> Path:
     """The smoke experiment without Hydra's logging, and with a pixel for each figure; much quicker than the command."""
-    with patch.dict(vars(run_figures), dict.fromkeys(FIGURES, save_a_pixel)), few_sampling_steps():
+    with patch.dict(vars(run_figures), dict.fromkeys(FIGURES, save_a_pixel)), few_sampling_steps(), no_processes():
         return run(output, *base, *overrides)
-
-
-def save_a_pixel(path: Path, *arguments: object, **options: object) -> None:
-    """Save a picture in a figure's place."""
-    Image.new("RGB", (1, 1)).save(path)
 
 
 @contextmanager
@@ -48,3 +43,10 @@ def one_run(root: Path) -> Iterator[Store]:
     finally:
         for tally in store._tallies.values():
             tally.close()  # as the end of the process does
+
+
+@contextmanager
+def no_processes() -> Iterator[None]:
+    """Images are decoded in this process, however many: a fork of a process with so much memory takes longer."""
+    with patch.object(decoding_processes, "SAMPLES_A_WORKER", 2**40):
+        yield

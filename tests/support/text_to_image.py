@@ -17,7 +17,7 @@ from tests.support.tiny_pipelines import (
     SIDE,
 )
 
-K, T_SEC = 10, 50
+K, T_SEC = 10, 20
 
 CAPTIONS = ["a seven", "a zero", None, "a seven", "a caption of more than sixteen bytes"]
 

@@ -40,7 +40,7 @@ def test_training_sees_member_images_only(tmp_path: Path, monkeypatch: pytest.Mo
         return step(self, batch, batch_idx)
 
     monkeypatch.setattr(PixelTraining, "training_step", watched)
-    run_here(tmp_path, "target.max_steps=20")
+    run_here(tmp_path, "target.max_steps=8", "target.warmup_steps=2")
     config = compose_config("experiment=smoke")
     digits: Digits = component(config, "dataset")
     image_set = digits.load(Store(tmp_path / "store"), progress_bar=False)

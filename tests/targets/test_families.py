@@ -24,7 +24,7 @@ from secmi_exp.targets.text_to_image.pipeline_folder import TextToImageFolder
 from secmi_exp.testing import configured, cpu_runtime, no_logger
 from tests.support.families import evaluations, prepared, t_errors_in_float64, walked
 from tests.support.hostile_files import is_empty
-from tests.support.text_to_image import PIXELS, T_SEC, images
+from tests.support.text_to_image import PIXELS, T_SEC, K, images
 from tests.support.tiny_families import save_dit, save_flux, save_ldm, save_pixart, save_sd3
 from tests.support.tiny_pipelines import SIDE, edited
 
@@ -129,7 +129,7 @@ def test_t_errors_are_those_of_the_general_formula(pipelines: dict[str, Path], t
     guidance = 3.0 if kind in ("sd3", "pixart", "dit") else 1.0
     target = prepared(pipelines[kind], tmp_path, guidance=guidance)
     stored = walked(target, tmp_path, precision="64")
-    assert stored.queries_per_sample(T_SEC) == (12 if guidance != 1 else 6)
+    assert stored.queries_per_sample(T_SEC) == (T_SEC // K + 1) * (2 if guidance != 1 else 1)
     walk, expected = t_errors_in_float64(target, tmp_path)
     np.testing.assert_allclose(walk, expected, rtol=1e-9)
     np.testing.assert_allclose(stored.t_error(T_SEC), expected, rtol=1e-6)

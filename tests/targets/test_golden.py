@@ -64,7 +64,7 @@ def test_predictions_are_the_authors(
     torch.testing.assert_close(predictor.predict_noise(x_0, t), expected[f"eps_{weights}_t{t}"], rtol=0, atol=2e-4)
 
 
-@pytest.mark.parametrize("weights", ["ema", "net"])
+@pytest.mark.parametrize("weights", ["ema", pytest.param("net", marks=pytest.mark.slow)])
 @torch.no_grad()
 def test_predictions_are_those_of_the_authors_formulas(
     store: Path, expected: dict[str, Tensor], weights: Literal["ema", "net"]
@@ -100,9 +100,16 @@ def walked(predictor: NoisePredictor, x_0: Tensor) -> Trajectories:
     return trajectories
 
 
+@pytest.fixture(scope="module", params=[4, pytest.param(1, marks=pytest.mark.slow)], ids=["fourth", "all"])
+def every(request: pytest.FixtureRequest) -> int:
+    """Which of the images are walked on: every fourth, or every one."""
+    number: int = request.param
+    return number
+
+
 @pytest.fixture(scope="module")
-def trajectories(predictor: NoisePredictor, expected: dict[str, Tensor]) -> Trajectories:
-    return walked(predictor, predictor.encode(expected["images_uint8"]))
+def trajectories(predictor: NoisePredictor, expected: dict[str, Tensor], every: int) -> Trajectories:
+    return walked(predictor, predictor.encode(expected["images_uint8"][::every]))
 
 
 @pytest.fixture(scope="module")
@@ -114,21 +121,21 @@ def exact_trajectories(predictor: NoisePredictor, expected: dict[str, Tensor]) -
 
 @TIMESTEPS
 def test_t_errors_are_the_authors(
-    trajectories: Trajectories, expected: dict[str, Tensor], t_sec: int, k: int, rtol: float
+    trajectories: Trajectories, expected: dict[str, Tensor], every: int, t_sec: int, k: int, rtol: float
 ) -> None:
     step, queries = trajectories[t_sec, k]
-    torch.testing.assert_close(step.t_error(), expected[f"t_error_tsec{t_sec}_k{k}"], rtol=rtol, atol=0)
+    torch.testing.assert_close(step.t_error(), expected[f"t_error_tsec{t_sec}_k{k}"][::every], rtol=rtol, atol=0)
     assert queries == t_sec // k + 1
 
 
-def test_error_maps_are_the_authors(trajectories: Trajectories, expected: dict[str, Tensor]) -> None:
-    round_trip = expected["recon_tsec100_k10"] - expected["state_tsec100_k10"]
+def test_error_maps_are_the_authors(trajectories: Trajectories, expected: dict[str, Tensor], every: int) -> None:
+    round_trip = (expected["recon_tsec100_k10"] - expected["state_tsec100_k10"])[::every]
     torch.testing.assert_close(trajectories[100, 10][0].error_map(), round_trip.abs(), rtol=0, atol=2e-4)
 
 
 @TIMESTEPS
 def test_float32_t_errors_are_those_of_float64(
-    trajectories: Trajectories, exact_trajectories: Trajectories, t_sec: int, k: int, rtol: float
+    trajectories: Trajectories, exact_trajectories: Trajectories, every: int, t_sec: int, k: int, rtol: float
 ) -> None:
-    single, double = trajectories[t_sec, k][0].t_error()[::8], exact_trajectories[t_sec, k][0].t_error()
+    single, double = trajectories[t_sec, k][0].t_error()[:: 8 // every], exact_trajectories[t_sec, k][0].t_error()
     torch.testing.assert_close(single.double(), double, rtol=rtol, atol=0)

@@ -53,7 +53,7 @@ from secmi_exp.targets.pixel.secmi_checkpoint import SecMICheckpoint
 from secmi_exp.testing import cpu_runtime, no_logger, prepare, random_images
 from tests.support.authors_network import random_weights, save_checkpoint
 from tests.support.diffusers_folders import change_json, pipeline, refusal, target
-from tests.support.text_to_image import images, prepared, walked
+from tests.support.text_to_image import T_SEC, images, prepared, walked
 from tests.support.tiny_pipelines import TOKENS, save_stable_diffusion, save_stable_diffusion_xl, unet
 from tests.targets.hostile_model_files import FLAGS, INDEX, WEIGHTS, ours, save_in_parts, save_store_target
 
@@ -272,8 +272,8 @@ def test_a_tokenizer_without_a_limit_of_its_own_has_that_of_the_text_encoder(
     folder = copied(pipelines["sd"], tmp_path / "sd", "tokenizer/tokenizer_config.json", model_max_length=limit)
     assert StableDiffusion.from_path(folder).tokenizer().model_max_length == TOKENS
     if limit is None:
-        expected = walked(pipelines["sd"], tmp_path / "store").t_error(50)
-        np.testing.assert_array_equal(walked(folder, tmp_path / "other").t_error(50), expected)
+        expected = walked(pipelines["sd"], tmp_path / "store").t_error(T_SEC)
+        np.testing.assert_array_equal(walked(folder, tmp_path / "other").t_error(T_SEC), expected)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> torch.Tensor:
     return weights(tmp_path_factory.mktemp("whole"))
 
 
-@pytest.mark.parametrize("device_batch_size", [20, 10, 7])
+@pytest.mark.parametrize(
+    "device_batch_size", [pytest.param(20, marks=pytest.mark.slow), pytest.param(10, marks=pytest.mark.slow), 7]
+)
 def test_a_batch_in_parts_is_the_same_step(tmp_path: Path, whole: torch.Tensor, device_batch_size: int) -> None:
     parts = weights(tmp_path, device_batch_size=device_batch_size)
     torch.testing.assert_close(parts, whole, rtol=0, atol=2e-5)
@@ -69,8 +71,10 @@ def test_flips_are_the_whole_batchs_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("precision", "within"), [("64", 1e-4), ("bf16", 2e-2)])
-def test_other_precisions_take_about_the_same_steps(tmp_path: Path, precision: str, within: float) -> None:
-    difference = weights(tmp_path / "32") - weights(tmp_path / "other", precision=precision)
+def test_other_precisions_take_about_the_same_steps(
+    tmp_path: Path, whole: torch.Tensor, precision: str, within: float
+) -> None:
+    difference = whole - weights(tmp_path / "other", precision=precision)
     assert 0 < difference.abs().max() < within, difference.abs().max()
 
 

@@ -140,7 +140,7 @@ def test_a_full_disk_in_training_costs_the_file_alone(
     monkeypatch.setattr("lightning_fabric.loggers.csv_logs._ExperimentWriter.save", full)
     tracker = CsvTracker(identity(tmp_path))
     monkeypatch.setattr("secmi_exp.tracking.logger.CsvTracker", lambda run: tracker)
-    folder = run_here(tmp_path, "+attack=stat", "logger=csv")
+    folder = run_here(tmp_path, "+attack=stat", "logger=csv", "target.max_steps=2", "target.warmup_steps=1")
     assert (folder / "results.json").is_file()
     assert tracker.outage.happened
     assert sum("Tracking has failed" in line for line in caplog.messages) == 1
