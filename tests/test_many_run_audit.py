@@ -8,7 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from experiments import kept
 from experiments.many_run_audit import main, read_sweep, sentence
+from experiments.tables import markdown
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.many_runs import many_run_bound
 
@@ -41,6 +43,17 @@ def test_the_exposed_canary_is_found_among_the_trainings_that_judge_it(sweep: Pa
     assert "from canary/1: 0 of " in sentence(bound, ids)
     assert bound.epsilon > 1.0
     assert bound.outcome.n_member + bound.outcome.n_holdout == 40
+
+
+def test_a_sweep_is_kept_with_the_highest_bound_that_it_could_give(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "RESULTS", tmp_path)
+    kept.keep_many_runs(sweep, "many")
+    (row,) = kept.read_rows(kept.table("many"))
+    assert (row["trainings"], row["canary"], row["missed"], row["falsely_called"]) == ("90", "canary/1", "0", "0")
+    assert row["epsilon"] == row["highest_possible"]
+    assert markdown("many").splitlines()[2].endswith(f"| {float(row['epsilon']):.2f} | 1e-05 | 95% |")
 
 
 def test_what_has_no_canaries_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from secmi_exp.evaluation.roc import Roc
 from tests.support.commands import CONF, SmokeRun
 
 PRESETS = [name for name, experiment in EXPERIMENTS.items() if experiment.arguments[0].startswith("experiment=")]
-ONE_SIZE = {"prompts", "faces", "mnist"}
+ONE_SIZE = {"prompts", "faces", "mnist", "dp_audit", "many_run_audit"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)

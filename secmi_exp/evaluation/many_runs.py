@@ -12,7 +12,7 @@ import numpy as np
 
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.confusion import Confusion
-from secmi_exp.evaluation.privacy_bound import bound_at, highest_bound
+from secmi_exp.evaluation.privacy_bound import bound_at, epsilon_from_counts, highest_bound
 from secmi_exp.evaluation.roc import Roc
 from secmi_exp.evaluation.scored import Bools, Floats, Scored
 
@@ -34,6 +34,15 @@ class ManyRunBound:
     """"In" where score ≥ it."""
     outcome: Confusion
     """Counts of the trainings that judge it: with the image (members) and without."""
+
+    @property
+    def highest_possible(self) -> float:
+        """The ε of a test without a mistake on these trainings: no outcome of so few refutes more."""
+        counts = self.outcome
+        best = epsilon_from_counts(
+            0, counts.n_holdout, 0, counts.n_member, delta=self.delta, confidence=self.confidence
+        )
+        return float(best)
 
 
 def many_run_bound(scores: Floats, included: Bools, *, delta: float = 0.0, confidence: float = 0.95) -> ManyRunBound:
