@@ -1,6 +1,6 @@
 """Run the experiments at laptop scale, keep their results, and renew the tables and figures of experiments/README.md.
 
-python -m experiments.reproduce                       # all: three hours on two CPU cores
+python -m experiments.reproduce                       # all: four hours on two CPU cores
 python -m experiments.reproduce members timesteps     # some of them
 python -m experiments.reproduce --redraw              # run nothing, draw tables and figures from what was kept
 
