@@ -54,7 +54,7 @@ class Experiment:
 
 FACES = ("-m", "+attack=stat", "dataset=lfw", "split.attack_train=0.4", "target.batch_size=25")
 TIMESTEPS = "attack.t_sec=range(10,101,10)"
-UNDEFENDED = ("-m", "+attack=stat", "dataset=digits", "canaries=null,noise")
+UNDEFENDED = ("+attack=stat", "dataset=digits")
 FOREIGN = (
     "-m", "+attack=stat,pia,loss", "target=module", "target.factory=tests.support.foreign_mnist.ForeignMNIST",
     "target.weights=tests/foreign/ddpm_mnist.pt", "target.prefix=network.", "target.prediction=epsilon",

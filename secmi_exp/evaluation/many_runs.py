@@ -48,6 +48,9 @@ class ManyRunBound:
 def many_run_bound(scores: Floats, included: Bools, *, delta: float = 0.0, confidence: float = 0.95) -> ManyRunBound:
     """The bound for the image that the first third of the trainings finds the most exposed.
 
+    The threshold is the image's own, or the most accurate one of all images together where that does as well: it rests
+    on more scores.
+
     Args:
         scores: of each image by an attack on each training's target, higher = more likely in; NaN where an image isn't
             judged, for a reason that its coin has no part in. [trainings, images]
@@ -60,26 +63,38 @@ def many_run_bound(scores: Floats, included: Bools, *, delta: float = 0.0, confi
     """
     first = round(len(scores) * CHOOSING)
     judged = ~np.isnan(scores)
-    best: tuple[float, float, int, float] | None = None
-    for image in range(scores.shape[1]):
-        choosing, judging = (judged[:first, image], judged[first:, image])
-        own = Scored(scores[:first, image][choosing], included[:first, image][choosing])
-        if not (_both(own.is_member) and _both(included[first:, image][judging])):
-            continue
-        epsilon, threshold = highest_bound(own, delta=delta, confidence=confidence)
-        most_accurate, accuracy = Roc.from_scores(own.scores, own.is_member).best_threshold()
-        if best is None or (epsilon, accuracy) > best[:2]:
-            best = (epsilon, accuracy, image, lowered(threshold if epsilon > 0.0 else most_accurate, own.scores))
-    if best is None:
+    choosing, judging = np.arange(len(scores)) < first, np.arange(len(scores)) >= first
+    images = [
+        image
+        for image in range(scores.shape[1])
+        if all(_both(included[judged[:, image] & part, image]) for part in (choosing, judging))
+    ]
+    if not images:
         raise UserError(
             f"{len(scores)} trainings are too few: each image needs some with it and some without it, both among the "
             f"first {first} and among the others. Train targets for more seeds."
         )
-    _, _, image, threshold = best
-    rows = np.flatnonzero(judged[:, image])
-    rows = rows[rows >= first]
+    common = most_accurate_threshold(Scored(scores[:first][judged[:first]], included[:first][judged[:first]]))
+    best: tuple[float, float, bool, int, float] | None = None
+    for image in images:
+        rows = judged[:, image] & choosing
+        own = Scored(scores[rows, image], included[rows, image])
+        highest = lowered(highest_bound(own, delta=delta, confidence=confidence)[1], own.scores)
+        for threshold in (common, highest, most_accurate_threshold(own)):
+            found = bound_at(own, threshold, delta=delta, confidence=confidence)
+            rank = (found.epsilon, found.outcome.balanced_accuracy, threshold == common)
+            if best is None or rank > best[:3]:
+                best = (*rank, image, threshold)
+    assert best is not None
+    *_, image, threshold = best
+    rows = judged[:, image] & judging
     bound = bound_at(Scored(scores[rows, image], included[rows, image]), threshold, delta=delta, confidence=confidence)
     return ManyRunBound(bound.epsilon, delta, confidence, image, threshold, bound.outcome)
+
+
+def most_accurate_threshold(scored: Scored) -> float:
+    """The threshold of the best balanced accuracy, half-way down to the next lower score."""
+    return lowered(Roc.from_scores(scored.scores, scored.is_member).best_threshold()[0], scored.scores)
 
 
 def lowered(threshold: float, scores: Floats) -> float:
