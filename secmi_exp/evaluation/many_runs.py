@@ -7,6 +7,7 @@ of the trainings, and the bound is computed on the others.
 """
 
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 
@@ -75,18 +76,16 @@ def many_run_bound(scores: Floats, included: Bools, *, delta: float = 0.0, confi
             f"first {first} and among the others. Train targets for more seeds."
         )
     common = most_accurate_threshold(Scored(scores[:first][judged[:first]], included[:first][judged[:first]]))
-    best: tuple[float, float, bool, int, float] | None = None
+    candidates: list[tuple[tuple[float, float, bool], int, float]] = []
     for image in images:
         rows = judged[:, image] & choosing
         own = Scored(scores[rows, image], included[rows, image])
         highest = lowered(highest_bound(own, delta=delta, confidence=confidence)[1], own.scores)
         for threshold in (common, highest, most_accurate_threshold(own)):
             found = bound_at(own, threshold, delta=delta, confidence=confidence)
-            rank = (found.epsilon, found.outcome.balanced_accuracy, threshold == common)
-            if best is None or rank > best[:3]:
-                best = (*rank, image, threshold)
-    assert best is not None
-    *_, image, threshold = best
+            rank = found.epsilon, found.outcome.balanced_accuracy, threshold == common
+            candidates.append((rank, image, threshold))
+    _, image, threshold = max(candidates, key=itemgetter(0))
     rows = judged[:, image] & judging
     bound = bound_at(Scored(scores[rows, image], included[rows, image]), threshold, delta=delta, confidence=confidence)
     return ManyRunBound(bound.epsilon, delta, confidence, image, threshold, bound.outcome)
