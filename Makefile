@@ -39,7 +39,7 @@ test-gpu: install  ## run the tests marked gpu, where CUDA is
 benchmark: install  ## measure speed and memory against the published procedure (half an hour on two cores)
 	$(BIN)/python -m experiments.benchmarks
 
-reproduce: install  ## run the experiments of experiments/README.md again and renew it (three hours on two cores)
+reproduce: install  ## run the experiments of experiments/README.md again and renew it (four hours on two cores)
 	$(BIN)/python -m experiments.reproduce
 
 notebook: install  ## execute examples/audit.ipynb and write its outputs into it (minutes)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from experiments.kept import mnist_members, read_rows, read_run, read_scores, table
 from experiments.kept import relative_t_error as kept_relative_t_error
-from experiments.tables import swept, walks_in_steps_of_k
+from experiments.tables import BOUNDS, swept, walks_in_steps_of_k
 from secmi_exp.evaluation.scored import Scored
 from secmi_exp.reporting import run_figures
 from secmi_exp.reporting.drawing import COLOURS, figure_with_axes, remove_box, use_log_scale
@@ -74,6 +74,31 @@ def learning_curve(name: str, path: Path) -> None:
         axes.set_xlabel("images a side that an attack may learn from")
         axes.set_ylabel("AUC")
         axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        remove_box(axes)
+
+
+def audits(name: str, path: Path) -> None:
+    """Lower bounds on ε of each training, undefended ones first, and the ε that its accountant states."""
+    rows = [*read_rows(table("undefended_audit")), *read_rows(table(name))]
+    labels = [row["settings"].replace(" ", "\n") for row in rows]
+    height = 1.2 + 0.14 * sum(label.count("\n") + 2 for label in labels)
+    with figure_with_axes(path, (8.6, height)) as (_, ((axes,),)):
+        for place, (bound, title) in enumerate(BOUNDS.items()):
+            at = [number - 0.21 + 0.14 * place for number in range(len(rows))]
+            values = [float(row[bound]) for row in rows]
+            axes.plot(values, at, "o", color=COLOURS[place], markersize=5, label=f"ε ≥, {title}")
+        spent = [(float(row["epsilon_spent"]), place) for place, row in enumerate(rows) if row["epsilon_spent"]]
+        axes.plot(*zip(*spent, strict=True), "|", color="black", markersize=14, label="ε spent (opacus)")
+        axes.set_xscale("symlog", linthresh=10, linscale=4)
+        furthest = 10 * max(epsilon for epsilon, _ in spent)
+        ticks = [0, 2, 4, 6, 8, 10, *(10**power for power in range(2, 12, 2) if 10**power <= furthest)]
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.set_xticks([], minor=True)
+        axes.set_xlim(-0.4, furthest)
+        axes.set_yticks(range(len(rows)), labels, fontsize=7)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlabel("ε of differential privacy, logarithmic above 10; bounds with 95% confidence each")
+        axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         remove_box(axes)
 
 

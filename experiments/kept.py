@@ -10,11 +10,14 @@ import numpy as np
 import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 
+from experiments.many_run_audit import read_sweep
 from secmi_exp.configuration.folders import CONF
 from secmi_exp.evaluation.delong import paired_test
+from secmi_exp.evaluation.many_runs import many_run_bound
 from secmi_exp.evaluation.relative_t_error import RelativeTError
 from secmi_exp.evaluation.scored import Bools, Floats, Scored
 from secmi_exp.reporting.results_file import Results, read_results
+from secmi_exp.reporting.run_folders import find_runs
 from secmi_exp.reporting.table_files import write_csv
 
 RESULTS = Path(__file__).parent / "results"
@@ -26,6 +29,10 @@ FACTS = (
     "relative_t_error",
 )  # fmt: skip
 """Of a run's results.json."""
+DELTA = 1e-5
+"""δ of the bounds on ε of many runs, as `evaluation.delta`."""
+NOT_SHOWN = ("logger", "trainer", "paths", "hydra", "defense.microbatch_size")
+"""Settings that decide no number, as prefixes."""
 
 
 def keep_summary(folder: Path, name: str) -> None:
@@ -74,6 +81,56 @@ def _judged(folder: Path) -> tuple[Floats, Bools]:
     scores = pq.read_table(folder / "scores.parquet").to_pandas()
     judged = scores[scores["part"] == "evaluation"]
     return judged["t_error"].to_numpy(np.float64), judged["is_member"].to_numpy(bool)
+
+
+def keep_audits(folder: Path, name: str) -> None:
+    """The lower bounds on ε of a run or of a sweep's jobs, beside the ε that the training's accountant states.
+
+    Raises:
+        ValueError: for a run without an audit, as its members and hold-outs are of different numbers.
+    """
+    rows: list[dict[str, object]] = []
+    for run in find_runs([folder]).finished:
+        results, bound = run.results, run.results.epsilon_lower_bound
+        if bound is None or bound.abstaining is None:
+            raise ValueError(f"{run.folder} has no bounds of one run.")
+        shown = (f"{each}={value}" for each, value in run.overrides.items() if not each.startswith(NOT_SHOWN))
+        rows.append(
+            {
+                "settings": " ".join(shown),
+                **results.estimate("auc").columns("auc"),
+                "epsilon_by_itself": bound.epsilon,
+                "epsilon_one_run": bound.one_run,
+                "epsilon_abstaining": bound.abstaining.epsilon,
+                "epsilon_gaussian": bound.abstaining.epsilon_gaussian,
+                "epsilon_spent": results.privacy.epsilon if results.privacy else None,
+                "guesses": str(bound.abstaining),
+                "membership": bound.membership,
+            }
+        )
+    write_csv(table(name), rows)
+
+
+def keep_many_runs(folder: Path, name: str) -> None:
+    """The bound on ε of a sweep over seeds, and the highest that so many trainings can give."""
+    ids, scores, included, results = read_sweep(folder)
+    bound = many_run_bound(scores, included, delta=DELTA)
+    outcome = bound.outcome
+    row = {
+        "trainings": len(scores),
+        "canaries": len(ids),
+        "canary": ids[bound.image],
+        "with": outcome.n_member,
+        "missed": outcome.false_negatives,
+        "without": outcome.n_holdout,
+        "falsely_called": outcome.false_positives,
+        "epsilon": bound.epsilon,
+        "highest_possible": bound.highest_possible,
+        "epsilon_spent": results.privacy.epsilon if results.privacy else None,
+        "delta": bound.delta,
+        "confidence": bound.confidence,
+    }
+    write_csv(table(name), [row])
 
 
 def keep_run(folder: Path, name: str) -> None:

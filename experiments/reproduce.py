@@ -1,6 +1,6 @@
 """Run the experiments at laptop scale, keep their results, and renew the tables and figures of experiments/README.md.
 
-python -m experiments.reproduce                       # all: three hours on two CPU cores
+python -m experiments.reproduce                       # all: four hours on two CPU cores
 python -m experiments.reproduce members timesteps     # some of them
 python -m experiments.reproduce --redraw              # run nothing, draw tables and figures from what was kept
 
@@ -23,7 +23,9 @@ from experiments import claims, drawings
 from experiments.benchmarks.measure import cpu_lines
 from experiments.kept import (
     RESULTS,
+    keep_audits,
     keep_comparison,
+    keep_many_runs,
     keep_precision,
     keep_repeated_comparison,
     keep_run,
@@ -52,6 +54,7 @@ class Experiment:
 
 FACES = ("-m", "+attack=stat", "dataset=lfw", "split.attack_train=0.4", "target.batch_size=25")
 TIMESTEPS = "attack.t_sec=range(10,101,10)"
+UNDEFENDED = ("+attack=stat", "dataset=digits")
 FOREIGN = (
     "-m", "+attack=stat,pia,loss", "target=module", "target.factory=tests.support.foreign_mnist.ForeignMNIST",
     "target.weights=tests/foreign/ddpm_mnist.pt", "target.prefix=network.", "target.prediction=epsilon",
@@ -77,6 +80,9 @@ EXPERIMENTS = {
     "averaging": Experiment(("experiment=averaging",), keep_summary, AXES),
     "defenses": Experiment(("experiment=defenses",), keep_summary, {"": drawings.tradeoff}),
     "dp_sgd": Experiment(("experiment=dp_sgd",), keep_summary, {"": drawings.tradeoff}),
+    "undefended_audit": Experiment(UNDEFENDED, keep_audits),
+    "dp_audit": Experiment(("experiment=dp_audit",), keep_audits, {"": drawings.audits}),
+    "many_run_audit": Experiment(("experiment=many_run_audit",), keep_many_runs),
     "prompts": Experiment(("experiment=prompts",), keep_summary, AXES),
     "families": Experiment(("experiment=families",), keep_summary, AXES),
     "mnist": Experiment(("experiment=mnist",), keep_repeated_comparison, {"": drawings.learning_curve}),

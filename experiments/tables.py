@@ -8,6 +8,13 @@ METRICS = {"auc": "AUC", "asr": "ASR", "accuracy_calibrated": "accuracy, calibra
 LOW_FPR = {"tpr_at_0.1pct_fpr": "TPR @ 0.1% FPR"}
 """Shown where the hold-outs are enough for it."""
 QUALITY = {"denoising_loss": "loss on hold-outs", "kernel_distance": "kernel distance of samples"}
+BOUNDS = {
+    "epsilon_by_itself": "each image by itself",
+    "epsilon_one_run": "one run, all guessed",
+    "epsilon_abstaining": "one run, most confident",
+    "epsilon_gaussian": "the same, for Gaussian noise",
+}
+"""Lower bounds on ε of a run."""
 PRIVACY = {"epsilon_spent": "ε spent", "epsilon_refuted": "ε refuted"}
 
 
@@ -16,6 +23,10 @@ def markdown(name: str) -> str:
     if facts(name).is_file():
         return scorers(read_run(name))
     rows = read_rows(table(name))
+    if "epsilon_abstaining" in rows[0]:
+        return audits(rows)
+    if "highest_possible" in rows[0]:
+        return many_runs(rows)
     if "difference" in rows[0]:
         return precisions(rows)
     if "attack.approach_k" in rows[0]:
@@ -82,6 +93,31 @@ def precisions(rows: list[Row]) -> str:
                 ]
             )
         )  # fmt: skip
+    return "\n".join(lines)
+
+
+def audits(rows: list[Row]) -> str:
+    """A row for each training: lower bounds on its ε, and the ε that its accountant states."""
+    lines = heading(["settings", "AUC", *(f"ε ≥, {title}" for title in BOUNDS.values()), "ε spent", "guesses"])
+    for row in rows:
+        bounds = [f"{float(row[name]):.2f}" for name in BOUNDS]
+        cells = [f"`{row['settings']}`", shown(row, "auc"), *bounds, shown(row, "epsilon_spent"), row["guesses"]]
+        lines.append(line(cells))
+    return "\n".join(lines)
+
+
+def many_runs(rows: list[Row]) -> str:
+    """A row for each sweep over seeds: its bound on ε, and what that was counted from."""
+    lines = heading(
+        [
+            "trainings", "judged with the canary", "missed", "judged without it", "falsely called", "ε ≥",
+            "the highest that so many judged can give", "δ", "confidence",
+        ]
+    )  # fmt: skip
+    for row in rows:
+        counts = [row[name] for name in ("trainings", "with", "missed", "without", "falsely_called")]
+        bounds = [f"{float(row[name]):.2f}" for name in ("epsilon", "highest_possible")]
+        lines.append(line([*counts, *bounds, f"{float(row['delta']):g}", f"{float(row['confidence']):.0%}"]))
     return "\n".join(lines)
 
 

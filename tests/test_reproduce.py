@@ -11,12 +11,12 @@ from omegaconf import DictConfig
 
 from experiments import drawings, kept, reproduce
 from experiments.reproduce import EXPERIMENTS, FIGURES, PAGES, PROVENANCE, quoted, renewed
-from experiments.tables import attacks, markdown, scorers
+from experiments.tables import BOUNDS, attacks, markdown, scorers
 from secmi_exp.evaluation.roc import Roc
 from tests.support.commands import CONF, SmokeRun
 
 PRESETS = [name for name, experiment in EXPERIMENTS.items() if experiment.arguments[0].startswith("experiment=")]
-ONE_SIZE = {"prompts", "faces", "mnist"}
+ONE_SIZE = {"prompts", "faces", "mnist", "dp_audit", "many_run_audit"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
@@ -78,6 +78,13 @@ def test_a_kept_run_gives_its_roc_and_its_table_again(
 def test_no_attack_refutes_the_epsilon_that_was_spent() -> None:
     (private,) = (row for row in kept.read_rows(kept.table("dp_sgd")) if row["epsilon_spent"])
     assert 0 <= float(private["epsilon_refuted"]) < float(private["epsilon_spent"])
+
+
+@pytest.mark.parametrize("name", ["undefended_audit", "dp_audit"])
+def test_abstention_raises_the_bound_of_a_recorded_target_and_no_bound_exceeds_what_was_spent(name: str) -> None:
+    rows = kept.read_rows(kept.table(name))
+    assert any(float(row["epsilon_abstaining"]) > float(row["epsilon_one_run"]) for row in rows)
+    assert all(float(row[bound]) < float(row["epsilon_spent"] or "inf") for row in rows for bound in BOUNDS)
 
 
 def test_a_table_has_what_was_swept_and_its_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

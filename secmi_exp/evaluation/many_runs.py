@@ -7,12 +7,13 @@ of the trainings, and the bound is computed on the others.
 """
 
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.confusion import Confusion
-from secmi_exp.evaluation.privacy_bound import bound_at, highest_bound
+from secmi_exp.evaluation.privacy_bound import bound_at, epsilon_from_counts, highest_bound
 from secmi_exp.evaluation.roc import Roc
 from secmi_exp.evaluation.scored import Bools, Floats, Scored
 
@@ -35,9 +36,21 @@ class ManyRunBound:
     outcome: Confusion
     """Counts of the trainings that judge it: with the image (members) and without."""
 
+    @property
+    def highest_possible(self) -> float:
+        """The ε of a test without a mistake on these trainings: no outcome of so few refutes more."""
+        counts = self.outcome
+        best = epsilon_from_counts(
+            0, counts.n_holdout, 0, counts.n_member, delta=self.delta, confidence=self.confidence
+        )
+        return float(best)
+
 
 def many_run_bound(scores: Floats, included: Bools, *, delta: float = 0.0, confidence: float = 0.95) -> ManyRunBound:
     """The bound for the image that the first third of the trainings finds the most exposed.
+
+    The threshold is the image's own, or the most accurate one of all images together where that does as well: it rests
+    on more scores.
 
     Args:
         scores: of each image by an attack on each training's target, higher = more likely in; NaN where an image isn't
@@ -51,26 +64,36 @@ def many_run_bound(scores: Floats, included: Bools, *, delta: float = 0.0, confi
     """
     first = round(len(scores) * CHOOSING)
     judged = ~np.isnan(scores)
-    best: tuple[float, float, int, float] | None = None
-    for image in range(scores.shape[1]):
-        choosing, judging = (judged[:first, image], judged[first:, image])
-        own = Scored(scores[:first, image][choosing], included[:first, image][choosing])
-        if not (_both(own.is_member) and _both(included[first:, image][judging])):
-            continue
-        epsilon, threshold = highest_bound(own, delta=delta, confidence=confidence)
-        most_accurate, accuracy = Roc.from_scores(own.scores, own.is_member).best_threshold()
-        if best is None or (epsilon, accuracy) > best[:2]:
-            best = (epsilon, accuracy, image, lowered(threshold if epsilon > 0.0 else most_accurate, own.scores))
-    if best is None:
+    choosing, judging = np.arange(len(scores)) < first, np.arange(len(scores)) >= first
+    images = [
+        image
+        for image in range(scores.shape[1])
+        if all(_both(included[judged[:, image] & part, image]) for part in (choosing, judging))
+    ]
+    if not images:
         raise UserError(
             f"{len(scores)} trainings are too few: each image needs some with it and some without it, both among the "
             f"first {first} and among the others. Train targets for more seeds."
         )
-    _, _, image, threshold = best
-    rows = np.flatnonzero(judged[:, image])
-    rows = rows[rows >= first]
+    common = most_accurate_threshold(Scored(scores[:first][judged[:first]], included[:first][judged[:first]]))
+    candidates: list[tuple[tuple[float, float, bool], int, float]] = []
+    for image in images:
+        rows = judged[:, image] & choosing
+        own = Scored(scores[rows, image], included[rows, image])
+        highest = lowered(highest_bound(own, delta=delta, confidence=confidence)[1], own.scores)
+        for threshold in (common, highest, most_accurate_threshold(own)):
+            found = bound_at(own, threshold, delta=delta, confidence=confidence)
+            rank = found.epsilon, found.outcome.balanced_accuracy, threshold == common
+            candidates.append((rank, image, threshold))
+    _, image, threshold = max(candidates, key=itemgetter(0))
+    rows = judged[:, image] & judging
     bound = bound_at(Scored(scores[rows, image], included[rows, image]), threshold, delta=delta, confidence=confidence)
     return ManyRunBound(bound.epsilon, delta, confidence, image, threshold, bound.outcome)
+
+
+def most_accurate_threshold(scored: Scored) -> float:
+    """The threshold of the best balanced accuracy, half-way down to the next lower score."""
+    return lowered(Roc.from_scores(scored.scores, scored.is_member).best_threshold()[0], scored.scores)
 
 
 def lowered(threshold: float, scores: Floats) -> float:

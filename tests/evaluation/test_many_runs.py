@@ -7,8 +7,9 @@ import pytest
 
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.gaussian_privacy import gaussian_epsilon
-from secmi_exp.evaluation.many_runs import many_run_bound
+from secmi_exp.evaluation.many_runs import many_run_bound, most_accurate_threshold
 from secmi_exp.evaluation.privacy_bound import epsilon_from_counts
+from secmi_exp.evaluation.scored import Scored
 from tests.support.gaussian_mechanisms import coin_scores
 
 
@@ -33,7 +34,8 @@ def test_perfect_trainings_give_the_closed_form_and_others_nothing() -> None:
     perfect = many_run_bound(included.astype(float), included)
     assert perfect.epsilon == pytest.approx(float(epsilon_from_counts(0, 20, 0, 20)))
     assert perfect.epsilon == pytest.approx(math.log(0.025 ** (1 / 20) / (1 - 0.025 ** (1 / 20))))
-    assert many_run_bound(np.zeros((60, 1)), included).epsilon == 0.0
+    nothing = many_run_bound(np.zeros((60, 1)), included)
+    assert (nothing.epsilon, nothing.highest_possible) == (0.0, pytest.approx(perfect.epsilon))
 
 
 def test_trainings_that_do_not_judge_an_image_are_left_out() -> None:
@@ -42,6 +44,13 @@ def test_trainings_that_do_not_judge_an_image_are_left_out() -> None:
     some[::3] = np.nan
     found = many_run_bound(some, included)
     assert found.outcome.n_member + found.outcome.n_holdout == 40
+
+
+def test_the_threshold_of_all_images_serves_where_an_image_s_own_is_no_better() -> None:
+    scores, included = trainings(np.random.default_rng(4), 30, [6.0] * 40)
+    found = many_run_bound(scores, included)
+    assert found.threshold == most_accurate_threshold(Scored(scores[:10].ravel(), included[:10].ravel()))
+    assert found.epsilon == found.highest_possible > 0.0
 
 
 @pytest.mark.parametrize("mu", [0.5, 1.0, 2.0])
