@@ -85,7 +85,8 @@ class StableDiffusion(TextToImageFolder):
         """
         for part in self.lora.parts if self.lora else ():
             kind = network_class(library_of(part), self.parts[part][0])
-            network = network_without_memory(kind, self.model(part).config, f"the network in {self.model(part).path}")
+            model = self.model(part)
+            network = network_without_memory(kind, model.config, f"the network in {model.path}", shared=True)
             pairs_of(network, part, self.lora, self._layers)
 
     @property

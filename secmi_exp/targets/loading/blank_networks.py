@@ -26,24 +26,34 @@ Shapes = Mapping[str, tuple[int, ...]]
 """Name of a tensor → its shape."""
 
 
-def network_without_memory(kind: Any, config: Mapping[str, Any], what: str) -> Any:
+def network_without_memory(kind: Any, config: Mapping[str, Any], what: str, *, shared: bool = False) -> Any:
     """Build a network on the meta device, in evaluation mode.
 
     Args:
         kind: its class, of diffusers or transformers.
         config: its description.
         what: name of the network, for the message.
+        shared: whether it may be one that others have, too, and that nobody changes.
 
     Raises:
         UserError: where the library refuses the description.
     """
     try:
-        with torch.device("meta"):
-            if described := getattr(kind, "config_class", None):  # a class of transformers
-                return kind(described.from_dict(dict(config))).eval()
-            return kind.from_config(dict(config)).eval()
+        return _shared(kind, json.dumps(dict(config), sort_keys=True)) if shared else _build(kind, config)
     except Exception as error:  # whatever its layers raise for arguments that they can't take
         raise UserError(f"{library_name(kind)} refuses {what}: {reason(root(error))}.") from error
+
+
+def _build(kind: Any, config: Mapping[str, Any]) -> Any:
+    with torch.device("meta"):
+        if described := getattr(kind, "config_class", None):  # a class of transformers
+            return kind(described.from_dict(dict(config))).eval()
+        return kind.from_config(dict(config)).eval()
+
+
+@lru_cache(maxsize=32)
+def _shared(kind: Any, config: str) -> Any:
+    return _build(kind, json.loads(config))
 
 
 def library_name(kind: type) -> str:
@@ -176,7 +186,7 @@ def try_network(kind: type, config: Mapping[str, Any], what: str) -> None:
 @lru_cache(maxsize=256)
 def _fault(kind: type, config: str) -> str | None:
     """Return what goes wrong in one evaluation of a network with this description, in JSON; None: nothing."""
-    network = network_without_memory(kind, json.loads(config), "a network")
+    network = network_without_memory(kind, json.loads(config), "a network", shared=True)
     try:
         with torch.device("meta"), torch.inference_mode():
             given, expected = TRIALS[kind.__name__](network)

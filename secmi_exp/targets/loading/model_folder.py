@@ -146,7 +146,8 @@ class ModelFolder:
         checked(NETWORKS.get(name, JsonObject), config, described)
         kind, weights = network_class(self.library, name), self.present_weights()
         held = stored_shapes([file for file in self.weights if file.name != (self.chosen and self.chosen.save.index)])
-        refuse_other_weights(network_without_memory(kind, config, what), held, weights, described)
+        blank = network_without_memory(kind, config, what, shared=True)
+        refuse_other_weights(blank, held, weights, described)
         try_network(kind, config, what)
 
     def refuse_unusable_description(self, name: str) -> None:
