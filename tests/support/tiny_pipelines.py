@@ -112,7 +112,7 @@ def save_blip(folder: Path) -> Path:
         BlipConfig(text_config=sizes | text, vision_config=sizes | vision, projection_dim=16)
     ).save_pretrained(folder)
     (folder / "vocab.txt").write_text("\n".join(WORDS))
-    tokenizer = BertTokenizerFast(vocab=str(folder / "vocab.txt"))
+    tokenizer = BertTokenizerFast.from_pretrained(folder)
     BlipProcessor(BlipImageProcessor(size={"height": 16, "width": 16}), tokenizer).save_pretrained(folder)
     return folder
 
