@@ -1,5 +1,6 @@
 """The command: Hydra composes the configuration, the pipeline runs it. Imports nothing heavy before that."""
 
+import gc
 import logging
 import os
 import sys
@@ -50,9 +51,18 @@ def task(config: DictConfig) -> float | None:
     keep_log_files_from_failing()
     folder = Path(HydraConfig.get().runtime.output_dir)
     note_run(folder)
-    objective: float | None = run(config, folder)
+    carry_out = run.imported
+    collect_garbage_from_now_on()
+    objective: float | None = carry_out(config, folder)
     end_without_objective(objective, HydraConfig.get())
     return objective
+
+
+def collect_garbage_from_now_on() -> None:
+    """Leave out of all collections what was imported, which is no garbage: they would go through it again and again."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def only_shows(arguments: Sequence[str]) -> bool:
@@ -100,6 +110,7 @@ def mistake_before(terminated: Terminated) -> str | None:
 
 def main() -> None:
     """Run, and end a user's mistake with one sentence and exit status 1."""
+    gc.disable()  # see `collect_garbage_from_now_on`
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra hand exceptions on instead of printing them
     try:
@@ -135,6 +146,7 @@ def main() -> None:
         sys.stderr.write(f"secmi_exp: {sentence}\n")
         sys.exit(1)
     finally:
+        gc.enable()
         stop_raising()
         end_rank_group()
 
