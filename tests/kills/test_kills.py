@@ -129,6 +129,7 @@ def has_committed(operation: Operation, moment: str) -> bool:
     return operation.event == "os.rename" and moment == "after" and "." not in name
 
 
+@pytest.mark.slow
 def test_a_longer_walk_that_is_killed_costs_at_most_the_queries_that_it_lacks(tmp_path: Path) -> None:
     """The state that it starts from goes when all is done, and the one that it ends at comes before the t-errors."""
     assert in_fork(partial(prepared, partial(walked, 20)), tmp_path / "start").status == 0
