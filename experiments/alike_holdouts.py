@@ -24,12 +24,13 @@ from experiments.kept import table
 from experiments.near_duplicates import as_jpeg, digits
 from secmi_exp.evaluation.delong import auc_interval
 from secmi_exp.evaluation.exposure import collection_p_value
+from secmi_exp.evaluation.roc import Roc
 from secmi_exp.reporting.table_files import write_csv
 
 Floats = NDArray[np.float64]
 
 QUALITY = 50
-"""Of the JPEG."""
+"""Quality of the JPEGs, of 100."""
 LEVELS = 4
 SETTINGS: dict[str, Any] = {
     "dataset.image_size": 32,
@@ -79,8 +80,8 @@ class Sides:
     other: Floats
 
     @classmethod
-    def of(cls, result: secmi_exp.AuditResult) -> "Sides":
-        """Of a run; the hold-outs' names tell what they are."""
+    def from_result(cls, result: secmi_exp.AuditResult) -> "Sides":
+        """Take the scores apart by the hold-outs' names, which tell what they are."""
         told = result.scores
         members, like = told["is_member"].to_numpy(bool), told["id"].str.contains("/like/").to_numpy(bool)
         scores = told["score"].to_numpy(np.float64)
@@ -90,7 +91,7 @@ class Sides:
 def contrast(first: Floats, second: Floats) -> str:
     """AUC of one group of images against another with its 95% interval, and p of equality."""
     scores, is_first = np.concatenate([first, second]), np.repeat([True, False], [len(first), len(second)])
-    auc = (first[:, None] > second).mean() + (first[:, None] == second).mean() / 2
+    auc = Roc.from_scores(scores, is_first).auc
     low, high = auc_interval(scores, is_first)
     sides = collection_p_value(first, second), collection_p_value(second, first)
     return f"{auc:.3f} [{low:.3f}, {high:.3f}], p = {min(1.0, 2 * min(sides)):.2g}"
@@ -106,6 +107,8 @@ def main() -> None:
     given = parser.parse_intermixed_args()
     if given.folder.exists():
         parser.error(f"{given.folder} is there already: name a new folder.")
+    if wrong := [each for each in given.settings if "=" not in each]:
+        parser.error(f"{wrong[0]} is no setting: write NAME=VALUE.")
     write_pictures(given.folder, given.pictures, given.seed)
     settings = {**SETTINGS, "seed": given.seed, **dict(each.split("=", 1) for each in given.settings)}
     used, unused, holdouts = (given.folder / name for name in ("used", "unused", "holdouts"))
@@ -129,7 +132,7 @@ def main() -> None:
                     "AUC": str(run.metrics["auc"]),
                 }
             )
-        sides = Sides.of(runs["report"])
+        sides = Sides.from_result(runs["report"])
         contrasts.append(
             {
                 "target": name,

@@ -38,7 +38,7 @@ class JudgedRun:
     folder: Path
     results: Results
     settings: Mapping[str, Any]
-    """Of the attack, as results.json has them."""
+    """The attack's settings, as results.json has them."""
     target: str
     """Digest of what decides the target's predictions."""
     members: Floats

@@ -37,7 +37,7 @@ class Similarity:
     """What takes two images for one."""
 
     weights: Path
-    """Of Inception."""
+    """File of Inception's weights."""
     least: float
     """Cosine of their features."""
 
@@ -63,7 +63,7 @@ class Similarity:
         return alike
 
     def _features(self, images: ImageSet, runtime: Runtime) -> NDArray[np.float16]:
-        """Of all images that can be read; zeros for others. [N, 2048]."""
+        """Compute the features of all images that can be read; zeros for others. [N, 2048]."""
         device = first_device(runtime)
         network = inception(self.weights, "split.inception").to(device)
         rows = np.flatnonzero(images.readable)

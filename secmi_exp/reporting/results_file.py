@@ -169,7 +169,7 @@ class Surrogates(_Fields):
     verdict: str
     why: str
     excess: Excess | None = None
-    """None where it can't be told."""
+    """None where it is not judged, for the reason in `why`."""
 
 
 class Code(_Fields):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from secmi_exp.attacks.pia import normalized
+from secmi_exp.attacks.signals.trial_batch import trial_batch
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.errors import UserError
@@ -146,6 +147,17 @@ def test_normalised_noise_has_the_mean_size_of_normal_noise() -> None:
         torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 5).reshape(4, 1, 1, 1)
     )
     torch.testing.assert_close(eps.abs().mean(dim=(1, 2, 3)), torch.full((4,), math.sqrt(2 / math.pi)))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [["+attack=pia"], ["+attack=pian"], ["+attack=sima"], ["+attack=loss"], ["+attack=loss", "attack.t=[0,9]"],
+     ["+attack=pfami"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_the_names_that_are_known_without_torch_are_those_of_the_values(overrides: list[str]) -> None:
+    made = attack(*overrides)
+    assert made.measured_names == {*made.query(trial_batch()), "features", "pixels"}
 
 
 def test_cdi_has_the_values_of_all_its_parts_and_their_queries(tmp_path: Path) -> None:

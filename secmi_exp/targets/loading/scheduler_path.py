@@ -64,7 +64,7 @@ def has_signal_everywhere(described: Scheduler) -> bool:
     by_range = described.beta_schedule in ("linear", "scaled_linear") and described.trained_betas is None
     if not (written and by_range) or described.rescale_betas_zero_snr:
         return False
-    if described.prediction_type not in get_args(DiscretePrediction) or not 0 < described.beta_start <= 0.5:
+    if described.prediction_type not in get_args(DiscretePrediction) or not described.beta_start:
         return False
     smallest = math.log(sys.float_info.min)
     return described.beta_end < 1 and described.num_train_timesteps * math.log1p(-described.beta_end) > smallest
