@@ -81,7 +81,7 @@ class Similarity:
 def find_alike(images: ImageSet, store: Store, runtime: Runtime, similarity: Similarity | None) -> NearDuplicates:
     """Group a set by the hash and, where that is asked for, by features; what the store has is reused."""
     near = find_near_duplicates(images, store)
-    if similarity is None:
+    if similarity is None or not images.readable.any():
         return near
     pairs = np.concatenate([pairs_of(near.alike), pairs_of(similarity.groups(images, store, runtime))])
     return NearDuplicates(connected(np.arange(len(images)), pairs), similarity=similarity.least)

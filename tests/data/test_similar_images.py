@@ -84,6 +84,13 @@ def test_features_are_computed_once_and_searched_by_any_similarity(
     assert "too small for a perceptual hash" in alone.untold
 
 
+def test_where_no_image_can_be_read_none_is_looked_at(tmp_path: Path) -> None:
+    """The split has the sentence for it."""
+    images = image_set(2, unreadable=[0, 1], pixels=WIDE[:2])
+    similarity = Similarity(tmp_path / "weights.pth", 0.95)
+    assert find_alike(images, Store(tmp_path), cpu_runtime(), similarity).similarity is None
+
+
 def test_weights_that_are_not_there_or_not_used_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"split.inception=\S+ is no file"):
         halves_rule(inception=tmp_path / "none.pth").check()
