@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from typing import Literal
 
 import pytorch_lightning as pl
@@ -62,6 +63,11 @@ def encoder_dtype(runtime: Runtime) -> torch.dtype:
 
 def first_device(runtime: Runtime) -> torch.device:
     """Return this rank's device."""
+    return _first_device(runtime, rank_info())
+
+
+@cache  # a trainer searches all installed packages for callbacks
+def _first_device(runtime: Runtime, info: RankInfo) -> torch.device:
     return make_trainer(runtime).strategy.root_device
 
 

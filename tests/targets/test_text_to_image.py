@@ -24,6 +24,7 @@ from secmi_exp.data.images import Images
 from secmi_exp.data.model_range import to_model_range
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
+from secmi_exp.targets.text_to_image.encoding import default_dtype
 from secmi_exp.testing import configured, cpu_runtime
 from tests.support.text_to_image import CAPTIONS, PIXELS, T_SEC, K, images, prepared, walked
 from tests.support.tiny_pipelines import (
@@ -50,9 +51,10 @@ def pipelines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def embedded(pipeline: Any, prompts: list[str], kind: str, *, negative: bool) -> dict[str, Tensor]:
     """What the pipeline's own `encode_prompt` gives."""
-    encoded = pipeline.encode_prompt(
-        prompts, device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=negative
-    )
+    with default_dtype(pipeline.dtype):
+        encoded = pipeline.encode_prompt(
+            prompts, device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=negative
+        )
     names = ("text", "negative_text", "pooled", "negative_pooled") if kind == "xl" else ("text", "negative_text")
     return dict(zip(names, encoded, strict=True))
 

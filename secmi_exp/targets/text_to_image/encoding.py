@@ -7,6 +7,7 @@ queries do, whatever the precision of the queries: they run once, and some overf
 import json
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,11 +60,23 @@ def encode_images(workspace: Path, folder: LatentFolder, images: Images, runtime
     fill_rows(encoding, (images,), files, [workspace], runtime, "auto", label="Encoding images")
 
 
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Make new tensors of this type: masks of transformers before 5 hold the least float64, whatever their own type."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 def embed_batch(
     folder: TextToImageFolder, pipeline: Any, prompts: Sequence[str], workspace: Path, numbers: Tensor
 ) -> Iterator[tuple[Path, Tensor]]:
     """Encode the prompts of these numbers to what the denoiser takes."""
-    embeddings = folder.embed(pipeline, [prompts[number] for number in numbers.tolist()], numbers.device)
+    with default_dtype(pipeline.dtype):
+        embeddings = folder.embed(pipeline, [prompts[number] for number in numbers.tolist()], numbers.device)
     for name, rows in embeddings.items():
         yield workspace / f"{name}.npy", rows
 
@@ -77,7 +90,7 @@ def encode_prompts(workspace: Path, folder: TextToImageFolder, prompts: Sequence
     pipeline = folder.pipeline()
     parts = {name: part for name, part in pipeline.components.items() if isinstance(part, torch.nn.Module)}
     encoders = torch.nn.ModuleDict(parts).to(encoder_dtype(runtime))
-    with torch.inference_mode():
+    with torch.inference_mode(), default_dtype(pipeline.dtype):
         try:
             one = folder.embed(pipeline, [""], negative=True)
         except Exception as error:  # whatever tokenizers and text encoders raise that don't fit together
