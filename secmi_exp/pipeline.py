@@ -20,6 +20,7 @@ from secmi_exp.configuration.preparation import Preparation, prepare
 from secmi_exp.data.checks.condition_check import check_conditions, condition_facts
 from secmi_exp.data.checks.sample_sizes import check_sizes
 from secmi_exp.data.checks.split_check import (
+    check_order,
     check_split,
     refuse_drawn_membership,
     refuse_other_membership,
@@ -189,6 +190,8 @@ def attack_images(run: Run, attack: Attack, target: PreparedTarget | None) -> At
         is_member = run.split.is_member[judged]
         relative = relative_t_error(signals.timesteps, signals.t_errors[judged], is_member) if signals else None
         surrogates = judge_surrogates(run, attack, target, scores[attack.name])
+        if not surrogates:
+            check_order(attack, evaluated[attack.name])
     return AttackOutcome(attack, measured, scores, fitted, judgements, evaluated, bounds, relative, surrogates)
 
 

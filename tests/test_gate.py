@@ -110,6 +110,17 @@ def test_figures_that_measure_no_leak_decide_nothing(output: Path) -> None:
     assert "the figures measure no leak, by the run's warnings (scores_all_equal)" in text
 
 
+def test_hold_outs_that_score_higher_than_members_pass_no_gate(output: Path) -> None:
+    status, text, folder = ended(output, "attack.scorers.stat.members_have=more", "gate.max_auc=0.55")
+    assert status == 4
+    assert "(holdouts_score_higher)" in text
+    warned = {each["code"]: each for each in json.loads((folder / "results.json").read_text())["warnings"]}
+    sentence = warned["holdouts_score_higher"]["sentence"]
+    assert "AUC 0.000 [0.000, 0.070]" in sentence
+    assert "the sides may be swapped" in sentence
+    assert "members_have" not in sentence
+
+
 @pytest.mark.parametrize(
     ("overrides", "part"),
     [

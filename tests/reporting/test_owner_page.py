@@ -87,6 +87,13 @@ def test_surrogate_hold_outs_answer_by_their_excess_alone(
     assert "AUC" not in sentence
 
 
+def test_comparison_images_that_score_higher_have_an_answer_of_their_own() -> None:
+    higher = {**FAULT, "code": "holdouts_score_higher", "sentence": "Hold-outs score higher."}
+    verdict, sentence = answered(0.30, 0.25, 0.36, 0.999, warnings=[higher])
+    assert verdict is Verdict.UNCLEAR
+    assert "the comparison images seem the more used ones" in sentence
+
+
 def test_copies_on_both_sides_leave_evidence_and_no_denial() -> None:
     assert answered(0.95, 0.92, 0.97, 1e-20, warnings=[COPIES])[0] is Verdict.EVIDENCE
     verdict, sentence = answered(0.51, 0.47, 0.55, 0.4, warnings=[COPIES])

@@ -31,6 +31,8 @@ SMALL = 0.6
 """AUC below which the interval must end for "no evidence found"; else the images are too few to tell."""
 UNDERSTATING = "holdouts_equal_to_a_member"
 """Code of the grave warning that leaves evidence as it is: it makes a difference look smaller."""
+ANSWERED = {UNDERSTATING, "holdouts_score_higher"}
+"""Codes of grave warnings that have answers of their own."""
 MOST_WARNINGS, LONGEST_WARNING, LONGEST_NAME = 3, 240, 90
 """Number of the run's own warnings that are printed, and characters of one and of a name: all fits on one page."""
 MOST_WEIGHTS = 3
@@ -144,7 +146,7 @@ def _reasons_against(results: Results) -> Iterator[str]:
             "attack finds may be that difference rather than use in training; other comparison images are needed."
         )
     for warning in results.warnings or []:
-        if warning.grave and warning.code != UNDERSTATING:
+        if warning.grave and warning.code not in ANSWERED:
             yield f"The run's figures are no measure of use: {shortened(warning.sentence, LONGEST_WARNING)}"
 
 
