@@ -105,29 +105,38 @@ def judge_surrogates(
     dataset = run.parts.dataset
     if not isinstance(dataset, ImageFolder) or not dataset.surrogates or not target or isinstance(attack, TargetFree):
         return None
-    kind, facts = dataset.surrogates, {"kind": dataset.surrogates, "limit": MOST_BLIND[dataset.surrogates]}
+    kind = dataset.surrogates
+    facts: dict[str, Json] = {"kind": kind, "limit": MOST_BLIND[kind]}
     if not dataset.references:
         given: Answer | None = None
+        goes_by = ""
         verdict, why = Verdict.CANNOT_TELL, (
             "a target finds such images easier or harder than real ones without having seen either; give images that "
             "are certainly not in the training set as dataset.references, with which the same is done"
         )  # fmt: skip
     else:
-        given = answer(kind, *contrasts(run, attack, target, scores, dataset))
+        found, control, blind = contrasts(run, attack, target, scores, dataset)
+        given = answer(kind, found, control, blind)
+        images, references = int(blind.first.sum()), int((~blind.first).sum())
+        facts |= {"images": images, "references": references}
         verdict, why = given.verdict, reason(kind, given)
+        goes_by = (
+            f" The verdict goes by all {images} attacked images and by {references} references, AUC by the evaluation "
+            "part."
+        )
     warn(
         "surrogate_holdouts",
         f"The hold-outs are surrogates, {MADE[kind]}, so that AUC and the figures beside it measure no leak. Was the "
-        f"collection used? {verdict.capitalize()}: {why}.",
+        f"collection used? {verdict.capitalize()}: {why}.{goes_by}",
         side="holdouts",
         grave=True,
     )
-    found: dict[str, Json] = {**facts, "verdict": str(verdict), "why": why, "excess": None, "blind": None}
+    told: dict[str, Json] = {**facts, "verdict": str(verdict), "why": why, "excess": None, "blind": None}
     if given:
-        found["blind"] = {"auc": given.blind_auc, "ci95": list(given.blind_ci95)}
+        told["blind"] = {"auc": given.blind_auc, "ci95": list(given.blind_ci95)}
         if given.excess:
-            found["excess"] = {**asdict(given.excess), "ci90": list(given.excess.ci90)}
-    return found
+            told["excess"] = {**asdict(given.excess), "ci90": list(given.excess.ci90)}
+    return told
 
 
 def reason(kind: Kind, given: Answer) -> str:

@@ -15,7 +15,10 @@ from secmi_exp.data.captions import CaptionChoice
 from secmi_exp.data.digits import digit_pixels
 from secmi_exp.data.image_folder import find_samples
 from secmi_exp.errors import UserError
+from secmi_exp.reporting.page.owner import render_owner_page
+from secmi_exp.reporting.run_folders import find_runs
 from secmi_exp.testing import compose_config, configured
+from tests.reporting.test_page import Read
 from tests.support.runs import run_here
 
 N = 40
@@ -70,6 +73,33 @@ def test_a_collection_that_was_learnt_by_heart_is_found_by_augmented_hold_outs(
     (warning,) = [each for each in results["warnings"] if each["code"] == "surrogate_holdouts"]
     assert warning["grave"]
     assert "Was the collection used? Sign of use: the attack's AUC lies" in warning["sentence"]
+
+
+def test_the_answer_goes_by_all_images_and_says_so_where_auc_goes_by_fewer(
+    augmented: tuple[Path, dict[str, Any]],
+) -> None:
+    folder, results = augmented
+    told = results["surrogates"]
+    assert (told["images"], told["references"], results["n_member"]) == (N, N, 32)
+    pairs = told["excess"]["value"] * N * N
+    assert pairs == pytest.approx(round(pairs), abs=1e-6)
+    (warning,) = [each for each in results["warnings"] if each["code"] == "surrogate_holdouts"]
+    assert "goes by all 40 attacked images and by 40 references, AUC by the evaluation part." in warning["sentence"]
+    page = Read(render_owner_page(find_runs([folder])))
+    assert "40 given, of which 40 are judged; from" in page.words("compared")
+    assert "Reference images40, all of them judged; from" in page.words("compared")
+    assert "what was made of these in the same way" in page.words("compared")
+    assert "from augmented" not in page.words("compared")
+    assert "Of 100 pairs of the two, a classifier that never sees the model picks" in page.words("doubts")
+    assert "Source, time and processing of the comparison images" not in page.words("doubts")
+    assert warning["sentence"] in page.words("warnings")
+
+
+def test_the_page_of_a_run_without_references_names_what_is_missing(folders: Path, tmp_path: Path) -> None:
+    folder, _ = judged(folders, tmp_path, "augmented", None)
+    page = Read(render_owner_page(find_runs([folder])))
+    assert "Reference imagesnone were given" in page.words("compared")
+    assert "There are no reference images" in page.words("doubts")
 
 
 def test_of_surrogates_the_share_and_the_number_of_images_are_not_told(

@@ -168,6 +168,16 @@ class Surrogates(_Fields):
 
     verdict: str
     why: str
+    kind: str = ""
+    """See `secmi_exp.evaluation.excess.Kind`."""
+    limit: float | None = None
+    """Upper end of the interval of blind's AUC up to which there is an answer."""
+    images: int | None = None
+    """Of the collection, by which the verdict goes; None without references."""
+    references: int | None = None
+    """By which the verdict goes; None without."""
+    blind: dict[str, Any] | None = None
+    """How well a classifier that never sees the target tells collection and references apart; None without."""
     excess: Excess | None = None
     """None where it is not judged, for the reason in `why`."""
 

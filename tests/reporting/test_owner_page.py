@@ -70,10 +70,12 @@ def test_groups_that_differ_without_the_model_give_no_answer() -> None:
 @pytest.mark.parametrize(
     ("excess", "verdict", "part"),
     [
-        ({"value": 0.26, "ci90": [0.17, 0.35], "p_value": 8e-6}, Verdict.EVIDENCE, "higher in +26 of 100 pairs"),
+        ({"value": 0.26, "ci90": [0.17, 0.35], "p_value": 8e-6}, Verdict.EVIDENCE, "26 more than is expected"),
         ({"value": 0.26, "ci90": [0.17, 0.35], "p_value": 8e-6}, Verdict.EVIDENCE, "at most 1 of 10,000 would give"),
         ({"value": 0.06, "ci90": [0.01, 0.11], "p_value": 0.02}, Verdict.UNCLEAR, "too uncertain to tell"),
         ({"value": -0.06, "ci90": [-0.17, 0.04], "p_value": 0.8}, Verdict.NOTHING_FOUND, "no sign of use, which does"),
+        ({"value": -0.004, "ci90": [-0.07, 0.06], "p_value": 0.6}, Verdict.NOTHING_FOUND, "in 0 more than is expected"),
+        ({"value": -0.004, "ci90": [-0.07, 0.06], "p_value": 0.6}, Verdict.NOTHING_FOUND, "7 fewer to 6 more)"),
         (None, Verdict.UNCLEAR, "Give references that are more like the collection."),
     ],
 )
