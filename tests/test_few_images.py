@@ -48,6 +48,21 @@ def test_all_of_few_images_are_judged_and_no_threshold_is_calibrated(root: Path,
     assert "no images are left to calibrate a threshold on" in page
 
 
+def test_members_without_a_score_are_counted_where_they_are_stated(root: Path) -> None:
+    names = {"members": np.arange(20), "holdouts": np.arange(20, 34)}
+    for name, rows in names.items():
+        (root / f"{name}.txt").write_text("\n".join(map(str, rows)))
+    stated = ["split=indices", *[f"split.{name}={root}/{name}.txt" for name in names]]
+    overrides = ["target=memorizing", "+attack=stat", "attack.t_sec=20", "attack.t_max=20", *stated]
+    folder = run_here(root, *overrides, "evaluation.bootstrap_rounds=50", base=[])
+    warnings = json.loads((folder / "results.json").read_text())["warnings"]
+    (warning,) = [each for each in warnings if each["code"] == "members_not_attacked"]
+    assert (warning["count"], warning["side"], warning["grave"]) == (6, "members", False)
+    assert warning["sentence"].startswith("6 of 20 members are not attacked and get no score")
+    drawn, _ = ran(root, 14, "split.members=20")
+    assert "members_not_attacked" not in {each["code"] for each in drawn["warnings"]}
+
+
 def test_one_image_a_side_is_refused_and_one_member_is_judged_among_many_hold_outs(root: Path) -> None:
     with pytest.raises(UserError, match=r"say nothing about a leak.*Give at least 3 of each, or 19 hold-outs"):
         ran(root, 1)

@@ -30,6 +30,7 @@ def check_sizes(attack: Attack, split: Split, rule: SplitRule) -> None:
             "the other half of the time. Give at least 3 of each, or 19 hold-outs for one member with "
             "split.all_holdouts=true."
         )
+    warn_of_members_left_out(split)
     judged = split.of_part(Part.EVALUATION)
     warn_of_untellable(int((judged & split.is_member).sum()), int((judged & ~split.is_member).sum()))
 
@@ -52,6 +53,21 @@ def refuse_unfitted(attack: Attack, per_side: int, rule: SplitRule) -> None:
     raise UserError(
         f"{fits}, and {per_side} images a side are too few for one: with split.attack_train={rule.attack_train} and "
         f"split.calibration={rule.calibration} {rule.least_a_side} would do, with 0.5 and 0.5 three; {instead}."
+    )
+
+
+def warn_of_members_left_out(split: Split) -> None:
+    """Say that members get no score for want of hold-outs, where it is stated who is one; others were asked for."""
+    attacked = int(split.is_member.sum())
+    left_out = len(split.members) - attacked
+    if split.drawn or split.by_coins or not left_out:
+        return
+    warn(
+        "members_not_attacked",
+        f"{left_out:,} of {len(split.members):,} members are not attacked and get no score, since as many members as "
+        f"hold-outs are, {attacked:,}: give as many hold-outs as there are members whose scores you need.",
+        side="members",
+        count=left_out,
     )
 
 
