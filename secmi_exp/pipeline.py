@@ -99,8 +99,8 @@ def run_stages(
                 split, images, near, grouped=parts.split.near_duplicates == "group"
             )
         attacked = attack_images(current, parts.attack, target) if parts.attack else None
-        if attacked and parts.general.evaluation.blind:
-            facts["blind"] = check_sides(current, target)
+        if attacked:
+            facts |= check_sides(current, target)
         if parts.quality and not target:
             warn("quality_left_out", "The attack queries no target, so quality is left out.")
         measures = measure_quality(current, parts.quality, target) if parts.quality and target else None
@@ -157,17 +157,23 @@ def jobs_follow() -> bool:
     return str(HydraConfig.get().launcher["_target_"]).endswith(".BasicLauncher")
 
 
-def check_sides(run: Run, target: PreparedTarget | None) -> Mapping[str, Json] | None:
-    """Whether all that a query depends on, the target apart, tells members from hold-outs; None where none can tell."""
-    rows = run.split.attacked
-    if reason := uncheckable(run.images, run.split.is_member):
+def check_sides(run: Run, target: PreparedTarget | None) -> Mapping[str, Json]:
+    """Whether all that a query depends on, the target apart, tells members from hold-outs.
+
+    Warns where nothing has checked it, unless that was asked for of sides that were drawn, and differ by chance alone.
+    """
+    rows, wanted = run.split.attacked, run.parts.general.evaluation.blind
+    if run.split.drawn and not wanted:
+        return {}
+    reason = uncheckable(run.images, run.split.is_member) if wanted else "evaluation.blind=false leaves the check out"
+    if reason:
         warn("split_not_checked", f"Nothing has checked whether the sides differ in more than membership: {reason}.")
-        return None
+        return {"blind": None} if wanted else {}
     with timed(run.seconds, "split_check"):
         images = run.images.select(rows)
         texts = target.inputs(images, run.store, run.parts.runtime).texts() if target else {}
         sizes = None if run.images.sizes is None else run.images.sizes[rows]
-        return check_split(images, run.split.is_member, run.parts.general.seed, run.store, texts, sizes)
+        return {"blind": check_split(images, run.split.is_member, run.parts.general.seed, run.store, texts, sizes)}
 
 
 def attack_images(run: Run, attack: Attack, target: PreparedTarget | None) -> AttackOutcome:

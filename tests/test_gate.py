@@ -77,6 +77,16 @@ def test_a_run_ends_with_the_status_and_the_sentence_of_its_gate(
     assert capsys.readouterr().err == f"secmi_exp: {text}\n"
 
 
+def test_a_pass_on_stated_sides_without_their_check_says_that_it_was_left_out(output: Path) -> None:
+    drawn = ended(output, "gate.max_auc=1")[2]
+    sides = ["split=indices", f"split.path={drawn}/split.npz", "split.members=null", "split.holdouts=null"]
+    stated = ended(output, "gate.max_auc=1", *sides)[2]
+    warnings, expected = [json.loads((folder / "results.json").read_text())["warnings"] for folder in (stated, drawn)]
+    (added,) = [each for each in warnings if each not in expected]
+    assert (added["code"], added["grave"]) == ("split_not_checked", False)
+    assert added["sentence"].endswith("more than membership: evaluation.blind=false leaves the check out.")
+
+
 def test_every_scorer_is_judged_and_recorded(output: Path) -> None:
     further = "{_target_: secmi_exp.attacks.scorers.column.Column, value: t_error, members_have: more}"
     limits = ["gate.max_auc=0.9", "gate.max_tpr_at_1pct=0.02"]
