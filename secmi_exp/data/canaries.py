@@ -25,6 +25,7 @@ from secmi_exp.data.mnist5k import mnist_pixels
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.data.split import Part, Split
 from secmi_exp.errors import UserError
+from secmi_exp.random_streams import Purpose
 from secmi_exp.run_warnings import warn
 from secmi_exp.store import Json
 
@@ -82,7 +83,7 @@ class Canaries(ABC):
             UserError: where they can't be drawn, or where a part has canaries of one side only.
         """
         drawn = self.draw(images, split, np.random.default_rng(self.image_seed))
-        random = np.random.default_rng(self.seed)
+        random = np.random.default_rng([self.seed, 0, Purpose.CANARY_COINS])
         included = random.random(self.count) < 0.5
         part = random.permutation(self._parts())
         self._refuse_empty_side(included, part)
@@ -198,7 +199,7 @@ def with_classes(labels: Labels, count: int, rows: Rows | None, seed: int) -> La
     classes = list(dict.fromkeys(cell for cell in given.cells if cell is not None))
     if len(classes) < 2:
         raise UserError(f"Canaries get random classes, and the dataset has {len(classes)}: it needs two at least.")
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng([seed, 0, Purpose.CANARY_CLASSES])
     own = [None] * count if rows is None else [given.cells[row] for row in rows]
     others = [[each for each in classes if each != cell] for cell in own]
     return LabelCells([*given.cells, *(each[random.integers(len(each))] for each in others)], given.names)

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from secmi_exp.data.stored_rows import RowArray
 from secmi_exp.engine.collectives import rank_info
+from secmi_exp.random_streams import Purpose
 
 RowIndices = NDArray[np.int64] | slice
 
@@ -138,7 +139,7 @@ class PoissonOrder(Sampler[NDArray[np.int64]]):
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
         for i in count(self.start):
-            generator = np.random.default_rng([self.seed, i, 1])  # the 1 keeps it apart from how members are drawn
+            generator = np.random.default_rng([self.seed, i, Purpose.DP_SGD])
             yield np.flatnonzero(generator.random(self.n) < self.rate)
 
 

@@ -82,6 +82,16 @@ def test_coins_are_fair_and_independent_of_parts_and_images(images: ImageSet, sp
     assert (Noise(**SETTINGS | {"image_seed": 1}).insert(images, split)[0].pixels != drawn[0][0].pixels).any()
 
 
+def test_neither_coins_nor_classes_are_bits_of_the_canaries_own_pixels(images: ImageSet, split: Split) -> None:
+    extended, inserted = Noise(**SETTINGS).insert(images, split)  # whose two seeds are equal
+    assert extended.labels is not None
+    pixels, classes = extended.pixels[300:].ravel(), np.array(extended.labels.numbers[300:])
+    for first in range(8):
+        assert abs((inserted.is_member == (pixels[first::8][:100] < 128)).mean() - 0.5) < 0.25
+    for first in range(4):
+        assert (classes == pixels[first::4][:100] // 64).mean() < 0.5
+
+
 def test_mislabelled_canaries_are_holdouts_of_another_class(images: ImageSet, split: Split) -> None:
     extended, inserted = Mislabelled(**SETTINGS).insert(images, split)
     assert extended.labels is not None
