@@ -23,7 +23,7 @@ from secmi_exp.store import Input, Json, Key, Store
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, InputSpace, PreparedTarget, queried
 from secmi_exp.targets.labels import LabelChoice, LabelQuery, QueriedLabels
-from secmi_exp.targets.library_settings import optimizer_class, trained_before
+from secmi_exp.targets.library_settings import drawing_within, optimizer_class, trained_before
 from secmi_exp.targets.noise_schedule import FlowSchedule, NoiseSchedule
 from secmi_exp.targets.pixel.class_labels import class_query, pixel_inputs
 from secmi_exp.targets.pixel.privacy_spent import privacy_facts
@@ -105,6 +105,7 @@ class PixelTarget(PixelRecipe, ABC):
         if settings := {**self.defense.settings(), **outside_classes(defense=self.defense)}:
             config["defense"] = settings
         config |= outside_classes(target=self) | optimizer_class(self.defended.optimizer)
+        config |= drawing_within(self.architecture, self.network)
         files = (*PIXEL_PIPELINE_FILES, PICTURE, *self.defense.report_files)
         inputs: dict[str, Input] = {"members": members.digest}
         if labels := self._training_labels(members):

@@ -15,7 +15,7 @@ from secmi_exp.store import Json, Key, Store
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.families.stable_diffusion import StableDiffusion
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.targets.library_settings import optimizer_class, trained_before
+from secmi_exp.targets.library_settings import drawing_within, optimizer_class, trained_before
 from secmi_exp.targets.text_to_image.latents import EncodedImages
 from secmi_exp.targets.text_to_image.pipeline_folder import kept_files
 from secmi_exp.targets.text_to_image.prompts import EncodedPrompts, Prompts, own_captions
@@ -49,6 +49,7 @@ class TrainedTextToImage(TextToImage):
             del training[name]
         config = training | {"precision": runtime.precision, "seed": self.seed}
         config |= outside_classes(target=self) | optimizer_class(self.training.optimizer) | base.assumed_scaling
+        config |= drawing_within("UNet2DConditionModel", base.model("unet").config)
         parts = ("vae", "unet", *base.text_parts, "scheduler")
         start = base.key("target", *parts, reading=config, digest=store.file_digest)
         inputs = {**start.inputs, "members": members.digest, "captions": prompts.digest}
