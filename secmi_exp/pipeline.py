@@ -231,7 +231,7 @@ def evaluate(
     """Judge each scorer on the evaluation part; a threshold is calibrated where nothing was fitted."""
     split, settings = run.split, run.parts.general.evaluation
     judged = split.of_part(Part.EVALUATION)
-    membership = Membership.COINS if split.by_coins else Membership.DRAWN if split.drawn else Membership.STATED
+    membership = membership_of(split)
     judgements, evaluated, bounds = {}, {}, {}
     for name, values in scores.items():
         learned = isinstance(attack.scorers[name], LearnedScorer)
@@ -247,7 +247,24 @@ def evaluate(
         )
         if calibration:
             bounds[name] = bound_audited(evaluated[name], calibration, delta=settings.delta, membership=membership)
+    if bounds and membership is Membership.GROUPED:
+        warn(
+            "one_run_left_out",
+            f"No bound on ε is stated by the theorems on one run, which ask for a coin for each image: "
+            f"{split.drawn_together} of the {len(split.attacked)} attacked images became members together with others "
+            "that look alike (split.near_duplicates=group). Give each image once, or audit with canaries=noise.",
+            count=split.drawn_together,
+        )
     return judgements, evaluated, bounds
+
+
+def membership_of(split: Split) -> Membership:
+    """Return how the attacked samples became members."""
+    if split.by_coins:
+        return Membership.COINS
+    if split.drawn_together:
+        return Membership.GROUPED
+    return Membership.DRAWN if split.drawn else Membership.STATED
 
 
 def measure_quality(run: Run, quality: Quality, target: PreparedTarget) -> Measures:

@@ -55,6 +55,8 @@ class Split:
     """Whether the membership was drawn at random, so that it holds for a target trained on it and for no other."""
     by_coins: bool = False
     """Whether each attacked sample is a member by a fair coin of its own: canaries."""
+    drawn_together: int = 0
+    """Attacked samples whose membership was drawn together with that of others, in groups that look alike."""
 
     def of_part(self, *parts: Part) -> NDArray[np.bool_]:
         """Mask over ``attacked``, [n]."""
@@ -101,6 +103,16 @@ def kept_together(members: Rows, holdouts: Rows, alike: Rows, *, drawn: bool) ->
             "split.near_duplicates=report, raise split.similarity where split.inception is given, or give other images."
         )
     return members, holdouts
+
+
+def in_groups(alike: Rows) -> int:
+    """How many of some images are alike to another one of them.
+
+    >>> in_groups(np.array([3, 1, 3, 0, 3]))
+    3
+    """
+    sizes = np.unique(alike, return_counts=True)[1]
+    return int(sizes[sizes > 1].sum())
 
 
 def refuse_other_sides(members: Rows, holdouts: Rows, images: ImageSet) -> None:
@@ -210,6 +222,7 @@ class SplitRule(ABC):
             is_member=np.repeat([True, False], [len(side) for side in sides])[ascending],
             part=np.concatenate(parts)[ascending],
             drawn=drawn,
+            drawn_together=in_groups(alike[attacked]) if drawn and alike is not None else 0,
         )
 
     def _parts(self, content: Rows, per_side: int) -> NDArray[np.str_]:

@@ -32,6 +32,8 @@ class Membership(StrEnum):
     """Each by a fair coin of its own."""
     DRAWN = "random_half"
     """A random half of fixed size: near to fair coins, and no theorem covers it."""
+    GROUPED = "random_groups"
+    """At random, but groups of samples together: no theorem covers it, and no bound of one run is stated."""
     STATED = "stated"
     """As a dataset or a file states it: the bound holds as far as it was by chance."""
 
@@ -43,6 +45,8 @@ class Membership(StrEnum):
                 return "each image was a member by a fair coin of its own, as the theorems ask for"
             case Membership.DRAWN:
                 return "the members are a random half of fixed size, near to the fair coins that the theorems ask for"
+            case Membership.GROUPED:
+                return "images that look alike became members together, and the theorems ask for a coin for each"
             case Membership.STATED:
                 return "the theorems ask for members by fair coins, and these are as the data states them"
 

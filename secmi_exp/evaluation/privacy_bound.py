@@ -42,7 +42,7 @@ class PrivacyBound:
     """Counts of the judged samples at this threshold."""
     one_run: float | None = None
     """The bound of `one_run_epsilon`, all samples guessed at the threshold that is most accurate on others; None where
-    more hold-outs than members are judged, whose membership was then no fair coin."""
+    more hold-outs than members are judged or samples became members in groups: no fair coins, nor near to them."""
     audit: OneRunAudit | None = None
     """The bounds from the most confident guesses; None where ``one_run`` is."""
     membership: Membership = Membership.DRAWN
@@ -153,7 +153,8 @@ def bound_calibrated(
     bound = replace(bound, membership=membership)
     most_accurate, _ = Roc.from_scores(calibration.scores, calibration.is_member).best_threshold()
     guessed, n = Confusion.at(evaluation.scores, evaluation.is_member, most_accurate), len(evaluation.scores)
-    if guessed.n_member != guessed.n_holdout and membership is not Membership.COINS:
+    halves = guessed.n_member == guessed.n_holdout and membership is not Membership.GROUPED
+    if not halves and membership is not Membership.COINS:
         return bound
     correct = n - guessed.false_positives - guessed.false_negatives
     return replace(bound, one_run=one_run_epsilon(correct, n, n, delta=delta, confidence=confidence))

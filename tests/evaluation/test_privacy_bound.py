@@ -10,7 +10,8 @@ from scipy import optimize, stats
 
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.one_run import one_run_epsilon, one_run_p_value
-from secmi_exp.evaluation.privacy_bound import bound_at, bound_calibrated, epsilon_from_counts
+from secmi_exp.evaluation.one_run_audit import Membership
+from secmi_exp.evaluation.privacy_bound import bound_at, bound_audited, bound_calibrated, epsilon_from_counts
 from secmi_exp.evaluation.roc import Roc
 from secmi_exp.evaluation.scored import Scored
 from tests.support.normal_scores import normal_scores
@@ -73,6 +74,17 @@ def test_bound_says_where_it_was_reached_and_never_looks_at_the_judged_labels_fo
     guess = evaluation.scores >= Roc.from_scores(calibration.scores, calibration.is_member).best_threshold()[0]
     correct = int((guess == evaluation.is_member).sum())
     assert found.one_run == one_run_epsilon(correct, 800, 800) > 1.0
+
+
+def test_samples_that_became_members_in_groups_get_no_bound_of_one_run() -> None:
+    evaluation, calibration = (normal_scores(np.random.default_rng(3), 400, 400, 2.0) for _ in range(2))
+    near, grouped = (
+        bound_audited(evaluation, calibration, delta=0.0, membership=each)
+        for each in (Membership.DRAWN, Membership.GROUPED)
+    )
+    assert near.one_run
+    assert near.audit
+    assert (grouped.one_run, grouped.audit, grouped.epsilon) == (None, None, near.epsilon)
 
 
 def test_one_run_bound_of_pure_privacy_is_the_log_odds_of_the_accuracy() -> None:
