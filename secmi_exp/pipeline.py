@@ -18,7 +18,7 @@ from secmi_exp.configuration.components import Components
 from secmi_exp.configuration.general import General
 from secmi_exp.configuration.preparation import Preparation, prepare
 from secmi_exp.data.checks.condition_check import check_conditions, condition_facts
-from secmi_exp.data.checks.sample_sizes import check_sizes
+from secmi_exp.data.checks.sample_sizes import check_sizes, learned_scorers
 from secmi_exp.data.checks.split_check import (
     check_split,
     refuse_drawn_membership,
@@ -125,7 +125,8 @@ def split_images(parts: Components, images: ImageSet, store: Store) -> tuple[Ima
         near = find_alike(images, store, parts.runtime, similarity)
     split = rule.split(images, near.alike if near and rule.near_duplicates == "group" else None)
     if parts.canaries:
-        images, split = parts.canaries.insert(images, split)
+        fitted = bool(parts.attack and learned_scorers(parts.attack))
+        images, split = parts.canaries.insert(images, split, fitted=fitted)
         near = None  # it is canaries that are judged
     if parts.attack:
         check_sizes(parts.attack, split, parts.split)

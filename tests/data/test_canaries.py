@@ -116,6 +116,24 @@ def test_what_can_not_be_drawn_is_refused(images: ImageSet, split: Split) -> Non
         [each.insert(images, split) for each in few]
 
 
+@pytest.mark.parametrize(("seed", "counts", "use"), [(8, "4 of the 4", "fit"), (9, "0 of the 2", "calibrate")])
+def test_a_fitted_attack_needs_canaries_of_both_sides_to_be_fitted_and_to_be_calibrated_on(
+    images: ImageSet, split: Split, seed: int, counts: str, use: str
+) -> None:
+    few = Noise(**SETTINGS | {"count": 30, "seed": seed})
+    few.insert(images, split)  # enough for an attack that fits nothing
+    with pytest.raises(
+        UserError,
+        match=rf"include {counts} canaries that {use} .* raise canaries.count=30 or canaries.attack_train=0.2",
+    ):
+        few.insert(images, split, fitted=True)
+
+
+def test_a_run_is_refused_before_its_attack_is_fitted_on_canaries_of_one_side(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="canaries that calibrate the attack, and both sides need some"):
+        run_here(tmp_path, "+attack=cdi", "canaries=noise", "canaries.count=20", base=MEMORIZING)
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     {
