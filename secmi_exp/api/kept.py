@@ -39,7 +39,8 @@ def keep(store: Store, kind: str, name: str, write: Callable[[Path], object], de
             key = Key(kind, VERSION, {}, {"content": content_digest(made, decisive)}, files=(files,))
 
             def build(workspace: Path) -> None:
-                (made / name).rename(workspace / name)
+                shutil.rmtree(workspace / name, ignore_errors=True)  # of one killed before its entry was finished
+                (made / name).replace(workspace / name)
 
             return store.get_or_build(key, build).path / name
         finally:
