@@ -15,9 +15,6 @@ LogisticRegression = Deferred("sklearn.linear_model:LogisticRegression")
 make_pipeline = Deferred("sklearn.pipeline:make_pipeline")
 StandardScaler = Deferred("sklearn.preprocessing:StandardScaler")
 
-SKLEARN_SEEDS = 2**32
-"""So many seeds scikit-learn knows; a larger one counts as its remainder."""
-
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class FeatureClassifier(LearnedScorer):
@@ -46,5 +43,14 @@ class FeatureClassifier(LearnedScorer):
 def classifier(model: Literal["linear", "boosted"], C: float, seed: int) -> Any:
     """Make an unfitted classifier with a decision function."""
     if model == "boosted":
-        return HistGradientBoostingClassifier(random_state=seed % SKLEARN_SEEDS)
+        return HistGradientBoostingClassifier(random_state=sklearn_seed(seed))
     return make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=1000))
+
+
+def sklearn_seed(seed: int) -> int:
+    """Return a seed's remainder by 2³², the number of seeds that scikit-learn accepts.
+
+    >>> sklearn_seed(3), sklearn_seed(2**32 + 3)
+    (3, 3)
+    """
+    return seed % 2**32
