@@ -209,6 +209,7 @@ def score(run: Run, attack: Attack, measured: Measurements) -> tuple[dict[str, S
             "scorer": class_identity(type(scorer)),
             **outside_classes(attack=attack),
             **scorer.settings(),
+            **scorer.chosen_by(measured),
             "precision": runtime.precision,
             "fit_rows": listed(fit_rows),
             "is_member": listed(is_member),

@@ -77,7 +77,10 @@ def test_of_surrogates_the_share_and_the_number_of_images_are_not_told(
 ) -> None:
     folder, _ = augmented
     collection.main([str(folder)])
-    assert "The hold-outs are surrogates, so that nothing can be said of the share" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert (
+        "neither the share that was used can be told nor how many images it takes: The hold-outs are surrogates" in told
+    )
     assert not (folder / "power.png").exists()
 
 

@@ -63,7 +63,9 @@ def refuse_non_finite_values(
     found = {
         name: rows
         for name, values in measured.values.items()
-        if _computed(values) and (rows := rows_not_finite(_with_alternatives(values))).any()
+        if name not in measured.unlisted
+        and _computed(values)
+        and (rows := rows_not_finite(_with_alternatives(values))).any()
     }
     if not found:
         _warn_of_later_timesteps(measured)

@@ -32,6 +32,8 @@ class Measurements:
     """Which images a sample of the target copies, by a published criterion, [n]; None where nobody has looked."""
     last_timestep: int | None = None
     """The last timestep of a query; None where the trajectory has it, or nothing was queried."""
+    unlisted: frozenset[str] = frozenset()
+    """Names of numbers that are too many to have a column each in scores.parquet; ``features`` has them too."""
 
     @property
     def numbers(self) -> dict[str, NDArray[Any]]:

@@ -74,6 +74,13 @@ class SecMI(Attack):
         return sorted({self.t_sec, *self.stacked})
 
     @property
+    def _beside_read(self) -> dict[str, Json]:
+        """What the timesteps that are read leave open, for the key."""
+        if self.stacked == "auto":
+            return {"stacked": "auto"}
+        return {"at": self.t_sec} if len(self._read) > 1 else {}
+
+    @property
     def measured_names(self) -> frozenset[str]:
         """See `Attack.measured_names`."""
         return frozenset({"t_error", "pixels", "error_map"})
@@ -131,7 +138,6 @@ class SecMI(Attack):
             signals = compute_trajectories(
                 target, images, k=self.k, t_max=self.last, maps=self.kept_maps, store=store, runtime=runtime
             )
-        choice: dict[str, Json] = {"stacked": "auto"} if self.stacked == "auto" else {}
         maps = {"error_map": self._error_maps(signals.maps)} if "error_map" in self.reads else {}
         return Measurements(
             {"t_error": signals.t_error(self.t_sec), "pixels": images, **maps},
@@ -140,7 +146,7 @@ class SecMI(Attack):
             key=Key(
                 "secmi",
                 VERSION,
-                {"t_sec": self._read, **choice, **outside_classes(attack=self)},
+                {"t_sec": self._read, **self._beside_read, **outside_classes(attack=self)},
                 {"trajectory": signals.key},
             ),
             facts={

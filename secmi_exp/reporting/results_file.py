@@ -229,6 +229,11 @@ class Results(ScorerResults):
         return {self.attack: self, **self.others} if self.attack and self.metrics else {}
 
     @property
+    def graves(self) -> list[RunWarning]:
+        """The warnings by which the figures are no measure of a leak."""
+        return [warning for warning in self.warnings or [] if warning.grave]
+
+    @property
     def seconds(self) -> float:
         """Wall time of all stages."""
         return float(sum(self.timing_s.values()))

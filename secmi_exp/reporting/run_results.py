@@ -83,13 +83,13 @@ def write_scores(run: Run, attacked: AttackOutcome) -> None:
     Raises:
         UserError: where it can't be written.
     """
-    split = run.split
+    split, measured = run.split, attacked.measured
     columns: dict[str, NDArray[np.generic] | list[str]] = {
         "id": [run.images.ids[row] for row in split.attacked],
         "row": split.attacked,
         "is_member": split.is_member,
         "part": split.part.tolist(),
-        **attacked.measured.numbers,
+        **{name: values for name, values in measured.numbers.items() if name not in measured.unlisted},
         **{f"score_{name}": values for name, values in attacked.scores.items()},
         **_exposure_columns(split, attacked.scores[attacked.attack.name]),
     }

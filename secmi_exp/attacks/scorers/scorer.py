@@ -62,6 +62,10 @@ class LearnedScorer(ABC):
         """Return all that decides the scores, besides measurements and labels."""
         return asdict(self)
 
+    def chosen_by(self, measured: Measurements) -> dict[str, Json]:
+        """Return what the measurements' own values decide of how they are read, without labels; nothing by default."""
+        return {}
+
     @abstractmethod
     def fit_and_score(self, measured: Measurements, fitting: Fitting) -> Scores:
         """Fit on some rows, score all n images. [n]."""

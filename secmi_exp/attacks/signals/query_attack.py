@@ -32,8 +32,8 @@ trial_batch = Deferred("secmi_exp.attacks.signals.trial_batch:trial_batch")
 
 log = logging.getLogger(__name__)
 
-SHOWN = 32
-"""Values that are also there one by one, in scores.parquet too; of an attack with more, none is."""
+LISTED = 32
+"""Values that have a column each in scores.parquet, at most; of an attack with more, none has."""
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -101,7 +101,7 @@ class QueryAttack(Attack):
         entry = store.get_or_build(key, build).path
         stored = json.loads((entry / "values.json").read_text(encoding="utf-8"))
         features = np.load(entry / "values.npy", mmap_mode="r")
-        names = stored["columns"] if len(stored["columns"]) <= SHOWN else []
+        names = stored["columns"]
         return Measurements(
             {**{name: features[:, f] for f, name in enumerate(names)}, "features": features, "pixels": images},
             queries_per_sample=stored["queries_per_sample"],
@@ -109,6 +109,7 @@ class QueryAttack(Attack):
             key=key,
             facts=inputs.facts(),
             last_timestep=max(self.queried_timesteps.values(), default=None),
+            unlisted=frozenset(names if len(names) > LISTED else ()),
         )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secmi_exp.attacks import blind
-from secmi_exp.attacks.scorers.feature_classifier import classifier
+from secmi_exp.attacks.scorers.feature_classifier import classifier, sklearn_seed
 from secmi_exp.attacks.signals.image_features import coarse_view, low_level
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
@@ -76,7 +76,7 @@ class View:
             seed: of the folds.
         """
         n_folds = min(FOLDS, int(min(is_member.sum(), (~is_member).sum())))
-        folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
+        folds = StratifiedKFold(n_folds, shuffle=True, random_state=sklearn_seed(seed))
         scores: NDArray[np.float64] = cross_val_predict(
             self.classifier(seed), self.features(), is_member, cv=folds, method="decision_function"
         )
@@ -134,7 +134,7 @@ def text_classifier(seed: int) -> Any:
         analyzer="char", ngram_range=LETTERS, n_features=N_GRAMS, lowercase=False, alternate_sign=False
     )
     lengths = make_pipeline(FunctionTransformer(text_lengths), StandardScaler())
-    return make_pipeline(make_union(n_grams, lengths), LogisticRegression(C=C, max_iter=1000, random_state=seed))
+    return make_pipeline(make_union(n_grams, lengths), logistic_regression(seed))
 
 
 def text_lengths(texts: Sequence[str]) -> NDArray[np.float64]:
@@ -146,7 +146,12 @@ def size_classifier(seed: int) -> Any:
     """An unfitted classifier of sizes: by how large they are, and by each width and height that occurs."""
     scaled = make_pipeline(FunctionTransformer(log_sizes), StandardScaler())
     union = make_union(scaled, OneHotEncoder(handle_unknown="ignore"))
-    return make_pipeline(union, LogisticRegression(C=C, max_iter=1000, random_state=seed))
+    return make_pipeline(union, logistic_regression(seed))
+
+
+def logistic_regression(seed: int) -> Any:
+    """An unfitted one, on features that are scaled."""
+    return LogisticRegression(C=C, max_iter=1000, random_state=sklearn_seed(seed))
 
 
 def log_sizes(sizes: Sizes) -> NDArray[np.float64]:

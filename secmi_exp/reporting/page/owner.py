@@ -143,8 +143,8 @@ def _reasons_against(results: Results) -> Iterator[str]:
             "The two groups of images can be told apart without the model (see the check below), so that whatever the "
             "attack finds may be that difference rather than use in training; other comparison images are needed."
         )
-    for warning in results.warnings or []:
-        if warning.grave and warning.code != UNDERSTATING:
+    for warning in results.graves:
+        if warning.code != UNDERSTATING:
             yield f"The run's figures are no measure of use: {shortened(warning.sentence, LONGEST_WARNING)}"
 
 
