@@ -131,13 +131,13 @@ def measured_t_errors(arguments: list[str]) -> NDArray[np.float32]:
     with explained(arguments):
         config = compose_job(arguments)
         refuse_wrong_types(config)
-        if "max_steps" in config.target:
-            raise UserError(
-                f"target={config.target.name} is trained on members, and t_errors knows none: give a trained model, "
-                "such as the target_folder of a run's results."
-            )
         prepared = prepare(config)
     parts, store = prepared.parts, prepared.store
+    if parts.target.trained_here:
+        raise UserError(
+            f"target={parts.target.name} is trained on members, and t_errors knows none: give a trained model, such as "
+            "the target_folder of a run's results."
+        )
     assert parts.attack
     try:
         with explained(arguments, started=True):

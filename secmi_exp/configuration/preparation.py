@@ -10,7 +10,7 @@ from secmi_exp.configuration.paths import expand_homes
 from secmi_exp.configuration.setting_errors import naming
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.store import Store
-from secmi_exp.targets.interface import TrainableTarget
+from secmi_exp.targets.interface import SupportsDryRun
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def prepare(config: DictConfig) -> Preparation:
         resolved = OmegaConf.to_yaml(config, resolve=True)
     with naming("paths.store"):
         store = Store(parts.general.paths.store, verify=parts.general.store.verify)
-    if isinstance(parts.target, TrainableTarget) and not isinstance(parts.attack, TargetFree):
+    if isinstance(parts.target, SupportsDryRun) and not isinstance(parts.attack, TargetFree):
         with naming("target"):
             data = parts.dataset
             images = Preprocessing(data.image_size, data.channels, data.crop).shape

@@ -37,6 +37,7 @@ class OwnModule:
 
     conditions: ClassVar[tuple[str, ...]] = ()
     input_space: ClassVar[InputSpace] = "pixels"
+    trained_here: ClassVar[bool] = False
 
     name: str
     factory: Annotated[str, Field(pattern=r"^\w+(\.\w+)+$")]
@@ -109,7 +110,7 @@ class OwnModule:
         )
 
     def dry_run(self, images: tuple[int, int, int], store: Store, runtime: Runtime) -> None:
-        """See `TrainableTarget.dry_run`: make the network with its weights, and evaluate it once.
+        """See `SupportsDryRun.dry_run`: make the network with its weights, and evaluate it once.
 
         Raises:
             UserError: where any of this fails.

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
@@ -35,6 +36,8 @@ VERSION = 1
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class ADMCheckpoint:
     """A file with one state dict, such as ``ema_0.9999_250000.pt``, and the flags of its training."""
+
+    trained_here: ClassVar[bool] = False
 
     name: str
     path: Path

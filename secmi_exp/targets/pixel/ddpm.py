@@ -14,7 +14,6 @@ from pydantic import ConfigDict, Field, FiniteFloat
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.data.images import Images
-from secmi_exp.defenses.defense import Undefended
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import TimeAxis, Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
@@ -71,6 +70,11 @@ class PixelTarget(PixelRecipe, ABC):
         trained: LabelQuery | None = trained_label_query(self.path, self.label, self.guidance)
         return trained
 
+    @property
+    def trained_here(self) -> bool:
+        """See `Target.trained_here`."""
+        return self.path is None
+
     @cached_property
     def timesteps(self) -> Timesteps:
         """See `Target.timesteps`."""
@@ -121,7 +125,7 @@ class PixelTarget(PixelRecipe, ABC):
         return query.labels_of(members) if query else None
 
     def dry_run(self, images: tuple[int, int, int], store: Store, runtime: Runtime) -> None:
-        """See `TrainableTarget.dry_run`."""
+        """See `SupportsDryRun.dry_run`."""
         recipe = self.defended
         made: dict[str, Json] = {"network": recipe.network, "optimizer": recipe.optimizer}
         if self.path is None and not trained_before(store, "target", made):
@@ -132,15 +136,9 @@ class PixelTarget(PixelRecipe, ABC):
 
         Raises:
             UserError: for images of another shape than the network's, settings that diffusers or torch refuse, training
-                that diverges, a `path` without trained weights, and a defense that comes too late or that the runtime
-                doesn't allow.
+                that diverges, a `path` without trained weights, and a defense that the runtime doesn't allow.
         """
         if self.path:
-            if not isinstance(self.defense, Undefended):
-                raise UserError(
-                    f"defense={self.defense.name} acts on a training, and the target in {self.path} is trained "
-                    "already: leave out defense or target.path."
-                )
             prepared: PreparedTarget = prepare_trained(
                 self.path, members.shape, self.axis, self.label, self.guidance, store
             )

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import asdict
 from functools import cached_property, partial
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import ConfigDict, Field, FiniteFloat
 from pydantic.dataclasses import dataclass
@@ -37,6 +37,8 @@ PixelPredictor = Deferred("secmi_exp.targets.pixel.predictor:PixelPredictor")
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class DiffusersFolder:
     """A pipeline in pixel space, or its network alone; its fields are those of ``conf/target/diffusers.yaml``."""
+
+    trained_here: ClassVar[bool] = False
 
     name: str
     path: str

@@ -38,6 +38,7 @@ class SecMICheckpoint:
 
     conditions: ClassVar[tuple[str, ...]] = ()
     input_space: ClassVar[InputSpace] = "pixels"
+    trained_here: ClassVar[bool] = False
 
     name: str
     path: Path

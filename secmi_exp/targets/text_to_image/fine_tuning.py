@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from dataclasses import asdict
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
@@ -35,6 +36,8 @@ NOT_IN_KEY = ("gradient_checkpointing", "checkpoint_every", "samples", "samples_
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class TrainedTextToImage(TextToImage):
     """A pipeline whose U-Net is trained on the members."""
+
+    trained_here: ClassVar[bool] = True
 
     training: TrainingRecipe
 
@@ -94,7 +97,7 @@ class FineTuned(FromElsewhere, TrainedTextToImage):
     """A pipeline from elsewhere, trained further; its fields are those of ``conf/target/finetuned.yaml``."""
 
     def dry_run(self, images: tuple[int, int, int], store: Store, runtime: Runtime) -> None:
-        """See `TrainableTarget.dry_run`; the networks exist already."""
+        """See `SupportsDryRun.dry_run`; the networks exist already."""
         if not trained_before(store, "target", {"optimizer": self.training.optimizer}):
             try_optimizer(self.training.optimizer, "target.training.optimizer")
 

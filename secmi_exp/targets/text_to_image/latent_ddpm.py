@@ -40,7 +40,7 @@ class LatentDDPM(LatentDDPMRecipe, TrainedTextToImage):
         return self.schedule.timesteps
 
     def dry_run(self, images: tuple[int, int, int], store: Store, runtime: Runtime) -> None:
-        """See `TrainableTarget.dry_run`."""
+        """See `SupportsDryRun.dry_run`."""
         self._refuse_other_sizes(images)
         first: dict[str, Json] = {
             "autoencoder": self.autoencoder, "text_encoder": self.text_encoder, "network": self.network,

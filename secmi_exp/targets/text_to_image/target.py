@@ -6,7 +6,7 @@ from dataclasses import dataclass as plain_dataclass
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
@@ -38,6 +38,8 @@ VERSION = 1
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class TextToImage(ABC):
     """A text-to-image pipeline, and the way in which it is queried."""
+
+    trained_here: ClassVar[bool] = False
 
     name: str
     prompt: PromptSource
