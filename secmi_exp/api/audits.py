@@ -207,7 +207,7 @@ def temporary_folder() -> Iterator[str]:
 def store_of(arguments: Sequence[str]) -> Store:
     """The store that a job would use."""
     general = General.from_config(compose_job(arguments))
-    return Store(general.paths.store.expanduser(), verify=general.store.verify)
+    return Store(general.paths.store, verify=general.store.verify)
 
 
 def kept_pipeline(pipeline: Any, store: Store) -> Path:

@@ -6,7 +6,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from secmi_exp.attacks.attack import TargetFree
 from secmi_exp.configuration.components import Components
-from secmi_exp.configuration.paths import expand_homes
 from secmi_exp.configuration.setting_errors import naming
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.store import Store
@@ -27,13 +26,11 @@ def prepare(config: DictConfig) -> Preparation:
     """Make the components that a configuration describes, and try out what they will build; computes nothing.
 
     Args:
-        config: composed by Hydra; its paths are expanded in place.
+        config: composed by Hydra.
 
     Raises:
         UserError: for whatever goes wrong.
     """
-    with naming(""):
-        expand_homes(config)
     parts = Components.from_config(config)
     with naming(""):
         resolved = OmegaConf.to_yaml(config, resolve=True)

@@ -8,6 +8,7 @@ from typing import ClassVar
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.configuration.user_path import UserPath
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import Timesteps
@@ -40,7 +41,7 @@ class ADMCheckpoint:
     trained_here: ClassVar[bool] = False
 
     name: str
-    path: Path
+    path: UserPath
     flags: ADMFlags
     label: LabelChoice = "dataset"
     """Class that images are queried with, where the network takes any."""

@@ -13,6 +13,7 @@ from typing import Annotated, Self
 from pydantic import ConfigDict, Field, FiniteFloat
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.configuration.user_path import UserPath
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import TimeAxis, Timesteps
@@ -45,7 +46,7 @@ VERSION = 2
 class PixelTarget(PixelRecipe, ABC):
     """A target trained by a recipe."""
 
-    path: Path | None
+    path: UserPath | None
     """Folder of a target that was trained before, or directory of the run that trained it; None: to be trained."""
     label: LabelChoice = "dataset"
     """Class that images are queried with, where the network takes any."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import ConfigDict, Field, FiniteFloat
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.configuration.user_path import UserPathOrName
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import TimeAxis, Timesteps
@@ -41,7 +42,7 @@ class DiffusersFolder:
     trained_here: ClassVar[bool] = False
 
     name: str
-    path: str
+    path: UserPathOrName
     input_range: tuple[float, float]
     schedule: NoiseSchedule
     prediction_type: DiscretePrediction

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.configuration.user_path import UserPath
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import Timesteps
@@ -41,7 +42,7 @@ class SecMICheckpoint:
     trained_here: ClassVar[bool] = False
 
     name: str
-    path: Path
+    path: UserPath
     weights: Literal["ema", "net"]
 
     @cached_property

@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.configuration.user_path import UserPath, UserPathOrName
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import Timesteps
@@ -45,7 +46,7 @@ class TextToImage(ABC):
     prompt: PromptSource
     fixed_prompt: str | None
     """Prompt of all images with ``prompt: fixed``."""
-    blip: str
+    blip: UserPathOrName
     """Folder or repository of the model that writes the captions with ``prompt: blip``."""
     guidance: Annotated[FiniteFloat, Field(ge=0)]
     """w of classifier-free guidance; 1: none."""
@@ -115,13 +116,13 @@ class TextToImage(ABC):
 class FromElsewhere(TextToImage):
     """A target that is a pipeline on disk or on the hub, of Stable Diffusion's family, or is trained from one."""
 
-    path: str
-    config: str | None
+    path: UserPathOrName
+    config: UserPathOrName | None
     """Folder or repository with what a checkpoint in one file lacks; None: that of its version of Stable Diffusion."""
     weights: WeightsChoice
     variant: str | None
     """Variant of the weights, such as fp16; None: the default one."""
-    lora: Path | None
+    lora: UserPath | None
     """A low-rank adapter that is added to the weights."""
     lora_scale: FiniteFloat
     """Factor of the adapter; 1: as it was trained."""
