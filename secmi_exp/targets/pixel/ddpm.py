@@ -4,7 +4,7 @@ Sources: Ho et al., "Denoising Diffusion Probabilistic Models" (NeurIPS 2020), a
 and Fast: Learning to Generate and Transfer Data with Rectified Flow" (ICLR 2023).
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,11 +21,11 @@ from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.store import Input, Json, Key, Store
 from secmi_exp.store.class_identity import outside_classes
-from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, InputSpace, PreparedTarget, queried
+from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget, queried
 from secmi_exp.targets.labels import LabelChoice, LabelQuery, QueriedLabels
 from secmi_exp.targets.library_settings import optimizer_class, trained_before
 from secmi_exp.targets.noise_schedule import FlowSchedule, NoiseSchedule
-from secmi_exp.targets.pixel.class_labels import class_query, pixel_inputs
+from secmi_exp.targets.pixel.class_labels import LabelledPixels, class_query, pixel_inputs
 from secmi_exp.targets.pixel.privacy_spent import privacy_facts
 from secmi_exp.targets.pixel.recipe import PICTURE, PixelRecipe
 
@@ -43,7 +43,7 @@ VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class PixelTarget(PixelRecipe, ABC):
+class PixelTarget(PixelRecipe, LabelledPixels):
     """A target trained by a recipe."""
 
     path: UserPath | None
@@ -52,16 +52,6 @@ class PixelTarget(PixelRecipe, ABC):
     """Class that images are queried with, where the network takes any."""
     guidance: Annotated[FiniteFloat, Field(ge=0)] = 1.0
     """w of classifier-free guidance away from the class for none, in queries; 1: none."""
-
-    @property
-    def input_space(self) -> InputSpace:
-        """See `Target.input_space`."""
-        return "labelled pixels" if self.label_query else "pixels"
-
-    @property
-    def conditions(self) -> tuple[str, ...]:
-        """See `Target.conditions`."""
-        return ("labels",) if self.label_query and self.label == "dataset" else ()
 
     @cached_property
     def label_query(self) -> LabelQuery | None:

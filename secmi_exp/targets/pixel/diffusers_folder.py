@@ -16,7 +16,7 @@ from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.run_warnings import warn
 from secmi_exp.store import Json, Store
 from secmi_exp.store.class_identity import outside_classes
-from secmi_exp.targets.interface import InputSpace, PreparedTarget, queried
+from secmi_exp.targets.interface import PreparedTarget, queried
 from secmi_exp.targets.labels import LabelChoice, LabelQuery
 from secmi_exp.targets.loading.hub import fetch
 from secmi_exp.targets.loading.training_folder import (
@@ -28,7 +28,7 @@ from secmi_exp.targets.loading.training_folder import (
 )
 from secmi_exp.targets.loading.weight_files import network_files
 from secmi_exp.targets.noise_schedule import DiscretePrediction, NoiseSchedule
-from secmi_exp.targets.pixel.class_labels import class_query, pixel_inputs
+from secmi_exp.targets.pixel.class_labels import LabelledPixels, class_query, pixel_inputs
 from secmi_exp.targets.pixel.networks import refuse_other_images
 from secmi_exp.targets.pixel.pipeline_folder import PipelineFolder
 
@@ -36,7 +36,7 @@ PixelPredictor = Deferred("secmi_exp.targets.pixel.predictor:PixelPredictor")
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class DiffusersFolder:
+class DiffusersFolder(LabelledPixels):
     """A pipeline in pixel space, or its network alone; its fields are those of ``conf/target/diffusers.yaml``."""
 
     trained_here: ClassVar[bool] = False
@@ -55,16 +55,6 @@ class DiffusersFolder:
     """w of classifier-free guidance away from the class for none; 1: none."""
     time_axis: TimeAxis = "ddpm"
     """What a timestep means on a continuous path."""
-
-    @property
-    def input_space(self) -> InputSpace:
-        """See `Target.input_space`."""
-        return "labelled pixels" if self.label_query else "pixels"
-
-    @property
-    def conditions(self) -> tuple[str, ...]:
-        """See `Target.conditions`."""
-        return ("labels",) if self.label_query and self.label == "dataset" else ()
 
     @property
     def label_query(self) -> LabelQuery | None:
