@@ -19,7 +19,7 @@ from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.store import Input, Json, Key, Store
 from secmi_exp.store.class_identity import outside_classes
-from secmi_exp.targets.families.stable_diffusion import StableDiffusion
+from secmi_exp.targets.families.stable_diffusion import StableDiffusionFolder
 from secmi_exp.targets.interface import InputArrays, Inputs, InputSpace, PreparedTarget, queried
 from secmi_exp.targets.loading.hub import fetch
 from secmi_exp.targets.loading.latent_folder import LatentFolder
@@ -157,7 +157,7 @@ class FromElsewhere(TextToImage):
 
     def read(self, path: Path) -> LatentFolder:
         """Read the descriptions of the pipeline in a folder."""
-        return StableDiffusion.from_path(path, self.weights, self.variant)
+        return StableDiffusionFolder.from_path(path, self.weights, self.variant)
 
     @property
     def timesteps(self) -> Timesteps:
@@ -187,7 +187,7 @@ class FromElsewhere(TextToImage):
             folder.warn_of_choices()
         if lora is None:
             return folder
-        if not isinstance(folder, StableDiffusion):
+        if not isinstance(folder, StableDiffusionFolder):
             raise UserError(f"target.lora={self.lora} can't be added to a {folder.kind}: only to Stable Diffusion.")
         return replace(folder, lora=lora)
 
