@@ -24,7 +24,7 @@ from secmi_exp.evaluation.excess import MOST_BLIND, Answer, Contrast, Kind, Verd
 from secmi_exp.run_state import Run
 from secmi_exp.run_warnings import warn
 from secmi_exp.store import Json, Store
-from secmi_exp.targets.interface import PreparedTarget, TrainableTarget
+from secmi_exp.targets.interface import PreparedTarget
 
 MADE: Mapping[Kind, str] = {
     "references": "references instead of images like the collection",
@@ -50,7 +50,7 @@ def load_images(parts: Components, store: Store) -> ImageSet:
         )
     if dataset.surrogates != "generated":
         return dataset.load(store, progress_bar=progress_bar)
-    if isinstance(parts.target, TrainableTarget):
+    if parts.target.trained_here:
         raise UserError(
             f"dataset.holdout=generated asks for samples of a target that was trained before, and target="
             f"{parts.target.name} is trained in the run: give it by its path, such as target=diffusers target.path=…."

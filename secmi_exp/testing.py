@@ -188,6 +188,7 @@ class MemorizingTarget:
 
     conditions: ClassVar[tuple[str, ...]] = ()
     input_space: ClassVar[InputSpace] = "pixels"
+    trained_here: ClassVar[bool] = False
 
     name: str = "memorizing"
 

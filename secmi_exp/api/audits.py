@@ -135,13 +135,13 @@ def measured_t_errors(arguments: list[str]) -> NDArray[np.float32]:
     with explained(arguments):
         config = compose_job(arguments)
         refuse_wrong_types(config)
-        if "max_steps" in config.target:
-            raise UserError(
-                f"target={config.target.name} is trained on members, and t_errors knows none: give a trained model, "
-                "such as the target_folder of a run's results."
-            )
         prepared = prepare(config)
     parts, store = prepared.parts, prepared.store
+    if parts.target.trained_here:
+        raise UserError(
+            f"target={parts.target.name} is trained on members, and t_errors knows none: give a trained model, such as "
+            "the target_folder of a run's results."
+        )
     assert parts.attack
     try:
         with explained(arguments, started=True):
@@ -211,7 +211,7 @@ def temporary_folder() -> Iterator[str]:
 def store_of(arguments: Sequence[str]) -> Store:
     """The store that a job would use."""
     general = General.from_config(compose_job(arguments))
-    return Store(general.paths.store.expanduser(), verify=general.store.verify)
+    return Store(general.paths.store, verify=general.store.verify)
 
 
 def kept_pipeline(pipeline: Any, store: Store) -> Path:

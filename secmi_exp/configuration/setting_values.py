@@ -12,7 +12,7 @@ GREATEST = 10**9
 GREATEST_REAL = 1e30
 """Whose square float32 doesn't hold any more."""
 GREATEST_SEED = 2**63 - 1
-"""Largest seed that all generators accept."""
+"""Largest seed that all generators accept; of settings whose names end in seed."""
 LONGEST_TEXT = 10_000
 """Characters; twice as many as the longest path has."""
 MAY_BE_INFINITE = {"p"}
@@ -47,7 +47,7 @@ def refuse_impossible_values(values: object, place: str = "") -> None:
 
 def _impossible(name: str, value: object) -> str | None:
     """The reason why no setting may have a value; None if it may."""
-    greatest = GREATEST_SEED if name == "seed" else GREATEST
+    greatest = GREATEST_SEED if name.endswith("seed") else GREATEST
     match value:
         case float() if math.isfinite(value) and abs(value) > GREATEST_REAL:
             return f"numbers here go up to {GREATEST_REAL:g}"

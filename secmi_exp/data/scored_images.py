@@ -1,11 +1,11 @@
 """Images that are known by their ids and membership alone, out of a file of scores."""
 
 import hashlib
-from pathlib import Path
 
 import numpy as np
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.configuration.user_path import UserPath
 from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.file_lists import refuse_repeated
 from secmi_exp.data.images import DIGEST_BYTES, ImageSet
@@ -20,7 +20,7 @@ from secmi_exp.store import Json, Store
 class ScoredImages(Dataset):
     """The rows of a table (see `read_table`) in the order of their ids, so that equal ids are split alike."""
 
-    path: Path | None
+    path: UserPath | None
     id_column: str
     member_column: str
 

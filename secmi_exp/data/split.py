@@ -13,6 +13,7 @@ import pydantic.dataclasses
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, NonNegativeInt
 
+from secmi_exp.configuration.user_path import UserPath
 from secmi_exp.data.images import ImageSet, Rows
 from secmi_exp.data.index_files import read_indices
 from secmi_exp.data.membership import Statement, refuse_contradiction
@@ -164,7 +165,7 @@ class SplitRule(ABC):
     """Draws the parts anew, with members, hold-outs and what is attacked as they are; None: drawn with them."""
     near_duplicates: Literal["off", "report", "group"] = "report"
     """Whether images that look alike are not looked for, only counted, or also kept on one side and in one part."""
-    inception: Path | None = None
+    inception: UserPath | None = None
     """Inception's weights, for images that a perceptual hash doesn't take to be alike."""
     similarity: Annotated[float, Field(gt=0, le=1)] = 0.95
     """Cosine of Inception's features from which on two images are alike."""
@@ -313,9 +314,9 @@ class Halves(SplitRule):
 class Indices(SplitRule):
     """Members and hold-outs by their row in the dataset, as files list them."""
 
-    path: Path | None
-    members: Path | None
-    holdouts: Path | None
+    path: UserPath | None
+    members: UserPath | None
+    holdouts: UserPath | None
 
     def sides(self, images: ImageSet, random: np.random.Generator) -> tuple[Rows, Rows, bool]:
         """See `SplitRule.sides`; rows that could not be read are left out."""

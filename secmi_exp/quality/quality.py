@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 from secmi_exp.attacks.attack import Attack
 from secmi_exp.attacks.finite_values import refuse_non_finite_values
 from secmi_exp.attacks.signals.samples import Sampling
+from secmi_exp.configuration.user_path import UserPath
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import Timesteps
@@ -51,7 +52,7 @@ class Quality:
     samples: PositiveInt | None
     steps: PositiveInt
     blocks: Annotated[int, Field(ge=2)]
-    inception: Path | None
+    inception: UserPath | None
     seed: NonNegativeInt
 
     def check(self, timesteps: Timesteps) -> None:

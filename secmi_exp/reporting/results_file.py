@@ -198,6 +198,8 @@ class Results(ScorerResults):
     dataset: str
     target: str
     target_folder: str = ""
+    target_trained_here: bool | None = None
+    """See `Target.trained_here`; None without a target, and in files of versions that don't say."""
     seed: int | None = None
     split: SplitFacts = SplitFacts()
     timing_s: dict[str, float] = {}

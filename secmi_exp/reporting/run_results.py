@@ -106,6 +106,7 @@ def describe_run(run: Run, target: PreparedTarget | None, attacked: AttackOutcom
         "dataset_facts": run.parts.dataset.facts(run.images),
         "target": run.target_name,
         "target_folder": str(target.folder) if target else "",
+        "target_trained_here": run.parts.target.trained_here if target else None,
         "defense": run.parts.defense.name,
         **(target.facts if target else {}),
         "split": run.split_facts,

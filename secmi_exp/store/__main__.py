@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from secmi_exp.configuration.paths import from_environment
+from secmi_exp.configuration.paths import expand_home, from_environment
 from secmi_exp.errors import UserError
 from secmi_exp.formatting import as_size
 from secmi_exp.reporting.terminal import terminal
@@ -181,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser().parse_args(arguments)
     console = terminal()
     try:
-        store = Inventory.from_folder(given.store.expanduser())
+        store = Inventory.from_folder(Path(expand_home(str(given.store))))
         match given.command:
             case "ls":
                 list_entries(store, given.kind, console)

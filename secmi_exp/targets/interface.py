@@ -149,6 +149,10 @@ class Target(Protocol):
         """What it is queried about, which not all attacks can do with."""
 
     @property
+    def trained_here(self) -> bool:
+        """Whether `prepare` trains it on the members, or finds in the store what it has trained on them before."""
+
+    @property
     def timesteps(self) -> Timesteps:
         """Timesteps of its schedule, with which the settings of attacks are compared before anything is computed."""
 
@@ -164,8 +168,8 @@ class Target(Protocol):
 
 
 @runtime_checkable
-class TrainableTarget(Protocol):
-    """A target whose networks are made here, so that its settings can be tried before anything is computed."""
+class SupportsDryRun(Protocol):
+    """A target whose networks or optimizers settings describe, which can be tried before anything is computed."""
 
     def dry_run(self, images: tuple[int, int, int], store: Store, runtime: Runtime) -> None:
         """Try networks and optimizers without memory for them, unless a training in the store had the same settings.

@@ -327,9 +327,19 @@ def test_a_mistake_is_an_exception_with_the_commands_sentence(
     assert capsys.readouterr() == ("", "")
 
 
-def test_targets_that_would_be_trained_have_no_t_errors(root: Path) -> None:
-    with pytest.raises(UserError, match="target=ddpm_small is trained on members"):
-        secmi_exp.t_errors("ddpm_small", MEMBERS, paths={"output": root})
+@pytest.mark.parametrize("name", ["ddpm_small", "latent_ddpm"])
+def test_targets_that_would_be_trained_have_no_t_errors(name: str, root: Path) -> None:
+    with pytest.raises(UserError, match=f"target={name} is trained on members"):
+        secmi_exp.t_errors(name, MEMBERS, paths={"output": root})
+
+
+def test_a_target_that_was_trained_before_has_t_errors_by_its_name_and_path(
+    audited: AuditResult, pipeline: DDPMPipeline, tmp_path: Path
+) -> None:
+    pipeline.save_pretrained(tmp_path / "model")
+    where: dict[str, Any] = {"target.path": tmp_path / "model", "trainer": "cpu", "paths": {"output": tmp_path}}
+    errors = secmi_exp.t_errors("ddpm_small", MEMBERS, t_sec=20, **where)
+    np.testing.assert_allclose(errors, audited.scores.t_error[:N], rtol=1e-3)
 
 
 def test_a_predictor_in_memory_is_attacked_and_left_as_it_was(tmp_path: Path) -> None:

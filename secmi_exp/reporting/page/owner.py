@@ -206,13 +206,11 @@ def _compared(run: FinishedRun) -> Iterator[tuple[str, str]]:
         given = f"{judged:,}" if total is None else f"{total:,} given, of which {judged:,} are judged"
         note = "" if heading.startswith("Images") else "; said not to have been used"
         yield heading, f"{given}; from {named}{note}"
-    path = config.get("target.path")
     queries = results.queries_per_sample or 0
     if results.target == "none":
         yield "Model", "none was asked: the scores were made elsewhere"
     else:
-        where = "trained by this program on the images in question" if path in (None, "null") else _name(path)
-        yield "Model", f"{results.target}, {where}"
+        yield "Model", f"{results.target}, {_origin(results.target_trained_here, config.get('target.path'))}"
     yield (
         "Attack",
         f"{results.attack}: it asks the model {queries:g} times about each image, without knowing its group, "
@@ -220,6 +218,29 @@ def _compared(run: FinishedRun) -> Iterator[tuple[str, str]]:
         if queries
         else f"{results.attack}: a score for each image; a higher one means: more likely used",
     )
+
+
+def _origin(trained_here: bool | None, path: str | None) -> str:
+    """Where a model comes from.
+
+    Args:
+        trained_here: None: not recorded.
+        path: that the settings give, of the model or of what its training started from; None, or null: none.
+
+    >>> _origin(True, "model")
+    'model, trained further by this program on the images in question'
+    >>> _origin(True, None), _origin(False, "model"), _origin(False, None)
+    ('trained by this program on the images in question', 'model', 'not trained by this program')
+    >>> _origin(None, "null")
+    'of which it was not recorded who trained it'
+    """
+    named = None if path in (None, "null") else _name(path)
+    if trained_here:
+        trained = "by this program on the images in question"
+        return f"{named}, trained further {trained}" if named else f"trained {trained}"
+    if named:
+        return named
+    return "of which it was not recorded who trained it" if trained_here is None else "not trained by this program"
 
 
 def _doubts(results: Results) -> Iterator[tuple[str, str]]:

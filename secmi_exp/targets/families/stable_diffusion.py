@@ -35,7 +35,7 @@ XL = "StableDiffusionXLPipeline"
 
 
 @dataclass(frozen=True)
-class StableDiffusion(TextToImageFolder):
+class StableDiffusionFolder(TextToImageFolder):
     """A U-Net with cross-attention to one or two CLIP text encoders."""
 
     kinds: ClassVar[Mapping[str, Parts]] = {

@@ -36,7 +36,7 @@ class DescribedNetwork:
     config: JsonObject
 
 
-class StableDiffusion3(TextToImageFolder):
+class StableDiffusion3Folder(TextToImageFolder):
     """A transformer of latents and texts together; where a pipeline has no T5, zeros stand for its embeddings."""
 
     kinds: ClassVar[Mapping[str, Parts]] = {"StableDiffusion3Pipeline": PARTS}
