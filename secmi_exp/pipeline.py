@@ -33,7 +33,7 @@ from secmi_exp.data.similar_images import Similarity, find_alike
 from secmi_exp.data.split import Part, Split, split_facts
 from secmi_exp.evaluation.judge import Judgement, Scored, judge
 from secmi_exp.evaluation.one_run_audit import Membership
-from secmi_exp.evaluation.privacy_bound import PrivacyBound, bound_audited
+from secmi_exp.evaluation.privacy_bound import PrivacyBound, privacy_bound
 from secmi_exp.evaluation.relative_t_error import relative_t_error
 from secmi_exp.files.storage_errors import explain_storage_errors, output_place
 from secmi_exp.files.strict_json import as_strict_json
@@ -246,7 +246,7 @@ def evaluate(
             low_fprs=settings.low_fprs,
         )
         if calibration:
-            bounds[name] = bound_audited(evaluated[name], calibration, delta=settings.delta, membership=membership)
+            bounds[name] = privacy_bound(evaluated[name], calibration, delta=settings.delta, membership=membership)
     return judgements, evaluated, bounds
 
 
