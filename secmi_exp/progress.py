@@ -46,20 +46,20 @@ class NotebookBar:
         total: steps, batches or images in all.
         unit: what they are.
         done: of them, when it starts.
-        clock: seconds.
     """
 
-    def __init__(self, what: str, total: float, unit: str, done: float, clock: Callable[[], float] = time.monotonic):
-        self.what, self.total, self.unit, self.first, self.clock = what, total, unit, done, clock
+    def __init__(self, what: str, total: float, unit: str, done: float):
+        self.what, self.total, self.unit, self.first = what, total, unit, done
         self.done, self.metrics, self.ended = done, "", False
-        self.since = self.shown = clock()
+        self.since = self.shown = time.monotonic()
         self.handle = display(self, display_id=True)
 
     def update(self, done: float, metrics: str = "") -> None:
         """Show a number of steps, and figures beside it; those of before stay where none are given."""
         self.done, self.metrics = done, metrics or self.metrics
-        if self.clock() - self.shown >= EVERY_S:
-            self.shown = self.clock()
+        now = time.monotonic()
+        if now - self.shown >= EVERY_S:
+            self.shown = now
             self.handle.update(self)
 
     def stop(self) -> None:
@@ -68,7 +68,7 @@ class NotebookBar:
         self.handle.update(self)
 
     def __repr__(self) -> str:
-        elapsed = self.clock() - self.since
+        elapsed = time.monotonic() - self.since
         times = [as_duration(elapsed)]
         if not self.ended and self.done > self.first:
             left = elapsed * (self.total - self.done) / (self.done - self.first)

@@ -73,10 +73,6 @@ whole. So are weights and the store's own files where they are larger than 64 MB
 REMOVED = "removed-"
 """Prefix of folders in ``work/`` that are being removed."""
 
-PROBE = ".writable."
-"""Prefix of files in ``work/`` by which earlier versions tested whether the folder is writable."""
-
-
 SHORTEST_WAIT_S, LONGEST_WAIT_S = 0.05, 2.0
 """Seconds between two attempts to get a lock that another process holds."""
 
@@ -361,8 +357,6 @@ class Store:
             for left in work.iterdir():
                 if left.name.startswith(REMOVED):
                     self._remove(left)
-                elif left.name.startswith(PROBE):
-                    left.unlink(missing_ok=True)
 
     def _remove(self, path: Path) -> None:
         """Remove an entry or a workspace, by a rename first, so that a kill leaves nothing partial in its place."""
