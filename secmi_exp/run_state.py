@@ -17,11 +17,13 @@ from secmi_exp.configuration.components import Components
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.near_duplicates import NearDuplicates
 from secmi_exp.data.split import Split
-from secmi_exp.evaluation.judge import Judgement, Scored
+from secmi_exp.evaluation.judge import Judgement
 from secmi_exp.evaluation.privacy_bound import PrivacyBound
 from secmi_exp.evaluation.relative_t_error import RelativeTError
+from secmi_exp.evaluation.scored import Scored
+from secmi_exp.files.strict_json import Json
 from secmi_exp.run_warnings import RunWarning
-from secmi_exp.store import Json, Store
+from secmi_exp.store import Store
 from secmi_exp.tracking.tracker import Tracker
 
 

@@ -21,9 +21,10 @@ from secmi_exp.data.images import Images, ImageSet, Rows
 from secmi_exp.data.samples import ArraySamples, Sides
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.excess import MOST_BLIND, Answer, Contrast, Kind, Verdict, answer
+from secmi_exp.files.strict_json import Json
 from secmi_exp.run_state import Run
 from secmi_exp.run_warnings import warn
-from secmi_exp.store import Json, Store
+from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget, TrainableTarget
 
 MADE: Mapping[Kind, str] = {

@@ -25,7 +25,8 @@ from secmi_exp.attacks.signals.samples import measurements_on
 from secmi_exp.data.images import Images
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.store import Input, Json, Key, Store
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import Input, Key, Store
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from secmi_exp.attacks.signals.trajectories import Trajectories
 from secmi_exp.data.stored_rows import RowArray
-from secmi_exp.store import Input, Json
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import Input
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ import numpy as np
 from secmi_exp.data.images import ImageSet, Rows
 from secmi_exp.data.near_duplicates import NearDuplicates
 from secmi_exp.data.split import Part, Split
+from secmi_exp.files.strict_json import Json
 from secmi_exp.run_warnings import Side, warn
-from secmi_exp.store import Json
 
 
 def copies_facts(split: Split, images: ImageSet, seen: Rows) -> dict[str, Json]:

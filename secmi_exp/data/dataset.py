@@ -13,8 +13,9 @@ from secmi_exp.data.decoding import FILES, decode, load, unreadable_sample
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.data.samples import Samples
+from secmi_exp.files.strict_json import Json
 from secmi_exp.run_warnings import warn
-from secmi_exp.store import Json, Key, Store
+from secmi_exp.store import Key, Store
 from secmi_exp.store.class_identity import outside_classes
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from PIL import Image
 from secmi_exp.data.image_formats import TRANSPOSITIONS, exif_orientation, with_8_bits
 from secmi_exp.data.images import Pixels
 from secmi_exp.deferred import Deferred
-from secmi_exp.store import Json
+from secmi_exp.files.strict_json import Json
 
 center_crop = Deferred("torchvision.transforms.functional:center_crop")
 

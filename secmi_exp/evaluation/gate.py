@@ -24,10 +24,11 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.evaluation.confusion import Confusion
-from secmi_exp.evaluation.judge import Judgement, Scored
+from secmi_exp.evaluation.judge import Judgement
 from secmi_exp.evaluation.operating_points import tpr_metric
 from secmi_exp.evaluation.privacy_bound import PrivacyBound, epsilon_from_counts
 from secmi_exp.evaluation.proportions import lower_bound
+from secmi_exp.evaluation.scored import Scored
 
 LEVEL = 0.025
 """Probability of a wrong answer to one comparison, at most."""

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from secmi_exp.evaluation.collection_size import POWER, PowerCurve
 from secmi_exp.evaluation.delong import auc_interval
 from secmi_exp.evaluation.exposure import percentiles
-from secmi_exp.evaluation.judge import Judgement, Scored
+from secmi_exp.evaluation.judge import Judgement
 from secmi_exp.evaluation.relative_t_error import RelativeTError
 from secmi_exp.evaluation.roc import Roc
+from secmi_exp.evaluation.scored import Scored
 from secmi_exp.reporting.drawing import (
     COLOURS,
     HOLDOUT,

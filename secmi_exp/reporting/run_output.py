@@ -12,9 +12,10 @@ from rich.text import Text
 
 from secmi_exp.data.copies import alike_rows
 from secmi_exp.data.split import Part
-from secmi_exp.evaluation.judge import Judgement, Scored
+from secmi_exp.evaluation.judge import Judgement
 from secmi_exp.evaluation.one_run_audit import OneRunAudit
 from secmi_exp.evaluation.privacy_bound import PrivacyBound
+from secmi_exp.evaluation.scored import Scored
 from secmi_exp.quality.measures import Measures
 from secmi_exp.reporting import run_figures
 from secmi_exp.reporting.artifacts import score_files, split_files, target_files

@@ -22,12 +22,12 @@ from secmi_exp.evaluation.one_run_audit import OneRunAudit
 from secmi_exp.evaluation.privacy_bound import PrivacyBound
 from secmi_exp.evaluation.scored import Floats, Scored
 from secmi_exp.files.storage_errors import explain_storage_errors, output_place
-from secmi_exp.files.strict_json import as_strict_json
+from secmi_exp.files.strict_json import Json, as_strict_json
 from secmi_exp.quality.measures import Measures
 from secmi_exp.reporting.provenance import attack_settings, provenance
 from secmi_exp.run_state import AttackOutcome, Run
 from secmi_exp.run_warnings import RunWarning
-from secmi_exp.store import Json, write_json
+from secmi_exp.store import write_json
 from secmi_exp.targets.interface import PreparedTarget
 
 SCHEMA = 1

@@ -24,7 +24,6 @@ from filelock import FileLock, Timeout
 
 from secmi_exp.errors import UserError
 from secmi_exp.files.storage_errors import StorageLocation, broken_link, explain_storage_errors
-from secmi_exp.files.strict_json import Json
 from secmi_exp.store.key import FileDigest, Input, Key, digest_of, file_digest
 from secmi_exp.store.manifest import (
     MANIFEST,
@@ -48,7 +47,6 @@ __all__ = [
     "Entry",
     "FileDigest",
     "Input",
-    "Json",
     "Key",
     "Manifest",
     "Place",

@@ -32,7 +32,8 @@ from secmi_exp.attacks.signals.error_maps import ErrorMaps
 from secmi_exp.data.stored_rows import RowArray
 from secmi_exp.engine.training import fit
 from secmi_exp.evaluation.roc import Roc
-from secmi_exp.store import SCRATCH, Json, write_json
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import SCRATCH, write_json
 
 FEWEST_A_FOLD = 2
 """Maps of each side that a fold must have."""

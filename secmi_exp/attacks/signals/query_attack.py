@@ -21,7 +21,8 @@ from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.noise_predictor_type import NoisePredictor
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import Runtime
-from secmi_exp.store import Json, Key, Store, write_json
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import Key, Store, write_json
 from secmi_exp.store.class_identity import class_identity
 from secmi_exp.targets.interface import InputArrays, PreparedTarget
 from secmi_exp.torch_on_use import Tensor, torch

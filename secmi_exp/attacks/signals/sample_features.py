@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from secmi_exp.data.stored_rows import RowArray
 from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
-from secmi_exp.store import Json
+from secmi_exp.files.strict_json import Json
 
 PCA = Deferred("sklearn.decomposition:PCA")
 hog = Deferred("skimage.feature:hog")

@@ -18,7 +18,8 @@ from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import approach_queries, timesteps
 from secmi_exp.engine.runtime import Runtime
-from secmi_exp.store import Entry, Input, Json, Key, Store, write_json
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import Entry, Input, Key, Store, write_json
 from secmi_exp.targets.interface import InputArrays, Inputs, PreparedTarget
 
 WalkPlan = Deferred("secmi_exp.attacks.signals.walk:WalkPlan")

@@ -16,7 +16,7 @@ from secmi_exp.engine.queries import query_rows
 from secmi_exp.engine.rows import Row
 from secmi_exp.engine.runtime import Precision, Runtime
 from secmi_exp.engine.trainers import allow_tf32, query_dtype
-from secmi_exp.store import Json
+from secmi_exp.files.strict_json import Json
 from secmi_exp.targets.interface import InputArrays
 
 

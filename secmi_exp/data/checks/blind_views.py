@@ -19,7 +19,8 @@ from secmi_exp.attacks.scorers.feature_classifier import classifier
 from secmi_exp.attacks.signals.image_features import coarse_view, low_level
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
-from secmi_exp.store import Json, Key
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import Key
 from secmi_exp.store.listed import listed
 
 HashingVectorizer = Deferred("sklearn.feature_extraction.text:HashingVectorizer")

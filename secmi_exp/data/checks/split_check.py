@@ -15,8 +15,9 @@ from secmi_exp.data.split import Split
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.delong import auc_interval
 from secmi_exp.evaluation.roc import Roc
+from secmi_exp.files.strict_json import Json
 from secmi_exp.run_warnings import warn
-from secmi_exp.store import Json, Store
+from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
 
 MOST_A_SIDE = 50_000

@@ -6,8 +6,8 @@ from importlib import import_module
 from torch import nn
 
 from secmi_exp.errors import UserError
+from secmi_exp.files.strict_json import Json
 from secmi_exp.formatting import shown
-from secmi_exp.store import Json
 from secmi_exp.store.class_identity import class_identity, function_identity
 from secmi_exp.targets.loading.settings_files import reason, root
 

@@ -10,7 +10,7 @@ from secmi_exp.diffusion.noise_predictor import Condition, NoisePredictor
 from secmi_exp.diffusion.path import GaussianPath
 from secmi_exp.engine.kept_target import forget_target
 from secmi_exp.errors import UserError
-from secmi_exp.store import Json
+from secmi_exp.files.strict_json import Json
 from secmi_exp.targets.loading.settings_files import reason, root
 from secmi_exp.targets.own_network.calling import Calling, prediction_in
 from secmi_exp.targets.own_network.making import make_network
