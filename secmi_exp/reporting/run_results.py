@@ -39,9 +39,9 @@ class RunResults:
 
     header: dict[str, Json]
     """The fields of results.json that are there with and without an attack."""
-    judgements: Mapping[str, Judgement]
+    judgements: Mapping[str, Judgement] = field(default_factory=dict)
     """Scorer → judgement, the attack's own first; empty without an attack."""
-    bounds: Mapping[str, PrivacyBound]
+    bounds: Mapping[str, PrivacyBound] = field(default_factory=dict)
     """Scorer → lower bound on ε; none without a calibrated threshold."""
     fitted: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
     """Scorer → what its fitting recorded."""
