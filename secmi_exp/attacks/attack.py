@@ -30,6 +30,9 @@ class Attack(ABC):
     finds_copies: ClassVar[bool] = False
     """Whether it looks for images that the target's samples copy; see `Measurements.copied`."""
 
+    values: ClassVar[tuple[str, ...]] = ()
+    """Names of the values that it measures, where every configuration of it has the same."""
+
     name: str
     """The scorer that the results lead with."""
     scorers: dict[str, InstanceOf[Scorer] | InstanceOf[LearnedScorer]] = field(default_factory=dict)
@@ -56,7 +59,7 @@ class Attack(ABC):
     @property
     def measured_names(self) -> frozenset[str] | None:
         """Names of the values that it will have measured; None where only the target can tell."""
-        return None
+        return frozenset(self.values) or None
 
     def _refuse_unmeasured(self) -> None:
         """Refuse scorers of values that the attack doesn't measure."""

@@ -44,6 +44,7 @@ class Extraction(SampleComparisonAttack):
     """
 
     finds_copies: ClassVar[bool] = True
+    values: ClassVar[tuple[str, ...]] = ("ratio", "pixels")
 
     neighbours: PositiveInt
     """n."""
@@ -51,11 +52,6 @@ class Extraction(SampleComparisonAttack):
     """α."""
     threshold: Annotated[float, Field(gt=0, lt=1e6)]
     """Largest ratio of an extracted image; 1: a sample is at most α times as far from it as from its n nearest."""
-
-    @property
-    def measured_names(self) -> frozenset[str]:
-        """See `Attack.measured_names`."""
-        return frozenset({"ratio", "pixels"})
 
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measurements:
         """Draw samples and compare them with the images; whatever the store has is reused.

@@ -9,7 +9,7 @@ discriminator.
 import logging
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt
@@ -42,6 +42,8 @@ VERSION = 1
 class LOGAN(SampledAttack):
     """Its value is ``discriminator``, the log-odds by which an image passes for the target's; members have more."""
 
+    values: ClassVar[tuple[str, ...]] = ("discriminator", "pixels")
+
     training_steps: PositiveInt
     batch_size: PositiveInt
     lr: PositiveFloat
@@ -51,11 +53,6 @@ class LOGAN(SampledAttack):
     latent: PositiveInt
     """Dimensions of the generator's input."""
     checkpoint_every: PositiveInt
-
-    @property
-    def measured_names(self) -> frozenset[str]:
-        """See `Attack.measured_names`."""
-        return frozenset({"discriminator", "pixels"})
 
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measurements:
         """Draw samples, train a GAN on them, and judge the images; whatever the store has is reused.

@@ -46,10 +46,7 @@ class MeasurementsWithSamples(Measurements):
 class OverRepresentation(SampleComparisonAttack):
     """Its ``features`` [n, F] are the images', computed when a batch of them is asked for."""
 
-    @property
-    def measured_names(self) -> frozenset[str]:
-        """See `Attack.measured_names`."""
-        return frozenset({"features", "pixels"})
+    values: ClassVar[tuple[str, ...]] = ("features", "pixels")
 
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measurements:
         """Draw samples, or find them in the store."""

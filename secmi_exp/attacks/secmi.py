@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,8 @@ class SecMI(Attack):
 
     Its values are ``t_error`` [n], ``pixels`` (the images), and ``error_map`` [n, C, H, W] where a scorer reads it.
     """
+
+    values: ClassVar[tuple[str, ...]] = ("t_error", "pixels", "error_map")
 
     t_sec: PositiveInt
     k: PositiveInt
@@ -73,11 +75,6 @@ class SecMI(Attack):
         if self.stacked == "auto":
             return timesteps(self.k, self.t_sec)
         return sorted({self.t_sec, *self.stacked})
-
-    @property
-    def measured_names(self) -> frozenset[str]:
-        """See `Attack.measured_names`."""
-        return frozenset({"t_error", "pixels", "error_map"})
 
     def check(self, timesteps: Timesteps) -> None:
         """See `Attack.check`; timesteps must lie on the trajectory, too."""

@@ -65,8 +65,8 @@ class QueryAttack(Attack):
 
     @property
     def measured_names(self) -> frozenset[str] | None:
-        """See `Attack.measured_names`."""
-        return frozenset({*self.query(trial_batch()), "features", "pixels"})
+        """See `Attack.measured_names`; ``values`` are known without torch."""
+        return frozenset({*(self.values or self.query(trial_batch())), "features", "pixels"})
 
     def check(self, timesteps: Timesteps) -> None:
         """See `Attack.check`."""
