@@ -42,10 +42,10 @@ class NotebookBar:
     """A bar in a notebook, which needs no widgets: it is displayed once, and replaced a few times a second.
 
     Args:
-        what: is done, such as ``Training target``.
-        total: steps, batches or images in all.
-        unit: what they are.
-        done: of them, when it starts.
+        what: name of the work, such as ``Training target``.
+        total: number of steps, batches or images.
+        unit: name of these, such as ``steps``.
+        done: number that is done at the start.
     """
 
     def __init__(self, what: str, total: float, unit: str, done: float):
@@ -84,11 +84,11 @@ class ProgressLines:
     """Writes lines of the log that say how far a piece of work is; called each step, writes one when it is due.
 
     Args:
-        what: is done, such as ``Training target``.
-        total: steps, batches or images in all.
-        unit: what they are.
-        done: of them, when it starts.
-        clock: seconds.
+        what: name of the work, such as ``Training target``.
+        total: number of steps, batches or images.
+        unit: name of these, such as ``steps``.
+        done: number that is done at the start.
+        clock: returns the time in seconds.
     """
 
     def __init__(
@@ -102,8 +102,8 @@ class ProgressLines:
         """Speed and time left are those since the line before.
 
         Args:
-            done: steps, batches or images until now.
-            images: since the last call.
+            done: number of steps, batches or images that are done.
+            images: number of images since the last call.
             loss: returns the loss of the step; called when a line is due, since it may wait for the device.
         """
         self.images += images

@@ -47,7 +47,7 @@ class Run:
     code: Mapping[str, Json]
     """Version and revision, as the run began."""
     near: NearDuplicates | None = None
-    """Which images look alike; None where nobody has looked."""
+    """Groups of images that look alike; None if not looked for."""
 
     @property
     def target_name(self) -> str:
@@ -76,7 +76,7 @@ class AttackOutcome:
     """The answer that surrogate hold-outs allow; None without such."""
 
     def copied(self, rows: NDArray[np.bool_]) -> int | None:
-        """Return how many of some attacked images a sample of the target copies; None where nobody has looked.
+        """Return how many of some attacked images a sample of the target copies; None if not checked.
 
         Args:
             rows: which of the attacked images count, [n]; nothing is fitted to any of them.

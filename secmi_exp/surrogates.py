@@ -95,10 +95,10 @@ def judge_surrogates(
     """Answer whether the collection was used, and warn that other figures measure no leak; None without surrogates.
 
     Args:
-        run: its attacked images are judged, all of them, as the attack is fitted to nothing.
-        attack: that was made.
+        run: the run; all of its attacked images are judged, as the attack is fitted to nothing.
+        attack: the run's attack.
         target: None for an attack that queries none, which gives no answer.
-        scores: by the attack's own scorer, of the attacked images.
+        scores: scores of the attacked images by the attack's own scorer.
 
     Raises:
         UserError: where references can't be read or scored.

@@ -193,7 +193,7 @@ class MemorizingTarget:
 
     @property
     def timesteps(self) -> Timesteps:
-        """A thousand."""
+        """The 1,000 timesteps of its schedule."""
         return Timesteps.with_signal_everywhere(len(MEMORIZING_ALPHAS))
 
     def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:

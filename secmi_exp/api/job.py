@@ -23,7 +23,7 @@ from secmi_exp.pipeline import run
 from secmi_exp.reporting.failure_file import write_failure
 
 LOG = "secmi_exp.log"
-"""As the command names it."""
+"""Name of the log file, the same as the command's."""
 
 
 @contextmanager

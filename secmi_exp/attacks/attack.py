@@ -86,7 +86,7 @@ class Attack(ABC):
         Args:
             target: to be queried.
             images: n of them, in the dataset's order.
-            store: where all is kept.
+            store: store of the results.
             runtime: the machine.
 
         Raises:
@@ -120,10 +120,10 @@ def refuse_beyond(name: str, t: int, timesteps: Timesteps, predicts: Literal["no
 
     Args:
         name: of the setting.
-        t: its value.
+        t: value of the setting, a timestep.
         timesteps: of the target.
-        predicts: what is needed there: ε̂, or x̂_0 for a DDIM step from there.
-        k: what the setting is a multiple of.
+        predicts: prediction that is needed at t: the noise ε̂, or x̂_0 for a DDIM step from t.
+        k: number that the setting must be a multiple of.
 
     Raises:
         UserError: naming the setting, the timestep, and the largest value that would do.

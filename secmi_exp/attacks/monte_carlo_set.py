@@ -29,7 +29,7 @@ from secmi_exp.targets.interface import PreparedTarget
 VERSION = 1
 """Version of the values; raised when the same distances would give others."""
 PAIRS = 2**24
-"""That a percentile is found from, at most: those of every so many images with all samples."""
+"""Most pairs of an image and a sample from which a percentile is computed; images are left out evenly beyond that."""
 SMALLEST = 1e-6
 """Added to distances, so that an exact copy has a logarithm."""
 
@@ -90,7 +90,7 @@ def concentration(
 
 
 def percentile(images: FeatureRows, samples: FeatureRows, percent: float) -> float:
-    """That percentile of the distances between images and samples."""
+    """A percentile of the distances between images and samples."""
     every = -(-len(images) * len(samples) // PAIRS)
     some = FeatureRows(images.features, images.images[np.arange(0, len(images), every)])
     return float(np.percentile(np.concatenate([block.ravel() for *_, block in blocks(some, samples)]), percent))

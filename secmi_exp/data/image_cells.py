@@ -17,7 +17,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.store import Verify
 
 Cell = Mapping[str, bytes | str | None]
-"""With the keys ``bytes`` and ``path``."""
+"""A cell with the keys ``bytes`` and ``path``."""
 
 
 class ImageCells(Samples):

@@ -29,7 +29,7 @@ class ImageFolder(Dataset):
     """Image files of any size and mode, or tables of them; see `find_samples` for the layouts."""
 
     path: Path | None
-    """Where they are."""
+    """Folder or file of the images."""
     members: Path | None
     holdout: Kind | Path | None
     """Two such places that state the membership, in place of ``path``; their layouts may differ. In place of the second
@@ -37,7 +37,7 @@ class ImageFolder(Dataset):
     caption_column: str
     """Column of the captions, where the layout has columns."""
     caption: Literal["first", "random"]
-    """Which one, where an image has several."""
+    """Choice among several captions of an image."""
     seed: NonNegativeInt
     """Seed of the random choice."""
     label_column: str = "label"

@@ -81,7 +81,7 @@ class Preprocessing:
 
 
 def centre(image: Image.Image, height: int, width: int) -> Image.Image:
-    """Its middle; of an image that is smaller, all of it with a black frame."""
+    """Crop the centre; a smaller image gets a black frame."""
     if image.size == (width, height):
         return image
     cropped: Image.Image = center_crop(image, [height, width])

@@ -131,10 +131,10 @@ def decide(
     """Compare what one scorer found with each limit that is set.
 
     Args:
-        limits: of the gate.
-        scorer: its name.
-        judgement: its metrics.
-        evaluated: what it was judged on.
+        limits: limits of the gate.
+        scorer: name of the scorer.
+        judgement: metrics of the scorer.
+        evaluated: scores that it was judged on.
         bound: its bound on ε; None where no images were left to calibrate a threshold on.
         accounted: privacy that the target's training has spent, if it was differentially private.
         extracted: members that samples copy; None where nobody has looked.

@@ -28,7 +28,7 @@ from secmi_exp.evaluation.roc import Roc
 from secmi_exp.evaluation.scored import Floats, Scored, sides
 
 CONFIDENCE = 0.95
-"""Of each bound by itself."""
+"""Confidence of each bound by itself."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class PrivacyBound:
     delta: float
     confidence: float
     threshold: float
-    """Where the bound was reached."""
+    """Threshold on scores at which the judged samples were called members."""
     outcome: Confusion
     """Counts of the judged samples at this threshold."""
     one_run: float | None

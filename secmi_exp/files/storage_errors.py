@@ -44,14 +44,14 @@ class StorageLocation:
     """A folder that is written to."""
 
     name: str
-    """In the middle of a sentence, such as "the store"."""
+    """Name in the middle of a sentence, such as "the store"."""
     folder: Path
     setting: str | None
-    """By which it is chosen, such as paths.store; None where it isn't."""
+    """Setting that chooses the folder, such as paths.store; None without one."""
 
     @property
     def named(self) -> str:
-        """At the beginning of a sentence."""
+        """Name and path for the beginning of a sentence."""
         return f"{self.name[0].upper()}{self.name[1:]} {self.folder}"
 
     @property
@@ -146,7 +146,7 @@ def failing_path(error: BaseException) -> Path | None:
 
 
 def failing_place(path: Path | None, number: int, place: StorageLocation | None) -> StorageLocation | None:
-    """Where the error has happened: in the place itself, among temporary files, or where the path lies."""
+    """The place of an error: the place itself, the folder of temporary files, or the folder of the path."""
     temporary = temporary_files()
     if path:
         if place and path.is_relative_to(place.folder):

@@ -103,7 +103,7 @@ class Store:
         """Open the store, creating its folder; nothing is written to one that has all that is asked for.
 
         Args:
-            root: its folder.
+            root: folder of the store.
             verify: see `Verify`.
 
         Raises:

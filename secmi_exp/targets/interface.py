@@ -139,7 +139,7 @@ class Target(Protocol):
 
     @property
     def name(self) -> str:
-        """As the configuration names it."""
+        """Name of the target in the configuration."""
 
     @property
     def conditions(self) -> tuple[str, ...]:

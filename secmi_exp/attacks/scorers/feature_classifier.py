@@ -16,7 +16,7 @@ make_pipeline = Deferred("sklearn.pipeline:make_pipeline")
 StandardScaler = Deferred("sklearn.preprocessing:StandardScaler")
 
 SKLEARN_SEEDS = 2**32
-"""So many seeds scikit-learn knows; a larger one counts as its remainder."""
+"""Number of seeds that scikit-learn accepts; a larger seed is taken modulo this."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

@@ -56,7 +56,7 @@ class Candidate:
     width: int | None = None
     """Channels of the small network."""
     aucs: tuple[float, ...] = ()
-    """By fold; fewer than there are where the network was far below the best; none without cross-validation."""
+    """AUC of each fold; fewer folds where the network was far below the best; empty without cross-validation."""
 
     @property
     def auc(self) -> float:

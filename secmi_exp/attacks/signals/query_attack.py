@@ -156,11 +156,11 @@ def query_batch(
     Args:
         attack: queries it.
         predictor: the target.
-        condition_names: of the conditions.
-        names: of the values, in the order of the file's columns.
-        file: gets the values.
-        images: as the target takes them, [B, …].
-        conditions: of the images, [B, …] each.
+        condition_names: names of the conditions.
+        names: names of the values, in the order of the file's columns.
+        file: file that the values are written to.
+        images: images in the target's input format, [B, …].
+        conditions: conditions of the images, [B, …] each.
     """
     condition = dict(zip(condition_names, conditions, strict=True))
     values = attack.query(QueryBatch(predictor, predictor.encode(images), condition))
