@@ -78,7 +78,7 @@ def run_job(overrides: Sequence[str]) -> Path:
     """Carry out a job; nothing is printed.
 
     Args:
-        overrides: as the command line has them.
+        overrides: overrides in the command line's format.
 
     Returns:
         The run's directory, with all that the command leaves there.

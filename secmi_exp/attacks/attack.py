@@ -84,7 +84,7 @@ class Attack(ABC):
         """Query the target, or find the values in the store.
 
         Args:
-            target: to be queried.
+            target: the target that is queried.
             images: n of them, in the dataset's order.
             store: store of the results.
             runtime: the machine.

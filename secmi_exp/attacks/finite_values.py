@@ -53,7 +53,7 @@ def refuse_non_finite_values(
         asked_by: setting that caused the measurement, such as ``attack=stat``.
         measured: of n images.
         images: the same.
-        target: that was queried; None where none was.
+        target: the target that was queried; None without one.
         store: store of the target's inputs.
         runtime: of the queries.
 

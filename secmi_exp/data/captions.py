@@ -48,7 +48,7 @@ class CaptionChoice:
         Args:
             cells: a sample's caption, a list of them, or None, [N].
             ids: [N].
-            where: what they were read from.
+            where: file or folder that they were read from.
 
         Raises:
             UserError: for a caption that is no text.

@@ -42,7 +42,7 @@ def near_duplicate_facts(split: Split, images: ImageSet, near: NearDuplicates, *
     Args:
         split: of the images.
         images: all of them.
-        near: which of them are alike.
+        near: groups of images that are alike.
         grouped: whether the split keeps them together.
     """
     if near.untold:

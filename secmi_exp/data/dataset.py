@@ -89,7 +89,7 @@ class Dataset(ABC):
         """All images, from the store where they were decoded before.
 
         Args:
-            store: where they are kept.
+            store: store of the decoded images.
             progress_bar: whether to show one.
 
         Raises:

@@ -26,7 +26,7 @@ class ImageCells(Samples):
     A sample's id is its image's path where each has one of its own, else its row.
 
     Args:
-        folder: that paths are relative to.
+        folder: folder that paths are relative to.
         column: name of the column.
         paths: of the images, as the cells have them, [N].
     """

@@ -96,7 +96,7 @@ class SavedDataset(ImageCells):
     """One such dataset, memory-mapped.
 
     Args:
-        folder: that ``save_to_disk`` wrote.
+        folder: folder that ``save_to_disk`` wrote.
         choice: of captions.
 
     Raises:

@@ -99,7 +99,7 @@ class ShuffledOrder(Sampler[tuple[NDArray[np.int64], Piece]]):
         batch_size: samples of a whole batch.
         seed: of the order.
         start: number of the first batch.
-        parts: that this rank takes its share of a batch in.
+        parts: number of parts in which this rank takes its share of a batch.
     """
 
     def __init__(self, n: int, batch_size: int, seed: int, start: int = 0, parts: int = 1):

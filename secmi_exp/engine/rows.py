@@ -90,7 +90,7 @@ def fill_rows(
     Args:
         prediction: makes the rows of each file from a batch of the arrays.
         arrays: of n rows each; a batch has some rows of each.
-        files: to be made, [n, …]; each lies below one of the workspaces.
+        files: files to write, [n, …]; each lies below one of the workspaces.
         workspaces: of the entries that the files belong to; may hold what a killed stage left.
         runtime: the machine.
         batch_size: rows a batch, and a device; auto: the largest that repays.

@@ -76,8 +76,8 @@ class LackingRoom(OSError):
     """There is no room for a file whose size is known.
 
     Args:
-        error: that tells it.
-        file: that was to be written.
+        error: the error that tells it.
+        file: the file that was to be written.
         needed: bytes.
     """
 
@@ -107,7 +107,7 @@ def storage_sentence(error: BaseException, place: StorageLocation | None = None)
 
     Args:
         error: as raised, by whatever library.
-        place: where was being written; None: that isn't known.
+        place: folder that was being written to; None if unknown.
     """
     if isinstance(error, UserError):  # explained already
         return None

@@ -189,7 +189,7 @@ class Called(nn.Module):
     """Any function as a module.
 
     Args:
-        function: to call.
+        function: the function to call.
     """
 
     def __init__(self, function: PredictNoise):

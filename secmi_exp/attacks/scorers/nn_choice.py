@@ -131,7 +131,7 @@ class Trial:
     Args:
         recipe: the settings.
         maps: of all images, [n, C, H, W].
-        fitting: which of them may be fitted on, and their labels.
+        fitting: rows that may be fitted on, and their labels.
     """
 
     def __init__(self, recipe: ClassifierSettings, maps: RowArray, fitting: Fitting):

@@ -110,9 +110,9 @@ class Sampling:
         """Draw samples of the target, or find them in the store.
 
         Args:
-            target: to be sampled.
-            images: that the samples are compared with, for their shape.
-            store: where the samples are kept.
+            target: the target that generates the samples.
+            images: images that the samples are compared with, for their shape.
+            store: store of the samples.
             runtime: the machine.
 
         Raises:

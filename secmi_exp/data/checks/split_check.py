@@ -113,10 +113,10 @@ def check_split(
     is that of the sum of their log-odds. Of a side with more images than `MOST_A_SIDE` so many are looked at.
 
     Args:
-        images: that are attacked, n.
+        images: attacked images, n.
         is_member: [n], two or more on each side.
         seed: of the folds, and of which images are looked at.
-        store: where their scores are kept.
+        store: store of the classifiers' scores.
         texts: kind → what a query depends on besides the pixels, [n]; see `Inputs.texts`.
         sizes: original widths and heights, [n, 2]; None where they are not known.
     """

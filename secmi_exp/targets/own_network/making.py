@@ -70,7 +70,7 @@ def source_identities(name: str, network: nn.Module) -> list[str]:
 
     Args:
         name: of the factory.
-        network: that it has made.
+        network: the network that the factory made.
 
     Raises:
         UserError: for code that no file holds.

@@ -237,7 +237,7 @@ def from_adm(theirs: Mapping[str, Any], flags: ADMFlags, network: "torch.nn.Modu
 
     Args:
         theirs: state dict.
-        flags: those that it was trained with.
+        flags: flags of the training.
         network: diffusers' network for these flags, which gives names and shapes; may be on the meta device.
         source: the checkpoint, for the message.
 
