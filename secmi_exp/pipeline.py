@@ -31,12 +31,13 @@ from secmi_exp.data.images import ImageSet
 from secmi_exp.data.near_duplicates import NearDuplicates
 from secmi_exp.data.similar_images import Similarity, find_alike
 from secmi_exp.data.split import Part, Split, split_facts
-from secmi_exp.evaluation.judge import Judgement, Scored, judge
+from secmi_exp.evaluation.judge import Judgement, judge
 from secmi_exp.evaluation.one_run_audit import Membership
-from secmi_exp.evaluation.privacy_bound import PrivacyBound, bound_audited
+from secmi_exp.evaluation.privacy_bound import PrivacyBound, privacy_bound
 from secmi_exp.evaluation.relative_t_error import relative_t_error
+from secmi_exp.evaluation.scored import Scored
 from secmi_exp.files.storage_errors import explain_storage_errors, output_place
-from secmi_exp.files.strict_json import as_strict_json
+from secmi_exp.files.strict_json import Json, as_strict_json
 from secmi_exp.formatting import unicode_name
 from secmi_exp.quality.measures import Measures
 from secmi_exp.quality.quality import Quality
@@ -44,7 +45,7 @@ from secmi_exp.reporting.provenance import code_state
 from secmi_exp.reporting.run_output import print_run, write_run
 from secmi_exp.run_state import AttackOutcome, Run, timed
 from secmi_exp.run_warnings import RunWarning, collect_warnings, warn
-from secmi_exp.store import Json, Key, Store
+from secmi_exp.store import Key, Store
 from secmi_exp.store.class_identity import class_identity, outside_classes
 from secmi_exp.store.listed import listed
 from secmi_exp.surrogates import judge_surrogates, load_images
@@ -248,7 +249,7 @@ def evaluate(
             low_fprs=settings.low_fprs,
         )
         if calibration:
-            bounds[name] = bound_audited(evaluated[name], calibration, delta=settings.delta, membership=membership)
+            bounds[name] = privacy_bound(evaluated[name], calibration, delta=settings.delta, membership=membership)
     if bounds and membership is Membership.GROUPED:
         warn(
             "one_run_left_out",

@@ -19,10 +19,10 @@ def keep(store: Store, kind: str, name: str, write: Callable[[Path], object], de
     It is written first and recognised then: its files are what a run reads, whatever object they were made of.
 
     Args:
-        store: that has it afterwards.
-        kind: of the store's entry.
-        name: of the file or folder in it.
-        write: gets the path to write to, which doesn't exist.
+        store: the store that it is written to.
+        kind: kind of the store's entry.
+        name: name of the file or folder in the entry.
+        write: function that writes it to a given path, which doesn't exist yet.
         decisive: the files whose content tells it from others.
 
     Returns:

@@ -19,7 +19,8 @@ from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.store import Json, Key, Store
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import Key, Store
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import InputSpace, PreparedTarget
 

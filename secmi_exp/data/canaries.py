@@ -25,9 +25,9 @@ from secmi_exp.data.mnist5k import mnist_pixels
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.data.split import Part, Split
 from secmi_exp.errors import UserError
+from secmi_exp.files.strict_json import Json
 from secmi_exp.random_streams import Purpose
 from secmi_exp.run_warnings import warn
-from secmi_exp.store import Json
 
 Number = TypeVar("Number", bound=np.generic)
 

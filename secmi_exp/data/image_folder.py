@@ -30,7 +30,7 @@ class ImageFolder(Dataset):
     """Image files of any size and mode, or tables of them; see `find_samples` for the layouts."""
 
     path: UserPath | None
-    """Where they are."""
+    """Folder or file of the images."""
     members: UserPath | None
     holdout: Kind | UserPath | None
     """Two such places that state the membership, in place of ``path``; their layouts may differ. In place of the second
@@ -38,7 +38,7 @@ class ImageFolder(Dataset):
     caption_column: str
     """Column of the captions, where the layout has columns."""
     caption: Literal["first", "random"]
-    """Which one, where an image has several."""
+    """Choice among several captions of an image."""
     seed: NonNegativeInt
     """Seed of the random choice."""
     label_column: str = "label"

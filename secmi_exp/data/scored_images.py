@@ -12,8 +12,9 @@ from secmi_exp.data.images import DIGEST_BYTES, ImageSet
 from secmi_exp.data.samples import Samples
 from secmi_exp.data.tables import read_table
 from secmi_exp.errors import UserError
+from secmi_exp.files.strict_json import Json
 from secmi_exp.formatting import unicode_name
-from secmi_exp.store import Json, Store
+from secmi_exp.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from secmi_exp.data.images import ImageSet, Rows
 from secmi_exp.data.index_files import read_indices
 from secmi_exp.data.membership import Statement, refuse_contradiction
 from secmi_exp.errors import UserError
-from secmi_exp.store import Json
+from secmi_exp.files.strict_json import Json
 
 log = logging.getLogger(__name__)
 

@@ -24,8 +24,9 @@ from secmi_exp.engine.optimization import DrawsApart, Optimization
 from secmi_exp.engine.training import step_seed
 from secmi_exp.engine.training_step import TrainingStep
 from secmi_exp.errors import UserError, first_line
+from secmi_exp.files.strict_json import Json
 from secmi_exp.random_streams import Purpose
-from secmi_exp.store import Json, write_json
+from secmi_exp.store import write_json
 
 log = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ RESIDENT_SHARE = 0.25
 
 
 class Piece(NamedTuple):
-    """Which part of a training batch this is."""
+    """The position of a part within a training batch."""
 
     start: int
     stop: int
@@ -97,10 +97,10 @@ class ShuffledOrder(Sampler[tuple[NDArray[np.int64], Piece]]):
 
     Args:
         n: samples.
-        batch_size: of whole batches.
+        batch_size: samples of a whole batch.
         seed: of the order.
         start: number of the first batch.
-        parts: that this rank takes its share of a batch in.
+        parts: number of parts in which this rank takes its share of a batch.
     """
 
     def __init__(self, n: int, batch_size: int, seed: int, start: int = 0, parts: int = 1):

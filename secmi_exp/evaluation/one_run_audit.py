@@ -56,9 +56,9 @@ class Guesses:
     """How many samples are guessed."""
 
     members: int
-    """Those with the highest scores."""
+    """Number of samples with the highest scores that are guessed to be members."""
     holdouts: int
-    """Those with the lowest scores."""
+    """Number of samples with the lowest scores that are guessed to be hold-outs."""
     chosen: bool
     """Whether their numbers were chosen on other samples; otherwise by the fixed rule."""
 
@@ -117,7 +117,7 @@ def choose_guesses(calibration: Scored, samples: int, *, delta: float, confidenc
 
     Args:
         calibration: the other samples.
-        samples: that are audited.
+        samples: number of audited samples.
         delta: in [0, 1).
         confidence: in (0, 1).
 
@@ -157,7 +157,7 @@ def count_correct(evaluation: Scored, guesses: Guesses) -> int:
 
     Args:
         evaluation: at least as many samples as guesses.
-        guesses: of both kinds.
+        guesses: numbers of guesses of both kinds.
 
     >>> scored = Scored(np.array([4.0, 3.0, 2.0, 1.0]), np.array([True, False, True, False]))
     >>> count_correct(scored, Guesses(1, 1, chosen=False)), count_correct(scored, Guesses(2, 2, chosen=False))

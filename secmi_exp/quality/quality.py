@@ -24,9 +24,9 @@ from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.distributions import mean_interval
 from secmi_exp.evaluation.scored import Interval
-from secmi_exp.files.strict_json import as_strict_json
+from secmi_exp.files.strict_json import Json, as_strict_json
 from secmi_exp.quality.measures import Measures
-from secmi_exp.store import Input, Json, Key, Store, write_json
+from secmi_exp.store import Input, Key, Store, write_json
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import InputSpace, PreparedTarget
 

@@ -88,9 +88,9 @@ class AbstainingBound(_Fields):
     """Lower bounds on ε from an attack's most confident guesses about one training."""
 
     epsilon: float | None = None
-    """By Steinke et al. 2023, for any (ε, δ)-private training."""
+    """Bound of Steinke et al. 2023, for any (ε, δ)-private training."""
     epsilon_gaussian: float | None = None
-    """By Mahloujifar et al. 2024, for a training whose trade-off curve is a Gaussian mechanism's."""
+    """Bound of Mahloujifar et al. 2024, for a training whose trade-off curve is a Gaussian mechanism's."""
     guessed_members: int = 0
     guessed_holdouts: int = 0
     correct: int = 0

@@ -22,12 +22,12 @@ from secmi_exp.evaluation.one_run_audit import OneRunAudit
 from secmi_exp.evaluation.privacy_bound import PrivacyBound
 from secmi_exp.evaluation.scored import Floats, Scored
 from secmi_exp.files.storage_errors import explain_storage_errors, output_place
-from secmi_exp.files.strict_json import as_strict_json
+from secmi_exp.files.strict_json import Json, as_strict_json
 from secmi_exp.quality.measures import Measures
 from secmi_exp.reporting.provenance import attack_settings, provenance
 from secmi_exp.run_state import AttackOutcome, Run
 from secmi_exp.run_warnings import RunWarning
-from secmi_exp.store import Json, write_json
+from secmi_exp.store import write_json
 from secmi_exp.targets.interface import PreparedTarget
 
 SCHEMA = 1
@@ -39,9 +39,9 @@ class RunResults:
 
     header: dict[str, Json]
     """The fields of results.json that are there with and without an attack."""
-    judgements: Mapping[str, Judgement]
+    judgements: Mapping[str, Judgement] = field(default_factory=dict)
     """Scorer → judgement, the attack's own first; empty without an attack."""
-    bounds: Mapping[str, PrivacyBound]
+    bounds: Mapping[str, PrivacyBound] = field(default_factory=dict)
     """Scorer → lower bound on ε; none without a calibrated threshold."""
     fitted: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
     """Scorer → what its fitting recorded."""

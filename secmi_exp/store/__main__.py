@@ -23,7 +23,7 @@ from secmi_exp.store.manifest import Damaged, check
 from secmi_exp.store.remembered_digests import RememberedDigests
 
 DEFAULT = from_environment("SECMI_STORE", "outputs/store")
-"""As conf/paths/default.yaml has it."""
+"""The store's folder in conf/paths/default.yaml."""
 
 UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -124,7 +124,7 @@ def say(console: Console, line: str) -> None:
 
 
 def entry_count(entries: Sequence[Stored]) -> str:
-    """For a sentence."""
+    """A number of entries in words."""
     return "1 entry" if len(entries) == 1 else f"{len(entries)} entries"
 
 

@@ -12,7 +12,8 @@ from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.noise_predictor_type import NoisePredictor
 from secmi_exp.diffusion.timesteps import TimeAxis, Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
-from secmi_exp.store import Input, Json, Key, Store, digest_of
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import Input, Key, Store, digest_of
 
 load_kept = Deferred("secmi_exp.engine.kept_target:load_kept")
 
@@ -138,7 +139,7 @@ class Target(Protocol):
 
     @property
     def name(self) -> str:
-        """As the configuration names it."""
+        """Name of the target in the configuration."""
 
     @property
     def conditions(self) -> tuple[str, ...]:

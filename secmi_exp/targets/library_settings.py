@@ -6,8 +6,9 @@ from contextlib import suppress
 from hydra.utils import get_class
 
 from secmi_exp.errors import UserError, first_line
+from secmi_exp.files.strict_json import Json
 from secmi_exp.random_streams import Purpose
-from secmi_exp.store import Damaged, Json, Store, read_manifest
+from secmi_exp.store import Damaged, Store, read_manifest
 from secmi_exp.store.class_identity import class_identity
 
 Settings = dict[str, bool | int | float | str | list[int] | list[str] | list[float] | None]

@@ -15,8 +15,9 @@ from secmi_exp.diffusion.path import GaussianPath
 from secmi_exp.diffusion.timesteps import Prediction, TimeAxis, Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.errors import UserError
+from secmi_exp.files.strict_json import Json
 from secmi_exp.formatting import shown
-from secmi_exp.store import Json, Key, Store
+from secmi_exp.store import Key, Store
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import InputSpace, PreparedTarget
 from secmi_exp.targets.own_network.calling import Argument, Calling, TimeShape

@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.attacks.scorers.scorer import Fitting, LearnedScorer, Scores
 from secmi_exp.deferred import Deferred
-from secmi_exp.store import Json
+from secmi_exp.files.strict_json import Json
 from secmi_exp.store.listed import listed
 
 HistGradientBoostingClassifier = Deferred("sklearn.ensemble:HistGradientBoostingClassifier")

@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.engine.runtime import MakeLogger, Runtime
-from secmi_exp.store import Json
+from secmi_exp.files.strict_json import Json
 
 Scores = NDArray[np.float64]
 

@@ -21,7 +21,8 @@ from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.noise_predictor_type import NoisePredictor
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import Runtime
-from secmi_exp.store import Json, Key, Store, write_json
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import Key, Store, write_json
 from secmi_exp.store.class_identity import class_identity
 from secmi_exp.targets.interface import InputArrays, PreparedTarget
 from secmi_exp.torch_on_use import Tensor, torch
@@ -64,8 +65,8 @@ class QueryAttack(Attack):
 
     @property
     def measured_names(self) -> frozenset[str] | None:
-        """See `Attack.measured_names`."""
-        return frozenset({*self.query(trial_batch()), "features", "pixels"})
+        """See `Attack.measured_names`; ``values`` are known without torch."""
+        return frozenset({*(self.values or self.query(trial_batch())), "features", "pixels"})
 
     def check(self, timesteps: Timesteps) -> None:
         """See `Attack.check`."""
@@ -156,11 +157,11 @@ def query_batch(
     Args:
         attack: queries it.
         predictor: the target.
-        condition_names: of the conditions.
-        names: of the values, in the order of the file's columns.
-        file: gets the values.
-        images: as the target takes them, [B, …].
-        conditions: of the images, [B, …] each.
+        condition_names: names of the conditions.
+        names: names of the values, in the order of the file's columns.
+        file: file that the values are written to.
+        images: images in the target's input format, [B, …].
+        conditions: conditions of the images, [B, …] each.
     """
     condition = dict(zip(condition_names, conditions, strict=True))
     values = attack.query(QueryBatch(predictor, predictor.encode(images), condition))

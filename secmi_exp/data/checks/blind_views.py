@@ -19,7 +19,8 @@ from secmi_exp.attacks.scorers.feature_classifier import classifier, sklearn_see
 from secmi_exp.attacks.signals.image_features import coarse_view, low_level
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
-from secmi_exp.store import Json, Key
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import Key
 from secmi_exp.store.listed import listed
 
 HashingVectorizer = Deferred("sklearn.feature_extraction.text:HashingVectorizer")
@@ -48,15 +49,15 @@ Sizes = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class View:
-    """One kind of what a query depends on."""
+    """One kind of input that a classifier without the target sees, such as pixels or prompts."""
 
     kind: str
-    """As results.json names it."""
+    """Its name in results.json."""
     version: int
     inputs: Mapping[str, str]
     """Digests of what is seen, for the store's key."""
     features: Callable[[], Any]
-    """Gives what the classifier takes of n images."""
+    """Returns the classifier's input for n images."""
     classifier: Callable[[int], Any]
     """Gives an unfitted one, from a seed."""
 
@@ -138,7 +139,7 @@ def text_classifier(seed: int) -> Any:
 
 
 def text_lengths(texts: Sequence[str]) -> NDArray[np.float64]:
-    """In characters and in words, by their logarithm. [n, 2]."""
+    """Logarithms of the numbers of characters and of words, [n, 2]."""
     return np.log1p([[len(text), len(text.split())] for text in texts])
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
-from secmi_exp.store import Json
+from secmi_exp.files.strict_json import Json
 from secmi_exp.targets.loading.json_fields import JsonObject
 from secmi_exp.targets.loading.latent_folder import VAE, Parts
 from secmi_exp.targets.loading.model_file_schemas import T5Encoder

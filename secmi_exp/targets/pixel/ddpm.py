@@ -19,7 +19,8 @@ from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import TimeAxis, Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.store import Input, Json, Key, Store
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import Input, Key, Store
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget, queried
 from secmi_exp.targets.labels import LabelChoice, LabelQuery, QueriedLabels

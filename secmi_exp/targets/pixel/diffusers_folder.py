@@ -13,8 +13,9 @@ from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import TimeAxis, Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
+from secmi_exp.files.strict_json import Json
 from secmi_exp.run_warnings import warn
-from secmi_exp.store import Json, Store
+from secmi_exp.store import Store
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget, queried
 from secmi_exp.targets.labels import LabelChoice, LabelQuery

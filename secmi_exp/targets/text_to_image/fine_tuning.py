@@ -11,8 +11,9 @@ from pydantic.dataclasses import dataclass
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
 from secmi_exp.engine.runtime import MakeLogger, Runtime
+from secmi_exp.files.strict_json import Json
 from secmi_exp.run_warnings import warn
-from secmi_exp.store import Json, Key, Store
+from secmi_exp.store import Key, Store
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.families.stable_diffusion import StableDiffusionFolder
 from secmi_exp.targets.interface import PreparedTarget

@@ -15,7 +15,8 @@ from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.store import Json, Key, Store
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import Key, Store
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.families.stable_diffusion import StableDiffusionFolder
 from secmi_exp.targets.library_settings import optimizer_class, trained_before

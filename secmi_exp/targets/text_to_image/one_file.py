@@ -13,8 +13,9 @@ from typing import Literal
 from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
 from secmi_exp.files.regular import is_regular
+from secmi_exp.files.strict_json import Json
 from secmi_exp.run_warnings import warn
-from secmi_exp.store import Json, Key, Store
+from secmi_exp.store import Key, Store
 from secmi_exp.targets.families.stable_diffusion import StableDiffusionFolder
 from secmi_exp.targets.loading.file_kind import SINGLE_FILE, file_kind
 from secmi_exp.targets.loading.hub import fetch

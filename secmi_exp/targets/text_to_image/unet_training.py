@@ -57,7 +57,7 @@ def train_into(
     Args:
         workspace: of the store.
         recipe: of the training.
-        seed: of all that is drawn.
+        seed: seed of the training's random numbers.
         base: the pipeline that it starts from.
         latents: of the members, [n, C, h, w].
         condition: embeddings of their captions and of the empty prompt, name → [n, …].
@@ -125,7 +125,7 @@ class TextToImageTraining(Optimization):
 
     Args:
         recipe: of the training.
-        seed: of all that is drawn.
+        seed: seed of the training's random numbers.
         base: the pipeline whose U-Net is trained.
         condition: names of the arrays in a batch after mean and standard deviation of the latents.
         fused: see `Optimization`.
