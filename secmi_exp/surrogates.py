@@ -21,10 +21,11 @@ from secmi_exp.data.images import Images, ImageSet, Rows
 from secmi_exp.data.samples import ArraySamples, Sides
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.excess import MOST_BLIND, Answer, Contrast, Kind, Verdict, answer
+from secmi_exp.files.strict_json import Json
 from secmi_exp.run_state import Run
 from secmi_exp.run_warnings import warn
-from secmi_exp.store import Json, Store
-from secmi_exp.targets.interface import PreparedTarget, TrainableTarget
+from secmi_exp.store import Store
+from secmi_exp.targets.interface import PreparedTarget
 
 MADE: Mapping[Kind, str] = {
     "references": "references instead of images like the collection",
@@ -50,7 +51,7 @@ def load_images(parts: Components, store: Store) -> ImageSet:
         )
     if dataset.surrogates != "generated":
         return dataset.load(store, progress_bar=progress_bar)
-    if isinstance(parts.target, TrainableTarget):
+    if parts.target.trained_here:
         raise UserError(
             f"dataset.holdout=generated asks for samples of a target that was trained before, and target="
             f"{parts.target.name} is trained in the run: give it by its path, such as target=diffusers target.path=…."
@@ -94,10 +95,10 @@ def judge_surrogates(
     """Answer whether the collection was used, and warn that other figures measure no leak; None without surrogates.
 
     Args:
-        run: its attacked images are judged, all of them, as the attack is fitted to nothing.
-        attack: that was made.
+        run: the run; all of its attacked images are judged, as the attack is fitted to nothing.
+        attack: the run's attack.
         target: None for an attack that queries none, which gives no answer.
-        scores: by the attack's own scorer, of the attacked images.
+        scores: scores of the attacked images by the attack's own scorer.
 
     Raises:
         UserError: where references can't be read or scored.

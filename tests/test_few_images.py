@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secmi_exp.errors import UserError
-from secmi_exp.evaluation.judge import CALIBRATED, Scored, judge
+from secmi_exp.evaluation.judge import CALIBRATED, judge
 from secmi_exp.evaluation.relative_t_error import relative_t_error
 from secmi_exp.evaluation.roc import asr_interval
+from secmi_exp.evaluation.scored import Scored
 from secmi_exp.reporting.page.render import render_page
 from secmi_exp.reporting.run_folders import find_runs
 from secmi_exp.reporting.run_results import _collection_fields

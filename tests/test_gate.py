@@ -13,10 +13,10 @@ from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.attacks.scorers.scorer import Scorer, Scores
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.gate import Comparison, Decision, Measured, Outcome
+from secmi_exp.files.strict_json import Json
 from secmi_exp.reporting.gate_report import decisions_of, gate_end, junit, markdown
 from secmi_exp.reporting.run_folders import read_sweep
 from secmi_exp.reporting.sweep_output import close_sweep
-from secmi_exp.store import Json
 from tests.support.commands import Command
 from tests.support.page_runs import amend
 from tests.support.runs import MEMORIZING, run_here

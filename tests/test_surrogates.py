@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from secmi_exp import collection
+from secmi_exp.configuration.components import Components
 from secmi_exp.data.augmented import Augmented
 from secmi_exp.data.captions import CaptionChoice
 from secmi_exp.data.digits import digit_pixels
@@ -17,9 +19,12 @@ from secmi_exp.data.image_folder import find_samples
 from secmi_exp.errors import UserError
 from secmi_exp.reporting.page.owner import render_owner_page
 from secmi_exp.reporting.run_folders import find_runs
+from secmi_exp.store import Store
+from secmi_exp.surrogates import load_images
 from secmi_exp.testing import compose_config, configured
 from tests.reporting.test_page import Read
 from tests.support.runs import run_here
+from tests.targets.test_module import DDPM, Network, state
 
 N = 40
 CHOICE = CaptionChoice("text", "first", 0)
@@ -107,7 +112,10 @@ def test_of_surrogates_the_share_and_the_number_of_images_are_not_told(
 ) -> None:
     folder, _ = augmented
     collection.main([str(folder)])
-    assert "The hold-outs are surrogates, so that nothing can be said of the share" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert (
+        "neither the share that was used can be told nor how many images it takes: The hold-outs are surrogates" in told
+    )
     assert not (folder / "power.png").exists()
 
 
@@ -155,6 +163,16 @@ def test_a_target_that_the_run_trains_generates_no_hold_outs(folders: Path, tmp_
     given.remove("target=memorizing")
     with pytest.raises(UserError, match="asks for samples of a target that was trained before"):
         run_here(tmp_path, *given, base=["trainer=cpu"])
+
+
+def test_a_network_of_ones_own_generates_hold_outs(folders: Path, tmp_path: Path) -> None:
+    torch.save(state(), tmp_path / "weights.pt")
+    given = ["target=module", *overrides(folders, "generated", None, ["+attack=stat"])]
+    given.remove("target=memorizing")
+    given += [f"target.factory={Network.__module__}.Network", f"target.weights={tmp_path}/weights.pt", DDPM]
+    config = compose_config("trainer=cpu", f"paths.output={tmp_path}", *given, "target.prediction=epsilon")
+    images = load_images(Components.from_config(config), Store(tmp_path / "store"))
+    assert sum(name.startswith("members/") for name in images.ids) == len(images.ids) - N == N
 
 
 def test_augmented_images_are_parts_enlarged_and_each_its_own(folders: Path) -> None:

@@ -13,11 +13,12 @@ import pydantic.dataclasses
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, NonNegativeInt
 
+from secmi_exp.configuration.user_path import UserPath
 from secmi_exp.data.images import ImageSet, Rows
 from secmi_exp.data.index_files import read_indices
 from secmi_exp.data.membership import Statement, refuse_contradiction
 from secmi_exp.errors import UserError
-from secmi_exp.store import Json
+from secmi_exp.files.strict_json import Json
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,8 @@ class Split:
     """Whether the membership was drawn at random, so that it holds for a target trained on it and for no other."""
     by_coins: bool = False
     """Whether each attacked sample is a member by a fair coin of its own: canaries."""
+    drawn_together: int = 0
+    """Attacked samples whose membership was drawn together with that of others, in groups that look alike."""
 
     def of_part(self, *parts: Part) -> NDArray[np.bool_]:
         """Mask over ``attacked``, [n]."""
@@ -101,6 +104,16 @@ def kept_together(members: Rows, holdouts: Rows, alike: Rows, *, drawn: bool) ->
             "split.near_duplicates=report, raise split.similarity where split.inception is given, or give other images."
         )
     return members, holdouts
+
+
+def in_groups(alike: Rows) -> int:
+    """How many of some images are alike to another one of them.
+
+    >>> in_groups(np.array([3, 1, 3, 0, 3]))
+    3
+    """
+    sizes = np.unique(alike, return_counts=True)[1]
+    return int(sizes[sizes > 1].sum())
 
 
 def refuse_other_sides(members: Rows, holdouts: Rows, images: ImageSet) -> None:
@@ -152,7 +165,7 @@ class SplitRule(ABC):
     """Draws the parts anew, with members, hold-outs and what is attacked as they are; None: drawn with them."""
     near_duplicates: Literal["off", "report", "group"] = "report"
     """Whether images that look alike are not looked for, only counted, or also kept on one side and in one part."""
-    inception: Path | None = None
+    inception: UserPath | None = None
     """Inception's weights, for images that a perceptual hash doesn't take to be alike."""
     similarity: Annotated[float, Field(gt=0, le=1)] = 0.95
     """Cosine of Inception's features from which on two images are alike."""
@@ -210,6 +223,7 @@ class SplitRule(ABC):
             is_member=np.repeat([True, False], [len(side) for side in sides])[ascending],
             part=np.concatenate(parts)[ascending],
             drawn=drawn,
+            drawn_together=in_groups(alike[attacked]) if drawn and alike is not None else 0,
         )
 
     def _parts(self, content: Rows, per_side: int) -> NDArray[np.str_]:
@@ -300,9 +314,9 @@ class Halves(SplitRule):
 class Indices(SplitRule):
     """Members and hold-outs by their row in the dataset, as files list them."""
 
-    path: Path | None
-    members: Path | None
-    holdouts: Path | None
+    path: UserPath | None
+    members: UserPath | None
+    holdouts: UserPath | None
 
     def sides(self, images: ImageSet, random: np.random.Generator) -> tuple[Rows, Rows, bool]:
         """See `SplitRule.sides`; rows that could not be read are left out."""

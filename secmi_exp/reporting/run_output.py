@@ -3,6 +3,7 @@
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ from rich.text import Text
 
 from secmi_exp.data.copies import alike_rows
 from secmi_exp.data.split import Part
-from secmi_exp.evaluation.judge import Judgement, Scored
+from secmi_exp.evaluation.judge import Judgement
 from secmi_exp.evaluation.one_run_audit import OneRunAudit
 from secmi_exp.evaluation.privacy_bound import PrivacyBound
+from secmi_exp.evaluation.scored import Scored
 from secmi_exp.quality.measures import Measures
 from secmi_exp.reporting import run_figures
 from secmi_exp.reporting.artifacts import score_files, split_files, target_files
@@ -24,7 +26,7 @@ from secmi_exp.reporting.results_file import METRIC_NAMES, Estimate
 from secmi_exp.reporting.run_results import RunResults, describe_run, write_results, write_scores
 from secmi_exp.reporting.terminal import terminal
 from secmi_exp.run_state import AttackOutcome, Run
-from secmi_exp.run_warnings import RunWarning
+from secmi_exp.run_warnings import RunWarning, grave_first
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.tracking.tracker import FileSet
 
@@ -33,19 +35,20 @@ def write_run(
     run: Run, target: PreparedTarget | None, attacked: AttackOutcome | None, measures: Measures | None
 ) -> RunResults:
     """Write results, scores and figures into the run's directory, and then log them to the tracker."""
-    header = describe_run(run, target, attacked)
+    results = RunResults(describe_run(run, target, attacked), quality=measures, warnings=run.warnings)
     if attacked:
         write_scores(run, attacked)
-    gate = decide_run(run, target, attacked) if attacked else None
-    results = (
-        RunResults(header, attacked.judgements, attacked.bounds, attacked.fitted, measures, run.warnings, gate)
-        if attacked
-        else RunResults(header, {}, {}, quality=measures, warnings=run.warnings)
-    )
+        results = replace(
+            results,
+            judgements=attacked.judgements,
+            bounds=attacked.bounds,
+            fitted=attacked.fitted,
+            gate=decide_run(run, target, attacked),
+        )
     write_results(run.folder, results)
-    if gate:
-        write_gate(run.folder, {"": gate})
-        run.tracker.log_summary({"gate": str(gate.outcome)})
+    if results.gate:
+        write_gate(run.folder, {"": results.gate})
+        run.tracker.log_summary({"gate": str(results.gate.outcome)})
     run.store.delete_tallies()
     figures = _copy_samples(run, target) if target else []
     figures += _draw(run, attacked) if attacked else []
@@ -128,9 +131,8 @@ def _print_quality(quality: Measures, console: Console) -> None:
 
 def _print_warnings(warnings: Sequence[RunWarning], console: Console) -> None:
     """Print one line a warning, the grave ones first."""
-    for warning in sorted(warnings, key=lambda warning: not warning.grave):
-        kind = Text("Figures are no measure of a leak: " if warning.grave else "Warning: ", style="bold")
-        console.print(kind + Text(warning.sentence), soft_wrap=True)
+    for warning in grave_first(warnings):
+        console.print(Text(f"{warning.heading}: ", style="bold") + Text(warning.sentence), soft_wrap=True)
 
 
 def _copy_samples(run: Run, target: PreparedTarget) -> list[Path]:

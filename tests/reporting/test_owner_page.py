@@ -150,6 +150,27 @@ def test_the_page_has_question_answer_comparison_doubts_warnings_and_hashes(run:
     assert "0123456789abcdef" * 4 in found.words("hashes")
 
 
+@pytest.mark.parametrize(
+    ("trained_here", "target", "told"),
+    [
+        (True, {"path": None}, "ddpm, trained by this program on the images in question"),
+        (True, {"path": "sd"}, "ddpm, sd, trained further by this program on the images in question"),
+        (False, {"path": "ckpt.pt"}, "ddpm, ckpt.pt"),
+        (False, {"path": {"kind": "flow"}}, "ddpm, not trained by this program"),
+        (False, {"key": "mine"}, "ddpm, not trained by this program"),
+        (None, {"path": None}, "ddpm, of which it was not recorded who trained it"),
+    ],
+)
+def test_where_the_model_comes_from_is_what_the_run_recorded(
+    run: Path, tmp_path: Path, trained_here: bool | None, target: dict[str, Any], told: str
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    amend(folder, target_trained_here=trained_here)
+    configure(folder, {"target": target})
+    assert f"Model{told} Attack" in page(folder).words("compared")
+
+
 def test_the_page_is_short_and_asks_nothing_of_a_network(run: Path) -> None:
     found = page(run)
     assert len(" ".join(" ".join(found.text.values()).split())) < 5000

@@ -35,13 +35,18 @@ def check_sizes(attack: Attack, split: Split, rule: SplitRule) -> None:
     warn_of_untellable(int((judged & split.is_member).sum()), int((judged & ~split.is_member).sum()))
 
 
+def learned_scorers(attack: Attack) -> list[str]:
+    """Names of the scorers that are fitted on the attack-train part."""
+    return [name for name, scorer in attack.scorers.items() if isinstance(scorer, LearnedScorer)]
+
+
 def refuse_unfitted(attack: Attack, per_side: int, rule: SplitRule) -> None:
     """Refuse scorers that have no images to be fitted on.
 
     Raises:
         UserError: with the number of images that would do.
     """
-    learned = [name for name, scorer in attack.scorers.items() if isinstance(scorer, LearnedScorer)]
+    learned = learned_scorers(attack)
     if not learned:
         return
     instead = "or choose an attack that fits nothing, such as +attack=stat"

@@ -17,8 +17,9 @@ from secmi_exp.errors import UserError
 from secmi_exp.evaluation.delong import auc_interval
 from secmi_exp.evaluation.roc import Roc
 from secmi_exp.evaluation.scored import Scored
+from secmi_exp.files.strict_json import Json
 from secmi_exp.run_warnings import warn
-from secmi_exp.store import Json, Store
+from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
 
 MOST_A_SIDE = 50_000
@@ -114,10 +115,10 @@ def check_split(
     is that of the sum of their log-odds. Of a side with more images than `MOST_A_SIDE` so many are looked at.
 
     Args:
-        images: that are attacked, n.
+        images: attacked images, n.
         is_member: [n], two or more on each side.
         seed: of the folds, and of which images are looked at.
-        store: where their scores are kept.
+        store: store of the classifiers' scores.
         texts: kind → what a query depends on besides the pixels, [n]; see `Inputs.texts`.
         sizes: original widths and heights, [n, 2]; None where they are not known.
     """

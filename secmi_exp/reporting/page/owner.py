@@ -169,8 +169,8 @@ def _reasons_against(results: Results) -> Iterator[str]:
             "The two groups of images can be told apart without the model (see the check below), so that whatever the "
             "attack finds may be that difference rather than use in training; other comparison images are needed."
         )
-    for warning in results.warnings or []:
-        if warning.grave and warning.code not in ANSWERED:
+    for warning in results.graves:
+        if warning.code not in ANSWERED:
             yield f"The run's figures are no measure of use: {shortened(warning.sentence, LONGEST_WARNING)}"
 
 
@@ -222,13 +222,11 @@ def _compared(run: FinishedRun) -> Iterator[tuple[str, str]]:
     """Yield what was compared, by heading."""
     results, config = run.results, run.config
     yield from _images_compared(run)
-    path = config.get("target.path")
     queries = results.queries_per_sample or 0
     if results.target == "none":
         yield "Model", "none was asked: the scores were made elsewhere"
     else:
-        where = "trained by this program on the images in question" if path in (None, "null") else _name(path)
-        yield "Model", f"{results.target}, {where}"
+        yield "Model", f"{results.target}, {_origin(results.target_trained_here, config.get('target.path'))}"
     yield (
         "Attack",
         f"{results.attack}: it asks the model {queries:g} times about each image, without knowing its group, "
@@ -268,6 +266,29 @@ def _source(run: FinishedRun, side: str) -> str:
     """Return where the images of a side are from."""
     source = run.config.get(f"dataset.{side}")
     return _name((run.config.get("dataset.path") or run.results.dataset) if source in (None, "null") else source)
+
+
+def _origin(trained_here: bool | None, path: str | None) -> str:
+    """Where a model comes from.
+
+    Args:
+        trained_here: None: not recorded.
+        path: that the settings give, of the model or of what its training started from; None, or null: none.
+
+    >>> _origin(True, "model")
+    'model, trained further by this program on the images in question'
+    >>> _origin(True, None), _origin(False, "model"), _origin(False, None)
+    ('trained by this program on the images in question', 'model', 'not trained by this program')
+    >>> _origin(None, "null")
+    'of which it was not recorded who trained it'
+    """
+    named = None if path in (None, "null") else _name(path)
+    if trained_here:
+        trained = "by this program on the images in question"
+        return f"{named}, trained further {trained}" if named else f"trained {trained}"
+    if named:
+        return named
+    return "of which it was not recorded who trained it" if trained_here is None else "not trained by this program"
 
 
 def _doubts(results: Results) -> Iterator[tuple[str, str]]:
