@@ -116,6 +116,27 @@ def in_groups(alike: Rows) -> int:
     return int(sizes[sizes > 1].sum())
 
 
+def readable(rows: Rows, images: ImageSet, side: str) -> Rows:
+    """The rows that could be read.
+
+    Args:
+        rows: of a side, or of all images.
+        images: all of them.
+        side: name of these images, for the message.
+
+    Raises:
+        UserError: where there are rows, and none of them could be read.
+    """
+    kept = rows[images.readable[rows]]
+    if len(rows) and not len(kept):
+        first = int(rows[0])
+        raise UserError(
+            f"None of the {len(rows)} {side} can be read, the first of them is {images.ids[first]} "
+            f"({images.unreadable[first]}): give images that can be read."
+        )
+    return kept
+
+
 def refuse_other_sides(members: Rows, holdouts: Rows, images: ImageSet) -> None:
     """Refuse sides that contradict the membership that the dataset states.
 
@@ -285,14 +306,23 @@ class Halves(SplitRule):
     def sides(self, images: ImageSet, random: np.random.Generator) -> tuple[Rows, Rows, bool]:
         """See `SplitRule.sides`."""
         if images.is_member is None:
-            samples = random.permutation(np.flatnonzero(images.readable))
+            samples = random.permutation(readable(np.arange(len(images)), images, "images of the dataset"))
             n = len(samples)
             n_members = round(self.ratio * n) if self.members is None else self.members
             n_holdouts = n - n_members if self.holdouts is None else self.holdouts
             members, holdouts = samples[: max(n_members, 0)], samples[max(n_members, 0) :]
         else:
-            members = random.permutation(np.flatnonzero(images.readable & images.is_member))
-            holdouts = random.permutation(np.flatnonzero(images.readable & ~images.is_member))
+            members, holdouts = (
+                random.permutation(readable(np.flatnonzero(images.is_member == stated), images, side))
+                for stated, side in (
+                    (True, "members that the dataset states"),
+                    (False, "hold-outs that the dataset states"),
+                )
+            )
+            if not (len(members) and len(holdouts)):
+                raise UserError(
+                    f"The dataset states {len(members)} members and {len(holdouts)} hold-outs: both sides need some."
+                )
             n = len(members) + len(holdouts)
             n_members = len(members) if self.members is None else self.members
             n_holdouts = len(holdouts) if self.holdouts is None else self.holdouts
@@ -341,5 +371,8 @@ class Indices(SplitRule):
                 f"The split lists {len(both)} rows both as members and as hold-outs, the first of them {both[0]}: "
                 "the sides must be disjoint."
             )
-        sides = [random.permutation(rows[images.readable[rows]]) for rows in (members, holdouts)]
+        sides = [
+            random.permutation(readable(rows, images, f"{side} that the split lists"))
+            for side, rows in (("members", members), ("hold-outs", holdouts))
+        ]
         return sides[0], sides[1], False
