@@ -312,13 +312,9 @@ class Halves(SplitRule):
             n_holdouts = n - n_members if self.holdouts is None else self.holdouts
             members, holdouts = samples[: max(n_members, 0)], samples[max(n_members, 0) :]
         else:
-            members, holdouts = (
-                random.permutation(readable(np.flatnonzero(images.is_member == stated), images, side))
-                for stated, side in (
-                    (True, "members that the dataset states"),
-                    (False, "hold-outs that the dataset states"),
-                )
-            )
+            members, holdouts = (np.flatnonzero(images.is_member == side) for side in (True, False))
+            members = random.permutation(readable(members, images, "members that the dataset states"))
+            holdouts = random.permutation(readable(holdouts, images, "hold-outs that the dataset states"))
             if not (len(members) and len(holdouts)):
                 raise UserError(
                     f"The dataset states {len(members)} members and {len(holdouts)} hold-outs: both sides need some."

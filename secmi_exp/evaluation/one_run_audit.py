@@ -39,16 +39,16 @@ class Membership(StrEnum):
 
     @property
     def assumption(self) -> str:
-        """What a reader of the bounds must know, as a part of a sentence."""
+        """What a reader of the bounds must know, as a sentence."""
         match self:
             case Membership.COINS:
-                return "each image was a member by a fair coin of its own, as the theorems ask for"
+                return "Each image was a member by a fair coin of its own, as the theorems ask for."
             case Membership.DRAWN:
-                return "the members are a random half of fixed size, near to the fair coins that the theorems ask for"
+                return "The members are a random half of fixed size, near to the fair coins that the theorems ask for."
             case Membership.GROUPED:
-                return "images that look alike became members together, and the theorems ask for a coin for each"
+                return "Images that look alike became members together, and the theorems ask for a coin for each."
             case Membership.STATED:
-                return "the theorems ask for members by fair coins, and these are as the data states them"
+                return "Valid only if the members were picked by fair coins, which the data doesn't say."
 
 
 @dataclass(frozen=True)

@@ -110,11 +110,15 @@ def print_metrics(results: RunResults, console: Console) -> None:
 
 def audit_sentence(name: str, bound: PrivacyBound, audit: OneRunAudit) -> str:
     """Return what a scorer's most confident guesses say of ε, and what that assumes."""
-    gaussian = f", {audit.gaussian_epsilon:.2f} for noise as DP-SGD's" if math.isfinite(audit.gaussian_epsilon) else ""
+    gaussian = (
+        f" ({audit.gaussian_epsilon:.2f} if its noise is Gaussian, as in DP-SGD)"
+        if math.isfinite(audit.gaussian_epsilon)
+        else ""
+    )
     return (
-        f"ε of the training, by {name}: at least {audit.epsilon:.2f}{gaussian} (δ = {bound.delta:g}, "
-        f"{bound.confidence:.0%} confidence each): {audit.correct} of the {audit.guesses.count} most confident guesses "
-        f"of {audit.samples} images are right; {bound.membership.assumption}."
+        f"Lower bound on the training's privacy parameter ε, by {name}: {audit.epsilon:.2f}{gaussian}; "
+        f"δ = {bound.delta:g}, {bound.confidence:.0%} confidence each. {audit.correct} of the {audit.guesses.count} "
+        f"most confident guesses about {audit.samples} images are right. {bound.membership.assumption}"
     )
 
 

@@ -82,8 +82,9 @@ def warn_of_no_attack_train_part(per_side: int, rule: SplitRule) -> None:
         return
     warn(
         "no_attack_train_part",
-        f"There is no attack-train part, for which split.attack_train={rule.attack_train} needs {rule.least_a_side} "
-        f"images a side, and not {per_side}: all are judged, and no threshold is calibrated.",
+        f"With only {per_side} images a side none are set aside to calibrate a threshold (with split.attack_train="
+        f"{rule.attack_train} that takes {rule.least_a_side}): all are judged, and accuracy, precision, recall and the "
+        "bound on ε are not given.",
         count=per_side,
     )
 
