@@ -110,7 +110,7 @@ def run_stages(
     finally:
         tracker.finish(failed=failed)
     if shown:
-        print_run(results, folder)
+        print_run(results, folder, stated=not split.drawn)
     validation = attacked.judgements[attacked.attack.name].validation if attacked else None
     return validation.auc if validation else None
 

@@ -52,7 +52,9 @@ def test_all_of_few_images_are_judged_and_no_threshold_is_calibrated(root: Path,
     assert "no images are left to calibrate a threshold on" in page
 
 
-def test_members_without_a_score_are_counted_where_they_are_stated(root: Path) -> None:
+def test_members_without_a_score_are_counted_where_they_are_stated(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     names = {"members": np.arange(20), "holdouts": np.arange(20, 34)}
     for name, rows in names.items():
         (root / f"{name}.txt").write_text("\n".join(map(str, rows)))
@@ -63,7 +65,9 @@ def test_members_without_a_score_are_counted_where_they_are_stated(root: Path) -
     (warning,) = [each for each in warnings if each["code"] == "members_not_attacked"]
     assert (warning["count"], warning["side"], warning["grave"]) == (6, "members", False)
     assert warning["sentence"].startswith("6 of 20 members are not attacked and get no score")
+    assert "--for owner" in capsys.readouterr().out
     drawn, _ = ran(root, 14, "split.members=20")
+    assert "--for owner" not in capsys.readouterr().out
     assert "members_not_attacked" not in {each["code"] for each in drawn["warnings"]}
 
 

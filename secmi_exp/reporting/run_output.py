@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 from rich.console import Console
@@ -59,8 +60,14 @@ def write_run(
     return results
 
 
-def print_run(results: RunResults, folder: Path) -> None:
-    """Print the metrics, the quality and the warnings of a run, and its directory as the last line."""
+def print_run(results: RunResults, folder: Path, *, stated: bool) -> None:
+    """Print the metrics, the quality and the warnings of a run, and its directory as the last line.
+
+    Args:
+        results: of the run.
+        folder: its directory.
+        stated: whether somebody has stated who is a member, whose question is then whether these were used.
+    """
     console = terminal()
     if results.judgements:
         print_metrics(results, console)
@@ -75,6 +82,8 @@ def print_run(results: RunResults, folder: Path) -> None:
     _print_warnings(results.warnings, console)
     if results.gate:
         console.print(Text(gate_sentence({"": results.gate})), soft_wrap=True)
+    if results.judgements and stated:
+        console.print(Text(collection_sentences(results, folder)), soft_wrap=True)
     console.print(str(folder), soft_wrap=True)
 
 
@@ -119,6 +128,20 @@ def audit_sentence(name: str, bound: PrivacyBound, audit: OneRunAudit) -> str:
         f"Lower bound on the training's privacy parameter ε, by {name}: {audit.epsilon:.2f}{gaussian}; "
         f"δ = {bound.delta:g}, {bound.confidence:.0%} confidence each. {audit.correct} of the {audit.guesses.count} "
         f"most confident guesses about {audit.samples} images are right. {bound.membership.assumption}"
+    )
+
+
+def collection_sentences(results: RunResults, folder: Path) -> str:
+    """Return whether the members as a whole were used, unless the figures don't tell, and where more of it is."""
+    page = f"python -m secmi_exp.report {quote(str(folder))} --for owner"
+    written = f"`{page}` writes the answer as a page."
+    if any(warning.grave for warning in results.warnings):
+        return written
+    collection = results.header["collection"]
+    assert isinstance(collection, dict)
+    return (
+        f"Collection: p = {collection['p_mann_whitney']:.2g}, which is how likely a result like this is if the model "
+        f"had not seen the members; scores.parquet has p_value and q_value of each image. {written}"
     )
 
 

@@ -86,6 +86,20 @@ def test_a_file_of_scores_with_the_opposite_sign_is_warned_of_with_the_columns_t
     assert "holdouts_score_higher" not in {each["code"] for each in chance["warnings"]}
 
 
+def test_the_terminal_has_the_collections_p_value_and_names_the_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results, folder = ran(tmp_path, write(tmp_path / "a.csv", scores(1.5, 0).tolist()))
+    printed = capsys.readouterr().out
+    assert f"Collection: p = {results['collection']['p_mann_whitney']:.2g}, which" in printed
+    assert f"`python -m secmi_exp.report {folder} --for owner` writes the answer as a page." in printed
+    assert printed.splitlines()[-1] == str(folder)
+    ran(tmp_path, write(tmp_path / "b.csv", scores(-1.5, 0).tolist()))
+    printed = capsys.readouterr().out
+    assert "Collection: p" not in printed  # a grave warning
+    assert "--for owner" in printed
+
+
 def test_the_order_of_the_rows_decides_nothing(tmp_path: Path) -> None:
     rule = halves_rule()
     files = [
