@@ -171,6 +171,14 @@ def test_where_the_model_comes_from_is_what_the_run_recorded(
     assert f"Model{told} Attack" in page(folder).words("compared")
 
 
+def test_grave_warnings_stand_on_the_page_before_others(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    others = [{**FAULT, "code": f"w{i}", "sentence": f"{i} is odd.", "grave": False} for i in range(MOST_WARNINGS)]
+    amend(folder, warnings=[*others, FAULT])
+    assert page(folder).words("warnings").startswith("What the run itself warns of The split is at fault.")
+
+
 def test_the_page_is_short_and_asks_nothing_of_a_network(run: Path) -> None:
     found = page(run)
     assert len(" ".join(" ".join(found.text.values()).split())) < 5000

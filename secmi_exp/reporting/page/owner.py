@@ -21,6 +21,7 @@ from secmi_exp.formatting import shortened
 from secmi_exp.reporting.page.render import content_policy, environment, read_asset
 from secmi_exp.reporting.results_file import Estimate, Results, SplitFacts, Surrogates
 from secmi_exp.reporting.run_folders import FinishedRun, Runs
+from secmi_exp.run_warnings import grave_first
 from secmi_exp.store.manifest import Damaged, read_manifest
 
 STYLE = "owner.css"
@@ -369,7 +370,7 @@ def _near_duplicates(found: dict[str, Any] | None) -> str:
 def _warnings(results: Results) -> list[str]:
     sentences = [
         warning.sentence if warning.code == SURROGATES else shortened(warning.sentence, LONGEST_WARNING)
-        for warning in results.warnings or []
+        for warning in grave_first(results.warnings or [])
     ]
     more = len(sentences) - MOST_WARNINGS
     return sentences[:MOST_WARNINGS] + ([f"{more} more are in results.json."] if more > 0 else [])
