@@ -288,7 +288,7 @@ WRONG = {
     "of the type int64": MEMBERS.astype(np.int64),
     "several datasets .train, test.: give one of them": DatasetDict(),
     "has the columns text, and none with images": Dataset.from_dict({"text": ["a"]}),
-    r"members\[0\] can't be used .* mode HSV": [Image.new("HSV", (4, 4))],
+    r"members\[0\] can't be used .* mode RGBa": [Image.new("RGBa", (4, 4))],
 }
 
 
