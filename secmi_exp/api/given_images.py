@@ -27,6 +27,8 @@ ROWS = 100
 """Images in a row group: what is in memory at once as files."""
 PNG_MODES = ("1", "L", "LA", "P", "I;16", "RGB", "RGBA")
 """Modes of PIL that PNG holds as they are; others are written as TIFF, without their EXIF orientation."""
+COLOUR_SPACES = ("YCbCr", "HSV")
+"""Modes that are converted to RGB, as decoding would: Pillow before 13 can't read YCbCr back, and TIFF has no HSV."""
 
 SIDEWAYS = (5, 6, 7, 8)
 """EXIF's orientations whose images have another height and width when they are upright."""
@@ -96,7 +98,7 @@ def locate(images: Images, name: str, store: OpenStore, *, upright: bool = False
         pictures, shapes = [each for each in images if isinstance(each, Image.Image)], set()
         for number, each in enumerate(pictures):
             with _explained(each, f"{name}[{number}]"):
-                shapes.add(shape_of(each, upright=upright and each.mode in PNG_MODES))
+                shapes.add(shape_of(each, upright=upright and each.mode in PNG_MODES + COLOUR_SPACES))
         return _located_pictures(pictures, frozenset(shapes), name, store)
     raise UserError(
         f"{name} is of type {type(images).__name__}: give a folder, a list of PIL images, a numpy array of uint8 [n, "
@@ -237,8 +239,10 @@ def _file_of(picture: Image.Image, name: str) -> bytes:
     """The bytes of an image file that has the same pixels, with the EXIF orientation where there is one."""
     file = io.BytesIO()
     with _explained(picture, name):
+        exif = picture.getexif()
+        if picture.mode in COLOUR_SPACES:
+            picture = picture.convert("RGB")
         if picture.mode in PNG_MODES:
-            exif = picture.getexif()
             picture.save(file, "PNG", compress_level=1, **({"exif": exif} if exif else {}))
         else:
             picture.save(file, "TIFF")

@@ -261,7 +261,7 @@ def test_pictures_of_other_modes_keep_their_pixels_and_their_orientation(root: P
     pixels = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
     turned = Image.fromarray(pixels)
     turned.getexif()[274] = 6
-    modes = [Image.fromarray(pixels).convert(mode) for mode in ("CMYK", "P", "RGBA", "YCbCr", "1")]
+    modes = [Image.fromarray(pixels).convert(mode) for mode in ("CMYK", "P", "RGBA", "1")]
     located = locate([*modes, turned], "members", lambda: Store(root / "modes"))
     samples = find_samples(Path(located.path), CaptionChoice("text", "first", 0))
     for row, given in enumerate([*modes, turned]):
@@ -269,6 +269,14 @@ def test_pictures_of_other_modes_keep_their_pixels_and_their_orientation(root: P
         assert opened.mode == given.mode
         np.testing.assert_array_equal(np.asarray(opened), np.asarray(given))
     assert opened.getexif()[274] == 6
+
+
+@pytest.mark.parametrize("mode", ["YCbCr", "HSV"])
+def test_pictures_of_other_colour_spaces_are_kept_as_rgb(root: Path, mode: str) -> None:
+    given = Image.fromarray(np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)).convert(mode)
+    located = locate([given], "members", lambda: Store(root / mode))
+    opened = find_samples(Path(located.path), CaptionChoice("text", "first", 0)).open(0)
+    np.testing.assert_array_equal(np.asarray(opened), np.asarray(given.convert("RGB")))
 
 
 WRONG = {
@@ -280,7 +288,7 @@ WRONG = {
     "of the type int64": MEMBERS.astype(np.int64),
     "several datasets .train, test.: give one of them": DatasetDict(),
     "has the columns text, and none with images": Dataset.from_dict({"text": ["a"]}),
-    r"members\[0\] can't be used .* mode HSV": [Image.new("HSV", (4, 4))],
+    r"members\[0\] can't be used .* mode RGBa": [Image.new("RGBa", (4, 4))],
 }
 
 
