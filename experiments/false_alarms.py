@@ -24,12 +24,12 @@ from secmi_exp.attacks.scorers.scorer import Scorer
 from secmi_exp.attacks.signals.samples import Sampling
 from secmi_exp.configuration.preparation import prepare
 from secmi_exp.data.augmented import enlarged
-from secmi_exp.data.checks.blind_views import View, of_collections, seen_features
 from secmi_exp.data.images import Images
 from secmi_exp.evaluation.delong import auc_interval
 from secmi_exp.evaluation.excess import MOST_BLIND, Contrast, Kind, Verdict, answer
 from secmi_exp.evaluation.proportions import clopper_pearson
 from secmi_exp.reporting.table_files import write_csv
+from secmi_exp.split_checks.blind_views import View, of_collections, seen_features
 from secmi_exp.testing import compose_config, no_logger
 
 Floats = NDArray[np.float64]

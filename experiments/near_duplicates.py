@@ -22,9 +22,9 @@ from PIL import Image
 
 from secmi_exp.data.mnist5k import SIDE, read_table
 from secmi_exp.data.near_duplicates import MOST_DIFFERING, close_hashes, connected, perceptual_hashes
-from secmi_exp.data.similar_images import BATCH
 from secmi_exp.data.slices import slices
 from secmi_exp.quality.inception import inception, unit_features
+from secmi_exp.split_checks.similar_images import BATCH
 
 Array = NDArray[np.uint8]
 

@@ -17,20 +17,9 @@ from secmi_exp.attacks.scorers.scorer import FACTS, Fitting, LearnedScorer, Scor
 from secmi_exp.configuration.components import Components
 from secmi_exp.configuration.general import General
 from secmi_exp.configuration.preparation import Preparation, prepare
-from secmi_exp.data.checks.condition_check import check_conditions, condition_facts
-from secmi_exp.data.checks.sample_sizes import check_sizes, learned_scorers
-from secmi_exp.data.checks.split_check import (
-    check_order,
-    check_split,
-    refuse_drawn_membership,
-    refuse_other_membership,
-    trained_rows,
-    uncheckable,
-)
 from secmi_exp.data.copies import copies_facts, near_duplicate_facts
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.near_duplicates import NearDuplicates
-from secmi_exp.data.similar_images import Similarity, find_alike
 from secmi_exp.data.split import Part, Split, split_facts
 from secmi_exp.evaluation.judge import Judgement, judge
 from secmi_exp.evaluation.one_run_audit import Membership
@@ -46,6 +35,17 @@ from secmi_exp.reporting.provenance import code_state
 from secmi_exp.reporting.run_output import print_run, write_run
 from secmi_exp.run_state import AttackOutcome, Run, timed
 from secmi_exp.run_warnings import RunWarning, collect_warnings, warn
+from secmi_exp.split_checks.condition_check import check_conditions, condition_facts
+from secmi_exp.split_checks.sample_sizes import check_sizes, learned_scorers
+from secmi_exp.split_checks.similar_images import Similarity, find_alike
+from secmi_exp.split_checks.split_check import (
+    check_order,
+    check_split,
+    refuse_drawn_membership,
+    refuse_other_membership,
+    trained_rows,
+    uncheckable,
+)
 from secmi_exp.store import Key, Store
 from secmi_exp.store.class_identity import class_identity, outside_classes
 from secmi_exp.store.listed import listed

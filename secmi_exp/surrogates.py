@@ -14,8 +14,6 @@ from secmi_exp.attacks.attack import Attack, TargetFree
 from secmi_exp.attacks.scorers.scorer import LearnedScorer, Scores
 from secmi_exp.attacks.signals.samples import Sampling
 from secmi_exp.configuration.components import Components
-from secmi_exp.data.checks.blind_views import of_collections
-from secmi_exp.data.checks.split_check import kept_scores
 from secmi_exp.data.image_folder import ImageFolder
 from secmi_exp.data.images import Images, ImageSet, Rows
 from secmi_exp.data.samples import ArraySamples, Sides
@@ -24,6 +22,8 @@ from secmi_exp.evaluation.excess import MOST_BLIND, Answer, Contrast, Kind, Verd
 from secmi_exp.files.strict_json import Json
 from secmi_exp.run_state import Run
 from secmi_exp.run_warnings import warn
+from secmi_exp.split_checks.blind_views import of_collections
+from secmi_exp.split_checks.split_check import kept_scores
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from secmi_exp.data.checks.condition_check import CONDITIONS, check_condition
 from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.digits import Digits
 from secmi_exp.data.image_folder import ImageFolder
@@ -16,6 +15,7 @@ from secmi_exp.data.images import ImageSet
 from secmi_exp.data.split import Split
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import RunWarning, collect_warnings
+from secmi_exp.split_checks.condition_check import CONDITIONS, check_condition
 from tests.support.captioned import image_files, imagefolder
 from tests.support.runs import run_here
 from tests.support.splits import halves, image_set

@@ -84,6 +84,11 @@ def test_evaluation_knows_only_scores_and_labels(part: str) -> None:
     assert not {each for each in reached_from("secmi_exp.evaluation") if each.split(".")[1:2] == [part]}
 
 
+@pytest.mark.parametrize("part", ["attacks", "targets", "split_checks"])
+def test_data_knows_nothing_of_what_it_is_for(part: str) -> None:
+    assert not {each for each in reached_from("secmi_exp.data") if each.split(".")[1:2] == [part]}
+
+
 def test_only_entry_points_import_the_pipeline() -> None:
     assert {module for module in modules() if "secmi_exp.pipeline" in imports_of(module)} == {
         "secmi_exp.__main__",

@@ -26,7 +26,7 @@ SCRIPT = """
 import gc, sys
 gc.disable()  # nothing of what is imported is garbage
 from hydra import compose, initialize_config_dir
-import secmi_exp.pipeline, secmi_exp.data.checks.split_check, secmi_exp.attacks.blind
+import secmi_exp.pipeline, secmi_exp.split_checks.split_check, secmi_exp.attacks.blind
 from secmi_exp.configuration.components import Components
 from tests.support.configuration_files import parse_once
 parse_once()

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from secmi_exp.attacks.signals.image_features import coarse_view, low_level
-from secmi_exp.data.checks import split_check
-from secmi_exp.data.checks.blind_views import Sizes
-from secmi_exp.data.checks.split_check import check_split, trained_rows
 from secmi_exp.data.digits import digit_pixels
 from secmi_exp.data.images import Images, ImageSet, Rows
 from secmi_exp.run_warnings import RunWarning, collect_warnings
+from secmi_exp.split_checks import split_check
+from secmi_exp.split_checks.blind_views import Sizes
+from secmi_exp.split_checks.split_check import check_split, trained_rows
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.testing import SmallPredictor

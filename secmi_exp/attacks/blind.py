@@ -28,7 +28,7 @@ class Blind(TargetFree):
     """Its ``features`` [n, F] are the images' own: see `low_level`. No query.
 
     It queries no target, so that it doesn't see prompts; every run's check of its split does, and more: see
-    `secmi_exp.data.checks.blind_views`.
+    `secmi_exp.split_checks.blind_views`.
     """
 
     values: ClassVar[tuple[str, ...]] = ("features",)

@@ -5,7 +5,7 @@ means (after Zauner 2010, "Implementation and benchmarking of perceptual image h
 Images whose hashes differ in at most 28 bits are alike, and so are those that a chain of such pairs connects. On
 photographs different ones differ in 70 bits or more; crops of a few percent, mirrored and rotated copies are not found
 (`experiments/near_duplicates.py` measures it). Images of fewer than 32×32 pixels have too little in them for that.
-`secmi_exp.data.similar_images` looks for further ones by a network's features.
+`secmi_exp.split_checks.similar_images` looks for further ones by a network's features.
 """
 
 from collections.abc import Iterator

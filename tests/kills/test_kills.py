@@ -15,9 +15,9 @@ import torch
 
 from secmi_exp.attacks.signals.trajectories import compute_trajectories
 from secmi_exp.data import decoding
-from secmi_exp.data.checks.split_check import check_split
 from secmi_exp.data.samples import ArraySamples
 from secmi_exp.engine import rows
+from secmi_exp.split_checks.split_check import check_split
 from secmi_exp.store import Key, Store
 from secmi_exp.testing import cpu_runtime
 from tests.kills.forks import Ended, count_queries, in_fork

@@ -9,8 +9,6 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import pytest
 
-from secmi_exp.data.checks.condition_check import check_conditions, condition_facts
-from secmi_exp.data.checks.split_check import check_split
 from secmi_exp.data.digits import digit_labels
 from secmi_exp.data.image_folder import ImageFolder
 from secmi_exp.data.images import Images, ImageSet
@@ -18,6 +16,8 @@ from secmi_exp.data.labels import Cell, LabelCells, Labels
 from secmi_exp.data.split import Split
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import RunWarning, collect_warnings
+from secmi_exp.split_checks.condition_check import check_conditions, condition_facts
+from secmi_exp.split_checks.split_check import check_split
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PixelInputs, Target
 from secmi_exp.targets.labels import LabelChoice, LabelledInputs, LabelQuery

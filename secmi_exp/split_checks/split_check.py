@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from secmi_exp.attacks.attack import Attack, TargetFree
 from secmi_exp.attacks.scores_file import ScoresFile
-from secmi_exp.data.checks.blind_views import Sizes, View, views
 from secmi_exp.data.images import Images, ImageSet, Rows
 from secmi_exp.data.membership import Statement, refuse_contradiction
 from secmi_exp.data.split import Split
@@ -19,6 +18,7 @@ from secmi_exp.evaluation.roc import Roc
 from secmi_exp.evaluation.scored import Scored
 from secmi_exp.files.strict_json import Json
 from secmi_exp.run_warnings import warn
+from secmi_exp.split_checks.blind_views import Sizes, View, views
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
 

@@ -10,14 +10,14 @@ from PIL import Image
 from torch import Tensor
 
 from secmi_exp.configuration.components import Components
-from secmi_exp.data import similar_images
 from secmi_exp.data.copies import near_duplicate_facts
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.near_duplicates import connected
-from secmi_exp.data.similar_images import Similarity, find_alike, similar_groups
 from secmi_exp.errors import UserError
 from secmi_exp.pipeline import split_images
 from secmi_exp.quality.inception import unit_features
+from secmi_exp.split_checks import similar_images
+from secmi_exp.split_checks.similar_images import Similarity, find_alike, similar_groups
 from secmi_exp.store import Store
 from secmi_exp.testing import compose_config, cpu_runtime
 from tests.support.inception import inception_weights
