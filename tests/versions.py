@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 RECORD = Path(__file__).with_name("versions.json")
 
-COMPUTING = ("attacks", "data", "defenses", "diffusion", "quality", "targets")
+COMPUTING = ("attacks", "data", "defenses", "diffusion", "quality", "split_checks", "targets")
 """Subpackages whose modules count, with the single ones below."""
 ALONE = ("engine/optimization", "random_streams")
 PLUMBING = {
