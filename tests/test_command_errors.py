@@ -43,6 +43,13 @@ from tests.support.commands import CONF, Refused
         (["a=" + "[" * 10000], ["'a=[[[[", "…", "too deeply"]),
         (["+attack=pia", "experiment=latent_digits"], ["write attack=pia without +"]),
         (["~seed"], ["seed has been left out"]),
+        (
+            ["experiment=smoke", "target=diffusers", "target.path=x"],
+            ["target.max_steps=60 (set by experiment=smoke)", "leave experiment=smoke out"],
+        ),
+        (["experiment=smoke", "target=diffusers", "target.path=x", "target.max_steps=60"], ["this name, leave it out"]),
+        (["experiment=smoke", "split=indices", "split.path=x"], ["split.members=64 (set by experiment=smoke)"]),
+        (["-m", "experiment=prompts", "target=ddpm_small"], ["no key 'prompt'", "experiment=prompts sets it"]),
     ],
     ids=lambda value: str(value)[:40],
 )

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from secmi_exp.configuration.arguments import given_arguments, literal_dollars, quoted, refuse_several
 from secmi_exp.configuration.flags import read_flags
 from secmi_exp.configuration.folders import ConfigFolders
-from secmi_exp.configuration.setting_errors import unforeseen
+from secmi_exp.configuration.setting_errors import preset_that_sets, unforeseen
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.files.storage_errors import StorageLocation, output_place, storage_sentence
 from secmi_exp.formatting import LONGEST_LINE, LONGEST_VALUE, one_sentence, shortened, shown
@@ -163,7 +163,9 @@ def _bad_override(message: str, cause: str, arguments: list[str], folders: Confi
     for depth, name in enumerate(path):
         place = ".".join(path[:depth])
         if name not in node:
-            return _no_such_key(name, place, [str(each) for each in node if not str(each).startswith("_")])
+            preset = preset_that_sets(key, arguments)
+            by = f" {preset} sets it: leave that out." if preset else ""
+            return _no_such_key(name, place, [str(each) for each in node if not str(each).startswith("_")]) + by
         child = OmegaConf.select(node, name)
         if not isinstance(child, DictConfig):
             return f"{place}.{name} holds a value, so {key} can't be set: set {place}.{name} itself."
