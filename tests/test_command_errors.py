@@ -42,6 +42,7 @@ from tests.support.commands import CONF, Refused
         (["seed=\udcff"], [r"\udcff", "UTF-8"]),
         (["a=" + "[" * 10000], ["'a=[[[[", "…", "too deeply"]),
         (["+attack=pia", "experiment=latent_digits"], ["write attack=pia without +"]),
+        (["+dataset=lfw"], ["dataset is chosen already, by default or", "write dataset=lfw without +"]),
         (["~seed"], ["seed has been left out"]),
         (
             ["experiment=smoke", "target=diffusers", "target.path=x"],

@@ -146,7 +146,7 @@ def _bad_override(message: str, cause: str, arguments: list[str], folders: Confi
     first = shortened(message.splitlines()[0].rstrip("."), LONGEST_LINE)
     named = re.search(r"[Cc]ould not (?:override|append(?: to)?|delete) '([^']+)'", message)
     if chosen := re.search(r"Multiple values for (\S+)\. To override a value use 'override \S+: (\S+)'", first):
-        return f"A preset has chosen {chosen[1]} already: write {chosen[1]}={chosen[2]} without +."
+        return f"{chosen[1]} is chosen already, by default or by a preset: write {chosen[1]}={chosen[2]} without +."
     if several := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.+)'", first):
         return _several_values(several[1], folders)
     if named is None:
