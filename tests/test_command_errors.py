@@ -43,6 +43,9 @@ from tests.support.commands import CONF, Refused
         (["a=" + "[" * 10000], ["'a=[[[[", "…", "too deeply"]),
         (["+attack=pia", "experiment=latent_digits"], ["write attack=pia without +"]),
         (["+dataset=lfw"], ["dataset is chosen already, by default or", "write dataset=lfw without +"]),
+        (["+attack=stat", "t_sec=50"], ["no key 't_sec' at the top level (did you mean attack.t_sec?)"]),
+        (["+attack=stat", "+t_sec=50"], ["no key 't_sec' at the top level (did you mean attack.t_sec?)"]),
+        (["name=x"], ["no key 'name' at the top level: choose one of"]),  # several groups have one
         (["~seed"], ["seed has been left out"]),
         (
             ["experiment=smoke", "target=diffusers", "target.path=x"],

@@ -196,8 +196,9 @@ def refuse_added_twice(overrides: Sequence[Override], folders: ConfigFolders) ->
             added.setdefault(override.get_key_element(), []).append(str(override.input_line).partition("=")[2])
     for key, choices in added.items():
         if len(choices) > 1:
+            given = " and ".join(f"{key}={each}" for each in choices)
             raise UserError(
-                f"{key.lstrip('+')} is chosen {len(choices)} times, by {' and '.join(f'{key}={each}' for each in choices)}: "
+                f"{key.lstrip('+')} is chosen {len(choices)} times, by {given}: "
                 f"keep one, or sweep over them by `-m {key}={','.join(dict.fromkeys(choices))}`."
             )
 

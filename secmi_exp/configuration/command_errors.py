@@ -3,6 +3,7 @@
 import difflib
 import re
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -165,7 +166,8 @@ def _bad_override(message: str, cause: str, arguments: list[str], folders: Confi
         if name not in node:
             preset = preset_that_sets(key, arguments)
             by = f" {preset} sets it: leave that out." if preset else ""
-            return _no_such_key(name, place, [str(each) for each in node if not str(each).startswith("_")]) + by
+            keys = [str(each) for each in node if not str(each).startswith("_")]
+            return _no_such_key(name, place, keys, [] if place else _groups_with(name, node)) + by
         child = OmegaConf.select(node, name)
         if not isinstance(child, DictConfig):
             return f"{place}.{name} holds a value, so {key} can't be set: set {place}.{name} itself."
@@ -180,11 +182,25 @@ def _several_values(argument: str, folders: ConfigFolders) -> str:
     return f"{sweep}; if it is one, quote it: {quoted(argument)}."
 
 
-def _no_such_key(name: str, place: str, keys: list[str]) -> str:
-    close = difflib.get_close_matches(name, keys, n=1)
+def _no_such_key(name: str, place: str, keys: list[str], within: Sequence[str] = ()) -> str:
+    """The sentence for a key that isn't there, with the one that was probably meant.
+
+    Args:
+        name: of the key.
+        place: where it was looked for; empty at the top level.
+        keys: those that are there.
+        within: groups that have a setting of this name.
+    """
+    close = [f"{within[0]}.{name}"] if len(within) == 1 else difflib.get_close_matches(name, keys, n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""
     where = f"in {place}" if place else "at the top level"
     return f"There is no key '{name}' {where}{hint}: choose one of {', '.join(sorted(keys))}."
+
+
+def _groups_with(name: str, config: DictConfig) -> list[str]:
+    """The groups of a configuration that have a setting of this name."""
+    groups = ((str(key), node) for key, node in config.items_ex(resolve=False) if isinstance(node, DictConfig))
+    return [group for group, node in groups if group != name and name in node]
 
 
 def refuse_unread_keys(config: DictConfig, conf: Path) -> None:
@@ -197,7 +213,7 @@ def refuse_unread_keys(config: DictConfig, conf: Path) -> None:
     read |= set(ConfigFolders.from_job(conf).groups())
     for key in config:
         if key not in read:
-            raise UserError(_no_such_key(str(key), "", sorted(read)))
+            raise UserError(_no_such_key(str(key), "", sorted(read), _groups_with(str(key), config)))
 
 
 def refuse_merged_choices(config: DictConfig, conf: Path) -> None:

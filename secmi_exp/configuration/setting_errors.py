@@ -102,7 +102,7 @@ def unread_setting(key: str, value: object) -> str:
 
 
 def preset_that_sets(key: str, arguments: Sequence[str]) -> str | None:
-    """The argument, such as ``experiment=smoke``, whose preset sets a key; None where there is none, or another does."""
+    """The argument, such as ``experiment=smoke``, whose preset sets a key; None where none or another does."""
     given = {name: value for name, _, value in (argument.lstrip("+").partition("=") for argument in arguments)}
     if key in given or "experiment" not in given:
         return None
