@@ -56,7 +56,8 @@ def audit(
 ) -> AuditResult:
     """Ask how well an attack tells a model's training images from others: `python -m secmi_exp` as a function.
 
-    The run is the command's, with the same configuration, store and results folder; nothing is printed.
+    The run is the command's, with the same configuration, store and results folder. Nothing is printed apart from
+    progress bars, which ``trainer={"progress_bar": False}`` leaves out.
 
     Args:
         model: the folder of a pipeline or a repository of the hub, as for ``target.path``, or another file or folder
