@@ -93,9 +93,9 @@ def tradeoff_table(rows: Sequence[TableRow], swept: Sequence[str]) -> Table | No
     columns = [name for name in names if any(Estimate.from_row(row, name).value is not None for row in rows)]
     if not QUALITY.keys() & columns:
         return None
-    table = Table("job", title="Leak and quality (less is better)", title_justify="left")
-    for name in (*swept, *columns):
-        table.add_column(Text(name.rpartition(".")[2].replace("_", " ")), no_wrap=name in columns)
+    table = Table(title="Leak and quality (less is better)", title_justify="left")
+    for name in ("job", *swept, *columns):
+        table.add_column(Text(name.rpartition(".")[2].replace("_", " ")), overflow="fold")
     for row in rows:
         estimates = (str(Estimate.from_row(row, name)) for name in columns)
         table.add_row(*map(Text, (str(row["job"]), *(str(row.get(name, "")) for name in swept), *estimates)))
@@ -180,11 +180,11 @@ def _jobs_table(
     title: str, runs: Sequence[FinishedRun], metrics: Mapping[str, list[Estimate]], shown: Callable[[str], str]
 ) -> Table:
     swept = swept_settings([run.overrides for run in runs])
-    table = Table("job", title=title, title_justify="left")
-    for name in swept:
-        table.add_column(Text(name.rpartition(".")[2]))
+    table = Table(title=title, title_justify="left")
+    for name in ("job", *swept):
+        table.add_column(Text(name.rpartition(".")[2]), overflow="fold")
     for heading in (*metrics, "queries/sample", "made", "seconds"):
-        table.add_column(heading, justify="right", no_wrap=heading in metrics)
+        table.add_column(heading, justify="right", overflow="fold")
     for run, *estimates in zip(runs, *metrics.values(), strict=True):
         results, settings = run.results, [shown(run.overrides.get(name, "")) for name in swept]
         per_sample = "" if results.queries_per_sample is None else str(results.queries_per_sample)
