@@ -31,8 +31,12 @@ RESOLVING = "UserError raised while resolving interpolation: "
 ELSEWHERE = ("--config-name", "--config-path", "-cn", "-cp")
 """Flags that replace the whole configuration."""
 
-PLUGINS = {"hydra/launcher": "launchers", "hydra/sweeper": "search", "hydra/sweeper/sampler": "search"}
-"""Groups whose choices come with packages of their own → our extra that brings them."""
+PLUGINS = {
+    "hydra/launcher": "hydra-joblib-launcher hydra-submitit-launcher",
+    "hydra/sweeper": "hydra-optuna-sweeper",
+    "hydra/sweeper/sampler": "hydra-optuna-sweeper",
+}
+"""Groups whose choices come with packages of their own → these packages, as our extras list them."""
 
 
 def explain(error: Exception, arguments: list[str], conf: Path, *, started: bool = False) -> str | None:
@@ -134,10 +138,7 @@ def _missing_choice(error: MissingConfigException, folders: ConfigFolders, argum
     group, _, choice = (error.missing_cfg_file or "").rpartition("/")
     if group in PLUGINS:
         others = f"choose one of {', '.join(error.options)}, or " if error.options else ""
-        return (
-            f"There is no {group} '{choice}' here: {others}get Hydra's plugins by "
-            f"pip install 'secmi-exp[{PLUGINS[group]}]'."
-        )
+        return f"There is no {group} '{choice}' here: {others}get Hydra's plugins by pip install {PLUGINS[group]}."
     if error.options:
         return f"There is no {group} '{choice}': choose one of {', '.join(error.options)}."
     return f"There is no config group '{group or choice}': choose one of {', '.join(folders.groups())}."
