@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from secmi_exp.evaluation.operating_points import tpr_metric
+from secmi_exp.formatting import counted
 from secmi_exp.reporting.ranking import Ranking, Standing
 from secmi_exp.reporting.results_file import UNRESOLVED, Estimate
 from secmi_exp.reporting.run_folders import FinishedRun, swept_settings
@@ -35,7 +36,7 @@ LONGEST_WORD = 20
 def jobs_table(runs: Sequence[FinishedRun]) -> Table:
     """Return a row for each job, with the settings in which they differ, AUC, ASR and cost."""
     metrics = {heading: [run.results.estimate(metric) for run in runs] for metric, heading in METRICS.items()}
-    return _jobs_table(f"{len(runs)} jobs", runs, metrics, str)
+    return _jobs_table(counted(len(runs), "job"), runs, metrics, str)
 
 
 def rank_by_validation(runs: Sequence[FinishedRun], direction: str) -> list[FinishedRun]:
@@ -53,7 +54,7 @@ def rank_by_validation(runs: Sequence[FinishedRun], direction: str) -> list[Fini
 def search_table(ranked: Sequence[FinishedRun]) -> Table:
     """Return a row for each job with its settings and validation AUC; nothing of the evaluation part."""
     metrics = {"validation AUC": [_validation_auc(run) for run in ranked]}
-    return _jobs_table(f"{len(ranked)} jobs by their AUC on attack-train images", ranked, metrics, rounded)
+    return _jobs_table(f"{counted(len(ranked), 'job')} by AUC on attack-train images", ranked, metrics, rounded)
 
 
 def rounded(value: str) -> str:
