@@ -52,7 +52,7 @@ def infer(members: Floats, holdouts: Floats, size: int, repeats: int, seed: int 
 
 
 def main() -> None:
-    """Print what was found."""
+    """Print what was found; nothing of a run whose own warnings say that its figures are no measure of a leak."""
     from scipy.stats import kstest
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -61,9 +61,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1000)
     arguments = parser.parse_args()
     try:
-        name = read_results(arguments.run / "results.json").attack
+        results = read_results(arguments.run / "results.json")
     except UserError as error:
         parser.error(f"{arguments.run}: {error}")
+    for warning in results.graves:
+        parser.error(f"the figures of {arguments.run} are no measure of a leak: {warning.sentence}")
+    name = results.attack
     table = pq.read_table(arguments.run / "scores.parquet").to_pydict()
     judged = np.array(table["part"]) == "evaluation"
     scores, is_member = np.array(table[f"score_{name}"])[judged], np.array(table["is_member"])[judged]

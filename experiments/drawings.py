@@ -34,7 +34,7 @@ def frontier(name: str, path: Path) -> None:
     """AUC against queries, on each target: of SecMI by its timestep and intervals, and of attacks of one or two."""
     rows, others = read_rows(table(name)), read_rows(table(f"{name}_others"))
     datasets = list(dict.fromkeys(row["dataset"] for row in rows))
-    with figure_with_axes(path, (4.6 * len(datasets), 4.2), columns=len(datasets)) as (_, (panels,)):
+    with figure_with_axes(path, (4.6 * len(datasets), 4.2), columns=len(datasets)) as (_, panels):
         for axes, dataset in zip(panels, datasets, strict=True):
             own = [row for row in rows if row["dataset"] == dataset]
             for colour, t_sec in zip(COLOURS, dict.fromkeys(row["attack.t_sec"] for row in own), strict=False):
@@ -62,13 +62,13 @@ def learning_curve(name: str, path: Path) -> None:
     """AUC over the images a side that an attack may learn from, with the intervals of the mean of several draws."""
     rows = [row for row in read_rows(table(name)) if row["contest"]]
     attacks = dict.fromkeys(row["attack"] for row in rows)
-    with figure_with_axes(path, (6.4, 4.2)) as (_, ((axes,),)):
+    with figure_with_axes(path, (6.4, 4.2)) as (_, (axes,)):
         for colour, attack in zip(COLOURS, attacks, strict=False):
             own = [row for row in rows if row["attack"] == attack]
             sizes = [float(row["contest"].partition("attack_train=")[2].split()[0]) * mnist_members() for row in own]
             draw_curve(axes, sizes, [Estimate.from_row(row, "auc") for row in own], colour)
             axes.lines[-1].set_label(attack)
-        use_log_scale(axes, x=True)
+        use_log_scale(axes)
         axes.set_xticks(sizes, [f"{size:g}" for size in sizes], minor=False)
         axes.set_xticks([], minor=True)
         axes.set_xlabel("images a side that an attack may learn from")
@@ -82,7 +82,7 @@ def audits(name: str, path: Path) -> None:
     rows = [*read_rows(table("undefended_audit")), *read_rows(table(name))]
     labels = [row["settings"].replace(" ", "\n") for row in rows]
     height = 1.2 + 0.14 * sum(label.count("\n") + 2 for label in labels)
-    with figure_with_axes(path, (8.6, height)) as (_, ((axes,),)):
+    with figure_with_axes(path, (8.6, height)) as (_, (axes,)):
         for place, (bound, title) in enumerate(BOUNDS.items()):
             at = [number - 0.21 + 0.14 * place for number in range(len(rows))]
             values = [float(row[bound]) for row in rows]

@@ -72,7 +72,7 @@ def rows(runs: int) -> list[dict[str, float | int]]:
 def draw(table: list[Row], path: Path) -> None:
     """Median bounds over the true ε."""
     truth = [float(row["epsilon"]) for row in table]
-    with figure_with_axes(path, (6.4, 4.2)) as (_, ((axes,),)):
+    with figure_with_axes(path, (6.4, 4.2)) as (_, (axes,)):
         axes.plot(truth, truth, color="black", linewidth=1, label="true ε")
         for colour, (name, label) in zip(COLOURS, BOUNDS.items(), strict=False):
             axes.plot(truth, [float(row[name]) for row in table], color=colour, marker="o", markersize=4, label=label)

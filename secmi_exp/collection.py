@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ UNFITTED = {f"{scorer.__module__}.{scorer.__qualname__}" for scorer in (Column, 
 """Classes of scorers that are fitted to nothing; a class named by a file is compared with these, and never imported."""
 LARGEST = 1000
 """Images in the figure, at most."""
+NOBODY_CALLED = "no threshold calls more members than hold-outs on the calibration images"
 
 
 @dataclass(frozen=True)
@@ -74,13 +76,20 @@ class JudgedRun:
 
     @property
     def threshold(self) -> float | None:
-        """The threshold that was calibrated on other images; None where there is none."""
-        return self.results.threshold.get("calibrated")
+        """The threshold that was calibrated on other images; None where none was."""
+        threshold = self.results.threshold.get("calibrated")
+        if threshold is None and self.results.metrics.get("accuracy_calibrated") is not None:
+            return math.inf  # which JSON has no number for
+        return threshold
 
     @property
-    def surrogates(self) -> bool:
-        """Whether its hold-outs are surrogates."""
-        return self.results.surrogates is not None
+    def doubts(self) -> list[str]:
+        """Why its figures are no measure of a leak, by its own warnings."""
+        return [
+            f"The figures of {self.folder} are no measure of a leak, so that neither the share that was used can be "
+            f"told nor how many images it takes: {warning.sentence}"
+            for warning in self.results.graves
+        ]
 
     @property
     def fits(self) -> bool:
@@ -111,54 +120,68 @@ def refuse_other(run: JudgedRun, reference: JudgedRun) -> None:
         )
 
 
-def tell_share(run: JudgedRun, reference: JudgedRun | None) -> list[str]:
-    """Sentences on how much of the collection was used.
+def tell(run: JudgedRun, reference: JudgedRun | None) -> tuple[list[str], PowerCurve | None]:
+    """Sentences on the share and on the number of images, and the curve; why nothing can be said, where a run says so.
+
+    Raises:
+        UserError: see `tell_share` and `tell_power`.
+    """
+    if doubts := [*run.doubts, *(reference.doubts if reference else [])]:
+        return doubts, None
+    share = tell_share(run, reference)
+    power, curve = tell_power(run)
+    return [share, power], curve
+
+
+def tell_share(run: JudgedRun, reference: JudgedRun | None) -> str:
+    """How much of the collection was used.
 
     Raises:
         UserError: see `refuse_other`.
     """
-    if run.surrogates:
-        return ["The hold-outs are surrogates, so that nothing can be said of the share that was used."]
     if reference:
         refuse_other(run, reference)
         if reference.threshold is None:
-            return [f"{reference.folder} has no calibrated threshold, so that it gives no share: judge more images."]
+            return f"{reference.folder} has no calibrated threshold, so that it gives no share: judge more images."
+        if reference.threshold == math.inf:
+            return f"{reference.folder} gives no share: {NOBODY_CALLED}."
         found = used_share(run.members, reference.members, reference.holdouts, reference.threshold)
         low, high = found.ci95
         value = "not resolved," if found.value is None else f"{found.value:.0%}"
-        return [
+        return (
             f"Share of the collection that was used: {value} [{low:.0%}, {high:.0%}] (95% interval, from "
             f"{len(run.members)} of its images, {len(reference.members)} known members and "
             f"{len(reference.holdouts)} known hold-outs). It assumes that used images score as the known members do, "
             "and others as the known hold-outs."
-        ]
+        )
     if run.threshold is None:
-        return ["The run has no calibrated threshold, so that nothing can be said of the share: judge more images."]
+        return "The run has no calibrated threshold, so that nothing can be said of the share: judge more images."
+    if run.threshold == math.inf:
+        return f"At least 0% of the collection was used: {NOBODY_CALLED}."
     least = least_share(run.members, run.holdouts, run.threshold)
-    return [
+    return (
         f"At least {least:.0%} of the collection was used (95% confidence, from {len(run.members)} of its images and "
         f"{len(run.holdouts)} hold-outs). It assumes that unused images score as the hold-outs do. For an estimate "
         "give a run on images that are known to be members and hold-outs by --reference."
-    ]
+    )
 
 
-def tell_power(run: JudgedRun) -> tuple[list[str], PowerCurve | None]:
-    """Sentences on how many images it takes, and the curve; None where nothing can be said.
+def tell_power(run: JudgedRun) -> tuple[str, PowerCurve]:
+    """How many images it takes, and the curve.
 
     Raises:
         UserError: for fewer than two images a side.
     """
-    if run.surrogates:
-        return ["Nor can it be said how many images it takes to tell."], None
     largest = min(LARGEST, max(20, 2 * len(run.members)))
     sizes = np.unique(np.geomspace(5, largest, 60).round())
     curve = power_curve(run.members, run.holdouts, sizes, rounds=ROUNDS, seed=run.results.seed or 0)
     needed, (low, high) = curve.needed.images, curve.needed.ci95
-    return [
+    sentence = (
         f"Images it takes to tell such a collection in four of five cases (power 80%, one-sided level 5%, with as many "
         f"hold-outs): {count(needed)} [{count(low)}, {count(high)}] (95% interval). It assumes collections that are "
         f"used as much as this one is, and the same target and attack, {run.results.attack}."
-    ], curve
+    )
+    return sentence, curve
 
 
 def count(images: float) -> str:
@@ -189,14 +212,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     try:
         run = JudgedRun.from_folder(given.run)
-        share = tell_share(run, JudgedRun.from_folder(given.reference) if given.reference else None)
-        power, curve = tell_power(run)
+        sentences, curve = tell(run, JudgedRun.from_folder(given.reference) if given.reference else None)
         if curve:
             draw_power(given.run / "power.png", curve, f"{run.results.attack} on {run.results.target}")
     except UserError as error:
         sys.stderr.write(f"secmi_exp.collection: {error}\n")
         sys.exit(1)
-    sys.stdout.write("\n".join([*share, *power, str(given.run)]) + "\n")
+    sys.stdout.write("\n".join([*sentences, str(given.run)]) + "\n")
 
 
 if __name__ == "__main__":

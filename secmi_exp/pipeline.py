@@ -18,8 +18,9 @@ from secmi_exp.configuration.components import Components
 from secmi_exp.configuration.general import General
 from secmi_exp.configuration.preparation import Preparation, prepare
 from secmi_exp.data.checks.condition_check import check_conditions, condition_facts
-from secmi_exp.data.checks.sample_sizes import check_sizes
+from secmi_exp.data.checks.sample_sizes import check_sizes, learned_scorers
 from secmi_exp.data.checks.split_check import (
+    check_order,
     check_split,
     refuse_drawn_membership,
     refuse_other_membership,
@@ -31,12 +32,13 @@ from secmi_exp.data.images import ImageSet
 from secmi_exp.data.near_duplicates import NearDuplicates
 from secmi_exp.data.similar_images import Similarity, find_alike
 from secmi_exp.data.split import Part, Split, split_facts
-from secmi_exp.evaluation.judge import Judgement, Scored, judge
+from secmi_exp.evaluation.judge import Judgement, judge
 from secmi_exp.evaluation.one_run_audit import Membership
-from secmi_exp.evaluation.privacy_bound import PrivacyBound, bound_audited
+from secmi_exp.evaluation.privacy_bound import PrivacyBound, privacy_bound
 from secmi_exp.evaluation.relative_t_error import relative_t_error
+from secmi_exp.evaluation.scored import Scored
 from secmi_exp.files.storage_errors import explain_storage_errors, output_place
-from secmi_exp.files.strict_json import as_strict_json
+from secmi_exp.files.strict_json import Json, as_strict_json
 from secmi_exp.formatting import unicode_name
 from secmi_exp.quality.measures import Measures
 from secmi_exp.quality.quality import Quality
@@ -44,7 +46,7 @@ from secmi_exp.reporting.provenance import code_state
 from secmi_exp.reporting.run_output import print_run, write_run
 from secmi_exp.run_state import AttackOutcome, Run, timed
 from secmi_exp.run_warnings import RunWarning, collect_warnings, warn
-from secmi_exp.store import Json, Key, Store
+from secmi_exp.store import Key, Store
 from secmi_exp.store.class_identity import class_identity, outside_classes
 from secmi_exp.store.listed import listed
 from secmi_exp.surrogates import judge_surrogates, load_images
@@ -98,8 +100,8 @@ def run_stages(
                 split, images, near, grouped=parts.split.near_duplicates == "group"
             )
         attacked = attack_images(current, parts.attack, target) if parts.attack else None
-        if attacked and parts.general.evaluation.blind:
-            facts["blind"] = check_sides(current, target)
+        if attacked:
+            facts |= check_sides(current, target)
         if parts.quality and not target:
             warn("quality_left_out", "The attack queries no target, so quality is left out.")
         measures = measure_quality(current, parts.quality, target) if parts.quality and target else None
@@ -108,7 +110,7 @@ def run_stages(
     finally:
         tracker.finish(failed=failed)
     if shown:
-        print_run(results, folder)
+        print_run(results, folder, stated=not split.drawn)
     validation = attacked.judgements[attacked.attack.name].validation if attacked else None
     return validation.auc if validation else None
 
@@ -125,7 +127,8 @@ def split_images(parts: Components, images: ImageSet, store: Store) -> tuple[Ima
         near = find_alike(images, store, parts.runtime, similarity)
     split = rule.split(images, near.alike if near and rule.near_duplicates == "group" else None)
     if parts.canaries:
-        images, split = parts.canaries.insert(images, split)
+        fitted = bool(parts.attack and learned_scorers(parts.attack))
+        images, split = parts.canaries.insert(images, split, fitted=fitted)
         near = None  # it is canaries that are judged
     if parts.attack:
         check_sizes(parts.attack, split, parts.split)
@@ -156,17 +159,23 @@ def jobs_follow() -> bool:
     return str(HydraConfig.get().launcher["_target_"]).endswith(".BasicLauncher")
 
 
-def check_sides(run: Run, target: PreparedTarget | None) -> Mapping[str, Json] | None:
-    """Whether all that a query depends on, the target apart, tells members from hold-outs; None where none can tell."""
-    rows = run.split.attacked
-    if reason := uncheckable(run.images, run.split.is_member):
+def check_sides(run: Run, target: PreparedTarget | None) -> Mapping[str, Json]:
+    """Whether all that a query depends on, the target apart, tells members from hold-outs.
+
+    Warns where nothing has checked it, unless that was asked for of sides that were drawn, and differ by chance alone.
+    """
+    rows, wanted = run.split.attacked, run.parts.general.evaluation.blind
+    if run.split.drawn and not wanted:
+        return {}
+    reason = uncheckable(run.images, run.split.is_member) if wanted else "evaluation.blind=false leaves the check out"
+    if reason:
         warn("split_not_checked", f"Nothing has checked whether the sides differ in more than membership: {reason}.")
-        return None
+        return {"blind": None} if wanted else {}
     with timed(run.seconds, "split_check"):
         images = run.images.select(rows)
         texts = target.inputs(images, run.store, run.parts.runtime).texts() if target else {}
         sizes = None if run.images.sizes is None else run.images.sizes[rows]
-        return check_split(images, run.split.is_member, run.parts.general.seed, run.store, texts, sizes)
+        return {"blind": check_split(images, run.split.is_member, run.parts.general.seed, run.store, texts, sizes)}
 
 
 def attack_images(run: Run, attack: Attack, target: PreparedTarget | None) -> AttackOutcome:
@@ -189,6 +198,8 @@ def attack_images(run: Run, attack: Attack, target: PreparedTarget | None) -> At
         is_member = run.split.is_member[judged]
         relative = relative_t_error(signals.timesteps, signals.t_errors[judged], is_member) if signals else None
         surrogates = judge_surrogates(run, attack, target, scores[attack.name])
+        if not surrogates:
+            check_order(attack, evaluated[attack.name])
     return AttackOutcome(attack, measured, scores, fitted, judgements, evaluated, bounds, relative, surrogates)
 
 
@@ -208,6 +219,7 @@ def score(run: Run, attack: Attack, measured: Measurements) -> tuple[dict[str, S
             "scorer": class_identity(type(scorer)),
             **outside_classes(attack=attack),
             **scorer.settings(),
+            **scorer.chosen_by(measured),
             "precision": runtime.precision,
             "fit_rows": listed(fit_rows),
             "is_member": listed(is_member),
@@ -231,7 +243,7 @@ def evaluate(
     """Judge each scorer on the evaluation part; a threshold is calibrated where nothing was fitted."""
     split, settings = run.split, run.parts.general.evaluation
     judged = split.of_part(Part.EVALUATION)
-    membership = Membership.COINS if split.by_coins else Membership.DRAWN if split.drawn else Membership.STATED
+    membership = membership_of(split)
     judgements, evaluated, bounds = {}, {}, {}
     for name, values in scores.items():
         learned = isinstance(attack.scorers[name], LearnedScorer)
@@ -246,8 +258,25 @@ def evaluate(
             low_fprs=settings.low_fprs,
         )
         if calibration:
-            bounds[name] = bound_audited(evaluated[name], calibration, delta=settings.delta, membership=membership)
+            bounds[name] = privacy_bound(evaluated[name], calibration, delta=settings.delta, membership=membership)
+    if bounds and membership is Membership.GROUPED:
+        warn(
+            "one_run_left_out",
+            f"No bound on ε is stated by the theorems on one run, which ask for a coin for each image: "
+            f"{split.drawn_together} of the {len(split.attacked)} attacked images became members together with others "
+            "that look alike (split.near_duplicates=group). Give each image once, or audit with canaries=noise.",
+            count=split.drawn_together,
+        )
     return judgements, evaluated, bounds
+
+
+def membership_of(split: Split) -> Membership:
+    """Return how the attacked samples became members."""
+    if split.by_coins:
+        return Membership.COINS
+    if split.drawn_together:
+        return Membership.GROUPED
+    return Membership.DRAWN if split.drawn else Membership.STATED
 
 
 def measure_quality(run: Run, quality: Quality, target: PreparedTarget) -> Measures:

@@ -42,24 +42,24 @@ class NotebookBar:
     """A bar in a notebook, which needs no widgets: it is displayed once, and replaced a few times a second.
 
     Args:
-        what: is done, such as ``Training target``.
-        total: steps, batches or images in all.
-        unit: what they are.
-        done: of them, when it starts.
-        clock: seconds.
+        what: name of the work, such as ``Training target``.
+        total: number of steps, batches or images.
+        unit: name of these, such as ``steps``.
+        done: number that is done at the start.
     """
 
-    def __init__(self, what: str, total: float, unit: str, done: float, clock: Callable[[], float] = time.monotonic):
-        self.what, self.total, self.unit, self.first, self.clock = what, total, unit, done, clock
+    def __init__(self, what: str, total: float, unit: str, done: float):
+        self.what, self.total, self.unit, self.first = what, total, unit, done
         self.done, self.metrics, self.ended = done, "", False
-        self.since = self.shown = clock()
+        self.since = self.shown = time.monotonic()
         self.handle = display(self, display_id=True)
 
     def update(self, done: float, metrics: str = "") -> None:
         """Show a number of steps, and figures beside it; those of before stay where none are given."""
         self.done, self.metrics = done, metrics or self.metrics
-        if self.clock() - self.shown >= EVERY_S:
-            self.shown = self.clock()
+        now = time.monotonic()
+        if now - self.shown >= EVERY_S:
+            self.shown = now
             self.handle.update(self)
 
     def stop(self) -> None:
@@ -68,7 +68,7 @@ class NotebookBar:
         self.handle.update(self)
 
     def __repr__(self) -> str:
-        elapsed = self.clock() - self.since
+        elapsed = time.monotonic() - self.since
         times = [as_duration(elapsed)]
         if not self.ended and self.done > self.first:
             left = elapsed * (self.total - self.done) / (self.done - self.first)
@@ -84,11 +84,11 @@ class ProgressLines:
     """Writes lines of the log that say how far a piece of work is; called each step, writes one when it is due.
 
     Args:
-        what: is done, such as ``Training target``.
-        total: steps, batches or images in all.
-        unit: what they are.
-        done: of them, when it starts.
-        clock: seconds.
+        what: name of the work, such as ``Training target``.
+        total: number of steps, batches or images.
+        unit: name of these, such as ``steps``.
+        done: number that is done at the start.
+        clock: returns the time in seconds.
     """
 
     def __init__(
@@ -102,8 +102,8 @@ class ProgressLines:
         """Speed and time left are those since the line before.
 
         Args:
-            done: steps, batches or images until now.
-            images: since the last call.
+            done: number of steps, batches or images that are done.
+            images: number of images since the last call.
             loss: returns the loss of the step; called when a line is due, since it may wait for the device.
         """
         self.images += images

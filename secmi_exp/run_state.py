@@ -17,11 +17,13 @@ from secmi_exp.configuration.components import Components
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.near_duplicates import NearDuplicates
 from secmi_exp.data.split import Split
-from secmi_exp.evaluation.judge import Judgement, Scored
+from secmi_exp.evaluation.judge import Judgement
 from secmi_exp.evaluation.privacy_bound import PrivacyBound
 from secmi_exp.evaluation.relative_t_error import RelativeTError
+from secmi_exp.evaluation.scored import Scored
+from secmi_exp.files.strict_json import Json
 from secmi_exp.run_warnings import RunWarning
-from secmi_exp.store import Json, Store
+from secmi_exp.store import Store
 from secmi_exp.tracking.tracker import Tracker
 
 
@@ -45,7 +47,7 @@ class Run:
     code: Mapping[str, Json]
     """Version and revision, as the run began."""
     near: NearDuplicates | None = None
-    """Which images look alike; None where nobody has looked."""
+    """Groups of images that look alike; None if not looked for."""
 
     @property
     def target_name(self) -> str:
@@ -74,7 +76,7 @@ class AttackOutcome:
     """The answer that surrogate hold-outs allow; None without such."""
 
     def copied(self, rows: NDArray[np.bool_]) -> int | None:
-        """Return how many of some attacked images a sample of the target copies; None where nobody has looked.
+        """Return how many of some attacked images a sample of the target copies; None if not checked.
 
         Args:
             rows: which of the attacked images count, [n]; nothing is fitted to any of them.

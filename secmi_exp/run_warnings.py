@@ -6,11 +6,11 @@ run, such as an outage of a tracker, is a line of the log instead.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 from secmi_exp.formatting import LONGEST_SENTENCE, printable, shortened
 
@@ -34,9 +34,27 @@ class RunWarning:
     grave: bool = False
     """Whether the run's figures are no measure of a leak because of it."""
 
+    @property
+    def heading(self) -> str:
+        """What stands before the sentence where a person reads it."""
+        return "Figures are no measure of a leak" if self.grave else "Warning"
+
     def as_json(self) -> Mapping[str, str | int | bool | None]:
         """The fields by name."""
         return asdict(self)
+
+
+class _Graded(Protocol):
+    @property
+    def grave(self) -> bool: ...
+
+
+Graded = TypeVar("Graded", bound=_Graded)
+
+
+def grave_first(warnings: Iterable[Graded]) -> list[Graded]:
+    """The grave ones before the others, each in their order."""
+    return sorted(warnings, key=lambda warning: not warning.grave)
 
 
 _collected: ContextVar[list[RunWarning] | None] = ContextVar("_collected", default=None)

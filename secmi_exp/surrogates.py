@@ -21,10 +21,11 @@ from secmi_exp.data.images import Images, ImageSet, Rows
 from secmi_exp.data.samples import ArraySamples, Sides
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.excess import MOST_BLIND, Answer, Contrast, Kind, Verdict, answer
+from secmi_exp.files.strict_json import Json
 from secmi_exp.run_state import Run
 from secmi_exp.run_warnings import warn
-from secmi_exp.store import Json, Store
-from secmi_exp.targets.interface import PreparedTarget, TrainableTarget
+from secmi_exp.store import Store
+from secmi_exp.targets.interface import PreparedTarget
 
 MADE: Mapping[Kind, str] = {
     "references": "references instead of images like the collection",
@@ -50,7 +51,7 @@ def load_images(parts: Components, store: Store) -> ImageSet:
         )
     if dataset.surrogates != "generated":
         return dataset.load(store, progress_bar=progress_bar)
-    if isinstance(parts.target, TrainableTarget):
+    if parts.target.trained_here:
         raise UserError(
             f"dataset.holdout=generated asks for samples of a target that was trained before, and target="
             f"{parts.target.name} is trained in the run: give it by its path, such as target=diffusers target.path=…."
@@ -94,10 +95,10 @@ def judge_surrogates(
     """Answer whether the collection was used, and warn that other figures measure no leak; None without surrogates.
 
     Args:
-        run: its attacked images are judged, all of them, as the attack is fitted to nothing.
-        attack: that was made.
+        run: the run; all of its attacked images are judged, as the attack is fitted to nothing.
+        attack: the run's attack.
         target: None for an attack that queries none, which gives no answer.
-        scores: by the attack's own scorer, of the attacked images.
+        scores: scores of the attacked images by the attack's own scorer.
 
     Raises:
         UserError: where references can't be read or scored.
@@ -105,29 +106,38 @@ def judge_surrogates(
     dataset = run.parts.dataset
     if not isinstance(dataset, ImageFolder) or not dataset.surrogates or not target or isinstance(attack, TargetFree):
         return None
-    kind, facts = dataset.surrogates, {"kind": dataset.surrogates, "limit": MOST_BLIND[dataset.surrogates]}
+    kind = dataset.surrogates
+    facts: dict[str, Json] = {"kind": kind, "limit": MOST_BLIND[kind]}
     if not dataset.references:
         given: Answer | None = None
+        goes_by = ""
         verdict, why = Verdict.CANNOT_TELL, (
             "a target finds such images easier or harder than real ones without having seen either; give images that "
             "are certainly not in the training set as dataset.references, with which the same is done"
         )  # fmt: skip
     else:
-        given = answer(kind, *contrasts(run, attack, target, scores, dataset))
+        found, control, blind = contrasts(run, attack, target, scores, dataset)
+        given = answer(kind, found, control, blind)
+        images, references = int(blind.first.sum()), int((~blind.first).sum())
+        facts |= {"images": images, "references": references}
         verdict, why = given.verdict, reason(kind, given)
+        goes_by = (
+            f" The verdict goes by all {images} attacked images and by {references} references, AUC by the evaluation "
+            "part."
+        )
     warn(
         "surrogate_holdouts",
         f"The hold-outs are surrogates, {MADE[kind]}, so that AUC and the figures beside it measure no leak. Was the "
-        f"collection used? {verdict.capitalize()}: {why}.",
+        f"collection used? {verdict.capitalize()}: {why}.{goes_by}",
         side="holdouts",
         grave=True,
     )
-    found: dict[str, Json] = {**facts, "verdict": str(verdict), "why": why, "excess": None, "blind": None}
+    told: dict[str, Json] = {**facts, "verdict": str(verdict), "why": why, "excess": None, "blind": None}
     if given:
-        found["blind"] = {"auc": given.blind_auc, "ci95": list(given.blind_ci95)}
+        told["blind"] = {"auc": given.blind_auc, "ci95": list(given.blind_ci95)}
         if given.excess:
-            found["excess"] = {**asdict(given.excess), "ci90": list(given.excess.ci90)}
-    return found
+            told["excess"] = {**asdict(given.excess), "ci90": list(given.excess.ci90)}
+    return told
 
 
 def reason(kind: Kind, given: Answer) -> str:

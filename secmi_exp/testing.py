@@ -188,12 +188,13 @@ class MemorizingTarget:
 
     conditions: ClassVar[tuple[str, ...]] = ()
     input_space: ClassVar[InputSpace] = "pixels"
+    trained_here: ClassVar[bool] = False
 
     name: str = "memorizing"
 
     @property
     def timesteps(self) -> Timesteps:
-        """A thousand."""
+        """The 1,000 timesteps of its schedule."""
         return Timesteps.with_signal_everywhere(len(MEMORIZING_ALPHAS))
 
     def prepare(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> PreparedTarget:
@@ -224,10 +225,10 @@ def measure(
     """Make an attack's queries, as a run does.
 
     Args:
-        attack: as `configured` makes it.
+        attack: an attack made by `configured`.
         folder: of the store; what it has is not asked for again.
-        images: to be attacked; by default `random_images`.
-        target: to be queried; by default `small_target`.
+        images: images to attack; by default `random_images`.
+        target: target to query; by default `small_target`.
         runtime: by default the CPU in float64, which agrees with a formula to about ten digits.
     """
     store = Store(folder)
@@ -243,7 +244,7 @@ def run(folder: Path, *overrides: str) -> Path:
 
     Args:
         folder: of the store and the outputs.
-        overrides: as the command line takes them.
+        overrides: overrides in the command line's format.
 
     Returns:
         The run's own folder, with results.json and scores.parquet.

@@ -16,10 +16,13 @@ from omegaconf import DictConfig
 from secmi_exp.configuration.arguments import checked_arguments, quoted
 from secmi_exp.configuration.command_errors import explain, refuse_merged_choices
 from secmi_exp.configuration.components import Components
-from secmi_exp.configuration.paths import expand_homes
+from secmi_exp.data.image_folder import ImageFolder
+from secmi_exp.data.split import Indices
 from secmi_exp.errors import UserError
 from secmi_exp.pipeline import run
-from secmi_exp.testing import compose_config
+from secmi_exp.targets.pixel.diffusers_folder import DiffusersFolder
+from secmi_exp.targets.text_to_image.stable_diffusion import StableDiffusion
+from secmi_exp.testing import compose_config, configured
 from tests.support.commands import CONF, SMOKE
 from tests.support.runs import run_here
 
@@ -202,11 +205,36 @@ def test_a_tilde_is_a_home_directory_wherever_a_path_is_given(monkeypatch: pytes
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", checked_arguments(arguments, CONF), return_hydra_config=True)
     assert config.hydra.run.dir.startswith("/home/ada/out/runs/")
-    expand_homes(config)
-    assert (config.dataset.members, config.dataset.holdout) == ("/home/ada/a (1)", "/home/ada/b=c")
-    assert (config.split.path, config.target.path) == ("/home/ada/split.npz", str(Path("~root/x").expanduser()))
-    assert (config.paths.runs, config.paths.store) == ("/home/ada/out/runs", "/home/ada/store")
-    assert config.group == "~"  # which is no path
+    parts = Components.from_config(config)
+    images, split, target, paths = parts.dataset, parts.split, parts.target, parts.general.paths
+    assert isinstance(images, ImageFolder)
+    assert isinstance(split, Indices)
+    assert isinstance(target, DiffusersFolder)
+    assert (images.members, images.holdout) == (Path("/home/ada/a (1)"), Path("/home/ada/b=c"))
+    assert (split.path, target.path) == (Path("/home/ada/split.npz"), str(Path("~root/x").expanduser()))
+    assert (paths.runs, paths.store) == (Path("/home/ada/out/runs"), Path("/home/ada/store"))
+    assert parts.general.group == "~"  # which is no path
+
+
+def test_a_tilde_is_expanded_in_each_path_of_a_pipeline_and_in_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    given = {"path": "~/model.ckpt", "lora": "~/lora", "config": "~/config", "blip": "~/blip"}
+    paths = [f"target.{name}='{value}'" for name, value in given.items()]
+    target = configured("target", "target=stable_diffusion", *paths, "target.fixed_prompt='~/ in front'")
+    assert isinstance(target, StableDiffusion)
+    assert (target.path, target.lora) == ("/home/ada/model.ckpt", Path("/home/ada/lora"))
+    assert (target.config, target.blip) == ("/home/ada/config", "/home/ada/blip")
+    assert target.fixed_prompt == "~/ in front"
+    assert configured("target", "target=adm_checkpoint", "target.path='./~x'").path == Path("~x")  # a file of that name
+
+
+def test_every_seed_may_be_as_large_as_generators_accept() -> None:
+    largest = 2**63 - 1
+    drawn = configured("split", f"split.attack_train_seed={largest}", f"seed={largest}")
+    assert (drawn.attack_train_seed, drawn.seed) == (largest, largest)
+    assert configured("canaries", "canaries=noise", f"canaries.image_seed={largest}").image_seed == largest
+    with pytest.raises(UserError, match=r"split\.attack_train_seed=9223372036854775808 can't be used: numbers here"):
+        configured("split", f"split.attack_train_seed={largest + 1}")
 
 
 def test_a_run_finds_what_lies_in_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secmi_exp.errors import UserError
-from secmi_exp.evaluation.judge import CALIBRATED, Scored, judge
+from secmi_exp.evaluation.judge import CALIBRATED, judge
 from secmi_exp.evaluation.relative_t_error import relative_t_error
 from secmi_exp.evaluation.roc import asr_interval
+from secmi_exp.evaluation.scored import Scored
 from secmi_exp.reporting.page.render import render_page
 from secmi_exp.reporting.run_folders import find_runs
 from secmi_exp.reporting.run_results import _collection_fields
@@ -41,11 +42,33 @@ def test_all_of_few_images_are_judged_and_no_threshold_is_calibrated(root: Path,
     assert results["validation"] is results["epsilon_lower_bound"] is results["threshold"]["calibrated"] is None
     assert results["ci95"]["auc"][0] < results["metrics"]["auc"] == 1.0
     warned = {each["code"]: each for each in results["warnings"]}
-    assert "needs 13 images a side, and not" in warned["no_attack_train_part"]["sentence"]
+    assert warned["no_attack_train_part"]["sentence"].startswith(
+        f"With only {n} images a side none are set aside to calibrate a threshold (with split.attack_train=0.2 that "
+        "takes 13)"
+    )
     assert [code for code, each in warned.items() if each["grave"]] == grave
     assert set(pq.read_table(folder / "scores.parquet")["part"].to_pylist()) == {"evaluation"}
     page = render_page(find_runs([folder]))
     assert "no images are left to calibrate a threshold on" in page
+
+
+def test_members_without_a_score_are_counted_where_they_are_stated(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {"members": np.arange(20), "holdouts": np.arange(20, 34)}
+    for name, rows in names.items():
+        (root / f"{name}.txt").write_text("\n".join(map(str, rows)))
+    stated = ["split=indices", *[f"split.{name}={root}/{name}.txt" for name in names]]
+    overrides = ["target=memorizing", "+attack=stat", "attack.t_sec=20", "attack.t_max=20", *stated]
+    folder = run_here(root, *overrides, "evaluation.bootstrap_rounds=50", base=[])
+    warnings = json.loads((folder / "results.json").read_text())["warnings"]
+    (warning,) = [each for each in warnings if each["code"] == "members_not_attacked"]
+    assert (warning["count"], warning["side"], warning["grave"]) == (6, "members", False)
+    assert warning["sentence"].startswith("6 of 20 members are not attacked and get no score")
+    assert "--for owner" in capsys.readouterr().out
+    drawn, _ = ran(root, 14, "split.members=20")
+    assert "--for owner" not in capsys.readouterr().out
+    assert "members_not_attacked" not in {each["code"] for each in drawn["warnings"]}
 
 
 def test_one_image_a_side_is_refused_and_one_member_is_judged_among_many_hold_outs(root: Path) -> None:

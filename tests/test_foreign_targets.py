@@ -36,6 +36,7 @@ def test_a_pipeline_from_elsewhere_is_audited_by_rows_of_a_published_dataset(tmp
     np.savez(tmp_path / "rows.npz", mia_train_idxs=np.arange(30), mia_eval_idxs=np.arange(100, 130), ratio=0.5)
     content = audit(tmp_path, "diffusers", tmp_path / "model", "split=indices", f"split.path={tmp_path}/rows.npz")
     assert content["target_folder"] == str(tmp_path / "model")
+    assert content["target_trained_here"] is False
     assert content["split"]["share_of_dataset"] == pytest.approx(60 / 1797)
     with np.load(content["folder"] / "split.npz") as saved:
         assert saved["mia_eval_idxs"].tolist() == list(range(100, 130))

@@ -13,10 +13,10 @@ from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.attacks.scorers.scorer import Scorer, Scores
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.gate import Comparison, Decision, Measured, Outcome
+from secmi_exp.files.strict_json import Json
 from secmi_exp.reporting.gate_report import decisions_of, gate_end, junit, level_notes, markdown
 from secmi_exp.reporting.run_folders import read_sweep
 from secmi_exp.reporting.sweep_output import close_sweep
-from secmi_exp.store import Json
 from tests.support.commands import Command
 from tests.support.page_runs import amend
 from tests.support.runs import MEMORIZING, run_here
@@ -77,6 +77,16 @@ def test_a_run_ends_with_the_status_and_the_sentence_of_its_gate(
     assert capsys.readouterr().err == f"secmi_exp: {text}\n"
 
 
+def test_a_pass_on_stated_sides_without_their_check_says_that_it_was_left_out(output: Path) -> None:
+    drawn = ended(output, "gate.max_auc=1")[2]
+    sides = ["split=indices", f"split.path={drawn}/split.npz", "split.members=null", "split.holdouts=null"]
+    stated = ended(output, "gate.max_auc=1", *sides)[2]
+    warnings, expected = [json.loads((folder / "results.json").read_text())["warnings"] for folder in (stated, drawn)]
+    (added,) = [each for each in warnings if each not in expected]
+    assert (added["code"], added["grave"]) == ("split_not_checked", False)
+    assert added["sentence"].endswith("more than membership: evaluation.blind=false leaves the check out.")
+
+
 def test_every_scorer_is_judged_and_recorded(output: Path) -> None:
     further = "{_target_: secmi_exp.attacks.scorers.column.Column, value: t_error, members_have: more}"
     limits = ["gate.max_auc=0.9", "gate.max_tpr_at_1pct=0.02"]
@@ -115,6 +125,17 @@ def test_figures_that_measure_no_leak_decide_nothing(output: Path) -> None:
     status, text, _ = ended(output, "+attack.scorers.same={_target_: tests.test_gate.Same}", "gate.max_auc=0.55")
     assert status == 4
     assert "the figures measure no leak, by the run's warnings (scores_all_equal)" in text
+
+
+def test_hold_outs_that_score_higher_than_members_pass_no_gate(output: Path) -> None:
+    status, text, folder = ended(output, "attack.scorers.stat.members_have=more", "gate.max_auc=0.55")
+    assert status == 4
+    assert "(holdouts_score_higher)" in text
+    warned = {each["code"]: each for each in json.loads((folder / "results.json").read_text())["warnings"]}
+    sentence = warned["holdouts_score_higher"]["sentence"]
+    assert "AUC 0.000 [0.000, 0.070]" in sentence
+    assert "the sides may be swapped" in sentence
+    assert "members_have" not in sentence
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,9 @@ def test_scores_give_the_reported_auc_on_the_evaluation_part(smoke: SmokeRun) ->
 
 
 def test_target_is_a_diffusers_folder_with_safetensors(smoke: SmokeRun) -> None:
-    folder = Path(results(smoke.finished.folder)["target_folder"])
+    found = results(smoke.finished.folder)
+    assert found["target_trained_here"]
+    folder = Path(found["target_folder"])
     assert (folder / "unet/diffusion_pytorch_model.safetensors").exists()
     assert not [*folder.rglob("*.ckpt"), *folder.rglob("*.bin")]
     pipeline = DDPMPipeline.from_pretrained(folder, low_cpu_mem_usage=False)

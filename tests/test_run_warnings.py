@@ -11,7 +11,7 @@ from PIL import Image
 
 from secmi_exp.report import write_report
 from secmi_exp.reporting.sweep_output import close_sweep
-from secmi_exp.run_warnings import RunWarning, collect_warnings, warn
+from secmi_exp.run_warnings import RunWarning, collect_warnings, grave_first, warn
 from tests.support.commands import REPOSITORY
 from tests.support.runs import MEMORIZING, run_here
 from tests.support.unrendered import unrendered_figures
@@ -92,3 +92,10 @@ def test_a_warning_stands_in_results_table_page_and_sweep(tmp_path: Path, capsys
     assert "holdouts_equal_to_a_member" in (job.parent / "summary.csv").read_text()
     write_report([job.parent], tmp_path / "page.html")
     assert (tmp_path / "page.html").read_text().count(sentence) == 1
+
+
+def test_grave_warnings_come_first_and_say_what_they_mean() -> None:
+    warnings = [RunWarning("a", "One."), RunWarning("b", "Two.", grave=True), RunWarning("c", "Three.")]
+    assert [f"{each.heading}: {each.sentence}" for each in grave_first(warnings)] == [
+        "Figures are no measure of a leak: Two.", "Warning: One.", "Warning: Three.",
+    ]  # fmt: skip

@@ -109,6 +109,13 @@ def test_of_many_images_as_many_are_looked_at_as_memory_and_time_allow(
     assert again == told
 
 
+def test_seeds_that_scikit_learn_does_not_know_are_taken(tmp_path: Path) -> None:
+    images, is_member = few(40)
+    views = {"prompts": words(40)}, original_sizes(40)
+    large, _ = checked(tmp_path, images, is_member, 2**32 + 1, *views)
+    assert large == checked(tmp_path, images, is_member, 1, *views)[0]
+
+
 def test_what_is_the_same_for_all_images_is_not_looked_at(tmp_path: Path) -> None:
     images, is_member = few(40)
     same = checked(tmp_path, images, is_member, 0, {"prompts": [""] * 40}, np.full((40, 2), 8, dtype=np.int32))

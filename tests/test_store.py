@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from secmi_exp import store as store_module
 from secmi_exp.configuration.general import General
 from secmi_exp.errors import UserError
-from secmi_exp.store import MANIFEST, SCRATCH, Damaged, Json, Key, Place, Store, check, wait_for
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import MANIFEST, SCRATCH, Damaged, Key, Place, Store, check, wait_for
 from secmi_exp.store.listed import listed
 from secmi_exp.testing import compose_config
 from tests.support.store_entries import KEY, OTHER, write

@@ -7,16 +7,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from secmi_exp import collection
+from secmi_exp.configuration.components import Components
 from secmi_exp.data.augmented import Augmented
 from secmi_exp.data.captions import CaptionChoice
 from secmi_exp.data.digits import digit_pixels
 from secmi_exp.data.image_folder import find_samples
 from secmi_exp.errors import UserError
+from secmi_exp.reporting.page.owner import render_owner_page
+from secmi_exp.reporting.run_folders import find_runs
+from secmi_exp.store import Store
+from secmi_exp.surrogates import load_images
 from secmi_exp.testing import compose_config, configured
+from tests.reporting.test_page import Read
 from tests.support.runs import run_here
+from tests.targets.test_module import DDPM, Network, state
 
 N = 40
 CHOICE = CaptionChoice("text", "first", 0)
@@ -72,12 +80,42 @@ def test_a_collection_that_was_learnt_by_heart_is_found_by_augmented_hold_outs(
     assert "Was the collection used? Sign of use: the attack's AUC lies" in warning["sentence"]
 
 
+def test_the_answer_goes_by_all_images_and_says_so_where_auc_goes_by_fewer(
+    augmented: tuple[Path, dict[str, Any]],
+) -> None:
+    folder, results = augmented
+    told = results["surrogates"]
+    assert (told["images"], told["references"], results["n_member"]) == (N, N, 32)
+    pairs = told["excess"]["value"] * N * N
+    assert pairs == pytest.approx(round(pairs), abs=1e-6)
+    (warning,) = [each for each in results["warnings"] if each["code"] == "surrogate_holdouts"]
+    assert "goes by all 40 attacked images and by 40 references, AUC by the evaluation part." in warning["sentence"]
+    page = Read(render_owner_page(find_runs([folder])))
+    assert "40 given, of which 40 are judged; from" in page.words("compared")
+    assert "Reference images40, all of them judged; from" in page.words("compared")
+    assert "what was made of these in the same way" in page.words("compared")
+    assert "from augmented" not in page.words("compared")
+    assert "Of 100 pairs of the two, a classifier that never sees the model picks" in page.words("doubts")
+    assert "Source, time and processing of the comparison images" not in page.words("doubts")
+    assert warning["sentence"] in page.words("warnings")
+
+
+def test_the_page_of_a_run_without_references_names_what_is_missing(folders: Path, tmp_path: Path) -> None:
+    folder, _ = judged(folders, tmp_path, "augmented", None)
+    page = Read(render_owner_page(find_runs([folder])))
+    assert "Reference imagesnone were given" in page.words("compared")
+    assert "There are no reference images" in page.words("doubts")
+
+
 def test_of_surrogates_the_share_and_the_number_of_images_are_not_told(
     augmented: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, _ = augmented
     collection.main([str(folder)])
-    assert "The hold-outs are surrogates, so that nothing can be said of the share" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert (
+        "neither the share that was used can be told nor how many images it takes: The hold-outs are surrogates" in told
+    )
     assert not (folder / "power.png").exists()
 
 
@@ -125,6 +163,16 @@ def test_a_target_that_the_run_trains_generates_no_hold_outs(folders: Path, tmp_
     given.remove("target=memorizing")
     with pytest.raises(UserError, match="asks for samples of a target that was trained before"):
         run_here(tmp_path, *given, base=["trainer=cpu"])
+
+
+def test_a_network_of_ones_own_generates_hold_outs(folders: Path, tmp_path: Path) -> None:
+    torch.save(state(), tmp_path / "weights.pt")
+    given = ["target=module", *overrides(folders, "generated", None, ["+attack=stat"])]
+    given.remove("target=memorizing")
+    given += [f"target.factory={Network.__module__}.Network", f"target.weights={tmp_path}/weights.pt", DDPM]
+    config = compose_config("trainer=cpu", f"paths.output={tmp_path}", *given, "target.prediction=epsilon")
+    images = load_images(Components.from_config(config), Store(tmp_path / "store"))
+    assert sum(name.startswith("members/") for name in images.ids) == len(images.ids) - N == N
 
 
 def test_augmented_images_are_parts_enlarged_and_each_its_own(folders: Path) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 import torch
 
+from secmi_exp.engine.batches import Piece
+from secmi_exp.engine.optimization import Draws
 from secmi_exp.engine.training import newest_checkpoint
 from secmi_exp.errors import UserError
 from tests.support.lines import Line, train
@@ -60,3 +62,13 @@ def test_a_checkpoint_without_what_training_continues_from_is_passed_over(
     train(healthy, tmp_path)
     assert "Left out the checkpoint step=000000003.ckpt" in caplog.text
     assert healthy.weight.item() == pytest.approx(0.98**9)
+
+
+@pytest.mark.parametrize("start", [0, 4])
+def test_what_a_network_draws_is_apart_from_what_its_step_has_drawn(start: int) -> None:
+    draws = Draws(Piece(start, start + 4, 8), torch.device("cpu"), seed=3, step=5)
+    drawn = []
+    for seeded in (draws.begin, draws.apart):
+        seeded()
+        drawn.append(torch.rand(8))
+    assert not torch.isclose(drawn[0], drawn[1]).any()

@@ -17,7 +17,7 @@ RECORD = Path(__file__).with_name("versions.json")
 
 COMPUTING = ("attacks", "data", "defenses", "diffusion", "quality", "targets")
 """Subpackages whose modules count, with the single ones below."""
-ALONE = ("engine/optimization",)
+ALONE = ("engine/optimization", "random_streams")
 PLUMBING = {
     "secmi_exp.attacks.attack",
     "secmi_exp.attacks.finite_values",

@@ -38,7 +38,8 @@ def main(accelerator: str, n: int) -> None:
     from secmi_exp.attacks.signals.trajectories import compute_trajectories
     from secmi_exp.data.images import Images, pixel_digests
     from secmi_exp.engine.trainers import make_trainer
-    from secmi_exp.evaluation.judge import Scored, judge
+    from secmi_exp.evaluation.judge import judge
+    from secmi_exp.evaluation.scored import Scored
     from secmi_exp.store import Store
 
     root = Path(tempfile.mkdtemp())

@@ -13,7 +13,7 @@ from secmi_exp.data.samples import ArraySamples
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.store import Store
-from secmi_exp.targets.interface import PreparedTarget
+from secmi_exp.targets.interface import InputSpace, PreparedTarget
 
 SIDE = 8
 """Pixels a side of an image; what surrounds the network depends on the number of images more than on their size."""
@@ -46,6 +46,8 @@ class FreeTarget:
     """A target whose network costs nothing, see `Free`: ``target=free``."""
 
     conditions: ClassVar[tuple[str, ...]] = ()
+    input_space: ClassVar[InputSpace] = "pixels"
+    trained_here: ClassVar[bool] = False
 
     name: str = "free"
 

@@ -95,7 +95,11 @@ def audit(
     choices = chosen(model, settings, own_images=members is not None)
     with named_target(model, key, [*choices, *given]) as (store, named):
         if members is not None and holdouts is not None:
-            both = locate(members, "members", store), locate(holdouts, "holdouts", store)
+            upright = dataset_setting(settings, "exif") == "apply"
+            both = [
+                locate(each, name, store, upright=upright)
+                for each, name in ((members, "members"), (holdouts, "holdouts"))
+            ]
             named += overrides({"dataset.members": both[0].path, "dataset.holdout": both[1].path})
             named += shape_overrides(both, settings)
         return load(run_job([*choices, *named, *given]))
@@ -133,7 +137,7 @@ def t_errors(
     given = list(overrides({"attack": "stat", **({} if t_sec is None else {"attack.t_sec": t_sec}), **settings}))
     choices = chosen(model, settings, own_images=True)
     with named_target(model, key, [*choices, *given]) as (store, named):
-        located = locate(images, "images", store)
+        located = locate(images, "images", store, upright=dataset_setting(settings, "exif") == "apply")
         named += [*overrides({"dataset.path": located.path}), *shape_overrides([located], settings)]
         return measured_t_errors([*choices, *named, *given])
 
@@ -143,13 +147,13 @@ def measured_t_errors(arguments: list[str]) -> NDArray[np.float32]:
     with explained(arguments):
         config = compose_job(arguments)
         refuse_wrong_types(config)
-        if "max_steps" in config.target:
-            raise UserError(
-                f"target={config.target.name} is trained on members, and t_errors knows none: give a trained model, "
-                "such as the target_folder of a run's results."
-            )
         prepared = prepare(config)
     parts, store = prepared.parts, prepared.store
+    if parts.target.trained_here:
+        raise UserError(
+            f"target={parts.target.name} is trained on members, and t_errors knows none: give a trained model, such as "
+            "the target_folder of a run's results."
+        )
     assert parts.attack
     try:
         with explained(arguments, started=True):
@@ -219,7 +223,7 @@ def temporary_folder() -> Iterator[str]:
 def store_of(arguments: Sequence[str]) -> Store:
     """The store that a job would use."""
     general = General.from_config(compose_job(arguments))
-    return Store(general.paths.store.expanduser(), verify=general.store.verify)
+    return Store(general.paths.store, verify=general.store.verify)
 
 
 def kept_pipeline(pipeline: Any, store: Store) -> Path:
@@ -246,11 +250,15 @@ def kept_pipeline(pipeline: Any, store: Store) -> Path:
     )
 
 
+def dataset_setting(settings: Mapping[str, Setting], name: str) -> Setting:
+    """A value that the settings give of the dataset; None where they give none."""
+    dataset = settings.get("dataset")
+    return settings.get(f"dataset.{name}", dataset.get(name) if isinstance(dataset, Mapping) else None)
+
+
 def shape_overrides(located: Sequence[Located], settings: Mapping[str, Setting]) -> Iterator[str]:
     """The overrides that leave images in memory in their size, unless the settings name one, or a dataset."""
-    dataset = settings.get("dataset")
-    sized = "dataset.image_size" in settings or isinstance(dataset, str)
-    if sized or (isinstance(dataset, Mapping) and "image_size" in dataset):
+    if isinstance(settings.get("dataset"), str) or dataset_setting(settings, "image_size") is not None:
         return
     if shape := common_shape(located):
         channels, height, width = shape

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from secmi_exp.api.kept import keep
-from secmi_exp.data.image_formats import open_image
+from secmi_exp.data.image_formats import exif_orientation, open_image
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.store import Store
 
@@ -25,7 +26,14 @@ KIND = "given_images"
 ROWS = 100
 """Images in a row group: what is in memory at once as files."""
 PNG_MODES = ("1", "L", "LA", "P", "I;16", "RGB", "RGBA")
-"""Modes of PIL that PNG holds as they are; others are written as TIFF."""
+"""Modes of PIL that PNG holds as they are; others are written as TIFF, without their EXIF orientation."""
+COLOUR_SPACES = ("YCbCr", "HSV")
+"""Modes that are converted to RGB, as decoding would: Pillow before 13 can't read YCbCr back, and TIFF has no HSV."""
+
+SIDEWAYS = (5, 6, 7, 8)
+"""EXIF's orientations whose images have another height and width when they are upright."""
+FLOATS_OF_NUMPY = (torch.float16, torch.float32, torch.float64)
+"""Floating-point types of torch that numpy has too: bfloat16 isn't one."""
 
 
 class SavesToDisk(Protocol):
@@ -54,7 +62,7 @@ class Located:
     """The shapes that they have; None for a path, which isn't looked into."""
 
 
-def locate(images: Images, name: str, store: OpenStore) -> Located:
+def locate(images: Images, name: str, store: OpenStore, *, upright: bool = False) -> Located:
     """Find the path of images; those in memory are written to the store first, without loss.
 
     Args:
@@ -64,6 +72,7 @@ def locate(images: Images, name: str, store: OpenStore) -> Located:
             Arrays and tensors may hold floating-point numbers from 0 (black) to 1 (white), which are rounded to 8 bits.
         name: of the argument, for messages.
         store: opens where they are kept; called for those in memory alone.
+        upright: whether they will be turned as their EXIF orientation says, which some of the shapes depend on.
 
     Raises:
         UserError: for anything else, and for no images at all.
@@ -71,7 +80,7 @@ def locate(images: Images, name: str, store: OpenStore) -> Located:
     if isinstance(images, str | PathLike):
         return Located(fspath(images), None)
     if isinstance(images, datasets.Dataset):
-        return _located_dataset(images, name, store)
+        return _located_dataset(images, name, store, upright=upright)
     if isinstance(images, Mapping):
         splits = ", ".join(map(str, images)) or "none"
         raise UserError(f"{name} is several datasets ({splits}): give one of them, such as {name}=dataset['train'].")
@@ -86,8 +95,10 @@ def locate(images: Images, name: str, store: OpenStore) -> Located:
                     f"{name}[{number}] is of type {type(each).__name__}: a list must hold PIL images; give arrays as "
                     "one uint8 array [n, H, W, C]."
                 )
-        pictures = [each for each in images if isinstance(each, Image.Image)]
-        shapes = {(channels_of(each), each.height, each.width) for each in pictures}
+        pictures, shapes = [each for each in images if isinstance(each, Image.Image)], set()
+        for number, each in enumerate(pictures):
+            with _explained(each, f"{name}[{number}]"):
+                shapes.add(shape_of(each, upright=upright and each.mode in PNG_MODES + COLOUR_SPACES))
         return _located_pictures(pictures, frozenset(shapes), name, store)
     raise UserError(
         f"{name} is of type {type(images).__name__}: give a folder, a list of PIL images, a numpy array of uint8 [n, "
@@ -98,6 +109,13 @@ def locate(images: Images, name: str, store: OpenStore) -> Located:
 def channels_of(picture: Image.Image) -> int:
     """1 for gray, 3 for colour."""
     return 1 if Image.getmodebase(picture.mode) == "L" else 3
+
+
+def shape_of(picture: Image.Image, *, upright: bool) -> Shape:
+    """The shape that an image has when it is read, turned as its EXIF orientation says where it shall be upright."""
+    turned = upright and exif_orientation(picture) in SIDEWAYS
+    height, width = (picture.width, picture.height) if turned else (picture.height, picture.width)
+    return channels_of(picture), height, width
 
 
 def common_shape(located: Iterable[Located]) -> Shape | None:
@@ -123,7 +141,7 @@ def common_shape(located: Iterable[Located]) -> Shape | None:
     )
 
 
-def _located_dataset(dataset: Any, name: str, store: OpenStore) -> Located:
+def _located_dataset(dataset: Any, name: str, store: OpenStore, *, upright: bool) -> Located:
     """A dataset of the library's, as it saves it; its images' headers are read for their sizes."""
     columns = [each for each, feature in dataset.features.items() if isinstance(feature, datasets.Image)]
     if not columns:
@@ -133,21 +151,24 @@ def _located_dataset(dataset: Any, name: str, store: OpenStore) -> Located:
     column = "image" if "image" in columns else columns[0]
     path = keep(store(), KIND, "dataset", lambda folder: dataset.save_to_disk(str(folder)), decisive="**/*.arrow")
     cells = dataset.with_format(None).select_columns([column]).cast_column(column, datasets.Image(decode=False))
-    return Located(str(path), frozenset(shape for row in cells if (shape := _shape_of(row[column]))))
+    shapes = (_shape_in(row[column], upright=upright) for row in cells)
+    return Located(str(path), frozenset(shape for shape in shapes if shape))
 
 
-def _shape_of(cell: Mapping[str, Any] | None) -> Shape | None:
+def _shape_in(cell: Mapping[str, Any] | None, *, upright: bool) -> Shape | None:
     """The shape of an image in a table's cell; None where it can't be read, which the run itself reports."""
     content, path = (cell or {}).get("bytes"), (cell or {}).get("path")
     try:
         with open_image(io.BytesIO(content) if content else str(path)) as image:
-            return channels_of(image), image.height, image.width
+            return shape_of(image, upright=upright)
     except (OSError, ValueError):
         return None
 
 
 def _channels_last(images: torch.Tensor, name: str) -> NDArray[Any]:
     """A tensor [n, C, H, W] or [n, H, W] as an array [n, H, W, C] or [n, H, W]."""
+    if images.is_floating_point() and images.dtype not in FLOATS_OF_NUMPY:
+        images = images.float()
     array: NDArray[Any] = images.detach().cpu().numpy()
     if array.ndim == 4 and array.shape[1] not in (1, 3):
         raise UserError(
@@ -217,14 +238,23 @@ def _write_table(pictures: Iterable[Image.Image], name: str, file: Path) -> None
 def _file_of(picture: Image.Image, name: str) -> bytes:
     """The bytes of an image file that has the same pixels, with the EXIF orientation where there is one."""
     file = io.BytesIO()
-    try:
+    with _explained(picture, name):
+        exif = picture.getexif()
+        if picture.mode in COLOUR_SPACES:
+            picture = picture.convert("RGB")
         if picture.mode in PNG_MODES:
-            exif = picture.getexif()
             picture.save(file, "PNG", compress_level=1, **({"exif": exif} if exif else {}))
         else:
             picture.save(file, "TIFF")
+    return file.getvalue()
+
+
+@contextmanager
+def _explained(picture: Image.Image, name: str) -> Iterator[None]:
+    """Refuse a picture that Pillow can't read or write, in a sentence that names it."""
+    try:
+        yield
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"{name} can't be used ({first_line(error)}): it has the mode {picture.mode}; convert it to RGB or L."
         ) from error
-    return file.getvalue()

@@ -21,11 +21,7 @@ def table_of(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def warnings_of(warnings: Sequence[RunWarning]) -> str:
     """A line for each warning, as the terminal has them."""
-    lines = []
-    for each in warnings:
-        kind = "Figures are no measure of a leak:" if each.grave else "Warning:"
-        lines.append(f"<p><strong>{kind}</strong> {escape(each.sentence)}</p>")
-    return "".join(lines)
+    return "".join(f"<p><strong>{each.heading}:</strong> {escape(each.sentence)}</p>" for each in warnings)
 
 
 def page_of(title: str, parts: Sequence[str], notes: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ from secmi_exp.pipeline import run
 from secmi_exp.reporting.failure_file import write_failure
 
 LOG = "secmi_exp.log"
-"""As the command names it."""
+"""Name of the log file, the same as the command's."""
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def run_job(overrides: Sequence[str]) -> Path:
     """Carry out a job; nothing is printed apart from progress bars.
 
     Args:
-        overrides: as the command line has them.
+        overrides: overrides in the command line's format.
 
     Returns:
         The run's directory, with all that the command leaves there.

@@ -19,10 +19,10 @@ def keep(store: Store, kind: str, name: str, write: Callable[[Path], object], de
     It is written first and recognised then: its files are what a run reads, whatever object they were made of.
 
     Args:
-        store: that has it afterwards.
-        kind: of the store's entry.
-        name: of the file or folder in it.
-        write: gets the path to write to, which doesn't exist.
+        store: the store that it is written to.
+        kind: kind of the store's entry.
+        name: name of the file or folder in the entry.
+        write: function that writes it to a given path, which doesn't exist yet.
         decisive: the files whose content tells it from others.
 
     Returns:
@@ -39,7 +39,8 @@ def keep(store: Store, kind: str, name: str, write: Callable[[Path], object], de
             key = Key(kind, VERSION, {}, {"content": content_digest(made, decisive)}, files=(files,))
 
             def build(workspace: Path) -> None:
-                (made / name).rename(workspace / name)
+                shutil.rmtree(workspace / name, ignore_errors=True)  # of one killed before its entry was finished
+                (made / name).replace(workspace / name)
 
             return store.get_or_build(key, build).path / name
         finally:

@@ -22,7 +22,7 @@ from secmi_exp.reporting.entries import EvaluatedScores, read_entries
 from secmi_exp.reporting.results_file import METRIC_NAMES, Estimate, Results
 from secmi_exp.reporting.run_figures import plot_run
 from secmi_exp.reporting.run_folders import FinishedRun, find_runs
-from secmi_exp.run_warnings import RunWarning
+from secmi_exp.run_warnings import RunWarning, grave_first
 
 FIRST = ["id", "score", "is_member", "part"]
 """Columns of the table of scores that every attack has."""
@@ -78,7 +78,7 @@ class AuditResult:
     @property
     def warnings(self) -> list[RunWarning]:
         """What a reader of the figures has to know, the grave ones first: with one of those, they measure no leak."""
-        return sorted(self.results.warnings or [], key=lambda warning: not warning.grave)
+        return grave_first(self.results.warnings or [])
 
     @cached_property
     def scores(self) -> pd.DataFrame:

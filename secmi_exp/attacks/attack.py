@@ -30,6 +30,9 @@ class Attack(ABC):
     finds_copies: ClassVar[bool] = False
     """Whether it looks for images that the target's samples copy; see `Measurements.copied`."""
 
+    values: ClassVar[tuple[str, ...]] = ()
+    """Names of the values that it measures, where every configuration of it has the same."""
+
     name: str
     """The scorer that the results lead with."""
     scorers: dict[str, InstanceOf[Scorer] | InstanceOf[LearnedScorer]] = field(default_factory=dict)
@@ -56,7 +59,7 @@ class Attack(ABC):
     @property
     def measured_names(self) -> frozenset[str] | None:
         """Names of the values that it will have measured; None where only the target can tell."""
-        return None
+        return frozenset(self.values) or None
 
     def _refuse_unmeasured(self) -> None:
         """Refuse scorers of values that the attack doesn't measure."""
@@ -81,9 +84,9 @@ class Attack(ABC):
         """Query the target, or find the values in the store.
 
         Args:
-            target: to be queried.
+            target: the target that is queried.
             images: n of them, in the dataset's order.
-            store: where all is kept.
+            store: store of the results.
             runtime: the machine.
 
         Raises:
@@ -117,10 +120,10 @@ def refuse_beyond(name: str, t: int, timesteps: Timesteps, predicts: Literal["no
 
     Args:
         name: of the setting.
-        t: its value.
+        t: value of the setting, a timestep.
         timesteps: of the target.
-        predicts: what is needed there: ε̂, or x̂_0 for a DDIM step from there.
-        k: what the setting is a multiple of.
+        predicts: prediction that is needed at t: the noise ε̂, or x̂_0 for a DDIM step from t.
+        k: number that the setting must be a multiple of.
 
     Raises:
         UserError: naming the setting, the timestep, and the largest value that would do.

@@ -4,6 +4,8 @@ Source: Das, Zhang and Tramèr, "Blind Baselines Beat Membership Inference Attac
 Dubiński et al., "Towards More Realistic Membership Inference Attacks on Large Diffusion Models" (WACV 2024).
 """
 
+from typing import ClassVar
+
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
@@ -29,10 +31,7 @@ class Blind(TargetFree):
     `secmi_exp.data.checks.blind_views`.
     """
 
-    @property
-    def measured_names(self) -> frozenset[str]:
-        """See `Attack.measured_names`."""
-        return frozenset({"features"})
+    values: ClassVar[tuple[str, ...]] = ("features",)
 
     def measure_images(self, images: Images) -> Measurements:
         """See `TargetFree.measure_images`."""

@@ -5,10 +5,11 @@ on the values of known attacks scores images, and Welch's t-test compares the sc
 images that are certainly no members. Its features by gradient masking and by noise optimisation are not among ours.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated
+from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, InstanceOf
 from pydantic.dataclasses import dataclass
 
@@ -17,7 +18,9 @@ from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import Runtime
-from secmi_exp.store import Json, Key, Store
+from secmi_exp.errors import UserError
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import Key, Store
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import InputSpace, PreparedTarget
 
@@ -32,9 +35,11 @@ class CDI(Attack):
     parts: Annotated[dict[str, InstanceOf[Attack]], Field(min_length=1)]
 
     def check(self, timesteps: Timesteps) -> None:
-        """See `Attack.check`."""
-        for part in self.parts.values():
+        """See `Attack.check`; each part must measure single numbers."""
+        for name, part in self.parts.items():
             part.check(timesteps)
+            if part.measured_names is not None:
+                refuse_without_numbers(name, part.measured_names - ARRAYS)
         super().check(timesteps)
 
     def check_space(self, space: InputSpace) -> None:
@@ -56,9 +61,12 @@ class CDI(Attack):
         """Measure with each part by itself, on weights that are loaded once; whatever the store has is reused."""
         target = target.kept()
         measured = {name: part.measure(target, images, store, runtime) for name, part in self.parts.items()}
-        values = {
-            f"{name}/{value}": numbers for name, part in measured.items() for value, numbers in part.numbers.items()
-        }
+        values: dict[str, NDArray[Any]] = {}
+        for name, part in measured.items():
+            refuse_without_numbers(name, part.numbers)
+            values |= {f"{name}/{value}": numbers for value, numbers in part.numbers.items()}
+        unlisted = frozenset(f"{name}/{value}" for name, part in measured.items() for value in part.unlisted)
+        wide: dict[str, Json] = {"features": len(values)} if unlisted else {}  # earlier versions left such parts out
         return Measurements(
             {**values, "features": np.stack(list(values.values()), axis=1).astype(np.float64)},
             queries_per_sample=sum(part.queries_per_sample for part in measured.values()),
@@ -66,11 +74,25 @@ class CDI(Attack):
             key=Key(
                 "cdi",
                 VERSION,
-                {**outside_classes(**self.parts), **outside_classes(cdi=self)},
+                {**outside_classes(**self.parts), **outside_classes(cdi=self), **wide},
                 {name: part.key for name, part in measured.items()},
             ),
             facts=in_common([part.facts for part in measured.values()]),
             last_timestep=max((part.last_timestep or 0 for part in measured.values()), default=None),
+            unlisted=unlisted,
+        )
+
+
+def refuse_without_numbers(part: str, numbers: Collection[str]) -> None:
+    """Refuse a part whose features would be none.
+
+    Raises:
+        UserError: naming it.
+    """
+    if not numbers:
+        raise UserError(
+            f"attack.parts.{part} measures no single numbers of an image, which are all that cdi takes: leave it out, "
+            "or choose another attack for it."
         )
 
 

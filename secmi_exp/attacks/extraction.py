@@ -25,7 +25,8 @@ from secmi_exp.attacks.signals.samples import measurements_on
 from secmi_exp.data.images import Images
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.store import Input, Json, Key, Store
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import Input, Key, Store
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget
 
@@ -43,6 +44,7 @@ class Extraction(SampleComparisonAttack):
     """
 
     finds_copies: ClassVar[bool] = True
+    values: ClassVar[tuple[str, ...]] = ("ratio", "pixels")
 
     neighbours: PositiveInt
     """n."""
@@ -50,11 +52,6 @@ class Extraction(SampleComparisonAttack):
     """α."""
     threshold: Annotated[float, Field(gt=0, lt=1e6)]
     """Largest ratio of an extracted image; 1: a sample is at most α times as far from it as from its n nearest."""
-
-    @property
-    def measured_names(self) -> frozenset[str]:
-        """See `Attack.measured_names`."""
-        return frozenset({"ratio", "pixels"})
 
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measurements:
         """Draw samples and compare them with the images; whatever the store has is reused.

@@ -27,7 +27,7 @@ from secmi_exp.targets.interface import PixelInputs, PreparedTarget
 CHECKED_AT_ONCE = 2**22
 """Numbers that are checked at a time."""
 NAMED = 3
-"""At most so many values are named one by one."""
+"""Most values that a message names one by one."""
 LOW_PRECISION: Mapping[Precision, str] = {"16": "float16", "bf16": "bfloat16"}
 
 
@@ -50,11 +50,11 @@ def refuse_non_finite_values(
     """Refuse values that are not finite; warn where t-errors are not, but at later timesteps than the attack's own.
 
     Args:
-        asked_by: what has measured them, such as ``attack=stat``.
+        asked_by: setting that caused the measurement, such as ``attack=stat``.
         measured: of n images.
         images: the same.
-        target: that was queried; None where none was.
-        store: where its inputs are kept.
+        target: the target that was queried; None without one.
+        store: store of the target's inputs.
         runtime: of the queries.
 
     Raises:
@@ -63,7 +63,9 @@ def refuse_non_finite_values(
     found = {
         name: rows
         for name, values in measured.values.items()
-        if _computed(values) and (rows := rows_not_finite(_with_alternatives(values))).any()
+        if name not in measured.unlisted
+        and _computed(values)
+        and (rows := rows_not_finite(_with_alternatives(values))).any()
     }
     if not found:
         _warn_of_later_timesteps(measured)

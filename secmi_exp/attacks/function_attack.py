@@ -17,8 +17,8 @@ from secmi_exp.attacks.signals.query_attack import QueryAttack
 from secmi_exp.attacks.signals.query_batch import TIMESTEP, QueryBatch
 from secmi_exp.configuration.setting_errors import refused
 from secmi_exp.errors import UserError
+from secmi_exp.files.strict_json import Json
 from secmi_exp.formatting import shown
-from secmi_exp.store import Json
 from secmi_exp.store.class_identity import function_identity
 from secmi_exp.torch_on_use import Tensor, torch
 

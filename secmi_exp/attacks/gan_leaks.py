@@ -6,6 +6,8 @@ Source: Chen, Yu, Zhang and Fritz, "GAN-Leaks: A Taxonomy of Membership Inferenc
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
@@ -22,10 +24,7 @@ from secmi_exp.targets.interface import PreparedTarget
 class GANLeaks(SampleComparisonAttack):
     """Its value is ``distance``, min_j ‖x − g_j‖_2 over the samples g_j; members have less."""
 
-    @property
-    def measured_names(self) -> frozenset[str]:
-        """See `Attack.measured_names`."""
-        return frozenset({"distance", "pixels"})
+    values: ClassVar[tuple[str, ...]] = ("distance", "pixels")
 
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measurements:
         """Draw samples and find the nearest; whatever the store has is reused."""

@@ -9,7 +9,7 @@ discriminator.
 import logging
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt
@@ -22,7 +22,8 @@ from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.store import Input, Json, Key, Store
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import Input, Key, Store
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget
 
@@ -41,6 +42,8 @@ VERSION = 1
 class LOGAN(SampledAttack):
     """Its value is ``discriminator``, the log-odds by which an image passes for the target's; members have more."""
 
+    values: ClassVar[tuple[str, ...]] = ("discriminator", "pixels")
+
     training_steps: PositiveInt
     batch_size: PositiveInt
     lr: PositiveFloat
@@ -50,11 +53,6 @@ class LOGAN(SampledAttack):
     latent: PositiveInt
     """Dimensions of the generator's input."""
     checkpoint_every: PositiveInt
-
-    @property
-    def measured_names(self) -> frozenset[str]:
-        """See `Attack.measured_names`."""
-        return frozenset({"discriminator", "pixels"})
 
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measurements:
         """Draw samples, train a GAN on them, and judge the images; whatever the store has is reused.

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from secmi_exp.attacks.signals.trajectories import Trajectories
 from secmi_exp.data.stored_rows import RowArray
-from secmi_exp.store import Input, Json
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import Input
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,11 @@ class Measurements:
     trajectory: Trajectories | None = None
     """SecMI's t-errors at all timesteps."""
     copied: NDArray[np.bool_] | None = None
-    """Which images a sample of the target copies, by a published criterion, [n]; None where nobody has looked."""
+    """Whether a sample of the target copies the image, by a published criterion, [n]; None if not checked."""
     last_timestep: int | None = None
     """The last timestep of a query; None where the trajectory has it, or nothing was queried."""
+    unlisted: frozenset[str] = frozenset()
+    """Names of numbers that are too many to have a column each in scores.parquet; ``features`` has them too."""
 
     @property
     def numbers(self) -> dict[str, NDArray[Any]]:

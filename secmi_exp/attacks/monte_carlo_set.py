@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import ConfigDict, Field
@@ -29,7 +29,7 @@ from secmi_exp.targets.interface import PreparedTarget
 VERSION = 1
 """Version of the values; raised when the same distances would give others."""
 PAIRS = 2**24
-"""That a percentile is found from, at most: those of every so many images with all samples."""
+"""Most pairs of an image and a sample from which a percentile is computed; images are left out evenly beyond that."""
 SMALLEST = 1e-6
 """Added to distances, so that an exact copy has a logarithm."""
 
@@ -41,16 +41,13 @@ class MonteCarloSet(SampleComparisonAttack):
     The radius is chosen without labels, from the distances of all attacked images.
     """
 
+    values: ClassVar[tuple[str, ...]] = ("concentration", "distance", "pixels")
+
     distance: Literal["log", "count"]
     """count: 1/M Σ_j 1[d_j ≤ ε], the share of samples within the radius ε. log: each of them weighs −log(d_j/ε). The
     paper's −log d_j has no ε, and changes its sign at d_j = 1, where samples within the radius would count against."""
     radius: Literal["median"] | Annotated[float, Field(gt=0, lt=100)]
     """ε. median: of the images' distances to their nearest samples. A number: that percentile of all distances."""
-
-    @property
-    def measured_names(self) -> frozenset[str]:
-        """See `Attack.measured_names`."""
-        return frozenset({"concentration", "distance", "pixels"})
 
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measurements:
         """Draw samples, choose the radius and count; whatever the store has is reused."""
@@ -93,7 +90,7 @@ def concentration(
 
 
 def percentile(images: FeatureRows, samples: FeatureRows, percent: float) -> float:
-    """That percentile of the distances between images and samples."""
+    """A percentile of the distances between images and samples."""
     every = -(-len(images) * len(samples) // PAIRS)
     some = FeatureRows(images.features, images.images[np.arange(0, len(images), every)])
     return float(np.percentile(np.concatenate([block.ravel() for *_, block in blocks(some, samples)]), percent))

@@ -1,8 +1,8 @@
 """Over-representation: members lie where the target generates more than there is of the data.
 
-Source, from memory: Hu and Pang, "Membership Inference Attacks against GANs by Leveraging Over-representation Regions"
-(CCS 2021, poster). The density ratio p_generated(x) / p_data(x) is estimated by a classifier that tells samples of the
-target from reference images that are no members.
+Source: Hu and Pang, "Membership Inference Attacks against GANs by Leveraging Over-representation Regions" (CCS 2021,
+poster); not compared with their code. The density ratio p_generated(x) / p_data(x) is estimated by a classifier that
+tells samples of the target from reference images that are no members.
 """
 
 from __future__ import annotations
@@ -46,10 +46,7 @@ class MeasurementsWithSamples(Measurements):
 class OverRepresentation(SampleComparisonAttack):
     """Its ``features`` [n, F] are the images', computed when a batch of them is asked for."""
 
-    @property
-    def measured_names(self) -> frozenset[str]:
-        """See `Attack.measured_names`."""
-        return frozenset({"features", "pixels"})
+    values: ClassVar[tuple[str, ...]] = ("features", "pixels")
 
     def measure(self, target: PreparedTarget, images: Images, store: Store, runtime: Runtime) -> Measurements:
         """Draw samples, or find them in the store."""

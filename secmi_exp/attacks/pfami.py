@@ -25,17 +25,13 @@ class PFAMI(QueryAttack):
     """Its value is ``fluctuation``; members have more. Two queries a timestep."""
 
     version: ClassVar[int] = 1
+    values: ClassVar[tuple[str, ...]] = ("fluctuation",)
 
     timesteps: Annotated[list[NonNegativeInt], Field(min_length=1)]
     crop: Annotated[float, Field(gt=0, lt=1)]
     """Side of the centre crop, which is resized to the image's own, as a share of it."""
     seed: NonNegativeInt
     """Seed of the noises."""
-
-    @property
-    def measured_names(self) -> frozenset[str]:
-        """See `Attack.measured_names`; known without torch."""
-        return frozenset({"fluctuation", "features", "pixels"})
 
     @property
     def queried_timesteps(self) -> dict[str, int]:

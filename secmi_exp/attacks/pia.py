@@ -20,17 +20,13 @@ class PIA(QueryAttack):
     """Its value is ``proximal_error``; members have less. Two queries."""
 
     version: ClassVar[int] = 1
+    values: ClassVar[tuple[str, ...]] = ("proximal_error",)
 
     t: NonNegativeInt
     p: PositiveFloat
     """Order of the norm."""
     normalize: bool
     """Whether the prediction is scaled to the mean absolute value of standard normal noise: PIAN."""
-
-    @property
-    def measured_names(self) -> frozenset[str]:
-        """See `Attack.measured_names`; known without torch."""
-        return frozenset({"proximal_error", "features", "pixels"})
 
     @property
     def queried_timesteps(self) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """Scores that were made elsewhere, judged and drawn like all others."""
 
 from functools import cached_property
-from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.attack import TargetFree
 from secmi_exp.attacks.measurements import Measurements
+from secmi_exp.configuration.user_path import UserPath
 from secmi_exp.data.file_lists import refuse_repeated
 from secmi_exp.data.images import Images
 from secmi_exp.data.tables import Table, read_table
@@ -29,16 +30,13 @@ class ScoresFile(TargetFree):
     The images are the dataset's, or, with ``dataset=scored_images``, those that the table itself lists.
     """
 
-    path: Path
+    values: ClassVar[tuple[str, ...]] = ("score",)
+
+    path: UserPath
     id_column: str
     score_column: str
     member_column: str
     """Column that says who is a member; compared with the split, where the table has it (see `ScoredImages` too)."""
-
-    @property
-    def measured_names(self) -> frozenset[str]:
-        """See `Attack.measured_names`."""
-        return frozenset({"score"})
 
     def measure_images(self, images: Images) -> Measurements:
         """Read it.

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,8 @@ from secmi_exp.data.images import Images
 from secmi_exp.diffusion.timesteps import Timesteps, timesteps
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.store import Json, Key, Store
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import Key, Store
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PreparedTarget
 
@@ -34,6 +35,8 @@ class SecMI(Attack):
 
     Its values are ``t_error`` [n], ``pixels`` (the images), and ``error_map`` [n, C, H, W] where a scorer reads it.
     """
+
+    values: ClassVar[tuple[str, ...]] = ("t_error", "pixels", "error_map")
 
     t_sec: PositiveInt
     k: PositiveInt
@@ -74,9 +77,11 @@ class SecMI(Attack):
         return sorted({self.t_sec, *self.stacked})
 
     @property
-    def measured_names(self) -> frozenset[str]:
-        """See `Attack.measured_names`."""
-        return frozenset({"t_error", "pixels", "error_map"})
+    def _beside_read(self) -> dict[str, Json]:
+        """What the timesteps that are read leave open, for the key."""
+        if self.stacked == "auto":
+            return {"stacked": "auto"}
+        return {"at": self.t_sec} if len(self._read) > 1 else {}
 
     def check(self, timesteps: Timesteps) -> None:
         """See `Attack.check`; timesteps must lie on the trajectory, too."""
@@ -131,7 +136,6 @@ class SecMI(Attack):
             signals = compute_trajectories(
                 target, images, k=self.k, t_max=self.last, maps=self.kept_maps, store=store, runtime=runtime
             )
-        choice: dict[str, Json] = {"stacked": "auto"} if self.stacked == "auto" else {}
         maps = {"error_map": self._error_maps(signals.maps)} if "error_map" in self.reads else {}
         return Measurements(
             {"t_error": signals.t_error(self.t_sec), "pixels": images, **maps},
@@ -140,7 +144,7 @@ class SecMI(Attack):
             key=Key(
                 "secmi",
                 VERSION,
-                {"t_sec": self._read, **choice, **outside_classes(attack=self)},
+                {"t_sec": self._read, **self._beside_read, **outside_classes(attack=self)},
                 {"trajectory": signals.key},
             ),
             facts={

@@ -18,6 +18,7 @@ class SimA(QueryAttack):
     """Its value is ``prediction_norm``; members have less. One query, or one a noise."""
 
     version: ClassVar[int] = 1
+    values: ClassVar[tuple[str, ...]] = ("prediction_norm",)
 
     t: NonNegativeInt
     p: PositiveFloat
@@ -26,11 +27,6 @@ class SimA(QueryAttack):
     """0: the image itself, neither noised nor scaled; else the Monte-Carlo form with so many noises."""
     seed: NonNegativeInt
     """Seed of the noises."""
-
-    @property
-    def measured_names(self) -> frozenset[str]:
-        """See `Attack.measured_names`; known without torch."""
-        return frozenset({"prediction_norm", "features", "pixels"})
 
     @property
     def queried_timesteps(self) -> dict[str, int]:

@@ -43,7 +43,7 @@ def explain(error: Exception, arguments: list[str], conf: Path, *, started: bool
     """The sentence for a mistake of the user's, and for whatever is raised before a job begins; raises nothing.
 
     Args:
-        error: what was raised.
+        error: the error that was raised.
         arguments: of the command line.
         conf: folder of the configuration.
         started: whether a job has raised it, where the error doesn't tell so itself.

@@ -120,11 +120,7 @@ class Components:
                 outside_classes(attack=self.attack, **self.attack.scorers)
         refuse_other_number(self.runtime.devices, self.runtime.nodes)
         self.split.check()
-        if not isinstance(self.defense, Undefended) and not hasattr(self.target, "defense"):
-            raise UserError(
-                f"defense={self.defense.name} acts on the training of a DDPM, and target={self.target.name} has none "
-                "that it could act on: leave one of them out."
-            )
+        self._check_defense()
         self._check_gate()
         if self.canaries:
             self.check_canaries(self.canaries)
@@ -140,6 +136,23 @@ class Components:
                 with naming(group):
                     asking.check_space(space)
                     asking.check(timesteps)
+
+    def _check_defense(self) -> None:
+        """Refuse a defense without a training that it could act on."""
+        with naming("target"):
+            trained_here = self.target.trained_here
+        if isinstance(self.defense, Undefended):
+            return
+        if not hasattr(self.target, "defense"):
+            raise UserError(
+                f"defense={self.defense.name} acts on the training of a DDPM, and target={self.target.name} has none "
+                "that it could act on: leave one of them out."
+            )
+        if not trained_here:
+            raise UserError(
+                f"defense={self.defense.name} acts on a training, and target={self.target.name} is read from "
+                "target.path, trained already: leave out defense or target.path."
+            )
 
     def _check_gate(self) -> None:
         """Refuse limits that nothing will be compared with."""

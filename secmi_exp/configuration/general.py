@@ -1,7 +1,6 @@
 """The settings of ``conf/config.yaml`` itself, and the paths."""
 
 from dataclasses import fields
-from pathlib import Path
 from typing import Annotated, Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -11,6 +10,7 @@ from pydantic.dataclasses import dataclass
 from secmi_exp.configuration.paths import refuse_empty
 from secmi_exp.configuration.setting_errors import naming
 from secmi_exp.configuration.setting_values import refuse_converted, refuse_impossible_values
+from secmi_exp.configuration.user_path import UserPath
 from secmi_exp.evaluation.gate import Limits
 from secmi_exp.store import Verify
 from secmi_exp.tracking.wandb_settings import Tag
@@ -37,11 +37,11 @@ class StoreSettings:
 class Paths:
     """Where a run reads and writes; see conf/paths."""
 
-    output: Path
-    data: Path
-    runs: Path
-    sweeps: Path
-    store: Path
+    output: UserPath
+    data: UserPath
+    runs: UserPath
+    sweeps: UserPath
+    store: UserPath
 
 
 @dataclass(frozen=True)

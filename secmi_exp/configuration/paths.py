@@ -1,16 +1,15 @@
-"""Paths in settings: ``~`` at the start stands for a home directory, as it does in a shell, and none may be empty."""
+"""Paths in settings: ``~`` at the start stands for a home directory, as it does in a shell, and none may be empty.
+
+Settings are expanded by their type, see `user_path`; Hydra's own folders by the resolver ``expand_home``.
+"""
 
 import os
 from pathlib import Path
 
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
 from secmi_exp.errors import UserError
 from secmi_exp.formatting import shown
-
-PATHS = frozenset({"path", "members", "holdout", "holdouts", "references", "root", "inception", "blip", "weights"})
-"""Settings of any group that hold paths; beside them all of ``paths``."""
 
 
 def expand_home(path: str) -> str:
@@ -54,21 +53,3 @@ def refuse_empty(config: DictConfig) -> None:
     """
     for key in config.paths:
         not_empty(config.paths[key], f"paths.{key}")
-
-
-def expand_homes(config: DictConfig) -> None:
-    """Expand the paths of a composed configuration in place."""
-    for name, group in config.items_ex(resolve=False):
-        if isinstance(group, DictConfig):
-            for key in group:
-                if name == "paths" or key in PATHS:
-                    _expand(group, str(key))
-
-
-def _expand(group: DictConfig, key: str) -> None:
-    try:
-        value = group[key]
-    except OmegaConfBaseException:  # reported when the group is instantiated
-        return
-    if isinstance(value, str) and value.startswith("~"):
-        group[key] = expand_home(value)

@@ -6,11 +6,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from secmi_exp.attacks.attack import TargetFree
 from secmi_exp.configuration.components import Components
-from secmi_exp.configuration.paths import expand_homes
 from secmi_exp.configuration.setting_errors import naming
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.store import Store
-from secmi_exp.targets.interface import TrainableTarget
+from secmi_exp.targets.interface import SupportsDryRun
 
 
 @dataclass(frozen=True)
@@ -27,19 +26,17 @@ def prepare(config: DictConfig) -> Preparation:
     """Make the components that a configuration describes, and try out what they will build; computes nothing.
 
     Args:
-        config: composed by Hydra; its paths are expanded in place.
+        config: composed by Hydra.
 
     Raises:
         UserError: for whatever goes wrong.
     """
-    with naming(""):
-        expand_homes(config)
     parts = Components.from_config(config)
     with naming(""):
         resolved = OmegaConf.to_yaml(config, resolve=True)
     with naming("paths.store"):
         store = Store(parts.general.paths.store, verify=parts.general.store.verify)
-    if isinstance(parts.target, TrainableTarget) and not isinstance(parts.attack, TargetFree):
+    if isinstance(parts.target, SupportsDryRun) and not isinstance(parts.attack, TargetFree):
         with naming("target"):
             data = parts.dataset
             images = Preprocessing(data.image_size, data.channels, data.crop).shape

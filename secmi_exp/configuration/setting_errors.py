@@ -77,7 +77,7 @@ def refused(error: ValidationError, place: str, given: object = None) -> str:
     Args:
         error: pydantic's.
         place: key of what was validated.
-        given: what was validated, which tells keys from the names of a type's alternatives.
+        given: the validated value, which tells keys from the names of a type's alternatives.
     """
     errors = error.errors(include_url=False)
     first, path = errors[0], _path(errors[0], given)

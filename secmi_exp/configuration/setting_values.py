@@ -8,15 +8,15 @@ from secmi_exp.errors import UserError
 from secmi_exp.formatting import shown
 
 GREATEST = 10**9
-"""No setting counts further."""
+"""Largest integer that a setting may have."""
 GREATEST_REAL = 1e30
-"""Whose square float32 doesn't hold any more."""
+"""Largest real number that a setting may have, since its square would overflow float32."""
 GREATEST_SEED = 2**63 - 1
-"""Largest seed that all generators accept."""
+"""Largest seed that all generators accept; of settings whose names end in seed."""
 LONGEST_TEXT = 10_000
-"""Characters; twice as many as the longest path has."""
+"""Most characters of a text in a setting: twice as many as the longest path has."""
 MAY_BE_INFINITE = {"p"}
-"""Settings for which infinity means something: of a norm, the largest number."""
+"""Settings that may be infinite: the order of a norm, which is then the maximum norm."""
 
 Leaf = tuple[str, object]
 
@@ -34,8 +34,8 @@ def refuse_impossible_values(values: object, place: str = "") -> None:
     """Refuse NaN, infinity, numbers beyond all counting, and text that is no text.
 
     Args:
-        values: of settings, resolved.
-        place: their key.
+        values: resolved values of settings.
+        place: key of the values in the configuration.
 
     Raises:
         UserError: naming the first setting with such a value.
@@ -47,7 +47,7 @@ def refuse_impossible_values(values: object, place: str = "") -> None:
 
 def _impossible(name: str, value: object) -> str | None:
     """The reason why no setting may have a value; None if it may."""
-    greatest = GREATEST_SEED if name == "seed" else GREATEST
+    greatest = GREATEST_SEED if name.endswith("seed") else GREATEST
     match value:
         case float() if math.isfinite(value) and abs(value) > GREATEST_REAL:
             return f"numbers here go up to {GREATEST_REAL:g}"
@@ -68,7 +68,7 @@ def refuse_converted(given: Mapping[str, object], made: object, place: str) -> N
     Args:
         given: the settings of a component.
         made: the component, with attributes of the same names; others aren't compared.
-        place: its key.
+        place: key of the setting.
 
     Raises:
         UserError: naming the first such setting.

@@ -1,7 +1,8 @@
 """Settings of a wrong type, found from the source of the classes that read them, before any of these is imported.
 
 A component's module imports what it computes with, which takes seconds: a mistake on the command line need not wait for
-it. Annotations are evaluated where they consist of names of Python and pydantic; others are left to the class itself.
+it. Annotations are evaluated where they consist of names of Python, pydantic and `user_path`; others are left to the
+class itself.
 """
 
 import ast
@@ -20,7 +21,7 @@ from secmi_exp.configuration.general import General
 from secmi_exp.configuration.setting_errors import naming
 from secmi_exp.configuration.setting_values import refuse_converted, refuse_impossible_values
 
-LIGHT = ("typing", "collections.abc", "pathlib", "pydantic")
+LIGHT = ("typing", "collections.abc", "pathlib", "pydantic", "secmi_exp.configuration.user_path")
 """Modules whose names annotations may have."""
 GROUPS = ("dataset", "split", "canaries", "defense", "target", "trainer", "attack", "quality")
 

@@ -53,7 +53,7 @@ def read_array(path: Path, judge: Judge) -> NDArray[np.generic]:
 
     Args:
         path: of the file.
-        judge: gets the header before anything is allocated.
+        judge: called with the header before anything is allocated.
 
     Raises:
         UnreadableArray: where that isn't what the file holds.
@@ -68,7 +68,7 @@ def read_arrays(path: Path, names: tuple[str, ...], judge: Judge) -> list[NDArra
     Args:
         path: of the file.
         names: of the arrays.
-        judge: gets each header before anything is allocated.
+        judge: called with each header before anything is allocated.
 
     Raises:
         UnreadableArray: where that isn't what the file holds.

@@ -24,7 +24,7 @@ GRAY = ("1", "L", "LA", "La")
 
 @dataclass(frozen=True)
 class Augmented(Samples):
-    """For each image of others a part of it, drawn at random and enlarged to its size."""
+    """A part of each image of other samples, drawn at random and enlarged to the image's size."""
 
     samples: Samples
     seed: int

@@ -25,13 +25,19 @@ from secmi_exp.data.mnist5k import mnist_pixels
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.data.split import Part, Split
 from secmi_exp.errors import UserError
+from secmi_exp.files.strict_json import Json
+from secmi_exp.random_streams import Purpose
 from secmi_exp.run_warnings import warn
-from secmi_exp.store import Json
 
 Number = TypeVar("Number", bound=np.generic)
 
 SOURCES = {"digits": digit_pixels, "mnist5k": mnist_pixels, "lfw": face_pixels}
 """Datasets that come with a library, and what reads their pixels, [N, H, W]."""
+
+
+USES = {"judge": [Part.EVALUATION], "calibrate": [Part.FIT, Part.CALIBRATION]}
+"""What canaries do for an attack that fits nothing → their parts; each needs both sides."""
+USES_WHERE_FITTED = {"judge": [Part.EVALUATION], "fit": [Part.FIT], "calibrate": [Part.CALIBRATION]}
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ class Canaries(ABC):
             UserError: where there are too few images to draw them from.
         """
 
-    def insert(self, images: ImageSet, split: Split) -> tuple[ImageSet, Split]:
+    def insert(self, images: ImageSet, split: Split, *, fitted: bool = False) -> tuple[ImageSet, Split]:
         """Add the canaries to a dataset, and those that are included to the members.
 
         All pixels are copied into memory.
@@ -74,18 +80,19 @@ class Canaries(ABC):
         Args:
             images: the dataset.
             split: of it.
+            fitted: whether the attack is fitted on canaries, and its threshold calibrated on others.
 
         Returns:
             The dataset with the canaries behind its own images, and the split whose attacked images they are.
 
         Raises:
-            UserError: where they can't be drawn, or where a part has canaries of one side only.
+            UserError: where they can't be drawn, or where those of a use have one side only.
         """
         drawn = self.draw(images, split, np.random.default_rng(self.image_seed))
-        random = np.random.default_rng(self.seed)
+        random = np.random.default_rng([self.seed, 0, Purpose.CANARY_COINS])
         included = random.random(self.count) < 0.5
         part = random.permutation(self._parts())
-        self._refuse_empty_side(included, part)
+        self._refuse_empty_sides(included, part, fitted=fitted)
         rows = np.arange(len(images), len(images) + self.count)
         holdouts = split.holdouts if drawn.rows is None else np.setdiff1d(split.holdouts, drawn.rows)
         warn(
@@ -120,13 +127,14 @@ class Canaries(ABC):
         }
         return np.repeat(np.array([str(part) for part in sizes], dtype="<U16"), list(sizes.values()))
 
-    def _refuse_empty_side(self, included: NDArray[np.bool_], part: NDArray[np.str_]) -> None:
-        judged = part == str(Part.EVALUATION)
-        for name, coins in (("judge", included[judged]), ("calibrate", included[~judged])):
+    def _refuse_empty_sides(self, included: NDArray[np.bool_], part: NDArray[np.str_], *, fitted: bool) -> None:
+        for use, parts in (USES_WHERE_FITTED if fitted else USES).items():
+            coins = included[np.isin(part, [str(each) for each in parts])]
             if coins.all() or not coins.any():
+                share = "" if use == "judge" else f" or canaries.attack_train={self.attack_train}"
                 raise UserError(
-                    f"The coins include {coins.sum()} of the {len(coins)} canaries that {name} the attack, and both "
-                    f"sides need some: raise canaries.count={self.count}."
+                    f"The coins include {coins.sum()} of the {len(coins)} canaries that {use} the attack, and both "
+                    f"sides need some: raise canaries.count={self.count}{share}."
                 )
 
     def _extended(self, images: ImageSet, drawn: Drawn, included: NDArray[np.bool_]) -> ImageSet:
@@ -198,7 +206,7 @@ def with_classes(labels: Labels, count: int, rows: Rows | None, seed: int) -> La
     classes = list(dict.fromkeys(cell for cell in given.cells if cell is not None))
     if len(classes) < 2:
         raise UserError(f"Canaries get random classes, and the dataset has {len(classes)}: it needs two at least.")
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng([seed, 0, Purpose.CANARY_CLASSES])
     own = [None] * count if rows is None else [given.cells[row] for row in rows]
     others = [[each for each in classes if each != cell] for cell in own]
     return LabelCells([*given.cells, *(each[random.integers(len(each))] for each in others)], given.names)

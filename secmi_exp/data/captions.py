@@ -13,7 +13,7 @@ from secmi_exp.run_warnings import warn
 
 @dataclass(frozen=True)
 class CaptionChoice:
-    """Where captions are, and which of several a sample gets."""
+    """The column of captions, and the choice among several captions of an image."""
 
     column: str
     """Column of the captions, where a layout has columns."""
@@ -28,7 +28,7 @@ class CaptionChoice:
 
         Args:
             columns: all that it has.
-            others: those of them that hold no captions for certain.
+            others: columns that certainly hold no captions.
             where: the table.
         """
         if self.column in columns:
@@ -48,7 +48,7 @@ class CaptionChoice:
         Args:
             cells: a sample's caption, a list of them, or None, [N].
             ids: [N].
-            where: what they were read from.
+            where: file or folder that they were read from.
 
         Raises:
             UserError: for a caption that is no text.

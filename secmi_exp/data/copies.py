@@ -5,8 +5,8 @@ import numpy as np
 from secmi_exp.data.images import ImageSet, Rows
 from secmi_exp.data.near_duplicates import NearDuplicates
 from secmi_exp.data.split import Part, Split
+from secmi_exp.files.strict_json import Json
 from secmi_exp.run_warnings import Side, warn
-from secmi_exp.store import Json
 
 
 def copies_facts(split: Split, images: ImageSet, seen: Rows) -> dict[str, Json]:
@@ -42,7 +42,7 @@ def near_duplicate_facts(split: Split, images: ImageSet, near: NearDuplicates, *
     Args:
         split: of the images.
         images: all of them.
-        near: which of them are alike.
+        near: groups of images that are alike.
         grouped: whether the split keeps them together.
     """
     if near.untold:

@@ -13,8 +13,9 @@ from secmi_exp.data.decoding import FILES, decode, load, unreadable_sample
 from secmi_exp.data.images import ImageSet
 from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.data.samples import Samples
+from secmi_exp.files.strict_json import Json
 from secmi_exp.run_warnings import warn
-from secmi_exp.store import Json, Key, Store
+from secmi_exp.store import Key, Store
 from secmi_exp.store.class_identity import outside_classes
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class Dataset(ABC):
         """All images, from the store where they were decoded before.
 
         Args:
-            store: where they are kept.
+            store: store of the decoded images.
             progress_bar: whether to show one.
 
         Raises:

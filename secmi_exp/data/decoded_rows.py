@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from secmi_exp.data.images import DIGEST_BYTES, release
 from secmi_exp.data.slices import slices
 from secmi_exp.files.arrays import RowFile, checksum, create_array, holds_array
-from secmi_exp.store import SCRATCH, Json, write_json
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import SCRATCH, write_json
 
 log = logging.getLogger(__name__)
 

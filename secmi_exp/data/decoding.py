@@ -34,8 +34,8 @@ def decode(
     """Fill a workspace of the store with all samples, as `load` reads them.
 
     Args:
-        samples: to be decoded.
-        preprocessing: what makes them equal in shape.
+        samples: samples to decode.
+        preprocessing: preprocessing to one shape.
         workspace: may hold what a killed process left.
         skip_unreadable: note broken samples instead of stopping at the first.
         progress_bar: whether to show one, on standard error.
@@ -83,8 +83,8 @@ def load(
     Args:
         entry: of the store.
         is_member: membership, as the samples have it.
-        captions: as the samples have them.
-        labels: as the samples have them.
+        captions: captions of the samples.
+        labels: class labels of the samples.
     """
     table = pa.parquet.ParquetFile(entry / "samples.parquet").read()  # read_table would import what datasets need
     return ImageSet(

@@ -91,7 +91,7 @@ def listed_cells(tables: Sequence[Table], column: str, rows: Sequence[tuple[int,
     Args:
         tables: metadata files.
         column: of some of them.
-        rows: which table lists an image, and in which row, [n].
+        rows: table that lists an image, and its row there, [n].
     """
     columns = [table.cells(column) if column in table.names else None for table in tables]
     return (cells[row[1]] if row and (cells := columns[row[0]]) else None for row in rows)

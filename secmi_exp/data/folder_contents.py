@@ -34,9 +34,9 @@ class FolderContents:
     sidecars: dict[str, str] = field(default_factory=dict)
     """Path with the suffix in lower case → path."""
     unread_images: list[str] = field(default_factory=list)
-    """In formats that are not read."""
+    """Images in formats that are not read."""
     unread_tables: list[str] = field(default_factory=list)
-    """Beside images."""
+    """Tables beside images that are not read."""
 
     @classmethod
     def from_folder(cls, folder: Path) -> "FolderContents":

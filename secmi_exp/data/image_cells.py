@@ -17,7 +17,7 @@ from secmi_exp.errors import UserError
 from secmi_exp.store import Verify
 
 Cell = Mapping[str, bytes | str | None]
-"""With the keys ``bytes`` and ``path``."""
+"""A cell with the keys ``bytes`` and ``path``."""
 
 
 class ImageCells(Samples):
@@ -26,7 +26,7 @@ class ImageCells(Samples):
     A sample's id is its image's path where each has one of its own, else its row.
 
     Args:
-        folder: that paths are relative to.
+        folder: folder that paths are relative to.
         column: name of the column.
         paths: of the images, as the cells have them, [N].
     """

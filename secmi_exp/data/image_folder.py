@@ -6,6 +6,7 @@ from typing import Literal, get_args
 from pydantic import NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.configuration.user_path import UserPath
 from secmi_exp.data.augmented import Augmented
 from secmi_exp.data.captions import CaptionChoice
 from secmi_exp.data.coco import caption_files, read_coco
@@ -28,21 +29,21 @@ from secmi_exp.run_warnings import warn
 class ImageFolder(Dataset):
     """Image files of any size and mode, or tables of them; see `find_samples` for the layouts."""
 
-    path: Path | None
-    """Where they are."""
-    members: Path | None
-    holdout: Kind | Path | None
+    path: UserPath | None
+    """Folder or file of the images."""
+    members: UserPath | None
+    holdout: Kind | UserPath | None
     """Two such places that state the membership, in place of ``path``; their layouts may differ. In place of the second
     a kind of surrogates; a folder that is called as one of them is given as ``./augmented``."""
     caption_column: str
     """Column of the captions, where the layout has columns."""
     caption: Literal["first", "random"]
-    """Which one, where an image has several."""
+    """Choice among several captions of an image."""
     seed: NonNegativeInt
     """Seed of the random choice."""
     label_column: str = "label"
     """Column of the class labels, where the layout has columns."""
-    references: Path | None = None
+    references: UserPath | None = None
     """Images that are certainly not in the target's training set: with surrogate hold-outs, what they are judged by."""
     steps: PositiveInt = 50
     """Steps of DDIM for each generated hold-out."""

@@ -10,8 +10,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 from secmi_exp.files.regular import refuse_irregular
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
-"""As Pillow names them. Named to it whenever an image is opened: it starts Ghostscript for EPS, whatever a file is
-called."""
+"""Pillow's names of the formats that are read. It gets them whenever an image is opened: otherwise it would start
+Ghostscript for a file that is EPS, whatever the file's name."""
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 """Suffixes of the files that a folder is searched for, in lower case."""
 UNREAD_EXTENSIONS = (

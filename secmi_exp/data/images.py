@@ -30,7 +30,7 @@ class Images:
     digests: Pixels
     """Digests of the whole set, [N, 16]: see `pixel_digests`."""
     rows: Rows
-    """Which of them these are, [n]."""
+    """Rows of these images in the whole set, [n]."""
     captions: Sequence[str | None] | None = None
     """Captions of the whole set, as in `ImageSet`; `digest` leaves them out, since they decide no pixel. [N]"""
     ids: Sequence[str] | None = None
@@ -154,7 +154,7 @@ class ImageSet:
         return numbers
 
     def select(self, rows: Rows) -> Images:
-        """These rows."""
+        """The images of some rows."""
         return Images(self.pixels, self.digests, rows, self.captions, self.ids, self.labels)
 
 

@@ -31,7 +31,7 @@ def read_indices(path: Path | None, members: Path | None, holdouts: Path | None,
         path: of such a file.
         members: a list …
         holdouts: … and another.
-        samples: that the dataset has; no list can have more rows.
+        samples: number of samples of the dataset; no list can have more rows.
 
     Raises:
         UserError: for files that can't be read, or anything but one of those or two lists.

@@ -90,8 +90,8 @@ def joined(first: Labels | None, second: Labels | None, sizes: Sequence[int]) ->
     """The labels of two parts of a dataset, numbered over both; None where neither has any.
 
     Args:
-        first: of the members.
-        second: of the hold-outs.
+        first: labels of the members.
+        second: labels of the hold-outs.
         sizes: samples of each.
     """
     return Labels(partial(read_both, first, second, sizes)) if first or second else None
@@ -152,7 +152,7 @@ def read_column(cells: Iterable[object], ids: Sequence[str], where: Path) -> Lab
     Args:
         cells: a sample's class, [N].
         ids: of the samples, [N].
-        where: what they were read from.
+        where: file or folder that they were read from.
 
     Raises:
         UserError: naming the first cell that is anything else.

@@ -14,7 +14,7 @@ class Statement:
     """The membership of n images as one source states it."""
 
     source: str
-    """As a user knows it, such as ``dataset.members``."""
+    """Name of the source for messages, such as ``dataset.members``."""
     is_member: NDArray[np.bool_]
     """[n]."""
 

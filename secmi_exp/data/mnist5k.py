@@ -73,12 +73,14 @@ def parsed(content: bytes) -> Pixels:
     expected = (IMAGES, SIDE * SIDE + 1)
     if not content.strip():
         raise ValueError("it is empty")
-    rows = np.loadtxt(io.BytesIO(content), np.uint8, delimiter=",", ndmin=2)
+    rows = np.loadtxt(io.BytesIO(content), np.int16, delimiter=",", ndmin=2)
     if rows.shape != expected:
         raise ValueError(f"it has {rows.shape[0]:,} lines of {rows.shape[1]} numbers, not {IMAGES:,} of {expected[1]}")
+    if rows.min() < 0 or rows.max() > 255:
+        raise ValueError(f"it has numbers from {rows.min()} to {rows.max()}, not from 0 to 255")
     if rows[:, -1].max() >= len(NAMES):
         raise ValueError(f"a line ends with {rows[:, -1].max()}, which is no digit")
-    return rows
+    return rows.astype(np.uint8)
 
 
 def mnist_pixels() -> Pixels:

@@ -9,7 +9,7 @@ from PIL import Image
 from secmi_exp.data.image_formats import TRANSPOSITIONS, exif_orientation, with_8_bits
 from secmi_exp.data.images import Pixels
 from secmi_exp.deferred import Deferred
-from secmi_exp.store import Json
+from secmi_exp.files.strict_json import Json
 
 center_crop = Deferred("torchvision.transforms.functional:center_crop")
 
@@ -81,7 +81,7 @@ class Preprocessing:
 
 
 def centre(image: Image.Image, height: int, width: int) -> Image.Image:
-    """Its middle; of an image that is smaller, all of it with a black frame."""
+    """Crop the centre; a smaller image gets a black frame."""
     if image.size == (width, height):
         return image
     cropped: Image.Image = center_crop(image, [height, width])

@@ -42,7 +42,7 @@ class Samples(ABC):
         """One image in its own size and mode; raises what PIL raises where it can't be read."""
 
     def place(self, row: int) -> str:
-        """Where a user finds the sample."""
+        """Name of the place where a user finds the sample, such as a path."""
         return self.ids()[row]
 
 
@@ -52,7 +52,7 @@ class ImageFiles(Samples):
 
     paths: Sequence[str]
     names: Sequence[str]
-    """As they are in the layout; the ids are the same, with what isn't Unicode escaped."""
+    """Names in the layout; the ids are the same, with what isn't Unicode escaped."""
     is_member: NDArray[np.bool_] | None = None
     captions: Sequence[str | None] | None = None
     labels: Labels | None = None

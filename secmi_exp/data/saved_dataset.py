@@ -19,12 +19,12 @@ load_from_disk = Deferred("datasets:load_from_disk")
 Image = Deferred("datasets:Image")
 
 SPLITS = "dataset_dict.json"
-"""In a folder of several datasets, names them."""
+"""Name of the file that lists the datasets of a folder with several."""
 STATE = "state.json"
 INFO = "dataset_info.json"
-"""In the folder of one."""
+"""Name of the file that describes a single dataset."""
 MOST_DESCRIBED = 2**24
-"""Bytes of either."""
+"""Most bytes of either file."""
 
 
 def refuse_splits(folder: Path) -> None:
@@ -96,7 +96,7 @@ class SavedDataset(ImageCells):
     """One such dataset, memory-mapped.
 
     Args:
-        folder: that ``save_to_disk`` wrote.
+        folder: folder that ``save_to_disk`` wrote.
         choice: of captions.
 
     Raises:

@@ -1,26 +1,27 @@
 """Images that are known by their ids and membership alone, out of a file of scores."""
 
 import hashlib
-from pathlib import Path
 
 import numpy as np
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.configuration.user_path import UserPath
 from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.file_lists import refuse_repeated
 from secmi_exp.data.images import DIGEST_BYTES, ImageSet
 from secmi_exp.data.samples import Samples
 from secmi_exp.data.tables import read_table
 from secmi_exp.errors import UserError
+from secmi_exp.files.strict_json import Json
 from secmi_exp.formatting import unicode_name
-from secmi_exp.store import Json, Store
+from secmi_exp.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredImages(Dataset):
     """The rows of a table (see `read_table`) in the order of their ids, so that equal ids are split alike."""
 
-    path: Path | None
+    path: UserPath | None
     id_column: str
     member_column: str
 

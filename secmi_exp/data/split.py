@@ -13,11 +13,12 @@ import pydantic.dataclasses
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, NonNegativeInt
 
+from secmi_exp.configuration.user_path import UserPath
 from secmi_exp.data.images import ImageSet, Rows
 from secmi_exp.data.index_files import read_indices
 from secmi_exp.data.membership import Statement, refuse_contradiction
 from secmi_exp.errors import UserError
-from secmi_exp.store import Json
+from secmi_exp.files.strict_json import Json
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,8 @@ class Split:
     """Whether the membership was drawn at random, so that it holds for a target trained on it and for no other."""
     by_coins: bool = False
     """Whether each attacked sample is a member by a fair coin of its own: canaries."""
+    drawn_together: int = 0
+    """Attacked samples whose membership was drawn together with that of others, in groups that look alike."""
 
     def of_part(self, *parts: Part) -> NDArray[np.bool_]:
         """Mask over ``attacked``, [n]."""
@@ -101,6 +104,37 @@ def kept_together(members: Rows, holdouts: Rows, alike: Rows, *, drawn: bool) ->
             "split.near_duplicates=report, raise split.similarity where split.inception is given, or give other images."
         )
     return members, holdouts
+
+
+def in_groups(alike: Rows) -> int:
+    """How many of some images are alike to another one of them.
+
+    >>> in_groups(np.array([3, 1, 3, 0, 3]))
+    3
+    """
+    sizes = np.unique(alike, return_counts=True)[1]
+    return int(sizes[sizes > 1].sum())
+
+
+def readable(rows: Rows, images: ImageSet, side: str) -> Rows:
+    """The rows that could be read.
+
+    Args:
+        rows: of a side, or of all images.
+        images: all of them.
+        side: name of these images, for the message.
+
+    Raises:
+        UserError: where there are rows, and none of them could be read.
+    """
+    kept = rows[images.readable[rows]]
+    if len(rows) and not len(kept):
+        first = int(rows[0])
+        raise UserError(
+            f"None of the {len(rows)} {side} can be read, the first of them is {images.ids[first]} "
+            f"({images.unreadable[first]}): give images that can be read."
+        )
+    return kept
 
 
 def refuse_other_sides(members: Rows, holdouts: Rows, images: ImageSet) -> None:
@@ -152,7 +186,7 @@ class SplitRule(ABC):
     """Draws the parts anew, with members, hold-outs and what is attacked as they are; None: drawn with them."""
     near_duplicates: Literal["off", "report", "group"] = "report"
     """Whether images that look alike are not looked for, only counted, or also kept on one side and in one part."""
-    inception: Path | None = None
+    inception: UserPath | None = None
     """Inception's weights, for images that a perceptual hash doesn't take to be alike."""
     similarity: Annotated[float, Field(gt=0, le=1)] = 0.95
     """Cosine of Inception's features from which on two images are alike."""
@@ -210,6 +244,7 @@ class SplitRule(ABC):
             is_member=np.repeat([True, False], [len(side) for side in sides])[ascending],
             part=np.concatenate(parts)[ascending],
             drawn=drawn,
+            drawn_together=in_groups(alike[attacked]) if drawn and alike is not None else 0,
         )
 
     def _parts(self, content: Rows, per_side: int) -> NDArray[np.str_]:
@@ -271,14 +306,19 @@ class Halves(SplitRule):
     def sides(self, images: ImageSet, random: np.random.Generator) -> tuple[Rows, Rows, bool]:
         """See `SplitRule.sides`."""
         if images.is_member is None:
-            samples = random.permutation(np.flatnonzero(images.readable))
+            samples = random.permutation(readable(np.arange(len(images)), images, "images of the dataset"))
             n = len(samples)
             n_members = round(self.ratio * n) if self.members is None else self.members
             n_holdouts = n - n_members if self.holdouts is None else self.holdouts
             members, holdouts = samples[: max(n_members, 0)], samples[max(n_members, 0) :]
         else:
-            members = random.permutation(np.flatnonzero(images.readable & images.is_member))
-            holdouts = random.permutation(np.flatnonzero(images.readable & ~images.is_member))
+            members, holdouts = (np.flatnonzero(images.is_member == side) for side in (True, False))
+            members = random.permutation(readable(members, images, "members that the dataset states"))
+            holdouts = random.permutation(readable(holdouts, images, "hold-outs that the dataset states"))
+            if not (len(members) and len(holdouts)):
+                raise UserError(
+                    f"The dataset states {len(members)} members and {len(holdouts)} hold-outs: both sides need some."
+                )
             n = len(members) + len(holdouts)
             n_members = len(members) if self.members is None else self.members
             n_holdouts = len(holdouts) if self.holdouts is None else self.holdouts
@@ -300,9 +340,9 @@ class Halves(SplitRule):
 class Indices(SplitRule):
     """Members and hold-outs by their row in the dataset, as files list them."""
 
-    path: Path | None
-    members: Path | None
-    holdouts: Path | None
+    path: UserPath | None
+    members: UserPath | None
+    holdouts: UserPath | None
 
     def sides(self, images: ImageSet, random: np.random.Generator) -> tuple[Rows, Rows, bool]:
         """See `SplitRule.sides`; rows that could not be read are left out."""
@@ -327,5 +367,8 @@ class Indices(SplitRule):
                 f"The split lists {len(both)} rows both as members and as hold-outs, the first of them {both[0]}: "
                 "the sides must be disjoint."
             )
-        sides = [random.permutation(rows[images.readable[rows]]) for rows in (members, holdouts)]
+        sides = [
+            random.permutation(readable(rows, images, f"{side} that the split lists"))
+            for side, rows in (("members", members), ("hold-outs", holdouts))
+        ]
         return sides[0], sides[1], False

@@ -37,7 +37,7 @@ class Table:
     columns: Mapping[str, Sequence[object] | pa.ChunkedArray]
     """Name → cells, [n]: text out of CSV and TSV, what JSON and Parquet have otherwise."""
     lines: Sequence[int] | None
-    """Where each row starts in a text file, counted from 1, [n]; None for Parquet."""
+    """Line at which each row starts in a text file, counted from 1, [n]; None for Parquet."""
 
     @property
     def names(self) -> list[str]:

@@ -1,9 +1,8 @@
 """Tiny-ImageNet in its published layout: tiny-imagenet-200/train/CLASS/images/CLASS_NUMBER.JPEG."""
 
-from pathlib import Path
-
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.configuration.user_path import UserPath
 from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.folder_walk import FolderWalk
 from secmi_exp.data.labels import folder_labels
@@ -18,7 +17,7 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", 
 class TinyImageNet(Dataset):
     """The training part, 500 images of each of 200 classes."""
 
-    root: Path
+    root: UserPath
     """The folder that holds tiny-imagenet-200."""
 
     def samples(self) -> ImageFiles:

@@ -3,13 +3,13 @@
 import gzip
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.configuration.user_path import UserPath
 from secmi_exp.data.dataset import Dataset
 from secmi_exp.data.images import Pixels
 from secmi_exp.data.labels import FILE, LabelCells, Labels
@@ -64,7 +64,7 @@ readers = Deferred("torchvision:datasets")
 class Published(Dataset):
     """A dataset that torchvision knows."""
 
-    root: Path
+    root: UserPath
     """The folder that torchvision's reader takes."""
     download: bool
     """Whether to download what is missing."""

@@ -15,7 +15,7 @@ from secmi_exp.data.model_range import to_model_range
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.engine.training_step import TrainingStep
 from secmi_exp.errors import UserError
-from secmi_exp.store import Json
+from secmi_exp.files.strict_json import Json
 from secmi_exp.torch_on_use import Tensor
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from secmi_exp.defenses.defense import Defense, Recipe
-from secmi_exp.store import Json
+from secmi_exp.files.strict_json import Json
 
 
 class HorizontalFlip(Defense):

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, PositiveFloat
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.defenses.defense import Defense, Recipe
-from secmi_exp.store import Json
+from secmi_exp.files.strict_json import Json
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

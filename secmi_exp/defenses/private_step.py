@@ -24,12 +24,11 @@ from secmi_exp.engine.optimization import DrawsApart, Optimization
 from secmi_exp.engine.training import step_seed
 from secmi_exp.engine.training_step import TrainingStep
 from secmi_exp.errors import UserError, first_line
-from secmi_exp.store import Json, write_json
+from secmi_exp.files.strict_json import Json
+from secmi_exp.random_streams import Purpose
+from secmi_exp.store import write_json
 
 log = logging.getLogger(__name__)
-
-NOISE = 1
-"""Part of the noise's seeds that keeps them apart from those of everything else that a step draws."""
 
 
 class ContiguousHooks(GradSampleHooks):  # type: ignore[misc]  # opacus has no types
@@ -119,7 +118,7 @@ class PrivateStep(TrainingStep):
         if not size:
             for weights in private.params:
                 weights.grad_sample = weights.new_zeros(0, *weights.shape)
-        self.noise.manual_seed(step_seed(module.seed, module.global_step, 0, NOISE))
+        self.noise.manual_seed(step_seed(module.seed, module.global_step, 0, Purpose.DP_SGD))
         with torch.autocast(module.device.type, enabled=False):
             optimizer.step()
         private.zero_grad(set_to_none=True)

@@ -20,7 +20,7 @@ PredictImage = Callable[[Tensor, int], Tensor]
 
 @dataclass(frozen=True)
 class State:
-    """Where a trajectory stands."""
+    """A state on a trajectory, with the noise predicted there."""
 
     t: int
     x: Tensor
@@ -34,7 +34,7 @@ class RoundTrip:
     """ψ(φ(x̃_t)) − x̃_t for a batch, between t = t_sec − k and t_sec."""
 
     state: State
-    """At t_sec, the highest timestep queried; the states compared lie at t_sec − k."""
+    """State at t_sec, the highest timestep queried; the states compared lie at t_sec − k."""
     difference: Tensor
     """[B, C, H, W], in the precision of the predictions."""
 
@@ -73,7 +73,7 @@ def approach(predict_noise: PredictNoise, x_0: Tensor, path: GaussianPath, k: in
         x_0: images or latents, [B, C, H, W].
         path: the target's.
         k: the interval of a step, in timesteps; the last one is as long as is left.
-        t: where it leads, at most `Timesteps.last_image`.
+        t: timestep of the step's end, at most `Timesteps.last_image`.
     """
     x = x_0
     for start in range(0, t, k):

@@ -19,7 +19,7 @@ CPU_PIXELS = 2**13
 """Pixels of a batch on the CPU, 8 images of 32×32 or 128 of 8×8: measured, larger ones only leave the caches."""
 FIRST, LARGEST = 1, 8192
 GAIN = 1.03
-"""Speed-up an image that makes a doubled batch worth its memory."""
+"""Least speed-up per image for which a doubled batch is worth its memory."""
 
 
 class BatchComputation(Protocol):
@@ -38,9 +38,9 @@ def largest_batch(prediction: BatchComputation, arrays: Sequence[RowArray], runt
     """Double the batch while it fits and an image gets faster; on the CPU it is a fixed number of pixels.
 
     Args:
-        prediction: is tried.
-        arrays: what its batches are made of, for their shapes.
-        runtime: where it will run.
+        prediction: the computation whose batches are tried.
+        arrays: rows that batches are made of, for their shapes.
+        runtime: the machine that it will run on.
 
     Returns:
         Images a batch.

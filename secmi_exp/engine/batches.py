@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from secmi_exp.data.stored_rows import RowArray
 from secmi_exp.engine.collectives import rank_info
+from secmi_exp.random_streams import Purpose
 
 RowIndices = NDArray[np.int64] | slice
 
@@ -26,7 +27,7 @@ RESIDENT_SHARE = 0.25
 
 
 class Piece(NamedTuple):
-    """Which part of a training batch this is."""
+    """The position of a part within a training batch."""
 
     start: int
     stop: int
@@ -96,10 +97,10 @@ class ShuffledOrder(Sampler[tuple[NDArray[np.int64], Piece]]):
 
     Args:
         n: samples.
-        batch_size: of whole batches.
+        batch_size: samples of a whole batch.
         seed: of the order.
         start: number of the first batch.
-        parts: that this rank takes its share of a batch in.
+        parts: number of parts in which this rank takes its share of a batch.
     """
 
     def __init__(self, n: int, batch_size: int, seed: int, start: int = 0, parts: int = 1):
@@ -138,7 +139,7 @@ class PoissonOrder(Sampler[NDArray[np.int64]]):
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
         for i in count(self.start):
-            generator = np.random.default_rng([self.seed, i, 1])  # the 1 keeps it apart from how members are drawn
+            generator = np.random.default_rng([self.seed, i, Purpose.DP_SGD])
             yield np.flatnonzero(generator.random(self.n) < self.rate)
 
 

@@ -1,4 +1,4 @@
-"""`torch.compile` where it repays: it makes a network faster, after about a minute of compilation."""
+"""`torch.compile` for long work: compiling takes about a minute, and the network is faster afterwards."""
 
 import logging
 import time
@@ -15,15 +15,15 @@ WARM_UP = 3
 TIMED = 10
 """Passes that are timed."""
 REPAYS_S = 300.0
-"""Remaining seconds without compilation from which on it is worth its minute."""
+"""Estimated seconds of remaining work above which the network is compiled."""
 
 
 class CompileWhenItRepays(pl.Callback):
     """Compiles a network in place, at once or when the passes that remain would take minutes without it.
 
     Args:
-        when: True: at once; False: never; auto: on CUDA, once it is known how long the rest takes.
-        network: to compile; its weights keep their names.
+        when: True: at once; False: never; auto: on CUDA, when more than `REPAYS_S` seconds of work remain.
+        network: the network to compile; its weights keep their names.
     """
 
     def __init__(self, when: bool | Literal["auto"], network: nn.Module):

@@ -40,7 +40,7 @@ class KeptTarget:
 
 
 _kept: KeptTarget | None = None
-"""At most one, of this process."""
+"""The one target that this process keeps, if any."""
 
 
 def load_kept(load: Load, digest: str) -> NoisePredictor:
@@ -48,7 +48,7 @@ def load_kept(load: Load, digest: str) -> NoisePredictor:
 
     Args:
         load: loads it; see `PreparedTarget.load`.
-        digest: of the key of what decides its predictions.
+        digest: digest of the key that identifies the target's predictions.
     """
     global _kept
     if _kept and _kept.is_target(load, digest):

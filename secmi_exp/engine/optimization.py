@@ -17,6 +17,7 @@ from secmi_exp.engine.batches import Piece
 from secmi_exp.engine.training import seed_step
 from secmi_exp.engine.training_step import TrainingStep
 from secmi_exp.errors import UserError, first_line
+from secmi_exp.random_streams import Purpose
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class Draws:
         return self._mine(torch.rand(self._drawn, device=self.device)) < probability
 
     def apart(self) -> None:
-        """Seed the generators for this piece alone, as dropout within the network needs it."""
-        seed_step(self.device, self.seed, self.step, self.piece.start)
+        """Seed the generators for this piece alone, apart from all drawn so far, as dropout in the network needs it."""
+        seed_step(self.device, self.seed, self.step, self.piece.start, Purpose.WITHIN_NETWORK)
 
     @property
     def _drawn(self) -> int:
@@ -71,7 +72,7 @@ class DrawsApart(Draws):
 
     def begin(self) -> None:
         """Seed the generators for this piece alone."""
-        super().apart()
+        seed_step(self.device, self.seed, self.step, self.piece.start)
 
     def apart(self) -> None:
         """Do nothing: the piece draws for itself already."""

@@ -44,7 +44,7 @@ def query_rows(
         query_file: of a `QueryTally`, in which each rank counts its queries.
         runtime: the machine.
         gradients: whether ``predict`` computes gradients, which compiled networks are not tried with.
-        label: what the progress says is done.
+        label: name of the work in the progress bar.
 
     Returns:
         On rank 0 workspace → queries that each row took, [n].

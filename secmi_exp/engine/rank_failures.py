@@ -132,10 +132,10 @@ def find_reason(store: TCPStore, members: Sequence[Member], stage: str, error: E
     """Find out why a stage has failed on rank 0, where another rank is the cause.
 
     Args:
-        store: where the ranks have met.
+        store: the store through which the ranks communicate.
         members: the other ranks.
-        stage: its name.
-        error: what rank 0 has got.
+        stage: name of the stage.
+        error: the error on rank 0.
 
     Returns:
         What is to be raised instead; None where it is rank 0's own error.

@@ -15,7 +15,7 @@ class RankInfo:
     local_rank: int = 0
     node: int = 0
     address: str = "127.0.0.1"
-    """Where rank 0 listens."""
+    """Address at which rank 0 listens."""
     port: int = 0
 
 

@@ -93,7 +93,7 @@ def verify_journal(workspace: Path, files: Mapping[str, Path], n: int) -> NDArra
     """Drop from the journals the batches that the files don't hold; return which rows are done, [n].
 
     Args:
-        workspace: that may hold what a killed stage left.
+        workspace: workspace that may hold what a killed stage left.
         files: name, relative to the workspace → file, with room for n rows.
         n: rows.
     """

@@ -54,7 +54,7 @@ class Prediction(pl.LightningModule):
 
     Args:
         predict: the function.
-        network: what it computes with; moved to the device.
+        network: the network that computes the values; it is moved to the device.
         count_queries: returns the queries that the network has answered so far, over all samples.
         gradients: whether the function computes gradients.
     """
@@ -90,12 +90,12 @@ def fill_rows(
     Args:
         prediction: makes the rows of each file from a batch of the arrays.
         arrays: of n rows each; a batch has some rows of each.
-        files: to be made, [n, …]; each lies below one of the workspaces.
+        files: files to write, [n, …]; each lies below one of the workspaces.
         workspaces: of the entries that the files belong to; may hold what a killed stage left.
         runtime: the machine.
         batch_size: rows a batch, and a device; auto: the largest that repays.
         callbacks: of the trainer, besides this function's own.
-        label: what the progress says is done.
+        label: name of the work in the progress bar.
 
     Returns:
         On rank 0 workspace → queries that each row took, [n]; rows that a killed stage has left included.

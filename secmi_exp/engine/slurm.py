@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 OWN_STEPS = 0xFFFFFFF0
-"""From here on steps are SLURM's own: a batch script, the shell of ``salloc``, what has come by ssh."""
+"""Smallest number of SLURM's own steps: a batch script, the shell of ``salloc``, a session by ssh."""
 
 
 def tasks_of_step(environment: Mapping[str, str]) -> int:

@@ -14,7 +14,7 @@ class StepProgressBar(pl.callbacks.ProgressBar):
     Lightning's own bars ask the device for the metrics and redraw at every batch; this one shows what `show` was given.
 
     Args:
-        what: is done, such as ``Training target``.
+        what: name of the work, such as ``Training target``.
     """
 
     def __init__(self, what: str) -> None:

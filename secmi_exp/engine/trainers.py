@@ -104,7 +104,7 @@ def make_trainer(
         accumulate: batches an optimizer step.
         val_check_interval: optimizer steps between validations; None: none.
         log_every: steps between logged metrics.
-        label: what the progress says is done.
+        label: name of the work in the progress bar.
 
     Raises:
         UserError: where the accelerator, or so many devices of it, aren't there.

@@ -193,7 +193,7 @@ def fit(
         module: takes batches of ``batches`` and returns a loss; where it optimizes by itself, batches come whole.
         batches: shuffled batches that start at the trainer's step.
         name: prefix of the metrics logged.
-        label: what the progress says is trained; None: the name.
+        label: name of the work in the progress bar; None: the name.
         workspace: of the store; the newest two checkpoints lie in its scratch folder.
         runtime: makes the trainer.
         logger: where metrics go.

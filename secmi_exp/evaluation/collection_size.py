@@ -24,7 +24,7 @@ class Share:
     """The share of a collection that was used."""
 
     value: float | None
-    """In [0, 1]; None where the attack calls known hold-outs members as often as known members."""
+    """Estimated share in [0, 1]; None where the attack calls known hold-outs members as often as known members."""
     ci95: Interval
 
 
@@ -104,7 +104,7 @@ class PowerCurve:
     high: Floats
     """[s]."""
     needed: Needed
-    """For a power of 80%."""
+    """Number of images needed for a power of 80%."""
 
 
 def power_curve(members: Floats, holdouts: Floats, sizes: Floats, *, rounds: int, seed: int) -> PowerCurve:

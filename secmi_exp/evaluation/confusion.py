@@ -1,4 +1,4 @@
-"""Rates, precision and accuracy at a threshold that was fixed without these samples, with exact intervals."""
+"""Rates, precision and accuracy at a threshold that was fixed without these samples, with exact 95% intervals."""
 
 from dataclasses import dataclass
 
@@ -63,22 +63,17 @@ class Confusion:
         """Mean of the two sides' accuracies."""
         return (self.recall + self.true_negatives / self.n_holdout) / 2.0
 
-    def recall_interval(self, *, confidence: float = 0.95) -> Interval:
+    def recall_interval(self) -> Interval:
         """Clopper–Pearson: true positives of members."""
-        return clopper_pearson(self.true_positives, self.n_member, confidence=confidence)
+        return clopper_pearson(self.true_positives, self.n_member)
 
-    def fpr_interval(self, *, confidence: float = 0.95) -> Interval:
-        """Clopper–Pearson: false positives of hold-outs."""
-        return clopper_pearson(self.false_positives, self.n_holdout, confidence=confidence)
-
-    def precision_interval(self, *, confidence: float = 0.95) -> Interval | None:
+    def precision_interval(self) -> Interval | None:
         """Clopper–Pearson: true positives of those called; None if none is called.
 
         Exact for samples whose membership is drawn; a split of fixed sizes varies less, so it errs on the wide side.
         """
-        return clopper_pearson(self.true_positives, self.called, confidence=confidence) if self.called else None
+        return clopper_pearson(self.true_positives, self.called) if self.called else None
 
-    def balanced_accuracy_interval(self, *, confidence: float = 0.95) -> Interval:
+    def balanced_accuracy_interval(self) -> Interval:
         """Clopper–Pearson of right answers of all; of twice the smaller side, if they differ (``interval_of_mean``)."""
-        members = (self.true_positives, self.n_member)
-        return interval_of_mean(members, (self.true_negatives, self.n_holdout), confidence=confidence)
+        return interval_of_mean((self.true_positives, self.n_member), (self.true_negatives, self.n_holdout))

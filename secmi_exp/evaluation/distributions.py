@@ -70,8 +70,8 @@ def student_tail(value: float, freedom: float) -> float:
     return float(stdtr(freedom, -value))
 
 
-def mean_interval(values: ArrayLike, *, confidence: float = 0.95) -> tuple[float, Interval]:
-    """Mean of n ≥ 2 independent values, and Student's interval of it, not cut to any range.
+def mean_interval(values: ArrayLike) -> tuple[float, Interval]:
+    """Mean of n ≥ 2 independent values, and Student's 95% interval of it, not cut to any range.
 
     >>> mean, (low, high) = mean_interval([0.81, 0.84, 0.87])
     >>> round(mean, 3), round(low, 3), round(high, 3)
@@ -79,5 +79,5 @@ def mean_interval(values: ArrayLike, *, confidence: float = 0.95) -> tuple[float
     """
     array = np.asarray(values, dtype=np.float64)
     mean, deviation = float(array.mean()), float(array.std(ddof=1))
-    reach = student_quantile((1.0 + confidence) / 2.0, len(array) - 1) * deviation / math.sqrt(len(array))
+    reach = student_quantile(0.975, len(array) - 1) * deviation / math.sqrt(len(array))
     return mean, (mean - reach, mean + reach)

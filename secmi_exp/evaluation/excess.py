@@ -68,8 +68,8 @@ def excess(found: Contrast, expected: Sequence[Contrast]) -> Excess:
     then 2^−n of the smallest side (a sign test), and the interval [−1, 1].
 
     Args:
-        found: by the attack, on the collection.
-        expected: what is there without membership.
+        found: the attack's contrast on the collection.
+        expected: contrasts that show what is there without membership.
 
     Raises:
         UserError: for a score that is not finite, or an empty set.
@@ -104,9 +104,9 @@ class Verdict(StrEnum):
     """What surrogate hold-outs let one say."""
 
     USED = "sign of use"
-    """At a one-sided level of 5%."""
+    """The excess is significant at a one-sided level of 5%."""
     NO_SIGN = "no sign of use"
-    """Which is no proof that the collection was not used."""
+    """The excess isn't significant, which is no proof that the collection was not used."""
     CANNOT_TELL = "can't tell"
 
 
@@ -130,8 +130,8 @@ def answer(kind: Kind, found: Contrast, control: Contrast | None, blind: Contras
 
     Args:
         kind: of the surrogates.
-        found: by the attack, on the collection and its surrogates.
-        control: by the attack, on the references and theirs; None where the references are the surrogates.
+        found: the attack's contrast between the collection and its surrogates.
+        control: the attack's contrast between the references and theirs; None where the references are the surrogates.
         blind: the baseline, a cross-fitted classifier that never sees the model, on the collection and the references.
 
     Raises:

@@ -24,10 +24,11 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.evaluation.confusion import Confusion
-from secmi_exp.evaluation.judge import Judgement, Scored
+from secmi_exp.evaluation.judge import Judgement
 from secmi_exp.evaluation.operating_points import tpr_metric
 from secmi_exp.evaluation.privacy_bound import PrivacyBound, epsilon_from_counts
 from secmi_exp.evaluation.proportions import lower_bound
+from secmi_exp.evaluation.scored import Scored
 
 LEVEL = 0.025
 """Probability of a wrong answer to one comparison, at most."""
@@ -130,10 +131,10 @@ def decide(
     """Compare what one scorer found with each limit that is set.
 
     Args:
-        limits: of the gate.
-        scorer: its name.
-        judgement: its metrics.
-        evaluated: what it was judged on.
+        limits: limits of the gate.
+        scorer: name of the scorer.
+        judgement: metrics of the scorer.
+        evaluated: scores that it was judged on.
         bound: its bound on ε; None where no images were left to calibrate a threshold on.
         accounted: privacy that the target's training has spent, if it was differentially private.
         extracted: members that samples copy; None where nobody has looked.

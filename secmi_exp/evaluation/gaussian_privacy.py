@@ -20,7 +20,7 @@ from secmi_exp.evaluation.one_run import refuse_impossible_counts
 
 quantile = NormalDist().inv_cdf
 LARGEST_MU = 40.0
-"""Where the search ends; ε would lie above 800."""
+"""Upper end of the search for μ, where ε lies above 800."""
 
 
 def normal_cdf(x: float) -> float:

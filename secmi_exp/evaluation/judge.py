@@ -8,8 +8,7 @@ from secmi_exp.evaluation.confusion import Confusion
 from secmi_exp.evaluation.delong import auc_interval
 from secmi_exp.evaluation.operating_points import OperatingPoint, operating_points, tpr_metric
 from secmi_exp.evaluation.roc import Roc, asr_interval, unresolved
-from secmi_exp.evaluation.scored import Interval
-from secmi_exp.evaluation.scored import Scored as Scored
+from secmi_exp.evaluation.scored import Interval, Scored
 
 LOW_FPRS = (0.01, 0.001)
 """False-positive rates at which true-positive rates are read."""

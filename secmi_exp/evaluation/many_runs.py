@@ -6,14 +6,14 @@ private machine learning"), Nasr et al. 2021 ("Adversary instantiation"). The im
 of the trainings, and the bound is computed on the others.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 
 import numpy as np
 
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.confusion import Confusion
-from secmi_exp.evaluation.privacy_bound import bound_at, epsilon_from_counts, highest_bound
+from secmi_exp.evaluation.privacy_bound import epsilon_of, highest_bound
 from secmi_exp.evaluation.roc import Roc
 from secmi_exp.evaluation.scored import Bools, Floats, Scored
 
@@ -39,11 +39,8 @@ class ManyRunBound:
     @property
     def highest_possible(self) -> float:
         """The ε of a test without a mistake on these trainings: no outcome of so few refutes more."""
-        counts = self.outcome
-        best = epsilon_from_counts(
-            0, counts.n_holdout, 0, counts.n_member, delta=self.delta, confidence=self.confidence
-        )
-        return float(best)
+        best = replace(self.outcome, true_positives=self.outcome.n_member, false_positives=0)
+        return epsilon_of(best, delta=self.delta, confidence=self.confidence)
 
 
 def many_run_bound(scores: Floats, included: Bools, *, delta: float = 0.0, confidence: float = 0.95) -> ManyRunBound:
@@ -82,13 +79,15 @@ def many_run_bound(scores: Floats, included: Bools, *, delta: float = 0.0, confi
         own = Scored(scores[rows, image], included[rows, image])
         highest = lowered(highest_bound(own, delta=delta, confidence=confidence)[1], own.scores)
         for threshold in (common, highest, most_accurate_threshold(own)):
-            found = bound_at(own, threshold, delta=delta, confidence=confidence)
-            rank = found.epsilon, found.outcome.balanced_accuracy, threshold == common
+            outcome = Confusion.at(own.scores, own.is_member, threshold)
+            epsilon = epsilon_of(outcome, delta=delta, confidence=confidence)
+            rank = epsilon, outcome.balanced_accuracy, threshold == common
             candidates.append((rank, image, threshold))
     _, image, threshold = max(candidates, key=itemgetter(0))
     rows = judged[:, image] & judging
-    bound = bound_at(Scored(scores[rows, image], included[rows, image]), threshold, delta=delta, confidence=confidence)
-    return ManyRunBound(bound.epsilon, delta, confidence, image, threshold, bound.outcome)
+    outcome = Confusion.at(scores[rows, image], included[rows, image], threshold)
+    epsilon = epsilon_of(outcome, delta=delta, confidence=confidence)
+    return ManyRunBound(epsilon, delta, confidence, image, threshold, outcome)
 
 
 def most_accurate_threshold(scored: Scored) -> float:

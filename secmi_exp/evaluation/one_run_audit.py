@@ -32,19 +32,23 @@ class Membership(StrEnum):
     """Each by a fair coin of its own."""
     DRAWN = "random_half"
     """A random half of fixed size: near to fair coins, and no theorem covers it."""
+    GROUPED = "random_groups"
+    """At random, but groups of samples together: no theorem covers it, and no bound of one run is stated."""
     STATED = "stated"
     """As a dataset or a file states it: the bound holds as far as it was by chance."""
 
     @property
     def assumption(self) -> str:
-        """What a reader of the bounds must know, as a part of a sentence."""
+        """What a reader of the bounds must know, as a sentence."""
         match self:
             case Membership.COINS:
-                return "each image was a member by a fair coin of its own, as the theorems ask for"
+                return "Each image was a member by a fair coin of its own, as the theorems ask for."
             case Membership.DRAWN:
-                return "the members are a random half of fixed size, near to the fair coins that the theorems ask for"
+                return "The members are a random half of fixed size, near to the fair coins that the theorems ask for."
+            case Membership.GROUPED:
+                return "Images that look alike became members together, and the theorems ask for a coin for each."
             case Membership.STATED:
-                return "the theorems ask for members by fair coins, and these are as the data states them"
+                return "Valid only if the members were picked by fair coins, which the data doesn't say."
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,9 @@ class Guesses:
     """How many samples are guessed."""
 
     members: int
-    """Those with the highest scores."""
+    """Number of samples with the highest scores that are guessed to be members."""
     holdouts: int
-    """Those with the lowest scores."""
+    """Number of samples with the lowest scores that are guessed to be hold-outs."""
     chosen: bool
     """Whether their numbers were chosen on other samples; otherwise by the fixed rule."""
 
@@ -113,7 +117,7 @@ def choose_guesses(calibration: Scored, samples: int, *, delta: float, confidenc
 
     Args:
         calibration: the other samples.
-        samples: that are audited.
+        samples: number of audited samples.
         delta: in [0, 1).
         confidence: in (0, 1).
 
@@ -153,7 +157,7 @@ def count_correct(evaluation: Scored, guesses: Guesses) -> int:
 
     Args:
         evaluation: at least as many samples as guesses.
-        guesses: of both kinds.
+        guesses: numbers of guesses of both kinds.
 
     >>> scored = Scored(np.array([4.0, 3.0, 2.0, 1.0]), np.array([True, False, True, False]))
     >>> count_correct(scored, Guesses(1, 1, chosen=False)), count_correct(scored, Guesses(2, 2, chosen=False))

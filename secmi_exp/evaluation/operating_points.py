@@ -40,14 +40,13 @@ def tpr_metric(max_fpr: float) -> str:
     return f"tpr_at_{100 * max_fpr:g}pct_fpr"
 
 
-def operating_point(scores: Floats, is_member: Bools, max_fpr: float, *, confidence: float = 0.95) -> OperatingPoint:
-    """The point at one false-positive rate.
+def operating_point(scores: Floats, is_member: Bools, max_fpr: float) -> OperatingPoint:
+    """The point at one false-positive rate, with 95% intervals.
 
     Args:
         scores: [n].
         is_member: [n].
         max_fpr: in (0, 1), at least 1 / hold-outs.
-        confidence: of both intervals.
 
     Raises:
         UserError: where there are too few hold-outs for it, or the rate is out of range.
@@ -60,13 +59,12 @@ def operating_point(scores: Floats, is_member: Bools, max_fpr: float, *, confide
     allowed = min(allowed_holdouts(max_fpr, len(holdouts)), len(holdouts) - 1)
     first_refused = np.partition(holdouts, len(holdouts) - allowed - 1)[len(holdouts) - allowed - 1]
     detected = int(np.count_nonzero(members > first_refused))
-    levels = [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0]
-    low, high = beta_quantile(levels, allowed + 1, len(holdouts) - allowed)
+    low, high = beta_quantile([0.025, 0.975], allowed + 1, len(holdouts) - allowed)
     return OperatingPoint(
         max_fpr=max_fpr,
         threshold=math.nextafter(first_refused, math.inf),
         tpr=detected / len(members),
-        tpr_interval=clopper_pearson(detected, len(members), confidence=confidence),
+        tpr_interval=clopper_pearson(detected, len(members)),
         fpr_interval=(float(low), float(high)),
     )
 

@@ -15,7 +15,7 @@ A bound of 0 doesn't show privacy. A threshold chosen on the samples that are ju
 it comes from others.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -27,6 +27,9 @@ from secmi_exp.evaluation.proportions import upper_bound
 from secmi_exp.evaluation.roc import Roc
 from secmi_exp.evaluation.scored import Floats, Scored, sides
 
+CONFIDENCE = 0.95
+"""Confidence of each bound by itself."""
+
 
 @dataclass(frozen=True)
 class PrivacyBound:
@@ -37,15 +40,15 @@ class PrivacyBound:
     delta: float
     confidence: float
     threshold: float
-    """Where the bound was reached."""
+    """Threshold on scores at which the judged samples were called members."""
     outcome: Confusion
     """Counts of the judged samples at this threshold."""
-    one_run: float | None = None
+    one_run: float | None
     """The bound of `one_run_epsilon`, all samples guessed at the threshold that is most accurate on others; None where
-    more hold-outs than members are judged, whose membership was then no fair coin."""
-    audit: OneRunAudit | None = None
+    more hold-outs than members are judged or samples became members in groups: no fair coins, nor near to them."""
+    audit: OneRunAudit | None
     """The bounds from the most confident guesses; None where ``one_run`` is."""
-    membership: Membership = Membership.DRAWN
+    membership: Membership
     """What ``one_run`` and ``audit`` rest on."""
 
 
@@ -87,24 +90,10 @@ def epsilon_from_counts(
     return np.asarray(np.log(np.maximum(ratio, 1.0)))
 
 
-def bound_at(evaluation: Scored, threshold: float, *, delta: float = 0.0, confidence: float = 0.95) -> PrivacyBound:
-    """The bound at a threshold that was chosen without the judged samples.
-
-    Args:
-        evaluation: the judged samples.
-        threshold: "member" where score ≥ it.
-        delta: in [0, 1).
-        confidence: in (0, 1).
-
-    Raises:
-        UserError: for scores that can't be judged, or a setting out of range.
-    """
-    outcome = Confusion.at(evaluation.scores, evaluation.is_member, threshold)
-    members, holdouts = (len(side) for side in sides(evaluation.scores, evaluation.is_member))
-    epsilon = epsilon_from_counts(
-        outcome.false_positives, holdouts, outcome.false_negatives, members, delta=delta, confidence=confidence
-    )
-    return PrivacyBound(float(epsilon), delta, confidence, threshold, outcome)
+def epsilon_of(outcome: Confusion, *, delta: float = 0.0, confidence: float = 0.95) -> float:
+    """`epsilon_from_counts` of one outcome, at a threshold that was chosen without its samples."""
+    errors, sizes = (outcome.false_positives, outcome.false_negatives), (outcome.n_holdout, outcome.n_member)
+    return float(epsilon_from_counts(errors[0], sizes[0], errors[1], sizes[1], delta=delta, confidence=confidence))
 
 
 def highest_bound(scored: Scored, *, delta: float = 0.0, confidence: float = 0.95) -> tuple[float, float]:
@@ -128,42 +117,37 @@ def highest_bound(scored: Scored, *, delta: float = 0.0, confidence: float = 0.9
     return float(epsilons[best]), float(roc.thresholds[best])
 
 
-def bound_calibrated(
-    evaluation: Scored,
-    calibration: Scored,
-    *,
-    delta: float = 0.0,
-    confidence: float = 0.95,
-    membership: Membership = Membership.DRAWN,
+def privacy_bound(
+    evaluation: Scored, calibration: Scored, *, delta: float = 0.0, membership: Membership = Membership.DRAWN
 ) -> PrivacyBound:
-    """The bound at the threshold that gives the highest bound on other samples, and the bound of one run.
+    """All bounds on ε: each outcome by itself, one run, and the most confident guesses of one run.
 
     Args:
         evaluation: the judged samples.
-        calibration: samples of the same target, none of them judged.
+        calibration: samples of the same target, none of them judged; thresholds are chosen on them.
         delta: in [0, 1).
-        confidence: in (0, 1).
         membership: how the judged samples became members.
 
     Raises:
         UserError: for scores that can't be judged, or a setting out of range.
     """
-    threshold = highest_bound(calibration, delta=delta, confidence=confidence)[1]
-    bound = bound_at(evaluation, threshold, delta=delta, confidence=confidence)
-    bound = replace(bound, membership=membership)
-    most_accurate, _ = Roc.from_scores(calibration.scores, calibration.is_member).best_threshold()
-    guessed, n = Confusion.at(evaluation.scores, evaluation.is_member, most_accurate), len(evaluation.scores)
-    if guessed.n_member != guessed.n_holdout and membership is not Membership.COINS:
-        return bound
-    correct = n - guessed.false_positives - guessed.false_negatives
-    return replace(bound, one_run=one_run_epsilon(correct, n, n, delta=delta, confidence=confidence))
-
-
-def bound_audited(
-    evaluation: Scored, calibration: Scored, *, delta: float, membership: Membership, confidence: float = 0.95
-) -> PrivacyBound:
-    """`bound_calibrated`, and the bounds from the most confident guesses where it has one of one run."""
-    bound = bound_calibrated(evaluation, calibration, delta=delta, confidence=confidence, membership=membership)
-    if bound.one_run is None:
-        return bound
-    return replace(bound, audit=audit(evaluation, calibration, delta=delta, confidence=confidence))
+    threshold = highest_bound(calibration, delta=delta, confidence=CONFIDENCE)[1]
+    outcome = Confusion.at(evaluation.scores, evaluation.is_member, threshold)
+    one_run = guesses = None
+    halves = outcome.n_member == outcome.n_holdout and membership is not Membership.GROUPED
+    if halves or membership is Membership.COINS:
+        most_accurate, _ = Roc.from_scores(calibration.scores, calibration.is_member).best_threshold()
+        guessed, n = Confusion.at(evaluation.scores, evaluation.is_member, most_accurate), len(evaluation.scores)
+        correct = guessed.true_positives + guessed.true_negatives
+        one_run = one_run_epsilon(correct, n, n, delta=delta, confidence=CONFIDENCE)
+        guesses = audit(evaluation, calibration, delta=delta, confidence=CONFIDENCE)
+    return PrivacyBound(
+        epsilon=epsilon_of(outcome, delta=delta, confidence=CONFIDENCE),
+        delta=delta,
+        confidence=CONFIDENCE,
+        threshold=threshold,
+        outcome=outcome,
+        one_run=one_run,
+        audit=guesses,
+        membership=membership,
+    )

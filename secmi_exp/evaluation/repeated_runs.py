@@ -23,8 +23,8 @@ class RepeatedRuns:
     one run."""
 
 
-def repeated_runs(values: Sequence[float], *, confidence: float = 0.95) -> RepeatedRuns:
-    """Mean, deviation and Student's interval of a metric over k independent runs.
+def repeated_runs(values: Sequence[float]) -> RepeatedRuns:
+    """Mean, deviation and Student's 95% interval of a metric over k independent runs.
 
     Other than the intervals of a single run, it covers what another target, seed or split would give. Runs are
     independent where each trains its own target on its own split; new seeds of one split say nothing about other
@@ -33,7 +33,6 @@ def repeated_runs(values: Sequence[float], *, confidence: float = 0.95) -> Repea
 
     Args:
         values: [k].
-        confidence: of the interval.
 
     Raises:
         UserError: for no values, or one that is not finite.
@@ -47,5 +46,5 @@ def repeated_runs(values: Sequence[float], *, confidence: float = 0.95) -> Repea
         raise UserError(f"A metric over runs needs at least one finite value in each run, not {list(values)}.")
     if len(array) == 1:
         return RepeatedRuns(1, float(array[0]), None, None)
-    mean, interval = mean_interval(array, confidence=confidence)
+    mean, interval = mean_interval(array)
     return RepeatedRuns(len(array), mean, float(array.std(ddof=1)), interval)

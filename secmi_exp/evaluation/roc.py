@@ -71,23 +71,22 @@ class Roc:
         return float(np.diff(self.tpr) @ decades)
 
 
-def asr_interval(asr: float, n_member: int, n_holdout: int, *, confidence: float = 0.95) -> Interval:
-    """Interval of the best balanced accuracy over all thresholds, for any number of samples and any scores.
+def asr_interval(asr: float, n_member: int, n_holdout: int) -> Interval:
+    """95% interval of the best balanced accuracy over all thresholds, for any number of samples and any scores.
 
     An accuracy is (1 + TPR − FPR)/2, and a side of n samples gives its rate within ε = √(ln(4/α)/2n) at all thresholds
-    at once with probability 1 − α/2 (Dvoretzky, Kiefer and Wolfowitz 1956, with Massart's constant of 1990). So the
-    best accuracy is known within (ε_m + ε_h)/2; it is never below ½.
+    at once with probability 1 − α/2, α = 0.05 (Dvoretzky, Kiefer and Wolfowitz 1956, with Massart's constant of 1990).
+    So the best accuracy is known within (ε_m + ε_h)/2; it is never below ½.
 
     Args:
         asr: the best accuracy on these samples.
         n_member: members.
         n_holdout: hold-outs.
-        confidence: 1 − α, in (0, 1).
 
     >>> [round(end, 3) for end in asr_interval(1.0, 12, 12)]
     [0.573, 1.0]
     """
-    reach = sum(math.sqrt(math.log(4.0 / (1.0 - confidence)) / (2 * n)) for n in (n_member, n_holdout)) / 2.0
+    reach = sum(math.sqrt(math.log(4.0 / 0.05) / (2 * n)) for n in (n_member, n_holdout)) / 2.0
     return max(0.5, asr - reach), min(1.0, asr + reach)
 
 

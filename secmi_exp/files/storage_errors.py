@@ -44,14 +44,14 @@ class StorageLocation:
     """A folder that is written to."""
 
     name: str
-    """In the middle of a sentence, such as "the store"."""
+    """Name in the middle of a sentence, such as "the store"."""
     folder: Path
     setting: str | None
-    """By which it is chosen, such as paths.store; None where it isn't."""
+    """Setting that chooses the folder, such as paths.store; None without one."""
 
     @property
     def named(self) -> str:
-        """At the beginning of a sentence."""
+        """Name and path for the beginning of a sentence."""
         return f"{self.name[0].upper()}{self.name[1:]} {self.folder}"
 
     @property
@@ -76,8 +76,8 @@ class LackingRoom(OSError):
     """There is no room for a file whose size is known.
 
     Args:
-        error: that tells it.
-        file: that was to be written.
+        error: the error that tells it.
+        file: the file that was to be written.
         needed: bytes.
     """
 
@@ -107,7 +107,7 @@ def storage_sentence(error: BaseException, place: StorageLocation | None = None)
 
     Args:
         error: as raised, by whatever library.
-        place: where was being written; None: that isn't known.
+        place: folder that was being written to; None if unknown.
     """
     if isinstance(error, UserError):  # explained already
         return None
@@ -146,7 +146,7 @@ def failing_path(error: BaseException) -> Path | None:
 
 
 def failing_place(path: Path | None, number: int, place: StorageLocation | None) -> StorageLocation | None:
-    """Where the error has happened: in the place itself, among temporary files, or where the path lies."""
+    """The place of an error: the place itself, the folder of temporary files, or the folder of the path."""
     temporary = temporary_files()
     if path:
         if place and path.is_relative_to(place.folder):

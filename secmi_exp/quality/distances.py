@@ -61,7 +61,7 @@ def inception_distance(images: Pixels, reference: Pixels, network: NoTrainIncept
         images: [n, 1 or 3, H, W].
         reference: [m, 1 or 3, H, W].
         network: see `secmi_exp.quality.inception`.
-        device: that it runs on.
+        device: device that it runs on.
     """
     distance = FrechetInceptionDistance(network).to(device)
     for side, real in ((reference, True), (images, False)):

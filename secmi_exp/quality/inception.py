@@ -24,7 +24,7 @@ def inception(weights: Path, setting: str = "quality.inception") -> NoTrainIncep
 
     Args:
         weights: the file.
-        setting: that names it, for messages.
+        setting: setting that names the file, for messages.
 
     Raises:
         UserError: for a file that isn't Inception's weights, was not fetched, or holds some that are not finite, and
@@ -58,7 +58,7 @@ def unit_features(pixels: Pixels, network: torch.nn.Module, device: torch.device
     Args:
         pixels: [n, 1 or 3, H, W].
         network: `inception`, on the device.
-        device: that it runs on.
+        device: device that it runs on.
 
     Returns:
         [n, 2048].

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from secmi_exp.evaluation.scored import Interval
-from secmi_exp.store import Json
+from secmi_exp.files.strict_json import Json
 
 
 @dataclass(frozen=True)

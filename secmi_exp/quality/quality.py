@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 from secmi_exp.attacks.attack import Attack
 from secmi_exp.attacks.finite_values import refuse_non_finite_values
 from secmi_exp.attacks.signals.samples import Sampling
+from secmi_exp.configuration.user_path import UserPath
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import Timesteps
@@ -23,9 +24,9 @@ from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.distributions import mean_interval
 from secmi_exp.evaluation.scored import Interval
-from secmi_exp.files.strict_json import as_strict_json
+from secmi_exp.files.strict_json import Json, as_strict_json
 from secmi_exp.quality.measures import Measures
-from secmi_exp.store import Input, Json, Key, Store, write_json
+from secmi_exp.store import Input, Key, Store, write_json
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import InputSpace, PreparedTarget
 
@@ -51,7 +52,7 @@ class Quality:
     samples: PositiveInt | None
     steps: PositiveInt
     blocks: Annotated[int, Field(ge=2)]
-    inception: Path | None
+    inception: UserPath | None
     seed: NonNegativeInt
 
     def check(self, timesteps: Timesteps) -> None:

@@ -49,7 +49,7 @@ def restricted(entry: Entry, evaluated: EvaluatedScores, kept: Bools) -> Entry:
     Args:
         entry: of a run.
         evaluated: its scores, in the order of their ids, [n].
-        kept: which of them, [n].
+        kept: whether an image is kept, [n].
     """
     scored = Scored(evaluated.scored.scores[kept], evaluated.scored.is_member[kept])
     ids = tuple(name for name, keep in zip(evaluated.ids, kept, strict=True) if keep)

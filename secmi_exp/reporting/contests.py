@@ -19,7 +19,7 @@ class Scoring:
     entry: Entry
     evaluated: EvaluatedScores
     auc: float
-    """As the run recorded it."""
+    """AUC that the run recorded."""
 
     @property
     def run(self) -> FinishedRun:

@@ -56,25 +56,24 @@ class Drawing(Figure):
 
 @contextmanager
 def figure_with_axes(
-    path: Path, size: tuple[float, float], rows: int = 1, columns: int = 1, *, sharey: bool = False
+    path: Path, size: tuple[float, float], columns: int = 1, *, sharey: bool = False
 ) -> Iterator[tuple[Figure, NDArray[np.object_]]]:
     """Create a figure, and save it when the context ends.
 
     Args:
         path: the PNG.
         size: width and height in inches.
-        rows: number of rows of axes.
-        columns: number of columns of axes.
+        columns: number of axes, side by side.
         sharey: whether all axes have the same y axis.
 
     Returns:
-        The figure and its axes, [rows, columns].
+        The figure and its axes, [columns].
     """
     with plain_text():
         layout = ConstrainedLayoutEngine()
         figure = Figure(size, layout=layout)
         FigureCanvasAgg(figure)
-        yield figure, figure.subplots(rows, columns, sharey=sharey, squeeze=False)
+        yield figure, figure.subplots(1, columns, sharey=sharey, squeeze=False)[0]
         save(figure, layout, path)
 
 
@@ -89,7 +88,7 @@ def save(figure: Figure, layout: ConstrainedLayoutEngine, path: Path) -> None:
 @contextmanager
 def single_axes(path: Path, size: tuple[float, float] = (5.4, 4.2), **labels: str) -> Iterator[tuple[Figure, Axes]]:
     """Create a figure with one pair of axes without a box; ``labels`` are title, xlabel and ylabel."""
-    with figure_with_axes(path, size) as (figure, ((axes,),)):
+    with figure_with_axes(path, size) as (figure, (axes,)):
         remove_box(axes)
         axes.set(**labels)
         yield figure, axes
@@ -107,9 +106,9 @@ class _PlainNumbers(LogFormatter):
         return f"{x:g}" if super().__call__(x, pos) else ""
 
 
-def use_log_scale(axes: Axes, *, x: bool = False, y: bool = False) -> None:
-    """Make one or both axes logarithmic."""
-    for axis in [axes.xaxis] * x + [axes.yaxis] * y:
+def use_log_scale(axes: Axes, *, y: bool = False) -> None:
+    """Make the x axis logarithmic, or both."""
+    for axis in [axes.xaxis] + [axes.yaxis] * y:
         (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
         axis.set_major_formatter(_PlainNumbers())
         axis.set_minor_formatter(_PlainNumbers())

@@ -85,7 +85,7 @@ def named(entries: Sequence[Entry], repeated: Collection[str] = (), longest_valu
     entries apart. Where no recorded setting does, the end of the run's path follows.
 
     Args:
-        entries: that are shown together.
+        entries: entries that are shown together.
         repeated: settings that names leave out.
         longest_value: characters of a setting's value, its middle is left out if it has more; None: any number.
     """

@@ -17,9 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from secmi_exp import __version__
 from secmi_exp.data.split import Split
-from secmi_exp.files.strict_json import as_strict_json
+from secmi_exp.files.strict_json import Json, as_strict_json
 from secmi_exp.run_state import AttackOutcome, Run
-from secmi_exp.store import Input, Json, Key
+from secmi_exp.store import Input, Key
 from secmi_exp.targets.interface import PreparedTarget
 
 PACKAGE = Path(__file__).parents[1]

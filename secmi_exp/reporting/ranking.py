@@ -89,7 +89,7 @@ class Ranking:
 
     contest: Contest
     standings: list[Standing]
-    """By AUC, the best first."""
+    """Standings of the contenders by AUC, the best first."""
     pairs: list[dict[str, Any]]
     """Rows of comparison_pairs.csv, without the contest."""
 

@@ -45,7 +45,7 @@ def draw_ranking_roc(path: Path, ranking: Ranking) -> None:
             lines.append(line)
         chance = np.geomspace(floor, 1.0, 50)
         lines += axes.plot(chance, chance, color=CHANCE, linestyle="-", linewidth=0.8, zorder=1)
-        use_log_scale(axes, x=True, y=True)
+        use_log_scale(axes, y=True)
         axes.set(xlim=(floor, 1.0), ylim=(floor, 1.05))
         axes.grid(color=RULE, linewidth=0.6)
         axes.legend(

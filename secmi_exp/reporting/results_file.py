@@ -88,9 +88,9 @@ class AbstainingBound(_Fields):
     """Lower bounds on ε from an attack's most confident guesses about one training."""
 
     epsilon: float | None = None
-    """By Steinke et al. 2023, for any (ε, δ)-private training."""
+    """Bound of Steinke et al. 2023, for any (ε, δ)-private training."""
     epsilon_gaussian: float | None = None
-    """By Mahloujifar et al. 2024, for a training whose trade-off curve is a Gaussian mechanism's."""
+    """Bound of Mahloujifar et al. 2024, for a training whose trade-off curve is a Gaussian mechanism's."""
     guessed_members: int = 0
     guessed_holdouts: int = 0
     correct: int = 0
@@ -168,6 +168,16 @@ class Surrogates(_Fields):
 
     verdict: str
     why: str
+    kind: str = ""
+    """See `secmi_exp.evaluation.excess.Kind`."""
+    limit: float | None = None
+    """Upper end of the interval of blind's AUC up to which there is an answer."""
+    images: int | None = None
+    """Of the collection, by which the verdict goes; None without references."""
+    references: int | None = None
+    """By which the verdict goes; None without."""
+    blind: dict[str, Any] | None = None
+    """How well a classifier that never sees the target tells collection and references apart; None without."""
     excess: Excess | None = None
     """None where it is not judged, for the reason in `why`."""
 
@@ -198,6 +208,8 @@ class Results(ScorerResults):
     dataset: str
     target: str
     target_folder: str = ""
+    target_trained_here: bool | None = None
+    """See `Target.trained_here`; None without a target, and in files of versions that don't say."""
     seed: int | None = None
     split: SplitFacts = SplitFacts()
     timing_s: dict[str, float] = {}
@@ -227,6 +239,11 @@ class Results(ScorerResults):
     def scorers(self) -> dict[str, ScorerResults]:
         """Results by scorer, the attack's own first; empty without an attack."""
         return {self.attack: self, **self.others} if self.attack and self.metrics else {}
+
+    @property
+    def graves(self) -> list[RunWarning]:
+        """The warnings by which the figures are no measure of a leak."""
+        return [warning for warning in self.warnings or [] if warning.grave]
 
     @property
     def seconds(self) -> float:

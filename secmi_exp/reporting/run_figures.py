@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from secmi_exp.evaluation.collection_size import POWER, PowerCurve
 from secmi_exp.evaluation.delong import auc_interval
 from secmi_exp.evaluation.exposure import percentiles
-from secmi_exp.evaluation.judge import Judgement, Scored
+from secmi_exp.evaluation.judge import Judgement
 from secmi_exp.evaluation.relative_t_error import RelativeTError
 from secmi_exp.evaluation.roc import Roc
+from secmi_exp.evaluation.scored import Scored
 from secmi_exp.reporting.drawing import (
     COLOURS,
     HOLDOUT,
@@ -58,7 +59,7 @@ def roc_on(axes: Axes, scored: Mapping[str, Scored], *, logarithmic: bool) -> No
     chance = np.geomspace(floor, 1.0, 50) if logarithmic else np.array([0.0, 1.0])
     axes.plot(chance, chance, color=NEUTRAL, linestyle=":", linewidth=1, label="chance")
     if logarithmic:
-        use_log_scale(axes, x=True, y=True)
+        use_log_scale(axes, y=True)
         axes.set(xlim=(floor, 1.0), ylim=(floor, 1.05))
     else:
         axes.set(xlim=(-0.01, 1.0), ylim=(0.0, 1.01), aspect="equal")
@@ -82,7 +83,7 @@ def draw_t_errors(path: Path, t_errors: Scored, subject: str, t_sec: int) -> Non
         bins = np.geomspace(positive.min() * 0.999, positive.max() * 1.001, 41)
         _two_sides(axes, positive, t_errors.is_member, bins)
         axes.axvline(-threshold, color=NEUTRAL, linestyle="--", linewidth=1, label="oracle threshold")
-        use_log_scale(axes, x=True)
+        use_log_scale(axes)
         axes.legend(fontsize="small", frameon=False)
 
 
@@ -157,7 +158,7 @@ def draw_power(path: Path, curve: PowerCurve, subject: str) -> None:
         if curve.needed.images <= curve.sizes[-1]:
             label = f"{curve.needed.images:.0f} images"
             axes.axvline(curve.needed.images, color=NEUTRAL, linestyle="--", linewidth=1, label=label)
-        use_log_scale(axes, x=True)
+        use_log_scale(axes)
         axes.set(ylim=(0.0, 1.02))
         axes.legend(loc="lower right", fontsize="small", frameon=False)
 
@@ -192,7 +193,7 @@ def draw_exposed(
     """
     columns = max(1, len(images) // 2)
     captions = [f"above {rank:.0f}%" for rank in percentile]
-    with figure_with_axes(path, (1.2 * columns + 0.6, 3.8)) as (figure, ((axes,),)):
+    with figure_with_axes(path, (1.2 * columns + 0.6, 3.8)) as (figure, (axes,)):
         figure.suptitle(f"Most (above) and least (below) exposed: {subject}", fontsize=10)
         figure.supxlabel("share of hold-outs that score less", fontsize=8)
         for row in range(2):
@@ -219,7 +220,7 @@ def draw_near_duplicates(
         subject: the dataset.
     """
     columns = max(4, *map(len, groups))  # wide enough for the title
-    with figure_with_axes(path, (1.2 * columns + 0.6, 1.6 * len(groups) + 0.5)) as (figure, ((axes,),)):
+    with figure_with_axes(path, (1.2 * columns + 0.6, 1.6 * len(groups) + 0.5)) as (figure, (axes,)):
         figure.suptitle(f"{sum(sizes)} images that look alike, groups: {len(sizes)}. {subject}", fontsize=10)
         for row, (images, is_member, size) in enumerate(zip(groups, sides, sizes, strict=False)):
             captions = [""] * len(images)

@@ -3,7 +3,9 @@
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 from rich.console import Console
@@ -12,9 +14,10 @@ from rich.text import Text
 
 from secmi_exp.data.copies import alike_rows
 from secmi_exp.data.split import Part
-from secmi_exp.evaluation.judge import Judgement, Scored
+from secmi_exp.evaluation.judge import Judgement
 from secmi_exp.evaluation.one_run_audit import OneRunAudit
 from secmi_exp.evaluation.privacy_bound import PrivacyBound
+from secmi_exp.evaluation.scored import Scored
 from secmi_exp.quality.measures import Measures
 from secmi_exp.reporting import run_figures
 from secmi_exp.reporting.artifacts import score_files, split_files, target_files
@@ -24,7 +27,7 @@ from secmi_exp.reporting.results_file import METRIC_NAMES, Estimate
 from secmi_exp.reporting.run_results import RunResults, describe_run, write_results, write_scores
 from secmi_exp.reporting.terminal import terminal
 from secmi_exp.run_state import AttackOutcome, Run
-from secmi_exp.run_warnings import RunWarning
+from secmi_exp.run_warnings import RunWarning, grave_first
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.tracking.tracker import FileSet
 
@@ -33,19 +36,20 @@ def write_run(
     run: Run, target: PreparedTarget | None, attacked: AttackOutcome | None, measures: Measures | None
 ) -> RunResults:
     """Write results, scores and figures into the run's directory, and then log them to the tracker."""
-    header = describe_run(run, target, attacked)
+    results = RunResults(describe_run(run, target, attacked), quality=measures, warnings=run.warnings)
     if attacked:
         write_scores(run, attacked)
-    gate = decide_run(run, target, attacked) if attacked else None
-    results = (
-        RunResults(header, attacked.judgements, attacked.bounds, attacked.fitted, measures, run.warnings, gate)
-        if attacked
-        else RunResults(header, {}, {}, quality=measures, warnings=run.warnings)
-    )
+        results = replace(
+            results,
+            judgements=attacked.judgements,
+            bounds=attacked.bounds,
+            fitted=attacked.fitted,
+            gate=decide_run(run, target, attacked),
+        )
     write_results(run.folder, results)
-    if gate:
-        write_gate(run.folder, {"": gate})
-        run.tracker.log_summary({"gate": str(gate.outcome)})
+    if results.gate:
+        write_gate(run.folder, {"": results.gate})
+        run.tracker.log_summary({"gate": str(results.gate.outcome)})
     run.store.delete_tallies()
     figures = _copy_samples(run, target) if target else []
     figures += _draw(run, attacked) if attacked else []
@@ -56,8 +60,14 @@ def write_run(
     return results
 
 
-def print_run(results: RunResults, folder: Path) -> None:
-    """Print the metrics, the quality and the warnings of a run, and its directory as the last line."""
+def print_run(results: RunResults, folder: Path, *, stated: bool) -> None:
+    """Print the metrics, the quality and the warnings of a run, and its directory as the last line.
+
+    Args:
+        results: of the run.
+        folder: its directory.
+        stated: whether somebody has stated who is a member, whose question is then whether these were used.
+    """
     console = terminal()
     if results.judgements:
         print_metrics(results, console)
@@ -72,6 +82,8 @@ def print_run(results: RunResults, folder: Path) -> None:
     _print_warnings(results.warnings, console)
     if results.gate:
         console.print(Text(gate_sentence({"": results.gate})), soft_wrap=True)
+    if results.judgements and stated:
+        console.print(Text(collection_sentences(results, folder)), soft_wrap=True)
     console.print(str(folder), soft_wrap=True)
 
 
@@ -107,11 +119,29 @@ def print_metrics(results: RunResults, console: Console) -> None:
 
 def audit_sentence(name: str, bound: PrivacyBound, audit: OneRunAudit) -> str:
     """Return what a scorer's most confident guesses say of ε, and what that assumes."""
-    gaussian = f", {audit.gaussian_epsilon:.2f} for noise as DP-SGD's" if math.isfinite(audit.gaussian_epsilon) else ""
+    gaussian = (
+        f" ({audit.gaussian_epsilon:.2f} if its noise is Gaussian, as in DP-SGD)"
+        if math.isfinite(audit.gaussian_epsilon)
+        else ""
+    )
     return (
-        f"ε of the training, by {name}: at least {audit.epsilon:.2f}{gaussian} (δ = {bound.delta:g}, "
-        f"{bound.confidence:.0%} confidence each): {audit.correct} of the {audit.guesses.count} most confident guesses "
-        f"of {audit.samples} images are right; {bound.membership.assumption}."
+        f"Lower bound on the training's privacy parameter ε, by {name}: {audit.epsilon:.2f}{gaussian}; "
+        f"δ = {bound.delta:g}, {bound.confidence:.0%} confidence each. {audit.correct} of the {audit.guesses.count} "
+        f"most confident guesses about {audit.samples} images are right. {bound.membership.assumption}"
+    )
+
+
+def collection_sentences(results: RunResults, folder: Path) -> str:
+    """Return whether the members as a whole were used, unless the figures don't tell, and where more of it is."""
+    page = f"python -m secmi_exp.report {quote(str(folder))} --for owner"
+    written = f"`{page}` writes the answer as a page."
+    if any(warning.grave for warning in results.warnings):
+        return written
+    collection = results.header["collection"]
+    assert isinstance(collection, dict)
+    return (
+        f"Collection: p = {collection['p_mann_whitney']:.2g}, which is how likely a result like this is if the model "
+        f"had not seen the members; scores.parquet has p_value and q_value of each image. {written}"
     )
 
 
@@ -128,9 +158,8 @@ def _print_quality(quality: Measures, console: Console) -> None:
 
 def _print_warnings(warnings: Sequence[RunWarning], console: Console) -> None:
     """Print one line a warning, the grave ones first."""
-    for warning in sorted(warnings, key=lambda warning: not warning.grave):
-        kind = Text("Figures are no measure of a leak: " if warning.grave else "Warning: ", style="bold")
-        console.print(kind + Text(warning.sentence), soft_wrap=True)
+    for warning in grave_first(warnings):
+        console.print(Text(f"{warning.heading}: ", style="bold") + Text(warning.sentence), soft_wrap=True)
 
 
 def _copy_samples(run: Run, target: PreparedTarget) -> list[Path]:

@@ -22,12 +22,12 @@ from secmi_exp.evaluation.one_run_audit import OneRunAudit
 from secmi_exp.evaluation.privacy_bound import PrivacyBound
 from secmi_exp.evaluation.scored import Floats, Scored
 from secmi_exp.files.storage_errors import explain_storage_errors, output_place
-from secmi_exp.files.strict_json import as_strict_json
+from secmi_exp.files.strict_json import Json, as_strict_json
 from secmi_exp.quality.measures import Measures
 from secmi_exp.reporting.provenance import attack_settings, provenance
 from secmi_exp.run_state import AttackOutcome, Run
 from secmi_exp.run_warnings import RunWarning
-from secmi_exp.store import Json, write_json
+from secmi_exp.store import write_json
 from secmi_exp.targets.interface import PreparedTarget
 
 SCHEMA = 1
@@ -39,9 +39,9 @@ class RunResults:
 
     header: dict[str, Json]
     """The fields of results.json that are there with and without an attack."""
-    judgements: Mapping[str, Judgement]
+    judgements: Mapping[str, Judgement] = field(default_factory=dict)
     """Scorer → judgement, the attack's own first; empty without an attack."""
-    bounds: Mapping[str, PrivacyBound]
+    bounds: Mapping[str, PrivacyBound] = field(default_factory=dict)
     """Scorer → lower bound on ε; none without a calibrated threshold."""
     fitted: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
     """Scorer → what its fitting recorded."""
@@ -83,13 +83,13 @@ def write_scores(run: Run, attacked: AttackOutcome) -> None:
     Raises:
         UserError: where it can't be written.
     """
-    split = run.split
+    split, measured = run.split, attacked.measured
     columns: dict[str, NDArray[np.generic] | list[str]] = {
         "id": [run.images.ids[row] for row in split.attacked],
         "row": split.attacked,
         "is_member": split.is_member,
         "part": split.part.tolist(),
-        **attacked.measured.numbers,
+        **{name: values for name, values in measured.numbers.items() if name not in measured.unlisted},
         **{f"score_{name}": values for name, values in attacked.scores.items()},
         **_exposure_columns(split, attacked.scores[attacked.attack.name]),
     }
@@ -106,6 +106,7 @@ def describe_run(run: Run, target: PreparedTarget | None, attacked: AttackOutcom
         "dataset_facts": run.parts.dataset.facts(run.images),
         "target": run.target_name,
         "target_folder": str(target.folder) if target else "",
+        "target_trained_here": run.parts.target.trained_here if target else None,
         "defense": run.parts.defense.name,
         **(target.facts if target else {}),
         "split": run.split_facts,

@@ -51,7 +51,7 @@ def draw_sweep(path: Path, rows: Sequence[TableRow], swept: Sequence[str]) -> bo
         _draw_map(path, rows, swept)
         return True
     values = _numbers(rows, swept[0])
-    with figure_with_axes(path, (8.6, 3.8), columns=2, sharey=True) as (_, (panels,)):
+    with figure_with_axes(path, (8.6, 3.8), columns=2, sharey=True) as (_, panels):
         for axes, (metric, label) in zip(panels, METRICS.items(), strict=True):
             estimates = [Estimate.from_row(row, metric) for row in rows]
             if values is None:
@@ -60,7 +60,7 @@ def draw_sweep(path: Path, rows: Sequence[TableRow], swept: Sequence[str]) -> bo
                 draw_curve(axes, values, estimates, COLOURS[0])
                 axes.set_xlabel(swept[0])
                 if _spans_decades(values):
-                    use_log_scale(axes, x=True)
+                    use_log_scale(axes)
             axes.set_title(f"{label} [95% interval]", fontsize=10)
             _mark_chance(axes)
     return True
@@ -82,7 +82,7 @@ def draw_search(path: Path, ranked: Sequence[FinishedRun]) -> bool:
         return False
     auc = _column([run.results.validation.estimate("auc") for run in ranked if run.results.validation], 0)
     size = 1.6 + 3.4 * len(settings), 3.8
-    with figure_with_axes(path, size, columns=len(settings), sharey=True) as (figure, (panels,)):
+    with figure_with_axes(path, size, columns=len(settings), sharey=True) as (figure, panels):
         for axes, name in zip(panels, settings, strict=True):
             values = _numbers([run.overrides for run in ranked], name)
             if values is None:
@@ -90,7 +90,7 @@ def draw_search(path: Path, ranked: Sequence[FinishedRun]) -> bool:
                 values = [float(levels.index(run.overrides.get(name, ""))) for run in ranked]
                 axes.set_xticks(range(len(levels)), levels, rotation=30, ha="right")
             elif _spans_decades(values):
-                use_log_scale(axes, x=True)
+                use_log_scale(axes)
             axes.plot(values, auc, "o", color=COLOURS[0], alpha=0.5, label="job")
             axes.plot(values[:1], auc[:1], "D", color=COLOURS[1], label=f"job {ranked[0].shown}, chosen")
             axes.set_xlabel(name)
@@ -118,7 +118,7 @@ def draw_tradeoff(path: Path, rows: Sequence[TableRow], swept: Sequence[str]) ->
     if not measures:
         return False
     size = 4.6 * len(measures), 4.2
-    with figure_with_axes(path, size, columns=len(measures), sharey=True) as (figure, (panels,)):
+    with figure_with_axes(path, size, columns=len(measures), sharey=True) as (figure, panels):
         points = {
             name: [
                 point

@@ -30,7 +30,7 @@ from secmi_exp.reporting.sweep_tables import (
 )
 from secmi_exp.reporting.table_files import TableRow, column_names, write_csv, write_parquet
 from secmi_exp.reporting.terminal import terminal
-from secmi_exp.run_warnings import RunWarning
+from secmi_exp.run_warnings import RunWarning, grave_first
 from secmi_exp.tracking.tracker import RunIdentity, start_tracker
 
 log = logging.getLogger(__name__)
@@ -163,12 +163,12 @@ def _track_comparison(runs: Sequence[FinishedRun], folder: Path, rows: Sequence[
 
 
 def _print_warnings(runs: Sequence[FinishedRun], console: Console) -> None:
-    """Print each warning of the jobs once, with the jobs that it concerns."""
+    """Print each warning of the jobs once, the grave ones first, with the jobs that it concerns."""
     concerned: dict[RunWarning, list[str]] = {}
     for run in runs:
         for warning in run.results.warnings or []:
             concerned.setdefault(warning, []).append(run.shown)
-    for warning, names in concerned.items():
+    for warning in grave_first(concerned):
+        names = concerned[warning]
         jobs = "" if len(names) == len(runs) else f" (job{'s' * (len(names) > 1)} {', '.join(names)})"
-        kind = "Figures are no measure of a leak" if warning.grave else "Warning"
-        console.print(Text(f"{kind}{jobs}: {warning.sentence}"), soft_wrap=True)
+        console.print(Text(f"{warning.heading}{jobs}: {warning.sentence}"), soft_wrap=True)

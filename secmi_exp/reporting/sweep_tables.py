@@ -43,7 +43,7 @@ def rank_by_validation(runs: Sequence[FinishedRun], direction: str) -> list[Fini
     """Return the runs that have a validation AUC, the best first, and of equal ones the earlier first.
 
     Args:
-        runs: by number.
+        runs: runs in the order of their numbers.
         direction: what the search does with AUC, maximize or minimize.
     """
     aucs = {run: _validation_auc(run).value for run in runs}

@@ -24,7 +24,6 @@ from filelock import FileLock, Timeout
 
 from secmi_exp.errors import UserError
 from secmi_exp.files.storage_errors import StorageLocation, broken_link, explain_storage_errors
-from secmi_exp.files.strict_json import Json
 from secmi_exp.store.key import FileDigest, Input, Key, digest_of, file_digest
 from secmi_exp.store.manifest import (
     MANIFEST,
@@ -48,7 +47,6 @@ __all__ = [
     "Entry",
     "FileDigest",
     "Input",
-    "Json",
     "Key",
     "Manifest",
     "Place",
@@ -72,10 +70,6 @@ whole. So are weights and the store's own files where they are larger than 64 MB
 
 REMOVED = "removed-"
 """Prefix of folders in ``work/`` that are being removed."""
-
-PROBE = ".writable."
-"""Prefix of files in ``work/`` by which earlier versions tested whether the folder is writable."""
-
 
 SHORTEST_WAIT_S, LONGEST_WAIT_S = 0.05, 2.0
 """Seconds between two attempts to get a lock that another process holds."""
@@ -109,7 +103,7 @@ class Store:
         """Open the store, creating its folder; nothing is written to one that has all that is asked for.
 
         Args:
-            root: its folder.
+            root: folder of the store.
             verify: see `Verify`.
 
         Raises:
@@ -361,8 +355,6 @@ class Store:
             for left in work.iterdir():
                 if left.name.startswith(REMOVED):
                     self._remove(left)
-                elif left.name.startswith(PROBE):
-                    left.unlink(missing_ok=True)
 
     def _remove(self, path: Path) -> None:
         """Remove an entry or a workspace, by a rename first, so that a kill leaves nothing partial in its place."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from secmi_exp.configuration.paths import from_environment
+from secmi_exp.configuration.paths import expand_home, from_environment
 from secmi_exp.errors import UserError
 from secmi_exp.formatting import as_size, counted
 from secmi_exp.reporting.terminal import terminal
@@ -23,7 +23,7 @@ from secmi_exp.store.manifest import Damaged, check
 from secmi_exp.store.remembered_digests import RememberedDigests
 
 DEFAULT = from_environment("SECMI_STORE", "outputs/store")
-"""As conf/paths/default.yaml has it."""
+"""The store's folder in conf/paths/default.yaml."""
 
 UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -124,7 +124,7 @@ def say(console: Console, line: str) -> None:
 
 
 def entry_count(entries: Sequence[Stored]) -> str:
-    """For a sentence."""
+    """A number of entries in words."""
     return "1 entry" if len(entries) == 1 else f"{len(entries)} entries"
 
 
@@ -181,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser().parse_args(arguments)
     console = terminal()
     try:
-        store = Inventory.from_folder(given.store.expanduser())
+        store = Inventory.from_folder(Path(expand_home(str(given.store))))
         match given.command:
             case "ls":
                 list_entries(store, given.kind, console)

@@ -24,7 +24,7 @@ VERSIONED = frozenset(
         "defenses": "cutout defense dp_sgd dp_sgd_settings hflip l2 randaugment",
         "quality": "quality",
         "targets": "given module pipeline",
-        "targets.pixel": "adm_checkpoint ddpm diffusers_folder recipe secmi_checkpoint",
+        "targets.pixel": "adm_checkpoint class_labels ddpm diffusers_folder recipe secmi_checkpoint",
         "targets.text_to_image": "fine_tuning latent_ddpm recipes stable_diffusion target",
     }.items()
     for module in modules.split()

@@ -75,7 +75,7 @@ class Inventory:
 
     @cached_property
     def entries(self) -> list[Stored]:
-        """By kind, the last used first."""
+        """Entries sorted by kind, the last used first."""
         found = [
             Stored(path, kind.name, path.name)
             for kind in self.root.iterdir()
@@ -113,7 +113,7 @@ class Inventory:
         return found[0]
 
     def of_digest(self, digest: str) -> str | None:
-        """Where a digest is found that a key names as an input; None where it isn't the store's."""
+        """Name of the entry or file with this digest, which a key has as an input; None where the store has none."""
         for entry in self.entries:
             if entry.digest == digest:
                 return str(entry)

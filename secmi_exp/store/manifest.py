@@ -46,7 +46,7 @@ class Manifest:
     seconds: float
     """Time that the build took, including entries that were built together with this one."""
     files: Mapping[str, StoredFile]
-    """By the path below the entry's folder, with slashes."""
+    """Path below the entry's folder, with slashes → file."""
     made_from: Mapping[str, Key]
     """Digest → key, of what the entry rests on, directly or not; empty in entries of older versions."""
 
@@ -88,10 +88,10 @@ def check(
     """Compare an entry with the key that it should have, and its files with its manifest.
 
     Args:
-        entry: its folder, or a workspace.
-        key: that was asked for. None: whatever the manifest names, if only the folder isn't named by another's digest.
-        files: that it must have besides those of the key; see `Key.files`.
-        digest: of a file; one that differs from the manifest's is only believed once the file was read.
+        entry: folder of the entry, or a workspace.
+        key: requested key. None: any key in the manifest, unless the folder is named by the digest of another one.
+        files: files that it must have besides those of the key; see `Key.files`.
+        digest: returns the digest of a file; where it differs from the manifest's, the file is read to make sure.
 
     Raises:
         Damaged: naming what first differs.

@@ -26,7 +26,8 @@ from secmi_exp.diffusion.path import GaussianPath
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.store import Json, Key, Store
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import Key, Store
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import InputSpace, PreparedTarget
 
@@ -34,12 +35,12 @@ VERSION = 1
 """Version of the reading; raised when the same predictor would be queried in another way."""
 
 HELD: dict[str, NoisePredictor] = {}
-"""Key → predictor that is handed over at the moment."""
+"""Key → predictor that is registered at the moment."""
 
 
 @contextmanager
 def hand_over(predictor: NoisePredictor, key: str) -> Iterator[None]:
-    """Have ``target=given target.key=KEY`` mean this predictor."""
+    """Register a predictor under a key, for ``target=given target.key=KEY``, while the context lasts."""
     node = {"_target_": f"{__name__}.GivenTarget", "name": "given", "key": "???"}
     ConfigStore.instance().store(group="target", name="given", node=node)
     HELD[key] = predictor
@@ -55,6 +56,7 @@ class GivenTarget:
 
     conditions: ClassVar[tuple[str, ...]] = ()
     input_space: ClassVar[InputSpace] = "pixels"
+    trained_here: ClassVar[bool] = False
 
     name: str
     key: str
@@ -132,7 +134,7 @@ class NoiseFunction(NoisePredictor):
             queries, and returns the predicted noise [B, C, H, W]. No gradients are kept. A `torch.nn.Module` is moved
             to that device and put into evaluation mode; any other function must look to that itself.
         alphas_cumprod: ᾱ_0 … ᾱ_{T−1} of its training: the share of the image's variance in x_t = √ᾱ x_0 + √(1−ᾱ) ε.
-        input_range: its values for black and white.
+        input_range: the network's values of black and white.
 
     Raises:
         UserError: for what is no function, and unless the ᾱ are two or more numbers in (0, 1] that don't increase.
@@ -188,7 +190,7 @@ class Called(nn.Module):
     """Any function as a module.
 
     Args:
-        function: to call.
+        function: the function to call.
     """
 
     def __init__(self, function: PredictNoise):

@@ -12,7 +12,8 @@ from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.noise_predictor_type import NoisePredictor
 from secmi_exp.diffusion.timesteps import TimeAxis, Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
-from secmi_exp.store import Input, Json, Key, Store, digest_of
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import Input, Key, Store, digest_of
 
 load_kept = Deferred("secmi_exp.engine.kept_target:load_kept")
 
@@ -138,7 +139,7 @@ class Target(Protocol):
 
     @property
     def name(self) -> str:
-        """As the configuration names it."""
+        """Name of the target in the configuration."""
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -147,6 +148,10 @@ class Target(Protocol):
     @property
     def input_space(self) -> InputSpace:
         """What it is queried about, which not all attacks can do with."""
+
+    @property
+    def trained_here(self) -> bool:
+        """Whether `prepare` trains it on the members, or finds in the store what it has trained on them before."""
 
     @property
     def timesteps(self) -> Timesteps:
@@ -164,8 +169,8 @@ class Target(Protocol):
 
 
 @runtime_checkable
-class TrainableTarget(Protocol):
-    """A target whose networks are made here, so that its settings can be tried before anything is computed."""
+class SupportsDryRun(Protocol):
+    """A target whose networks or optimizers settings describe, which can be tried before anything is computed."""
 
     def dry_run(self, images: tuple[int, int, int], store: Store, runtime: Runtime) -> None:
         """Try networks and optimizers without memory for them, unless a training in the store had the same settings.

@@ -11,9 +11,10 @@ import numpy as np
 from secmi_exp.data.images import Images, Rows
 from secmi_exp.data.labels import Labels
 from secmi_exp.errors import UserError
+from secmi_exp.files.strict_json import Json
 from secmi_exp.formatting import shown
 from secmi_exp.run_warnings import warn
-from secmi_exp.store import Input, Json, Key
+from secmi_exp.store import Input, Key
 from secmi_exp.targets.interface import InputArrays, Inputs
 
 VERSION = 1

@@ -4,19 +4,20 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.configuration.user_path import UserPath
 from secmi_exp.data.images import Images
 from secmi_exp.diffusion.path import GaussianPath
 from secmi_exp.diffusion.timesteps import Prediction, TimeAxis, Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.errors import UserError
+from secmi_exp.files.strict_json import Json
 from secmi_exp.formatting import shown
-from secmi_exp.store import Json, Key, Store
+from secmi_exp.store import Key, Store
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import InputSpace, PreparedTarget
 from secmi_exp.targets.own_network.calling import Argument, Calling, TimeShape
@@ -37,13 +38,14 @@ class OwnModule:
 
     conditions: ClassVar[tuple[str, ...]] = ()
     input_space: ClassVar[InputSpace] = "pixels"
+    trained_here: ClassVar[bool] = False
 
     name: str
     factory: Annotated[str, Field(pattern=r"^\w+(\.\w+)+$")]
     """Class or function that makes the network, with its module."""
     kwargs: dict[str, Any] | None
     """Arguments of the factory."""
-    weights: Path
+    weights: UserPath
     entry: str | None
     prefix: str | None
     path: PathSettings
@@ -109,7 +111,7 @@ class OwnModule:
         )
 
     def dry_run(self, images: tuple[int, int, int], store: Store, runtime: Runtime) -> None:
-        """See `TrainableTarget.dry_run`: make the network with its weights, and evaluate it once.
+        """See `SupportsDryRun.dry_run`: make the network with its weights, and evaluate it once.
 
         Raises:
             UserError: where any of this fails.

@@ -9,7 +9,7 @@ from secmi_exp.diffusion.timesteps import PAPER_STEPS, TimeAxis, Timesteps
 from secmi_exp.targets.loading.model_file_schemas import MOST_TIMESTEPS
 
 DiscretePrediction = Literal["epsilon", "v_prediction", "sample"]
-"""Those of `Prediction` that a network with a discrete schedule may have."""
+"""Values of `Prediction` that a network with a discrete schedule may have."""
 
 Beta = Annotated[float, Field(gt=0, lt=1)]
 

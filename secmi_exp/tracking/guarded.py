@@ -27,7 +27,7 @@ class Outage:
 
         Args:
             call: name of the call that failed.
-            error: what it raised.
+            error: the error that it raised.
         """
         if not self.happened:
             reason = f"{type(error).__name__}: {first_line(error)}"

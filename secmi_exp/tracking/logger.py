@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, Strict, validate_call
 
 from secmi_exp.deferred import Deferred
-from secmi_exp.evaluation.judge import Judgement, Scored
+from secmi_exp.evaluation.judge import Judgement
+from secmi_exp.evaluation.scored import Scored
 from secmi_exp.tracking.tracker import MakeTracker, RunIdentity, Tracker, flat_metrics
 from secmi_exp.tracking.wandb_settings import Project, mode_from_environment
 

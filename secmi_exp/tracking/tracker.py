@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from secmi_exp.evaluation.judge import Judgement, Scored
+from secmi_exp.evaluation.judge import Judgement
 from secmi_exp.evaluation.relative_t_error import RelativeTError
-from secmi_exp.store import Json
+from secmi_exp.evaluation.scored import Scored
+from secmi_exp.files.strict_json import Json
 from secmi_exp.tracking.guarded import Guarded, Outage
 
 

@@ -17,8 +17,9 @@ import numpy as np
 import wandb
 
 from secmi_exp.deferred import Deferred
-from secmi_exp.evaluation.judge import Judgement, Scored
+from secmi_exp.evaluation.judge import Judgement
 from secmi_exp.evaluation.relative_t_error import RelativeTError
+from secmi_exp.evaluation.scored import Scored
 from secmi_exp.formatting import unicode_name
 from secmi_exp.tracking.tracker import FileSet, RunIdentity, Tracker, flat_metrics
 from secmi_exp.tracking.wandb_settings import resolve_mode

@@ -1,11 +1,13 @@
 """Audits from Python are the command's runs, to the bit, whatever the target and the images are given as."""
 
+import io
 import json
 import logging
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,14 +17,16 @@ from _pytest.mark import ParameterSet
 from datasets import Dataset, DatasetDict, Features, Value
 from datasets import Image as ImageFeature
 from diffusers import DDPMPipeline
-from PIL import Image
+from PIL import Image, ImageOps
 
 import secmi_exp
 from secmi_exp import AuditResult, NoiseFunction, UserError
 from secmi_exp.__main__ import main
-from secmi_exp.api.given_images import Images, locate
+from secmi_exp.api import audits
+from secmi_exp.api.given_images import Images, Located, locate
 from secmi_exp.data.captions import CaptionChoice
 from secmi_exp.data.image_folder import find_samples
+from secmi_exp.data.preprocessing import Preprocessing
 from secmi_exp.evaluation.comparison import compare as paired_comparison
 from secmi_exp.reporting.results_file import read_results
 from secmi_exp.store import Store
@@ -212,11 +216,70 @@ def test_images_in_any_form_are_kept_without_loss(form: str, root: Path) -> None
     assert not list((store.root / "work").iterdir())
 
 
+def opened(located: Located, row: int) -> Image.Image:
+    return find_samples(Path(located.path), CaptionChoice("text", "first", 0)).open(row)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "upright", "shape"), [(6, True, (3, 6, 4)), (6, False, (3, 4, 6)), (3, True, (3, 4, 6))]
+)
+@pytest.mark.parametrize("form", ["PIL", "dataset"])
+def test_images_that_will_be_turned_upright_have_the_shape_that_they_are_read_in(
+    root: Path, form: str, orientation: int, upright: bool, shape: tuple[int, int, int]
+) -> None:
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8))
+    picture.getexif()[274] = orientation
+    file = io.BytesIO()
+    picture.save(file, "JPEG", exif=picture.getexif())
+    cells = {"image": [{"bytes": file.getvalue(), "path": None}]}
+    images = [picture] if form == "PIL" else Dataset.from_dict(cells, features=Features({"image": ImageFeature()}))
+    located = locate(images, "members", lambda: Store(root / "turned"), upright=upright)
+    assert located.shapes == {shape}
+    channels, height, width = shape
+    pixels = Preprocessing((height, width), channels, None, "apply" if upright else "ignore")(opened(located, 0))
+    expected = Image.open(file) if form == "dataset" else picture
+    expected = ImageOps.exif_transpose(expected) if upright else expected
+    np.testing.assert_array_equal(pixels, np.moveaxis(np.asarray(expected), -1, 0))  # nothing was squeezed
+
+
+@pytest.mark.parametrize("settings", [{"dataset": {"exif": "apply"}}, {"dataset.exif": "apply"}])
+def test_the_size_of_images_follows_the_choice_to_turn_them(
+    root: Path, pipeline: DDPMPipeline, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = Image.fromarray(np.zeros((4, 6, 3), dtype=np.uint8))
+    picture.getexif()[274] = 6
+    monkeypatch.setattr(audits, "measured_t_errors", lambda arguments: arguments)
+    arguments = list(secmi_exp.t_errors(pipeline, [picture], **settings | {"paths.output": str(root / "sizes")}))
+    assert "dataset.image_size=[6,4]" in arguments
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_tensors_of_half_precision_are_kept_rounded(root: Path, dtype: torch.dtype) -> None:
+    store, pixels = Store(root / "half"), torch.tensor([0.0, 0.25, 0.5, 1.0], dtype=dtype).reshape(1, 1, 2, 2)
+    located = locate(pixels, "members", lambda: store)
+    assert np.asarray(opened(located, 0)).tolist() == [[0, 64], [128, 255]]
+
+
+@pytest.mark.parametrize("form", ["PIL", "dataset"])
+def test_what_a_kill_left_in_the_workspace_is_replaced(root: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(root / f"killed {form}")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("secmi_exp.store.write_manifest", killed)
+        with pytest.raises(KeyboardInterrupt):
+            locate(FORMS[form], "members", lambda: store)
+    located = locate(FORMS[form], "members", lambda: store)
+    np.testing.assert_array_equal([np.asarray(opened(located, row)) for row in range(N)], MEMBERS)
+
+
 def test_pictures_of_other_modes_keep_their_pixels_and_their_orientation(root: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
     turned = Image.fromarray(pixels)
     turned.getexif()[274] = 6
-    modes = [Image.fromarray(pixels).convert(mode) for mode in ("CMYK", "P", "RGBA", "YCbCr", "1")]
+    modes = [Image.fromarray(pixels).convert(mode) for mode in ("CMYK", "P", "RGBA", "1")]
     located = locate([*modes, turned], "members", lambda: Store(root / "modes"))
     samples = find_samples(Path(located.path), CaptionChoice("text", "first", 0))
     for row, given in enumerate([*modes, turned]):
@@ -224,6 +287,14 @@ def test_pictures_of_other_modes_keep_their_pixels_and_their_orientation(root: P
         assert opened.mode == given.mode
         np.testing.assert_array_equal(np.asarray(opened), np.asarray(given))
     assert opened.getexif()[274] == 6
+
+
+@pytest.mark.parametrize("mode", ["YCbCr", "HSV"])
+def test_pictures_of_other_colour_spaces_are_kept_as_rgb(root: Path, mode: str) -> None:
+    given = Image.fromarray(np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)).convert(mode)
+    located = locate([given], "members", lambda: Store(root / mode))
+    opened = find_samples(Path(located.path), CaptionChoice("text", "first", 0)).open(0)
+    np.testing.assert_array_equal(np.asarray(opened), np.asarray(given.convert("RGB")))
 
 
 WRONG = {
@@ -235,7 +306,7 @@ WRONG = {
     "of the type int64": MEMBERS.astype(np.int64),
     "several datasets .train, test.: give one of them": DatasetDict(),
     "has the columns text, and none with images": Dataset.from_dict({"text": ["a"]}),
-    r"members\[0\] can't be used .* mode HSV": [Image.new("HSV", (4, 4))],
+    r"members\[0\] can't be used .* mode RGBa": [Image.new("RGBa", (4, 4))],
 }
 
 
@@ -288,9 +359,19 @@ def test_a_mistake_is_an_exception_with_the_commands_sentence(
     assert capsys.readouterr() == ("", "")
 
 
-def test_targets_that_would_be_trained_have_no_t_errors(root: Path) -> None:
-    with pytest.raises(UserError, match="target=ddpm_small is trained on members"):
-        secmi_exp.t_errors("ddpm_small", MEMBERS, paths={"output": root})
+@pytest.mark.parametrize("name", ["ddpm_small", "latent_ddpm"])
+def test_targets_that_would_be_trained_have_no_t_errors(name: str, root: Path) -> None:
+    with pytest.raises(UserError, match=f"target={name} is trained on members"):
+        secmi_exp.t_errors(name, MEMBERS, paths={"output": root})
+
+
+def test_a_target_that_was_trained_before_has_t_errors_by_its_name_and_path(
+    audited: AuditResult, pipeline: DDPMPipeline, tmp_path: Path
+) -> None:
+    pipeline.save_pretrained(tmp_path / "model")
+    where: dict[str, Any] = {"target.path": tmp_path / "model", "trainer": "cpu", "paths": {"output": tmp_path}}
+    errors = secmi_exp.t_errors("ddpm_small", MEMBERS, t_sec=20, **where)
+    np.testing.assert_allclose(errors, audited.scores.t_error[:N], rtol=1e-3)
 
 
 def test_a_predictor_in_memory_is_attacked_and_left_as_it_was(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ from tests.support.query_attacks import (
     noise,
     noised,
 )
+from tests.support.runs import MEMORIZING, run_here
 
 
 def loss(x_0: Tensor, t: int, j: int) -> Tensor:
@@ -158,6 +160,32 @@ def test_normalised_noise_has_the_mean_size_of_normal_noise() -> None:
 def test_the_names_that_are_known_without_torch_are_those_of_the_values(overrides: list[str]) -> None:
     made = attack(*overrides)
     assert made.measured_names == {*made.query(trial_batch()), "features", "pixels"}
+
+
+def test_values_that_are_too_many_for_columns_of_their_own_are_there_by_name(tmp_path: Path) -> None:
+    many = ["+attack=loss", f"attack.t={list(range(40))}", "attack.noises=1"]
+    found = measured(tmp_path, *many)
+    np.testing.assert_allclose(found.numbers["loss"], found.values["features"][:, 1:].mean(axis=1))
+    scores = pq.read_table(run_here(tmp_path, *many, base=MEMORIZING) / "scores.parquet")
+    assert "score_loss" in scores.column_names
+    assert not {"loss", "loss_39"} & {*scores.column_names}
+
+
+def test_cdi_takes_all_values_of_a_part_that_has_many(tmp_path: Path) -> None:
+    found = measured(tmp_path, "+attack=cdi", f"attack.parts.losses.t={list(range(40))}")
+    assert found.values["features"].shape == (N, 5 + 41)
+    assert {"losses/loss", "losses/loss_39"} < found.unlisted
+    assert "pia/proximal_error" not in found.unlisted
+    few = measured(tmp_path, "+attack=cdi", "attack.parts.losses.t=[0,100]")
+    assert (few.key.config, few.unlisted) == ({}, frozenset())  # as it is named in stores of earlier versions
+    assert found.key.config  # which had the scores of the other parts alone
+
+
+@pytest.mark.parametrize("part", ["blind", "over_representation"])
+def test_cdi_refuses_a_part_without_numbers_before_it_queries(part: str) -> None:
+    made = attack("+attack=cdi", "attack.parts.losses.t=[0]", f"+attack@attack.parts.x={part}")
+    with pytest.raises(UserError, match=r"attack\.parts\.x measures no single numbers of an image"):
+        made.check(Timesteps.with_signal_everywhere(1000))
 
 
 def test_cdi_has_the_values_of_all_its_parts_and_their_queries(tmp_path: Path) -> None:

@@ -75,6 +75,31 @@ def test_scores_are_judged_without_a_dataset(tmp_path: Path) -> None:
     assert less["metrics"] == results["metrics"]
 
 
+def test_a_file_of_scores_with_the_opposite_sign_is_warned_of_with_the_columns_that_decide_it(tmp_path: Path) -> None:
+    opposite = write(tmp_path / "a.csv", scores(-1.5, 0).tolist())
+    warned = {each["code"]: each for each in ran(tmp_path, opposite, "split.attack_train=0")[0]["warnings"]}
+    assert warned["holdouts_score_higher"]["grave"]
+    assert "what the columns is_member and score mean" in warned["holdouts_score_higher"]["sentence"]
+    assert "attack.scorers.scores.members_have=less" in warned["holdouts_score_higher"]["sentence"]
+    chance = ran(tmp_path, write(tmp_path / "b.csv", scores(-0.1, 0).tolist()), "split.attack_train=0")[0]
+    assert chance["metrics"]["auc"] < 0.5
+    assert "holdouts_score_higher" not in {each["code"] for each in chance["warnings"]}
+
+
+def test_the_terminal_has_the_collections_p_value_and_names_the_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results, folder = ran(tmp_path, write(tmp_path / "a.csv", scores(1.5, 0).tolist()))
+    printed = capsys.readouterr().out
+    assert f"Collection: p = {results['collection']['p_mann_whitney']:.2g}, which" in printed
+    assert f"`python -m secmi_exp.report {folder} --for owner` writes the answer as a page." in printed
+    assert printed.splitlines()[-1] == str(folder)
+    ran(tmp_path, write(tmp_path / "b.csv", scores(-1.5, 0).tolist()))
+    printed = capsys.readouterr().out
+    assert "Collection: p" not in printed  # a grave warning
+    assert "--for owner" in printed
+
+
 def test_the_order_of_the_rows_decides_nothing(tmp_path: Path) -> None:
     rule = halves_rule()
     files = [

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,6 +13,7 @@ from secmi_exp.attacks.scorers.column import Column
 from secmi_exp.attacks.scorers.map_distance import MapDistance
 from secmi_exp.data.images import ImageSet, Rows
 from secmi_exp.data.split import Halves, Split
+from secmi_exp.testing import configured, measure
 from tests.support.runs import MEMORIZING, run_here
 
 
@@ -34,6 +36,21 @@ def test_labels_never_reach_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (labels != other_labels).any()
     assert np.array_equal(errors, other_errors)
     assert sorted(tmp_path.glob("store/t_errors/*")) == entries  # the very same
+
+
+def test_t_errors_at_another_timestep_are_other_measurements_though_the_same_maps_are_read(tmp_path: Path) -> None:
+    def asked(*overrides: str) -> tuple[Any, np.ndarray]:
+        measured = measure(configured("attack", "+attack=quantile", "attack.t_max=50", *overrides), tmp_path)
+        return measured.key, measured.numbers["t_error"]
+
+    (early, early_errors), (late, late_errors) = (
+        asked(f"attack.t_sec={t}", f"attack.stacked=[{other}]") for t, other in ((20, 50), (50, 20))
+    )
+    assert (early_errors != late_errors).all()
+    assert early.digest != late.digest
+    alone, _ = asked("attack.t_sec=20")
+    assert alone.config == {"t_sec": [20]}  # as it is named in stores of earlier versions
+    assert asked("attack.t_sec=20", "attack.stacked=[20]")[0].digest == alone.digest
 
 
 def planted(n: int = 120) -> tuple[Measurements, np.ndarray]:

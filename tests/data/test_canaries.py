@@ -82,6 +82,16 @@ def test_coins_are_fair_and_independent_of_parts_and_images(images: ImageSet, sp
     assert (Noise(**SETTINGS | {"image_seed": 1}).insert(images, split)[0].pixels != drawn[0][0].pixels).any()
 
 
+def test_neither_coins_nor_classes_are_bits_of_the_canaries_own_pixels(images: ImageSet, split: Split) -> None:
+    extended, inserted = Noise(**SETTINGS).insert(images, split)  # whose two seeds are equal
+    assert extended.labels is not None
+    pixels, classes = extended.pixels[300:].ravel(), np.array(extended.labels.numbers[300:])
+    for first in range(8):
+        assert abs((inserted.is_member == (pixels[first::8][:100] < 128)).mean() - 0.5) < 0.25
+    for first in range(4):
+        assert (classes == pixels[first::4][:100] // 64).mean() < 0.5
+
+
 def test_mislabelled_canaries_are_holdouts_of_another_class(images: ImageSet, split: Split) -> None:
     extended, inserted = Mislabelled(**SETTINGS).insert(images, split)
     assert extended.labels is not None
@@ -104,6 +114,24 @@ def test_what_can_not_be_drawn_is_refused(images: ImageSet, split: Split) -> Non
     few = [Noise(**SETTINGS | {"count": 10, "seed": seed}) for seed in range(20)]
     with pytest.raises(UserError, match=r"raise canaries\.count=10"):
         [each.insert(images, split) for each in few]
+
+
+@pytest.mark.parametrize(("seed", "counts", "use"), [(8, "4 of the 4", "fit"), (9, "0 of the 2", "calibrate")])
+def test_a_fitted_attack_needs_canaries_of_both_sides_to_be_fitted_and_to_be_calibrated_on(
+    images: ImageSet, split: Split, seed: int, counts: str, use: str
+) -> None:
+    few = Noise(**SETTINGS | {"count": 30, "seed": seed})
+    few.insert(images, split)  # enough for an attack that fits nothing
+    with pytest.raises(
+        UserError,
+        match=rf"include {counts} canaries that {use} .* raise canaries.count=30 or canaries.attack_train=0.2",
+    ):
+        few.insert(images, split, fitted=True)
+
+
+def test_a_run_is_refused_before_its_attack_is_fitted_on_canaries_of_one_side(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="canaries that calibrate the attack, and both sides need some"):
+        run_here(tmp_path, "+attack=cdi", "canaries=noise", "canaries.count=20", base=MEMORIZING)
 
 
 @pytest.mark.parametrize(

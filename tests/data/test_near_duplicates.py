@@ -23,6 +23,8 @@ from secmi_exp.data.near_duplicates import (
 )
 from secmi_exp.data.split import kept_together
 from secmi_exp.errors import UserError
+from secmi_exp.evaluation.one_run_audit import Membership
+from secmi_exp.pipeline import membership_of
 from secmi_exp.reporting.page.render import render_page
 from secmi_exp.reporting.run_figures import draw_near_duplicates
 from secmi_exp.reporting.run_folders import find_runs
@@ -141,6 +143,8 @@ def test_a_group_lies_on_one_side_and_in_one_part_where_that_is_wanted() -> None
     assert abs(len(members) - len(split.members)) <= 3
     grouped = halves_rule(attack_train=0.5).split(images, alike)
     assert not set(alike[grouped.members]) & set(alike[grouped.holdouts])
+    assert grouped.drawn_together == np.isin(alike[grouped.attacked], np.flatnonzero(np.bincount(alike) > 1)).sum() > 0
+    assert membership_of(grouped) == Membership.GROUPED
     side = grouped.is_member
     parts = {number: set(grouped.part[side & (alike[grouped.attacked] == number)]) for number in alike[grouped.members]}
     assert sum(len(each) > 1 for each in parts.values()) <= 1
@@ -151,6 +155,23 @@ def test_without_groups_the_split_is_as_it_was() -> None:
     plain, grouped = halves(images), halves_rule().split(images, groups_of(images))
     for name in ("members", "holdouts", "attacked", "part"):
         assert np.array_equal(getattr(plain, name), getattr(grouped, name))
+    assert membership_of(plain) == membership_of(grouped) == Membership.DRAWN
+
+
+def test_a_run_whose_groups_were_drawn_together_states_no_one_run_bound_and_says_why(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for row, pixels in enumerate(np.random.default_rng(0).integers(50, 200, (12, 32, 32), dtype=np.uint8)):
+        for brighter in range(4):
+            Image.fromarray(pixels + np.uint8(brighter)).save(tmp_path / f"images/{row}_{brighter}.png")
+    given = ["dataset=image_folder", f"dataset.path={tmp_path}/images", "dataset.image_size=32", "dataset.channels=1"]
+    small = ["split.attack_train=0.5", "evaluation.bootstrap_rounds=20", "logger=none", "trainer=cpu"]
+    folder = run_here(tmp_path, "+attack=blind", *given, *small, "split.near_duplicates=group", base=[])
+    results = json.loads((folder / "results.json").read_text())
+    bound = results["epsilon_lower_bound"]
+    assert (bound["membership"], bound["one_run"], bound["abstaining"]) == ("random_groups", None, None)
+    assert bound["epsilon"] is not None
+    (told,) = [warning for warning in results["warnings"] if warning["code"] == "one_run_left_out"]
+    assert "48 of the 48 attacked images" in told["sentence"]
 
 
 def test_stated_hold_outs_that_look_like_a_member_are_left_out_of_grouped_splits() -> None:

@@ -80,6 +80,24 @@ def test_impossible_splits_are_refused(settings: dict[str, int], message: str) -
         halves(100, **settings)
 
 
+def test_a_side_that_cannot_be_read_is_named_with_its_first_image_and_why(tmp_path: Path) -> None:
+    broken, stated = range(60), np.arange(100) < 60
+    with pytest.raises(UserError, match=r"^None of the 60 members that the dataset states can be read.* is 0 \(\?\)"):
+        halves(image_set(100, broken, stated))
+    with pytest.raises(UserError, match=r"^None of the 60 hold-outs that the dataset states can be read"):
+        halves(image_set(100, broken, ~stated))
+    with pytest.raises(UserError, match=r"^None of the 100 images of the dataset can be read"):
+        halves(image_set(100, range(100)))
+    np.savez(tmp_path / "split.npz", mia_train_idxs=np.arange(50), mia_eval_idxs=np.arange(50, 100), ratio=0.5)
+    with pytest.raises(UserError, match=r"^None of the 50 members that the split lists can be read"):
+        indices(image_set(100, broken), path=tmp_path / "split.npz")
+
+
+def test_a_side_that_the_dataset_states_nothing_of_is_named() -> None:
+    with pytest.raises(UserError, match="states 0 members and 100 hold-outs: both sides need some"):
+        halves(image_set(100, is_member=np.zeros(100, dtype=bool)))
+
+
 def test_more_than_the_stated_sides_have_is_refused() -> None:
     stated = image_set(100, is_member=np.arange(100) < 60)
     with pytest.raises(UserError, match="70 members and 40 hold-outs, but the dataset has 60 and 40"):

@@ -25,7 +25,8 @@ def test_what_privacy_cost_and_what_the_attack_refutes_stand_side_by_side(
     assert bound["abstaining"]["correct"] <= guessed <= bound["abstaining"]["samples"]
     assert bound["abstaining"]["samples"] == results["n_member"] + results["n_holdout"]
     printed = capsys.readouterr().out
-    assert f"{bound['abstaining']['correct']} of the {guessed} most confident guesses of " in printed
+    assert f"{bound['abstaining']['correct']} of the {guessed} most confident guesses about " in printed
+    assert "Lower bound on the training's privacy parameter ε, by stat: " in printed
     assert "near to the fair coins that the theorems ask for" in printed
 
 

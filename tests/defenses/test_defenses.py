@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from secmi_exp.configuration.components import Components
 from secmi_exp.defenses.dp_sgd import DPSGD
 from secmi_exp.errors import UserError
-from secmi_exp.store import Store, write_json
+from secmi_exp.store import Store
 from secmi_exp.targets.pixel import training
-from secmi_exp.testing import cpu_runtime, no_logger
+from secmi_exp.testing import compose_config, cpu_runtime, no_logger
 from tests.support import gradient_descent
 from tests.support.commands import CONF
 from tests.support.defended import MEMBERS, recipe, trained, weights
@@ -77,9 +78,15 @@ def test_settings_come_from_the_command_line_and_mistakes_are_named() -> None:
         recipe("defense=cutout", "defense.fraction=2")
 
 
-def test_a_defense_of_what_is_trained_already_is_refused(tmp_path: Path) -> None:
-    trained_before = recipe("target.max_steps=1").prepare(MEMBERS, Store(tmp_path / "store"), cpu_runtime(), no_logger)
-    write_json(tmp_path / "results.json", {"target_folder": str(trained_before.folder)})
-    target = recipe("defense=cutout", f"target.path={tmp_path}")
-    with pytest.raises(UserError, match=r"defense=cutout acts on a training, and the target in .* is trained already"):
-        target.prepare(MEMBERS, Store(tmp_path / "store"), cpu_runtime(), no_logger)
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        (["ddpm_small", "target.path=x"], r"target=ddpm_small is read from target\.path, trained already: leave out"),
+        (["latent_ddpm"], "target=latent_ddpm has none that it could act on"),
+    ],
+    ids=["trained already", "without defenses"],
+)
+def test_a_defense_without_a_training_to_act_on_is_refused(target: list[str], sentence: str) -> None:
+    chosen, *others = target
+    with pytest.raises(UserError, match=f"defense=cutout acts on .*{sentence}"):
+        Components.from_config(compose_config("defense=cutout", f"target={chosen}", *others))

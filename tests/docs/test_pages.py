@@ -125,7 +125,7 @@ def test_no_comment_of_a_setting_is_lost_in_the_reference() -> None:
 def test_every_setting_is_in_the_reference_with_its_default() -> None:
     page = configuration_page()
     assert "| `attack.scorers.nn.epochs` | `15` |" in page
-    assert "| `evaluation.delta` | `1.0e-5` | of the empirical lower bound on ε |" in page
+    assert "| `evaluation.delta` | `1.0e-5` | δ of the empirical lower bounds on ε |" in page
     for file in (REPOSITORY / "conf").glob("*/*.yaml"):
         group = file.parent.name
         for name in leaves(yaml.safe_load(file.read_text(encoding="utf-8")) or {}):

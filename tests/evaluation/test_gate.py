@@ -16,8 +16,9 @@ from secmi_exp.evaluation.gate import (
     decide,
     epsilon_interval,
 )
-from secmi_exp.evaluation.judge import Judgement, Scored, judge
-from secmi_exp.evaluation.privacy_bound import PrivacyBound, bound_calibrated, epsilon_from_counts
+from secmi_exp.evaluation.judge import Judgement, judge
+from secmi_exp.evaluation.privacy_bound import PrivacyBound, epsilon_from_counts, privacy_bound
+from secmi_exp.evaluation.scored import Scored
 
 PASSED, UNDECIDED, FAILED = Outcome.PASSED, Outcome.UNDECIDED, Outcome.FAILED
 
@@ -27,7 +28,7 @@ def judged(shift: float, each: int, seed: int = 0) -> tuple[Judgement, Scored, P
     rng = np.random.default_rng(seed)
     is_member = np.arange(2 * each) < each
     evaluation, calibration = (Scored(rng.normal(shift * is_member), is_member) for _ in range(2))
-    return judge(evaluation, calibration, rounds=200, seed=seed), evaluation, bound_calibrated(evaluation, calibration)
+    return judge(evaluation, calibration, rounds=200, seed=seed), evaluation, privacy_bound(evaluation, calibration)
 
 
 def outcomes(limits: Limits, shift: float, each: int, doubt: str = "") -> dict[str, Outcome]:
@@ -66,7 +67,7 @@ def test_no_detected_member_passes_no_tighter_limit_than_the_sample_allows() -> 
     evaluation = Scored(np.where(is_member, np.arange(300.0), 1000.0 + np.arange(300)), is_member)
     judgement = judge(evaluation, evaluation, rounds=50, seed=0)
     assert judgement.ci95["tpr_at_1pct_fpr"] == (0.0, 0.0)
-    bound = bound_calibrated(evaluation, evaluation)
+    bound = privacy_bound(evaluation, evaluation)
     (found,) = decide(Limits(None, 0.02, None), "stat", judgement, evaluation, bound)
     assert found.measured.high == pytest.approx(1 - 0.025 ** (1 / 150))
     assert found.outcome is UNDECIDED

@@ -15,8 +15,9 @@ from sklearn.metrics import balanced_accuracy_score, precision_score, recall_sco
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.bootstrap import bootstrap, resampled_metrics
 from secmi_exp.evaluation.delong import auc_interval
-from secmi_exp.evaluation.judge import Scored, judge
+from secmi_exp.evaluation.judge import judge
 from secmi_exp.evaluation.roc import Roc
+from secmi_exp.evaluation.scored import Scored
 
 
 def t_error_scores(n: int, seed: int = 0) -> Scored:

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from secmi_exp.errors import UserError
+from secmi_exp.evaluation.confusion import Confusion
 from secmi_exp.evaluation.one_run import one_run_epsilon, one_run_p_value
-from secmi_exp.evaluation.privacy_bound import bound_at, bound_calibrated, epsilon_from_counts
+from secmi_exp.evaluation.one_run_audit import Membership
+from secmi_exp.evaluation.privacy_bound import epsilon_from_counts, epsilon_of, highest_bound, privacy_bound
 from secmi_exp.evaluation.roc import Roc
 from secmi_exp.evaluation.scored import Scored
 from tests.support.normal_scores import normal_scores
@@ -55,7 +57,9 @@ def test_gaussian_mechanism_is_not_said_to_leak_more_than_it_does(shift: float, 
     rng, truth, bounds = np.random.default_rng(1), gaussian_epsilon(shift, delta), []
     for _ in range(150):
         evaluation, calibration = (normal_scores(rng, 1000, 1000, shift) for _ in range(2))
-        bounds.append(bound_calibrated(evaluation, calibration, delta=delta).epsilon)
+        threshold = highest_bound(calibration, delta=delta)[1]  # all that privacy_bound does for this bound
+        outcome = Confusion.at(evaluation.scores, evaluation.is_member, threshold)
+        bounds.append(epsilon_of(outcome, delta=delta))
     assert (np.array(bounds) > truth).mean() <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 150)
     assert np.median(bounds) >= (0.2 * truth if shift > 0.5 else 0.0)
 
@@ -63,16 +67,27 @@ def test_gaussian_mechanism_is_not_said_to_leak_more_than_it_does(shift: float, 
 def test_bound_says_where_it_was_reached_and_never_looks_at_the_judged_labels_for_it() -> None:
     rng = np.random.default_rng(3)
     evaluation, calibration = (normal_scores(rng, 400, 400, 2.0) for _ in range(2))
-    found = bound_calibrated(evaluation, calibration)
+    found = privacy_bound(evaluation, calibration)
     shuffled = Scored(evaluation.scores, rng.permutation(evaluation.is_member))
-    assert bound_calibrated(shuffled, calibration).threshold == found.threshold
-    counts = found.outcome
+    assert privacy_bound(shuffled, calibration).threshold == found.threshold
+    counts = Confusion.at(evaluation.scores, evaluation.is_member, found.threshold)
+    assert found.outcome == counts
     expected = epsilon_from_counts(counts.false_positives, 400, counts.false_negatives, 400)
-    assert found.epsilon == pytest.approx(float(expected))
-    assert found.epsilon == bound_at(evaluation, found.threshold).epsilon > 1.0
+    assert 1.0 < found.epsilon == pytest.approx(float(expected))
     guess = evaluation.scores >= Roc.from_scores(calibration.scores, calibration.is_member).best_threshold()[0]
     correct = int((guess == evaluation.is_member).sum())
     assert found.one_run == one_run_epsilon(correct, 800, 800) > 1.0
+
+
+def test_samples_that_became_members_in_groups_get_no_bound_of_one_run() -> None:
+    evaluation, calibration = (normal_scores(np.random.default_rng(3), 400, 400, 2.0) for _ in range(2))
+    near, grouped = (
+        privacy_bound(evaluation, calibration, delta=0.0, membership=each)
+        for each in (Membership.DRAWN, Membership.GROUPED)
+    )
+    assert near.one_run
+    assert near.audit
+    assert (grouped.one_run, grouped.audit, grouped.epsilon) == (None, None, near.epsilon)
 
 
 def test_one_run_bound_of_pure_privacy_is_the_log_odds_of_the_accuracy() -> None:
@@ -102,8 +117,8 @@ def test_one_run_bound_of_randomized_response_holds_and_is_near() -> None:
 def test_impossible_settings_are_refused() -> None:
     scored = normal_scores(np.random.default_rng(5), 10, 10, 0.0)
     with pytest.raises(UserError, match="δ lies"):
-        bound_at(scored, 0.0, delta=1.0)
+        privacy_bound(scored, scored, delta=1.0)
     with pytest.raises(UserError, match="confidence lies"):
-        bound_at(scored, 0.0, confidence=1.0)
+        highest_bound(scored, confidence=1.0)
     with pytest.raises(UserError, match="not 3, 2, 2"):
         one_run_p_value(3, 2, 2, 0.0)

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from secmi_exp.evaluation.judge import Judgement, Validation
 from secmi_exp.evaluation.scored import Scored
+from secmi_exp.files.strict_json import Json
 from secmi_exp.reporting import run_figures
 from secmi_exp.reporting.run_folders import FinishedRun
 from secmi_exp.reporting.run_output import print_metrics
@@ -22,7 +23,6 @@ from secmi_exp.reporting.run_results import RunResults
 from secmi_exp.reporting.sweep_figures import draw_search, draw_sweep, draw_tradeoff
 from secmi_exp.reporting.sweep_output import close_sweep
 from secmi_exp.reporting.terminal import FILE_WIDTH, terminal
-from secmi_exp.store import Json
 from secmi_exp.testing import run
 from tests.support.commands import REPOSITORY
 from tests.support.sweep_folder import SweepFolder, finished_run

@@ -70,10 +70,12 @@ def test_groups_that_differ_without_the_model_give_no_answer() -> None:
 @pytest.mark.parametrize(
     ("excess", "verdict", "part"),
     [
-        ({"value": 0.26, "ci90": [0.17, 0.35], "p_value": 8e-6}, Verdict.EVIDENCE, "higher in +26 of 100 pairs"),
+        ({"value": 0.26, "ci90": [0.17, 0.35], "p_value": 8e-6}, Verdict.EVIDENCE, "26 more than is expected"),
         ({"value": 0.26, "ci90": [0.17, 0.35], "p_value": 8e-6}, Verdict.EVIDENCE, "at most 1 of 10,000 would give"),
         ({"value": 0.06, "ci90": [0.01, 0.11], "p_value": 0.02}, Verdict.UNCLEAR, "too uncertain to tell"),
         ({"value": -0.06, "ci90": [-0.17, 0.04], "p_value": 0.8}, Verdict.NOTHING_FOUND, "no sign of use, which does"),
+        ({"value": -0.004, "ci90": [-0.07, 0.06], "p_value": 0.6}, Verdict.NOTHING_FOUND, "in 0 more than is expected"),
+        ({"value": -0.004, "ci90": [-0.07, 0.06], "p_value": 0.6}, Verdict.NOTHING_FOUND, "7 fewer to 6 more)"),
         (None, Verdict.UNCLEAR, "Give references that are more like the collection."),
     ],
 )
@@ -85,6 +87,13 @@ def test_surrogate_hold_outs_answer_by_their_excess_alone(
     assert found is verdict
     assert part in sentence
     assert "AUC" not in sentence
+
+
+def test_comparison_images_that_score_higher_have_an_answer_of_their_own() -> None:
+    higher = {**FAULT, "code": "holdouts_score_higher", "sentence": "Hold-outs score higher."}
+    verdict, sentence = answered(0.30, 0.25, 0.36, 0.999, warnings=[higher])
+    assert verdict is Verdict.UNCLEAR
+    assert "the comparison images seem the more used ones" in sentence
 
 
 def test_copies_on_both_sides_leave_evidence_and_no_denial() -> None:
@@ -139,6 +148,35 @@ def test_the_page_has_question_answer_comparison_doubts_warnings_and_hashes(run:
     config = hashlib.sha256((run / "config.yaml").read_bytes()).hexdigest()
     assert config in found.words("hashes")
     assert "0123456789abcdef" * 4 in found.words("hashes")
+
+
+@pytest.mark.parametrize(
+    ("trained_here", "target", "told"),
+    [
+        (True, {"path": None}, "ddpm, trained by this program on the images in question"),
+        (True, {"path": "sd"}, "ddpm, sd, trained further by this program on the images in question"),
+        (False, {"path": "ckpt.pt"}, "ddpm, ckpt.pt"),
+        (False, {"path": {"kind": "flow"}}, "ddpm, not trained by this program"),
+        (False, {"key": "mine"}, "ddpm, not trained by this program"),
+        (None, {"path": None}, "ddpm, of which it was not recorded who trained it"),
+    ],
+)
+def test_where_the_model_comes_from_is_what_the_run_recorded(
+    run: Path, tmp_path: Path, trained_here: bool | None, target: dict[str, Any], told: str
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    amend(folder, target_trained_here=trained_here)
+    configure(folder, {"target": target})
+    assert f"Model{told} Attack" in page(folder).words("compared")
+
+
+def test_grave_warnings_stand_on_the_page_before_others(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    others = [{**FAULT, "code": f"w{i}", "sentence": f"{i} is odd.", "grave": False} for i in range(MOST_WARNINGS)]
+    amend(folder, warnings=[*others, FAULT])
+    assert page(folder).words("warnings").startswith("What the run itself warns of The split is at fault.")
 
 
 def test_the_page_is_short_and_asks_nothing_of_a_network(run: Path) -> None:

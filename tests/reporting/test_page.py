@@ -87,7 +87,7 @@ def test_a_sweep_is_compared_by_auc_with_intervals_bounds_and_costs(tmp_path: Pa
     assert "0.50 one run: 0.10" in table
     bounds = found.words("privacy-bounds")
     assert "0.50 0.10 1.25 2.50 ∞ 28 of 30 guesses right, of 300 images" in bounds
-    assert "the members are a random half of fixed size" in bounds
+    assert "The members are a random half of fixed size" in bounds
     assert "attack.t_sec" in text["configurations"]
     assert "dataset.name" not in text["configurations"]
     assert "2.9.0" in text["provenance"]

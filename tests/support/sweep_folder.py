@@ -10,11 +10,12 @@ import pyarrow.parquet
 from omegaconf import OmegaConf
 
 from secmi_exp.data.split import Part
-from secmi_exp.evaluation.judge import Judgement, Scored, judge
+from secmi_exp.evaluation.judge import Judgement, judge
+from secmi_exp.evaluation.scored import Scored
+from secmi_exp.files.strict_json import Json
 from secmi_exp.reporting.results_file import Results
 from secmi_exp.reporting.run_folders import FinishedRun
 from secmi_exp.reporting.run_results import validation_fields
-from secmi_exp.store import Json
 
 ROUNDS = 100
 EACH = 150

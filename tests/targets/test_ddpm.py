@@ -158,5 +158,13 @@ def test_a_recipe_for_images_of_another_shape_is_refused(tmp_path: Path) -> None
     assert is_empty(tmp_path / "store")
 
 
+def test_only_targets_whose_networks_draw_have_other_keys_than_before_these_were_seeded_apart() -> None:
+    keys = [
+        ddpm(f"target={name}").key(random_images(2, (1, 8, 8)), cpu_runtime())
+        for name in ("ddpm_small", "ddpm", "dit_small")
+    ]
+    assert ["drawing_within" in key.config for key in keys] == [False, True, True]
+
+
 def test_the_path_decides_no_key() -> None:
     assert "path" not in ddpm().key(random_images(2, (1, 8, 8)), cpu_runtime()).config

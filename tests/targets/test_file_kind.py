@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from secmi_exp.data.decoding import unreadable_sample
 from secmi_exp.errors import UserError
 from secmi_exp.quality.inception import inception
-from secmi_exp.targets.families.stable_diffusion import StableDiffusion
+from secmi_exp.targets.families.stable_diffusion import StableDiffusionFolder
 from secmi_exp.targets.loading.file_kind import ADM_LAYERS
 from secmi_exp.targets.loading.hub import fetch
 from secmi_exp.targets.loading.settings_files import read_json
@@ -197,7 +197,7 @@ def test_a_pointer_is_named_wherever_weights_and_settings_are_read(
 def test_a_pointer_is_named_in_every_part_of_a_pipeline(tmp_path: Path, file: str) -> None:
     folder = save_stable_diffusion(tmp_path / "sd")
     (folder / file).write_bytes(POINTER)
-    pipeline_folder = StableDiffusion.from_path(folder)
+    pipeline_folder = StableDiffusionFolder.from_path(folder)
     with pytest.raises(UserError, match=f"{file} is a pointer of Git LFS"):
         pipeline_folder.vae() if file.startswith("vae") else pipeline_folder.tokenizer()
 

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from secmi_exp.errors import UserError
-from secmi_exp.targets.families.stable_diffusion import StableDiffusion
+from secmi_exp.targets.families.stable_diffusion import StableDiffusionFolder
 from secmi_exp.targets.loading.model_folder import ModelFolder
 from secmi_exp.targets.text_to_image.lora_file import LoRAFile
 from secmi_exp.targets.text_to_image.lora_fusion import pairs_of
@@ -75,9 +75,9 @@ def save(tensors: dict[str, Tensor], file: Path) -> Path:
     return file
 
 
-def adapted(pipeline: Path, file: Path) -> StableDiffusion:
-    folder = StableDiffusion.from_path(pipeline)
-    return StableDiffusion(folder.path, folder.kind, folder.chosen, lora=LoRAFile.at(file, SCALE, folder.parts))
+def adapted(pipeline: Path, file: Path) -> StableDiffusionFolder:
+    folder = StableDiffusionFolder.from_path(pipeline)
+    return StableDiffusionFolder(folder.path, folder.kind, folder.chosen, lora=LoRAFile.at(file, SCALE, folder.parts))
 
 
 def difference(ours: nn.Module, theirs: nn.Module) -> float:
@@ -113,14 +113,14 @@ def assert_added(after: nn.Module, before: nn.Module, matrices: dict[str, tuple[
 
 
 def test_a_file_of_diffusers_changes_the_weights_as_diffusers_and_peft_do(tmp_path: Path, pipeline: Path) -> None:
-    unet = StableDiffusion.from_path(pipeline).load_denoiser()
+    unet = StableDiffusionFolder.from_path(pipeline).load_denoiser()
     unet.add_adapter(
         LoraConfig(
             r=4, lora_alpha=6, alpha_pattern={"to_k": 3}, target_modules=["to_q", "to_k", "conv1"],
             init_lora_weights=False,
         )
     )  # fmt: skip
-    text_encoder = StableDiffusion.from_path(pipeline).text_encoder("text_encoder")
+    text_encoder = StableDiffusionFolder.from_path(pipeline).text_encoder("text_encoder")
     settings = LoraConfig(r=3, lora_alpha=5, use_rslora=True, target_modules=["q_proj", "fc2"], init_lora_weights=False)
     inject_adapter_in_model(settings, text_encoder)
     text = {
@@ -139,13 +139,13 @@ def test_a_file_of_diffusers_changes_the_weights_as_diffusers_and_peft_do(tmp_pa
     ours = adapted(pipeline, file)
     assert difference(ours.load_denoiser(), unet_of_diffusers(StableDiffusionPipeline, pipeline, file)) < 1e-6
     assert difference(ours.text_encoder("text_encoder"), text_encoder) < 1e-6
-    base = StableDiffusion.from_path(pipeline)
+    base = StableDiffusionFolder.from_path(pipeline)
     assert difference(ours.load_denoiser(), base.load_denoiser()) > 0.1
     assert difference(base.text_encoder("text_encoder"), text_encoder) > 0.1
 
 
 def test_a_file_of_kohyas_scripts_changes_the_weights_as_diffusers_does(tmp_path: Path, pipeline: Path) -> None:
-    base = StableDiffusion.from_path(pipeline)
+    base = StableDiffusionFolder.from_path(pipeline)
     text = pairs(base.text_encoder("text_encoder"), TEXT_MODULES)
     tensors = in_kohyas_layout("lora_unet_", pairs(base.load_denoiser(), MODULES))
     tensors |= in_kohyas_layout("lora_te_text_model_", text)
@@ -159,7 +159,7 @@ def test_a_file_of_kohyas_scripts_changes_the_weights_as_diffusers_does(tmp_path
 
 
 def test_kohyas_names_of_sdxl_are_those_of_the_original_code(tmp_path: Path, xl: Path) -> None:
-    base = StableDiffusion.from_path(xl)
+    base = StableDiffusionFolder.from_path(xl)
     names = (*MODULES, MODULES[0].replace("down_blocks.0", "up_blocks.1"))
     original = [name.removesuffix(".weight") for name in of_unet({f"{name}.weight": torch.zeros(1) for name in names})]
     matrices, second = pairs(base.load_denoiser(), names), pairs(base.text_encoder("text_encoder_2"), TEXT_MODULES)
@@ -173,7 +173,7 @@ def test_kohyas_names_of_sdxl_are_those_of_the_original_code(tmp_path: Path, xl:
 
 
 def test_each_module_has_its_own_alpha(tmp_path: Path, pipeline: Path) -> None:
-    base = StableDiffusion.from_path(pipeline)
+    base = StableDiffusionFolder.from_path(pipeline)
     matrices = pairs(base.load_denoiser(), MODULES)
     file = save(in_kohyas_layout("lora_unet_", matrices, lambda number: 1.0 + number), tmp_path / "lora.safetensors")
     before, after = named(base.load_denoiser()), named(adapted(pipeline, file).load_denoiser())
@@ -181,13 +181,13 @@ def test_each_module_has_its_own_alpha(tmp_path: Path, pipeline: Path) -> None:
         torch.testing.assert_close(after[f"{name}.weight"], before[f"{name}.weight"] + added(pair, 1.0 + number))
 
 
-def digests_of(folder: StableDiffusion) -> dict[str, str]:
+def digests_of(folder: StableDiffusionFolder) -> dict[str, str]:
     parts = {"noise": ("unet", "scheduler"), "posteriors": ("vae",), "embeddings": tuple(folder.text_parts)}
     return {kind: folder.key(kind, *names).digest for kind, names in parts.items()}
 
 
 def test_keys_change_with_what_the_adapter_changes(tmp_path: Path, pipeline: Path) -> None:
-    base = StableDiffusion.from_path(pipeline)
+    base = StableDiffusionFolder.from_path(pipeline)
     unet = in_kohyas_layout("lora_unet_", pairs(base.load_denoiser(), MODULES[:1]))
     text = in_kohyas_layout("lora_te_text_model_", pairs(base.text_encoder("text_encoder"), TEXT_MODULES[:1]))
     of_unet_alone = save(unet, tmp_path / "unet.safetensors")
@@ -233,7 +233,7 @@ def renamed(old: str, new: str) -> Callable[[dict[str, Tensor]], dict[str, Tenso
 def test_an_adapter_that_does_not_fit_is_refused(
     tmp_path: Path, pipeline: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]], message: str
 ) -> None:
-    tensors = in_kohyas_layout("lora_unet_", pairs(StableDiffusion.from_path(pipeline).load_denoiser(), MODULES))
+    tensors = in_kohyas_layout("lora_unet_", pairs(StableDiffusionFolder.from_path(pipeline).load_denoiser(), MODULES))
     file = save(change(tensors), tmp_path / "lora.safetensors")
     with pytest.raises(UserError) as refused:
         walked(pipeline, tmp_path / "store", lora=file)
@@ -257,7 +257,7 @@ def test_other_files_and_settings_are_refused(tmp_path: Path, pipeline: Path) ->
 
 
 def test_metadata_are_read_as_numbers_alone(tmp_path: Path, pipeline: Path) -> None:
-    unet = StableDiffusion.from_path(pipeline).load_denoiser()
+    unet = StableDiffusionFolder.from_path(pipeline).load_denoiser()
     down, up = pairs(unet, [ATTENTION])[ATTENTION]
     tensors = {f"unet.{ATTENTION}.lora_A.weight": down, f"unet.{ATTENTION}.lora_B.weight": up}
     file = tmp_path / "lora.safetensors"

@@ -29,7 +29,7 @@ from transformers import CLIPTextConfig, T5Config
 
 from secmi_exp.errors import UserError
 from secmi_exp.store import Store
-from secmi_exp.targets.families.stable_diffusion import StableDiffusion
+from secmi_exp.targets.families.stable_diffusion import StableDiffusionFolder
 from secmi_exp.targets.loading import json_fields, model_file_schemas
 from secmi_exp.targets.loading.blank_networks import try_network
 from secmi_exp.targets.loading.json_fields import JsonObject, checked
@@ -270,7 +270,7 @@ def test_a_tokenizer_without_a_limit_of_its_own_has_that_of_the_text_encoder(
     pipelines: dict[str, Path], tmp_path: Path, limit: int | None
 ) -> None:
     folder = copied(pipelines["sd"], tmp_path / "sd", "tokenizer/tokenizer_config.json", model_max_length=limit)
-    assert StableDiffusion.from_path(folder).tokenizer().model_max_length == TOKENS
+    assert StableDiffusionFolder.from_path(folder).tokenizer().model_max_length == TOKENS
     if limit is None:
         expected = walked(pipelines["sd"], tmp_path / "store").t_error(T_SEC)
         np.testing.assert_array_equal(walked(folder, tmp_path / "other").t_error(T_SEC), expected)
@@ -320,10 +320,10 @@ def test_an_old_autoencoder_has_the_scaling_factor_of_its_library(pipelines: dic
     content = json.loads((folder / "vae/config.json").read_text())
     del content["scaling_factor"]
     (folder / "vae/config.json").write_text(json.dumps(content))
-    found = StableDiffusion.from_path(folder)
+    found = StableDiffusionFolder.from_path(folder)
     assert found.scaling == ([0.0] * 4, [0.18215] * 4)
     assert found.assumed_scaling == {"scaling": found.scaling}
-    assert StableDiffusion.from_path(pipelines["sd"]).assumed_scaling == {}
+    assert StableDiffusionFolder.from_path(pipelines["sd"]).assumed_scaling == {}
 
 
 def test_defaults_are_those_of_the_libraries() -> None:

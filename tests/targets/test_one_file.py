@@ -17,7 +17,7 @@ from torch import Tensor
 from secmi_exp.data.images import Images
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import collect_warnings
-from secmi_exp.targets.families.stable_diffusion import StableDiffusion
+from secmi_exp.targets.families.stable_diffusion import StableDiffusionFolder
 from secmi_exp.targets.text_to_image.one_file_format import FAMILIES
 from tests.support.hostile_files import Opens, is_empty
 from tests.support.one_file_checkpoints import Family, original_weights, save, save_pipeline, with_averages
@@ -45,7 +45,7 @@ def descriptions(pipeline: Path, folder: Path) -> Path:
     return shutil.copytree(pipeline, folder, ignore=shutil.ignore_patterns("*.safetensors"))
 
 
-def parts(folder: StableDiffusion) -> dict[str, Any]:
+def parts(folder: StableDiffusionFolder) -> dict[str, Any]:
     loaded = folder.pipeline(unet=folder.load_denoiser(), vae=folder.vae())
     return {name: part for name, part in loaded.components.items() if isinstance(part, torch.nn.Module)}
 
@@ -58,8 +58,8 @@ def test_one_file_is_the_pipeline_that_it_was_written_from(
     config = descriptions(pipelines[family], tmp_path / "config")
     target = prepared(file, tmp_path / "store", config=str(config))
     ours, theirs = (
-        parts(StableDiffusion.from_path(target.folder)),
-        parts(StableDiffusion.from_path(pipelines[family])),
+        parts(StableDiffusionFolder.from_path(target.folder)),
+        parts(StableDiffusionFolder.from_path(pipelines[family])),
     )
     assert ours.keys() == theirs.keys()
     assert len(ours) >= 3
@@ -70,7 +70,7 @@ def test_one_file_is_the_pipeline_that_it_was_written_from(
     again = prepared(file, tmp_path / "store", config=str(config))
     assert (again.folder, again.digest) == (target.folder, target.digest)
     assert len(list((tmp_path / "store/target").iterdir())) == 1
-    prediction = StableDiffusion.from_path(target.folder).diffusion_path.prediction
+    prediction = StableDiffusionFolder.from_path(target.folder).diffusion_path.prediction
     assert prediction == ("v_prediction" if family == "2.x" else "epsilon")
 
 
@@ -82,7 +82,7 @@ def test_averaged_weights_are_read_where_they_are_and_the_last_ones_on_demand(
     def first_bias(file: Path, choice: str) -> tuple[float, list[str]]:
         with collect_warnings() as warnings:
             target = prepared(file, tmp_path / "store", config=str(pipelines["1.x"]), weights=choice)
-        bias = StableDiffusion.from_path(target.folder).load_denoiser().conv_in.bias[0].item()
+        bias = StableDiffusionFolder.from_path(target.folder).load_denoiser().conv_in.bias[0].item()
         return bias, [warning.code for warning in warnings]
 
     (averaged, chosen), (last, none) = first_bias(both, "auto"), first_bias(both, "net")
@@ -139,7 +139,7 @@ def test_weights_in_half_precision_are_said_and_the_rest_of_a_trainers_checkpoin
         target = prepared(tmp_path / "model.ckpt", tmp_path / "store", config=str(pipelines["1.x"]))
     assert [warning.code for warning in warnings] == ["weights_rounded"]
     assert "float16" in warnings[0].sentence
-    loaded = StableDiffusion.from_path(target.folder).load_denoiser()
+    loaded = StableDiffusionFolder.from_path(target.folder).load_denoiser()
     assert loaded.dtype == torch.float32
     assert torch.equal(loaded.conv_in.bias.half(), half["model.diffusion_model.input_blocks.0.0.bias"])
 

@@ -22,6 +22,7 @@ from secmi_exp.run_warnings import collect_warnings
 from secmi_exp.store import Store
 from secmi_exp.targets.interface import PreparedTarget
 from secmi_exp.targets.text_to_image.fine_tuning import TrainedTextToImage
+from secmi_exp.targets.text_to_image.prompts import own_captions
 from secmi_exp.targets.text_to_image.unet_training import TextToImageTraining
 from secmi_exp.testing import configured, cpu_runtime, no_logger
 from tests.support.hostile_files import naming
@@ -158,6 +159,19 @@ def test_the_loss_is_that_of_what_the_scheduler_predicts(
     torch.testing.assert_close(x_t, alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * eps)
     v = alpha_bar.sqrt() * eps - (1 - alpha_bar).sqrt() * x_0
     torch.testing.assert_close(loss, {"sd": eps, "v": v, "sample": x_0}[kind].square().mean())
+
+
+def test_a_network_with_dropout_has_another_key_than_before_it_was_seeded_apart(tmp_path: Path) -> None:
+    keys = []
+    for dropout in (0.0, 0.1):
+        base = save_stable_diffusion(tmp_path / str(dropout))
+        edited(base / "unet/config.json", dropout=dropout)
+        target = recipe("target=finetuned", f"target.path={base}")
+        store, runtime = Store(tmp_path), cpu_runtime()
+        keys.append(
+            target.key(target.base(MEMBERS, store, runtime, no_logger), own_captions(MEMBERS), MEMBERS, store, runtime)
+        )
+    assert ["drawing_within" in key.config for key in keys] == [False, True]
 
 
 def test_parts_of_a_batch_take_the_steps_of_the_whole(pipelines: dict[str, Path], tmp_path: Path) -> None:

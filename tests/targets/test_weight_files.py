@@ -14,7 +14,7 @@ from transformers import CLIPTextModel
 
 from secmi_exp.errors import UserError
 from secmi_exp.run_warnings import RunWarning, collect_warnings
-from secmi_exp.targets.families.stable_diffusion import StableDiffusion
+from secmi_exp.targets.families.stable_diffusion import StableDiffusionFolder
 from secmi_exp.targets.loading.model_folder import ModelFolder
 from secmi_exp.targets.loading.weight_files import choose_weights, network_files
 from secmi_exp.targets.text_to_image.pipeline_folder import pipeline_files
@@ -151,7 +151,7 @@ def rounded(tmp_path: Path) -> Path:
 
 
 def test_all_parts_of_a_pipeline_are_read_as_variants_and_in_full_precision(rounded: Path) -> None:
-    folder = StableDiffusion.from_path(rounded)
+    folder = StableDiffusionFolder.from_path(rounded)
     with collect_warnings() as warnings:
         folder.warn_of_choices()
     assert [warning.code for warning in warnings] == ["weights_variant"]

@@ -10,7 +10,7 @@ from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.attacks.scorers.nn_settings import ClassifierSettings
 from secmi_exp.attacks.scorers.scorer import Fitting, LearnedScorer, Scores
 from secmi_exp.deferred import Deferred
-from secmi_exp.store import Json
+from secmi_exp.files.strict_json import Json
 
 choose_train_and_score = Deferred("secmi_exp.attacks.scorers.nn_choice:choose_train_and_score")
 

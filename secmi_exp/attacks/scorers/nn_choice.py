@@ -32,8 +32,9 @@ from secmi_exp.attacks.signals.error_maps import ErrorMaps
 from secmi_exp.data.stored_rows import RowArray
 from secmi_exp.engine.training import fit
 from secmi_exp.evaluation.roc import Roc
+from secmi_exp.files.strict_json import Json
 from secmi_exp.formatting import counted
-from secmi_exp.store import SCRATCH, Json, write_json
+from secmi_exp.store import SCRATCH, write_json
 
 FEWEST_A_FOLD = 2
 """Maps of each side that a fold must have."""
@@ -56,7 +57,7 @@ class Candidate:
     width: int | None = None
     """Channels of the small network."""
     aucs: tuple[float, ...] = ()
-    """By fold; fewer than there are where the network was far below the best; none without cross-validation."""
+    """AUC of each fold; fewer folds where the network was far below the best; empty without cross-validation."""
 
     @property
     def auc(self) -> float:
@@ -138,7 +139,7 @@ class Trial:
     Args:
         recipe: the settings.
         maps: of all images, [n, C, H, W].
-        fitting: which of them may be fitted on, and their labels.
+        fitting: rows that may be fitted on, and their labels.
     """
 
     def __init__(self, recipe: ClassifierSettings, maps: RowArray, fitting: Fitting):

@@ -78,7 +78,7 @@ class ErrorMapTraining(pl.LightningModule):
     Args:
         learners: each is trained on the rows of all folds but its own.
         procedure: how.
-        scale: what maps are divided by: a number, or one a channel, [1, C, 1, 1].
+        scale: divisor of the maps: a number, or one per channel, [1, C, 1, 1].
         judged_after: steps after which the rows that a learner isn't trained on are put through it.
         kept: numbers of learners, and rows, whose outputs are kept then.
     """

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.measurements import Measurements
-from secmi_exp.attacks.scorers.feature_classifier import SKLEARN_SEEDS
+from secmi_exp.attacks.scorers.feature_classifier import sklearn_seed
 from secmi_exp.attacks.scorers.scorer import Fitting, LearnedScorer, Scores
 from secmi_exp.attacks.signals.image_features import coarse_view
 from secmi_exp.deferred import Deferred
@@ -54,7 +54,7 @@ class Quantile(LearnedScorer):
                 quantile=self.alpha,
                 max_iter=TREES,
                 min_samples_leaf=leaf,
-                random_state=self.seed % SKLEARN_SEEDS,
+                random_state=sklearn_seed(self.seed),
             )
             margins += regressor.fit(views[sample], errors[sample]).predict(views) - errors
         return margins / self.models

@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from secmi_exp.attacks.measurements import Measurements
 from secmi_exp.engine.runtime import MakeLogger, Runtime
-from secmi_exp.store import Json
+from secmi_exp.files.strict_json import Json
 
 Scores = NDArray[np.float64]
 
@@ -61,6 +61,10 @@ class LearnedScorer(ABC):
     def settings(self) -> dict[str, Json]:
         """Return all that decides the scores, besides measurements and labels."""
         return asdict(self)
+
+    def chosen_by(self, measured: Measurements) -> dict[str, Json]:
+        """Return what the measurements' own values decide of how they are read, without labels; nothing by default."""
+        return {}
 
     @abstractmethod
     def fit_and_score(self, measured: Measurements, fitting: Fitting) -> Scores:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import approach_queries
 from secmi_exp.engine.runtime import Precision, Runtime
-from secmi_exp.store import Json
+from secmi_exp.files.strict_json import Json
 
 has_bfloat16 = Deferred("secmi_exp.engine.trainers:has_bfloat16")
 

@@ -15,7 +15,7 @@ class ErrorMaps:
     maps: Mapping[int, NDArray[np.float16]]
     """t_sec → [n, C, H, W]."""
     timesteps: tuple[int, ...]
-    """Those whose maps the array has, in the order of its channels."""
+    """Timesteps whose maps the array has, in the order of its channels."""
     alternatives: tuple[tuple[int, ...], ...] = ()
     """Further sets of timesteps, from which a scorer may choose by its own cross-validation."""
 

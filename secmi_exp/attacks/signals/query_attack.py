@@ -21,7 +21,8 @@ from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.noise_predictor_type import NoisePredictor
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import Runtime
-from secmi_exp.store import Json, Key, Store, write_json
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import Key, Store, write_json
 from secmi_exp.store.class_identity import class_identity
 from secmi_exp.targets.interface import InputArrays, PreparedTarget
 from secmi_exp.torch_on_use import Tensor, torch
@@ -32,8 +33,8 @@ trial_batch = Deferred("secmi_exp.attacks.signals.trial_batch:trial_batch")
 
 log = logging.getLogger(__name__)
 
-SHOWN = 32
-"""Values that are also there one by one, in scores.parquet too; of an attack with more, none is."""
+LISTED = 32
+"""Values that have a column each in scores.parquet, at most; of an attack with more, none has."""
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -64,8 +65,8 @@ class QueryAttack(Attack):
 
     @property
     def measured_names(self) -> frozenset[str] | None:
-        """See `Attack.measured_names`."""
-        return frozenset({*self.query(trial_batch()), "features", "pixels"})
+        """See `Attack.measured_names`; ``values`` are known without torch."""
+        return frozenset({*(self.values or self.query(trial_batch())), "features", "pixels"})
 
     def check(self, timesteps: Timesteps) -> None:
         """See `Attack.check`."""
@@ -101,7 +102,7 @@ class QueryAttack(Attack):
         entry = store.get_or_build(key, build).path
         stored = json.loads((entry / "values.json").read_text(encoding="utf-8"))
         features = np.load(entry / "values.npy", mmap_mode="r")
-        names = stored["columns"] if len(stored["columns"]) <= SHOWN else []
+        names = stored["columns"]
         return Measurements(
             {**{name: features[:, f] for f, name in enumerate(names)}, "features": features, "pixels": images},
             queries_per_sample=stored["queries_per_sample"],
@@ -109,6 +110,7 @@ class QueryAttack(Attack):
             key=key,
             facts=inputs.facts(),
             last_timestep=max(self.queried_timesteps.values(), default=None),
+            unlisted=frozenset(names if len(names) > LISTED else ()),
         )
 
 
@@ -155,11 +157,11 @@ def query_batch(
     Args:
         attack: queries it.
         predictor: the target.
-        condition_names: of the conditions.
-        names: of the values, in the order of the file's columns.
-        file: gets the values.
-        images: as the target takes them, [B, …].
-        conditions: of the images, [B, …] each.
+        condition_names: names of the conditions.
+        names: names of the values, in the order of the file's columns.
+        file: file that the values are written to.
+        images: images in the target's input format, [B, …].
+        conditions: conditions of the images, [B, …] each.
     """
     condition = dict(zip(condition_names, conditions, strict=True))
     values = attack.query(QueryBatch(predictor, predictor.encode(images), condition))

@@ -13,7 +13,8 @@ from secmi_exp.attacks.signals.sample_distances import Distances, nearest
 from secmi_exp.attacks.signals.sample_features import FeatureKind, FeatureRows, Features
 from secmi_exp.attacks.signals.samples import SampledAttack, Samples
 from secmi_exp.data.images import Images
-from secmi_exp.store import Input, Json, Key, Store
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import Input, Key, Store
 from secmi_exp.store.class_identity import outside_classes
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from secmi_exp.data.stored_rows import RowArray
 from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
-from secmi_exp.store import Json
+from secmi_exp.files.strict_json import Json
 
 PCA = Deferred("sklearn.decomposition:PCA")
 hog = Deferred("skimage.feature:hog")
@@ -39,7 +39,7 @@ class Features:
     """pixels: in [−1, 1]. pca: those, on the samples' first principal components. hog: histograms of oriented
     gradients. color_histogram: shares of pixels of each colour."""
     pca_components: int
-    """At most; there are no more than dimensions or samples."""
+    """Largest number of components; there are no more than dimensions or samples."""
     hog_cell: int
     """Pixels a side."""
     histogram_bins: int
@@ -49,7 +49,7 @@ class Features:
 
     @property
     def settings(self) -> dict[str, Json]:
-        """Those that this kind reads, and the version."""
+        """Settings that this kind of features uses, and the version."""
         own: Mapping[FeatureKind, dict[str, Json]] = {
             "pixels": {},
             "pca": {"pca_components": self.pca_components},

@@ -25,7 +25,8 @@ from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.store import Json, Key, Store, write_json
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import Key, Store, write_json
 from secmi_exp.targets.interface import InputSpace, PreparedTarget
 
 draw_samples = Deferred("secmi_exp.attacks.signals.sampling:draw_samples")
@@ -109,9 +110,9 @@ class Sampling:
         """Draw samples of the target, or find them in the store.
 
         Args:
-            target: to be sampled.
-            images: that the samples are compared with, for their shape.
-            store: where the samples are kept.
+            target: the target that generates the samples.
+            images: images that the samples are compared with, for their shape.
+            store: store of the samples.
             runtime: the machine.
 
         Raises:

@@ -18,7 +18,8 @@ from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import approach_queries, timesteps
 from secmi_exp.engine.runtime import Runtime
-from secmi_exp.store import Entry, Input, Json, Key, Store, write_json
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import Entry, Input, Key, Store, write_json
 from secmi_exp.targets.interface import InputArrays, Inputs, PreparedTarget
 
 WalkPlan = Deferred("secmi_exp.attacks.signals.walk:WalkPlan")
@@ -114,12 +115,12 @@ def compute_trajectories(
     """Walk every image's trajectory to t_max, from as far as the store has it.
 
     Args:
-        target: to be queried.
+        target: the target that is queried.
         images: n of them.
         k: DDIM interval.
         t_max: last timestep walked to; a multiple of k.
         maps: timesteps whose error maps are kept, as float16.
-        store: where all is kept.
+        store: store of the results.
         runtime: the machine.
     """
     keys = TrajectoryKeys(target, target.inputs(images, store, runtime), k, runtime.query_precision)
@@ -147,13 +148,13 @@ def compute_by_approach(
     """Compute the t-errors at a few timesteps, each approached by itself, so that none depends on the others asked for.
 
     Args:
-        target: to be queried.
+        target: the target that is queried.
         images: n of them.
         k: DDIM interval of the round trip.
         compared: values of t_sec, ascending.
         approach: how the states at t_sec − k are reached.
-        maps: those of them whose error maps are kept, as float16.
-        store: where all is kept.
+        maps: timesteps whose error maps are kept, as float16.
+        store: store of the results.
         runtime: the machine.
     """
     keys = TrajectoryKeys(target, target.inputs(images, store, runtime), k, runtime.query_precision, approach)
@@ -189,7 +190,7 @@ def _get_or_build(
         steps: values of t_sec.
         maps: values of t_sec whose maps are wanted.
         extend: fills workspaces, by t_sec: of t-errors, and of maps.
-        store: where all is kept.
+        store: store of the results.
     """
     error_keys = {t: keys.key("t_errors", t) for t in steps}
     map_keys = {t: keys.key("error_maps", t) for t in maps}

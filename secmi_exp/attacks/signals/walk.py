@@ -16,7 +16,7 @@ from secmi_exp.engine.queries import query_rows
 from secmi_exp.engine.rows import Row
 from secmi_exp.engine.runtime import Precision, Runtime
 from secmi_exp.engine.trainers import allow_tf32, query_dtype
-from secmi_exp.store import Json
+from secmi_exp.files.strict_json import Json
 from secmi_exp.targets.interface import InputArrays
 
 
@@ -55,10 +55,10 @@ def walk_images(
 
     Args:
         runtime: the machine.
-        plan: what to fill.
+        plan: the arrays to fill.
         load: reads the target.
         inputs: the images as the target takes them.
-        query_file: in which queries are counted.
+        query_file: file in which queries are counted.
 
     Returns:
         Workspace → what is kept beside its arrays: ``queries_per_sample`` until they were complete, and for t-errors
@@ -116,9 +116,9 @@ def walk_batch(
     Args:
         predictor: the target, in the precision of what is compared.
         approaching: the target, in the precision of the plan's approach; the same one where there is none.
-        plan: what is kept of the way.
-        precision: of what is compared.
-        condition_names: what the last tensors of the batch are.
+        plan: the values that are kept.
+        precision: precision of the compared predictions.
+        condition_names: names of the last tensors of the batch.
         batch: the images [B, …], or the states x and ε̂ that the plan starts from; then the conditions.
     """
     start = batch[: len(batch) - len(condition_names)]

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secmi_exp.attacks import blind
-from secmi_exp.attacks.scorers.feature_classifier import classifier
+from secmi_exp.attacks.scorers.feature_classifier import classifier, sklearn_seed
 from secmi_exp.attacks.signals.image_features import coarse_view, low_level
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
-from secmi_exp.store import Json, Key
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import Key
 from secmi_exp.store.listed import listed
 
 HashingVectorizer = Deferred("sklearn.feature_extraction.text:HashingVectorizer")
@@ -48,15 +49,15 @@ Sizes = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class View:
-    """One kind of what a query depends on."""
+    """One kind of input that a classifier without the target sees, such as pixels or prompts."""
 
     kind: str
-    """As results.json names it."""
+    """Its name in results.json."""
     version: int
     inputs: Mapping[str, str]
     """Digests of what is seen, for the store's key."""
     features: Callable[[], Any]
-    """Gives what the classifier takes of n images."""
+    """Returns the classifier's input for n images."""
     classifier: Callable[[int], Any]
     """Gives an unfitted one, from a seed."""
 
@@ -76,7 +77,7 @@ class View:
             seed: of the folds.
         """
         n_folds = min(FOLDS, int(min(is_member.sum(), (~is_member).sum())))
-        folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
+        folds = StratifiedKFold(n_folds, shuffle=True, random_state=sklearn_seed(seed))
         scores: NDArray[np.float64] = cross_val_predict(
             self.classifier(seed), self.features(), is_member, cv=folds, method="decision_function"
         )
@@ -134,11 +135,11 @@ def text_classifier(seed: int) -> Any:
         analyzer="char", ngram_range=LETTERS, n_features=N_GRAMS, lowercase=False, alternate_sign=False
     )
     lengths = make_pipeline(FunctionTransformer(text_lengths), StandardScaler())
-    return make_pipeline(make_union(n_grams, lengths), LogisticRegression(C=C, max_iter=1000, random_state=seed))
+    return make_pipeline(make_union(n_grams, lengths), logistic_regression(seed))
 
 
 def text_lengths(texts: Sequence[str]) -> NDArray[np.float64]:
-    """In characters and in words, by their logarithm. [n, 2]."""
+    """Logarithms of the numbers of characters and of words, [n, 2]."""
     return np.log1p([[len(text), len(text.split())] for text in texts])
 
 
@@ -146,7 +147,12 @@ def size_classifier(seed: int) -> Any:
     """An unfitted classifier of sizes: by how large they are, and by each width and height that occurs."""
     scaled = make_pipeline(FunctionTransformer(log_sizes), StandardScaler())
     union = make_union(scaled, OneHotEncoder(handle_unknown="ignore"))
-    return make_pipeline(union, LogisticRegression(C=C, max_iter=1000, random_state=seed))
+    return make_pipeline(union, logistic_regression(seed))
+
+
+def logistic_regression(seed: int) -> Any:
+    """An unfitted one, on features that are scaled."""
+    return LogisticRegression(C=C, max_iter=1000, random_state=sklearn_seed(seed))
 
 
 def log_sizes(sizes: Sizes) -> NDArray[np.float64]:

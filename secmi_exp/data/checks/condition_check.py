@@ -13,8 +13,8 @@ from secmi_exp.data.split import Split
 from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
 from secmi_exp.files.regular import is_folder
+from secmi_exp.files.strict_json import Json
 from secmi_exp.run_warnings import Side, warn
-from secmi_exp.store import Json
 from secmi_exp.targets.interface import Target
 from secmi_exp.targets.labels import ClassConditional
 

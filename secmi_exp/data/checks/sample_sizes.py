@@ -30,8 +30,14 @@ def check_sizes(attack: Attack, split: Split, rule: SplitRule) -> None:
             "the other half of the time. Give at least 3 of each, or 19 hold-outs for one member with "
             "split.all_holdouts=true."
         )
+    warn_of_members_left_out(split)
     judged = split.of_part(Part.EVALUATION)
     warn_of_untellable(int((judged & split.is_member).sum()), int((judged & ~split.is_member).sum()))
+
+
+def learned_scorers(attack: Attack) -> list[str]:
+    """Names of the scorers that are fitted on the attack-train part."""
+    return [name for name, scorer in attack.scorers.items() if isinstance(scorer, LearnedScorer)]
 
 
 def refuse_unfitted(attack: Attack, per_side: int, rule: SplitRule) -> None:
@@ -40,7 +46,7 @@ def refuse_unfitted(attack: Attack, per_side: int, rule: SplitRule) -> None:
     Raises:
         UserError: with the number of images that would do.
     """
-    learned = [name for name, scorer in attack.scorers.items() if isinstance(scorer, LearnedScorer)]
+    learned = learned_scorers(attack)
     if not learned:
         return
     instead = "or choose an attack that fits nothing, such as +attack=stat"
@@ -55,14 +61,30 @@ def refuse_unfitted(attack: Attack, per_side: int, rule: SplitRule) -> None:
     )
 
 
+def warn_of_members_left_out(split: Split) -> None:
+    """Say that members get no score for want of hold-outs, where it is stated who is one; others were asked for."""
+    attacked = int(split.is_member.sum())
+    left_out = len(split.members) - attacked
+    if split.drawn or split.by_coins or not left_out:
+        return
+    warn(
+        "members_not_attacked",
+        f"{left_out:,} of {len(split.members):,} members are not attacked and get no score, since as many members as "
+        f"hold-outs are, {attacked:,}: give as many hold-outs as there are members whose scores you need.",
+        side="members",
+        count=left_out,
+    )
+
+
 def warn_of_no_attack_train_part(per_side: int, rule: SplitRule) -> None:
     """Say that no threshold is calibrated, unless that was asked for."""
     if rule.least_a_side is None:
         return
     warn(
         "no_attack_train_part",
-        f"There is no attack-train part, for which split.attack_train={rule.attack_train} needs {rule.least_a_side} "
-        f"images a side, and not {per_side}: all are judged, and no threshold is calibrated.",
+        f"With only {per_side} images a side none are set aside to calibrate a threshold (with split.attack_train="
+        f"{rule.attack_train} that takes {rule.least_a_side}): all are judged, and accuracy, precision, recall and the "
+        "bound on ε are not given.",
         count=per_side,
     )
 

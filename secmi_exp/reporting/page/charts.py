@@ -69,7 +69,7 @@ def histogram_chart(
         identity: the element's id.
         title: read by screen readers, as the description is.
         description: what the chart shows.
-        xlabel: what the values are.
+        xlabel: name of the values.
         values: [n], positive if ``logarithmic``.
         is_member: [n].
         thresholds: oracle and calibrated, as far as they are known.

@@ -12,7 +12,7 @@ class Difference:
 
     setting: str
     by_run: list[str | None]
-    """Its value in each run; None where the run has no such setting."""
+    """Value in each run; None where the run has no such setting."""
     by_value: dict[str | None, list[str]]
     """Value → names of the runs that have it."""
 

@@ -21,6 +21,7 @@ from secmi_exp.formatting import shortened
 from secmi_exp.reporting.page.render import content_policy, environment, read_asset
 from secmi_exp.reporting.results_file import Estimate, Results, SplitFacts, Surrogates
 from secmi_exp.reporting.run_folders import FinishedRun, Runs
+from secmi_exp.run_warnings import grave_first
 from secmi_exp.store.manifest import Damaged, read_manifest
 
 STYLE = "owner.css"
@@ -31,8 +32,25 @@ SMALL = 0.6
 """AUC below which the interval must end for "no evidence found"; else the images are too few to tell."""
 UNDERSTATING = "holdouts_equal_to_a_member"
 """Code of the grave warning that leaves evidence as it is: it makes a difference look smaller."""
+ANSWERED = {UNDERSTATING, "holdouts_score_higher"}
+"""Codes of grave warnings that have answers of their own."""
 MOST_WARNINGS, LONGEST_WARNING, LONGEST_NAME = 3, 240, 90
 """Number of the run's own warnings that are printed, and characters of one and of a name: all fits on one page."""
+SURROGATES = "surrogate_holdouts"
+"""Code of the warning with a surrogate run's own answer, which is printed in full."""
+MADE = {
+    "references": "the reference images",
+    "generated": "made by the model itself",
+    "augmented": "made by this program of the images in question: a part of each, enlarged",
+}
+"""Kind of surrogates → what the comparison images are."""
+EXPECTED = {
+    "references": "as many pairs as a classifier finds that never sees the model",
+    "generated": "as many pairs as of the reference images and the same comparison images, and those that a classifier "
+    "finds without seeing the model",
+    "augmented": "as many pairs as of the reference images and what was made of these in the same way",
+}
+"""Kind of surrogates → in how many pairs an image in question is expected to score higher if it was not used."""
 MOST_WEIGHTS = 3
 """Files of weights whose hashes are printed."""
 
@@ -110,19 +128,18 @@ def _answer_by_surrogates(found: Surrogates) -> Answer:
     """Answer by the excess over what is expected without membership, where the hold-outs are surrogates."""
     if not found.excess:
         return Answer(Verdict.UNCLEAR, f"{found.why[:1].upper()}{found.why[1:]}.")
-    value, (low, high) = 100 * found.excess.value, (100 * end for end in found.excess.ci90)
+    low, high = found.excess.ci90
     compared = (
-        "Beside images that are certainly not in the training set and were treated alike, the attack scores the images "
-        f"in question higher in {value:+.0f} of 100 pairs (with 90% confidence {low:+.0f} to {high:+.0f}; 0 without "
-        "use)"
+        "Of 100 pairs of an image in question and a comparison image, the attack scores the one in question higher in "
+        f"{_more(found.excess.value)} than is expected without use (with 90% confidence {_more(low)} to {_more(high)})"
     )
     if found.excess.p_value <= EVIDENCE:
         return Answer(
             Verdict.EVIDENCE,
-            f"{compared}; of collections that were not used, and that the model would otherwise treat like those "
-            f"images, at most {_chance(found.excess.p_value)} would give such a result.",
+            f"{compared}; of collections that were not used, and that the model would otherwise treat like the "
+            f"reference images, at most {_chance(found.excess.p_value)} would give such a result.",
         )
-    if high < 100 * (SMALL - 0.5):
+    if high < SMALL - 0.5:
         return Answer(
             Verdict.NOTHING_FOUND,
             f"{compared}: this attack finds no sign of use, which does not prove that they were not used.",
@@ -130,6 +147,16 @@ def _answer_by_surrogates(found: Surrogates) -> Answer:
     return Answer(
         Verdict.UNCLEAR, f"{compared}: this is too uncertain to tell use from chance; more images may decide it."
     )
+
+
+def _more(difference: float) -> str:
+    """Return a difference of AUCs in words.
+
+    >>> _more(0.258), _more(-0.064), _more(-0.00375)
+    ('26 more', '6 fewer', '0 more')
+    """
+    pairs = round(100 * difference)
+    return f"{-pairs} fewer" if pairs < 0 else f"{pairs} more"
 
 
 def _chance(p_value: float) -> str:
@@ -143,8 +170,8 @@ def _reasons_against(results: Results) -> Iterator[str]:
             "The two groups of images can be told apart without the model (see the check below), so that whatever the "
             "attack finds may be that difference rather than use in training; other comparison images are needed."
         )
-    for warning in results.warnings or []:
-        if warning.grave and warning.code != UNDERSTATING:
+    for warning in results.graves:
+        if warning.code not in ANSWERED:
             yield f"The run's figures are no measure of use: {shortened(warning.sentence, LONGEST_WARNING)}"
 
 
@@ -195,24 +222,12 @@ def render_owner_page(runs: Runs) -> str:
 def _compared(run: FinishedRun) -> Iterator[tuple[str, str]]:
     """Yield what was compared, by heading."""
     results, config = run.results, run.config
-    assert results.collection
-    dataset = config.get("dataset.path") or results.dataset
-    for heading, total, judged, place in (
-        ("Images in question", results.split.members, results.collection.n, "dataset.members"),
-        ("Comparison images", results.split.holdouts, results.collection.n_reference, "dataset.holdout"),
-    ):
-        source = config.get(place)
-        named = _name(dataset if source in (None, "null") else source)
-        given = f"{judged:,}" if total is None else f"{total:,} given, of which {judged:,} are judged"
-        note = "" if heading.startswith("Images") else "; said not to have been used"
-        yield heading, f"{given}; from {named}{note}"
-    path = config.get("target.path")
+    yield from _images_compared(run)
     queries = results.queries_per_sample or 0
     if results.target == "none":
         yield "Model", "none was asked: the scores were made elsewhere"
     else:
-        where = "trained by this program on the images in question" if path in (None, "null") else _name(path)
-        yield "Model", f"{results.target}, {where}"
+        yield "Model", f"{results.target}, {_origin(results.target_trained_here, config.get('target.path'))}"
     yield (
         "Attack",
         f"{results.attack}: it asks the model {queries:g} times about each image, without knowing its group, "
@@ -222,18 +237,85 @@ def _compared(run: FinishedRun) -> Iterator[tuple[str, str]]:
     )
 
 
+def _images_compared(run: FinishedRun) -> Iterator[tuple[str, str]]:
+    """Yield the groups of images, and what is expected without use where the comparison images are surrogates."""
+    split, collection, found = run.results.split, run.results.collection, run.results.surrogates
+    assert collection
+    if not found:
+        given = _given(split.holdouts, collection.n_reference)
+        yield "Images in question", f"{_given(split.members, collection.n)}; from {_source(run, 'members')}"
+        yield "Comparison images", f"{given}; from {_source(run, 'holdout')}; said not to have been used"
+        return
+    yield "Images in question", f"{_given(split.members, found.images)}; from {_source(run, 'members')}"
+    yield "Comparison images", MADE.get(found.kind, found.kind)
+    if not found.blind:
+        yield "Reference images", "none were given"
+        return
+    number = "" if found.references is None else f"{found.references:,}, all of them judged; "
+    yield "Reference images", f"{number}from {_source(run, 'references')}; said not to have been used"
+    yield "Expected without use", EXPECTED.get(found.kind, found.kind)
+
+
+def _given(total: int | None, judged: int | None) -> str:
+    """Return how many images were given and judged, as far as that was recorded."""
+    if total is None or judged is None:
+        return f"{total or judged or 0:,}"
+    return f"{total:,} given, of which {judged:,} are judged"
+
+
+def _source(run: FinishedRun, side: str) -> str:
+    """Return where the images of a side are from."""
+    source = run.config.get(f"dataset.{side}")
+    return _name((run.config.get("dataset.path") or run.results.dataset) if source in (None, "null") else source)
+
+
+def _origin(trained_here: bool | None, path: str | None) -> str:
+    """Where a model comes from.
+
+    Args:
+        trained_here: None: not recorded.
+        path: that the settings give, of the model or of what its training started from; None, or null: none.
+
+    >>> _origin(True, "model")
+    'model, trained further by this program on the images in question'
+    >>> _origin(True, None), _origin(False, "model"), _origin(False, None)
+    ('trained by this program on the images in question', 'model', 'not trained by this program')
+    >>> _origin(None, "null")
+    'of which it was not recorded who trained it'
+    """
+    named = None if path in (None, "null") else _name(path)
+    if trained_here:
+        trained = "by this program on the images in question"
+        return f"{named}, trained further {trained}" if named else f"trained {trained}"
+    if named:
+        return named
+    return "of which it was not recorded who trained it" if trained_here is None else "not trained by this program"
+
+
 def _doubts(results: Results) -> Iterator[tuple[str, str]]:
     """Yield what would make the answer wrong, each with what is known of it."""
+    copies = f"{_copies(results.split)} {_near_duplicates(results.split.near_duplicates)}"
+    if found := results.surrogates:
+        others = "reference images"
+        yield (
+            f"The images in question and the {others} differ in more than use",
+            "The answer takes it that the model would treat both alike if it had seen neither. "
+            f"{_blind_to_references(found)}",
+        )
+        if found.kind != "references":
+            copies = f"Whether any of the {others} is an image in question has not been looked for."
+    else:
+        others = "comparison images"
+        yield (
+            "The two groups differ in more than use",
+            f"Source, time and processing of the {others} must be those of the images in question. "
+            f"{_blind(results.split.blind)}",
+        )
     yield (
-        "The two groups differ in more than use",
-        "Source, time and processing of the comparison images must be those of the images in question. "
-        f"{_blind(results.split.blind)}",
-    )
-    yield (
-        "The comparison images were used, too",
+        f"The {others} were used, too",
         "It is taken as given that none was. Each that was makes a real difference look smaller.",
     )
-    yield "The same image on both sides", f"{_copies(results.split)} {_near_duplicates(results.split.near_duplicates)}"
+    yield "The same image on both sides", copies
     yield (
         "Another model, or another attack",
         "The answer is about the model with the hash below, and about this attack alone: another one may find more. It "
@@ -249,6 +331,17 @@ def _blind(blind: dict[str, Any] | None) -> str:
     rate = "" if value is None else f": of 100 pairs it picks the one in question in {_pairs(Estimate(value, *ends))}"
     outcome = "tells them apart" if blind.get("split_at_fault") else "finds no difference that can't be chance"
     return f"A classifier that never sees the model {outcome}{rate}."
+
+
+def _blind_to_references(found: Surrogates) -> str:
+    """Return how well a classifier that never sees the target tells images in question and references apart."""
+    if not found.blind:
+        return "There are no reference images, so that nothing is known of that."
+    limit = "" if found.limit is None else f"; where it may be more than {100 * found.limit:.0f}, there is no answer"
+    return (
+        "Of 100 pairs of the two, a classifier that never sees the model picks the one in question in "
+        f"{_pairs(Estimate(found.blind['auc'], *found.blind['ci95']))}{limit}."
+    )
 
 
 def _copies(split: SplitFacts) -> str:
@@ -275,7 +368,10 @@ def _near_duplicates(found: dict[str, Any] | None) -> str:
 
 
 def _warnings(results: Results) -> list[str]:
-    sentences = [shortened(warning.sentence, LONGEST_WARNING) for warning in results.warnings or []]
+    sentences = [
+        warning.sentence if warning.code == SURROGATES else shortened(warning.sentence, LONGEST_WARNING)
+        for warning in grave_first(results.warnings or [])
+    ]
     more = len(sentences) - MOST_WARNINGS
     return sentences[:MOST_WARNINGS] + ([f"{more} more are in results.json."] if more > 0 else [])
 

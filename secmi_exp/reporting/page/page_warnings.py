@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from secmi_exp.reporting.entries import Entry
 from secmi_exp.reporting.run_folders import Runs
+from secmi_exp.run_warnings import grave_first
 
 SMALL = 100
 """Members or hold-outs, below which 1% FPR is less than one of them."""
@@ -38,7 +39,7 @@ def page_warnings(runs: Runs, entries: Sequence[Entry]) -> list[PageWarning]:
             "Not all runs were judged on the same samples: their figures differ by chance and by difficulty, too."
         )
         warnings.append(PageWarning(sentence, False, []))
-    return sorted(warnings, key=lambda warning: not warning.grave)
+    return grave_first(warnings)
 
 
 def _of_entry(entry: Entry) -> Iterator[tuple[str, bool]]:

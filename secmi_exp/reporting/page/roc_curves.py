@@ -86,7 +86,7 @@ def roc_lines(entries: Sequence[Entry]) -> list[RocLine]:
     return lines
 
 
-def thinned(roc: Roc, n_member: int, n_holdout: int, most: int = MOST_POINTS) -> Curve:
+def thinned(roc: Roc, n_member: int, n_holdout: int) -> Curve:
     """Return the highest point at each false-positive rate, or, if these are too many, the best of them.
 
     Half of the points kept lie evenly on the logarithmic axis, so that the first false positives keep one each, and
@@ -96,14 +96,13 @@ def thinned(roc: Roc, n_member: int, n_holdout: int, most: int = MOST_POINTS) ->
         roc: the exact curve.
         n_member: number of members.
         n_holdout: number of hold-outs.
-        most: number of points at most.
     """
     fp, tp = (np.rint(rate * count).astype(np.int64) for rate, count in ((roc.fpr, n_holdout), (roc.tpr, n_member)))
     highest = np.append(np.diff(fp) > 0, True)
     rises = np.flatnonzero(highest)
     rises = rises[np.append(True, np.diff(tp[rises]) > 0) | (rises == len(fp) - 1)]
-    if len(rises) > most:
-        half = most // 2 - 1
+    if len(rises) > MOST_POINTS:
+        half = MOST_POINTS // 2 - 1
         wanted = np.concatenate([[0], np.geomspace(1, n_holdout, half), np.linspace(0, n_holdout, half)])
         places = np.searchsorted(fp[rises], wanted, side="right") - 1
         rises = rises[np.unique(np.append(places, len(rises) - 1))]

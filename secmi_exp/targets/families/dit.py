@@ -15,7 +15,7 @@ from secmi_exp.targets.loading.transformer_schemas import DiTTransformer
 from secmi_exp.torch_on_use import Tensor
 
 
-class DiT(LatentFolder):
+class DiTFolder(LatentFolder):
     """A transformer that takes a class; the number after the last is for none. Its predicted variance is left out."""
 
     kinds: ClassVar[Mapping[str, Parts]] = {

@@ -16,7 +16,7 @@ from secmi_exp.targets.text_to_image.pipeline_folder import CLIP_TOKENIZERS, T5,
 from secmi_exp.torch_on_use import Tensor, torch
 
 
-class Flux(TextToImageFolder):
+class FluxFolder(TextToImageFolder):
     """A transformer of 2×2 latents and T5's tokens; where it was distilled, it gets the guidance as an input."""
 
     kinds: ClassVar[Mapping[str, Parts]] = {

@@ -4,16 +4,23 @@ from pathlib import Path
 
 from secmi_exp.diffusion.timesteps import TimeAxis
 from secmi_exp.errors import UserError
-from secmi_exp.targets.families.dit import DiT
-from secmi_exp.targets.families.flux import Flux
-from secmi_exp.targets.families.latent_unconditional import LatentUnconditional
-from secmi_exp.targets.families.pixart import PixArt
-from secmi_exp.targets.families.stable_diffusion import StableDiffusion
-from secmi_exp.targets.families.stable_diffusion_3 import StableDiffusion3
+from secmi_exp.targets.families.dit import DiTFolder
+from secmi_exp.targets.families.flux import FluxFolder
+from secmi_exp.targets.families.latent_unconditional import LatentUnconditionalFolder
+from secmi_exp.targets.families.pixart import PixArtFolder
+from secmi_exp.targets.families.stable_diffusion import StableDiffusionFolder
+from secmi_exp.targets.families.stable_diffusion_3 import StableDiffusion3Folder
 from secmi_exp.targets.loading.latent_folder import LatentFolder, locate, pipeline_kind
 from secmi_exp.targets.loading.training_folder import WeightsChoice
 
-FAMILIES: tuple[type[LatentFolder], ...] = (StableDiffusion, StableDiffusion3, Flux, PixArt, DiT, LatentUnconditional)
+FAMILIES: tuple[type[LatentFolder], ...] = (
+    StableDiffusionFolder,
+    StableDiffusion3Folder,
+    FluxFolder,
+    PixArtFolder,
+    DiTFolder,
+    LatentUnconditionalFolder,
+)
 
 
 def open_pipeline(

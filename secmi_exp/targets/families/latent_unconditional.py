@@ -15,7 +15,7 @@ from secmi_exp.targets.loading.model_file_schemas import UNet2D, VectorQuantizer
 from secmi_exp.torch_on_use import Tensor, torch
 
 
-class LatentUnconditional(LatentFolder):
+class LatentUnconditionalFolder(LatentFolder):
     """A U-Net that takes latents and a timestep alone."""
 
     kinds: ClassVar[Mapping[str, Parts]] = {"LDMPipeline": {"vqvae": ("VQModel",), "unet": ("UNet2DModel",)}}

@@ -23,7 +23,7 @@ PARTS: Parts = {
 }
 
 
-class PixArt(TextToImageFolder):
+class PixArtFolder(TextToImageFolder):
     """A transformer that takes T5's embeddings with a mask, and in α at 1,024 pixels the size of the image too.
 
     It predicts noise and variance; the variance is left out. Captions are put in lower case, as the pipelines do, and

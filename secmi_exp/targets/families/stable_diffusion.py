@@ -16,7 +16,8 @@ from typing import Any, ClassVar
 from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
 from secmi_exp.files.regular import is_regular
-from secmi_exp.store import FileDigest, Json, Key, file_digest
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import FileDigest, Key, file_digest
 from secmi_exp.targets.loading.json_fields import checked
 from secmi_exp.targets.loading.latent_folder import UNET_AND_VAE, Parts, has_weights, library_of
 from secmi_exp.targets.loading.libraries import network_class
@@ -35,7 +36,7 @@ XL = "StableDiffusionXLPipeline"
 
 
 @dataclass(frozen=True)
-class StableDiffusion(TextToImageFolder):
+class StableDiffusionFolder(TextToImageFolder):
     """A U-Net with cross-attention to one or two CLIP text encoders."""
 
     kinds: ClassVar[Mapping[str, Parts]] = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
-from secmi_exp.store import Json
+from secmi_exp.files.strict_json import Json
 from secmi_exp.targets.loading.json_fields import JsonObject
 from secmi_exp.targets.loading.latent_folder import VAE, Parts
 from secmi_exp.targets.loading.model_file_schemas import T5Encoder
@@ -36,7 +36,7 @@ class DescribedNetwork:
     config: JsonObject
 
 
-class StableDiffusion3(TextToImageFolder):
+class StableDiffusion3Folder(TextToImageFolder):
     """A transformer of latents and texts together; where a pipeline has no T5, zeros stand for its embeddings."""
 
     kinds: ClassVar[Mapping[str, Parts]] = {"StableDiffusion3Pipeline": PARTS}

@@ -30,8 +30,8 @@ def network_without_memory(kind: Any, config: Mapping[str, Any], what: str, *, s
     """Build a network on the meta device, in evaluation mode.
 
     Args:
-        kind: its class, of diffusers or transformers.
-        config: its description.
+        kind: class of the network, of diffusers or transformers.
+        config: configuration of the network.
         what: name of the network, for the message.
         shared: whether it may be one that others have, too, and that nobody changes.
 

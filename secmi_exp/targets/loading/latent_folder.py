@@ -18,7 +18,8 @@ from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.path import GaussianPath
 from secmi_exp.diffusion.timesteps import TimeAxis, Timesteps
 from secmi_exp.errors import UserError
-from secmi_exp.store import FileDigest, Json, Key, file_digest
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import FileDigest, Key, file_digest
 from secmi_exp.targets.labels import LabelChoice, LabelQuery
 from secmi_exp.targets.loading.file_kind import refuse_file, refuse_strange_folder
 from secmi_exp.targets.loading.json_fields import JsonObject, checked

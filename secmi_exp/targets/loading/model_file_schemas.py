@@ -365,7 +365,7 @@ class Spent(JsonObject):
     max_epsilon: Annotated[float | None, Field(gt=0, description="a number above 0, or null")]
 
 
-class RunResults(JsonObject):
+class RunResultsFile(JsonObject):
     """``results.json`` of a run: the field that names the run's target."""
 
     target_folder: Annotated[str, Field(max_length=4096, description="the path of a folder")]

@@ -29,7 +29,7 @@ class TensorHeader:
 
     shape: tuple[int, ...]
     dtype: str
-    """As torch names it."""
+    """Name of its type in torch."""
 
 
 def tensor_headers(path: Path) -> dict[str, TensorHeader]:

@@ -55,7 +55,7 @@ def refuse_non_finite_weights(tensors: Mapping[str, Tensor], source: Path) -> No
     """Refuse a network's weights where one of them is NaN or infinite.
 
     Args:
-        tensors: by name.
+        tensors: name → tensor.
         source: file of the weights.
 
     Raises:

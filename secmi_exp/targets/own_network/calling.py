@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 Argument = Literal["x_t", "t"]
 Arguments = Sequence[Argument] | Mapping[str, Argument]
-"""In order, or name → which one."""
+"""Arguments of ``forward`` in order, or by name."""
 
 TimeShape = Literal["batch", "column", "scalar"]
 

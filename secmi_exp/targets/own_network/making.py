@@ -6,8 +6,8 @@ from importlib import import_module
 from torch import nn
 
 from secmi_exp.errors import UserError
+from secmi_exp.files.strict_json import Json
 from secmi_exp.formatting import shown
-from secmi_exp.store import Json
 from secmi_exp.store.class_identity import class_identity, function_identity
 from secmi_exp.targets.loading.settings_files import reason, root
 
@@ -70,7 +70,7 @@ def source_identities(name: str, network: nn.Module) -> list[str]:
 
     Args:
         name: of the factory.
-        network: that it has made.
+        network: the network that the factory made.
 
     Raises:
         UserError: for code that no file holds.

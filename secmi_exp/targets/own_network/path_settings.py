@@ -68,7 +68,7 @@ class EDMPath:
     sigma_min: Sigma
     sigma_max: Sigma
     sigma_data: Sigma = 0.5
-    """Of the preconditioning, with the prediction ``edm`` alone; the default is the paper's."""
+    """σ_data of EDM's preconditioning, used with the prediction ``edm`` alone; the default is the paper's."""
 
     def __post_init__(self) -> None:
         """Compare both ends.

@@ -10,7 +10,7 @@ from secmi_exp.diffusion.noise_predictor import Condition, NoisePredictor
 from secmi_exp.diffusion.path import GaussianPath
 from secmi_exp.engine.kept_target import forget_target
 from secmi_exp.errors import UserError
-from secmi_exp.store import Json
+from secmi_exp.files.strict_json import Json
 from secmi_exp.targets.loading.settings_files import reason, root
 from secmi_exp.targets.own_network.calling import Calling, prediction_in
 from secmi_exp.targets.own_network.making import make_network
@@ -22,11 +22,11 @@ class OwnNetwork(NoisePredictor):
 
     Args:
         factory: name of the class or function.
-        arguments: of the factory.
+        arguments: arguments of the factory.
         weights: the file.
-        path: that it was trained on.
-        calling: how it is called.
-        input_range: its values for black and white.
+        path: Gaussian path that the network was trained on.
+        calling: how the network is called.
+        input_range: the network's values of black and white.
 
     Raises:
         UserError: where the factory fails, and for weights that can't be read or don't fit.
@@ -50,7 +50,7 @@ class OwnNetwork(NoisePredictor):
 
     @property
     def network(self) -> nn.Module:
-        """As the factory has made it."""
+        """The network that the factory made."""
         return self.inner
 
     @property

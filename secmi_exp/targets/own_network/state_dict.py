@@ -21,13 +21,13 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class StateDictFile:
-    """Where a network's weights are."""
+    """A file with a network's state dict."""
 
     path: Path
     entry: str | None
     """Entry of the file that holds the state dict; None: the file is the state dict."""
     prefix: str | None
-    """That the network's keys have in the file."""
+    """Prefix of the network's keys in the file."""
 
     def load_into(self, network: nn.Module) -> int:
         """Give the network its weights.

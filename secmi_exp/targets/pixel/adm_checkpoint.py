@@ -3,25 +3,28 @@
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.configuration.user_path import UserPath
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.store import Json, Key, Store
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import Key, Store
 from secmi_exp.store.class_identity import outside_classes
-from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, InputSpace, PreparedTarget
+from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget
 from secmi_exp.targets.labels import LabelChoice, LabelQuery
 from secmi_exp.targets.loading.file_kind import foreign_kind
 from secmi_exp.targets.loading.json_fields import checked
 from secmi_exp.targets.loading.model_file_schemas import UNet2D
 from secmi_exp.targets.loading.scheduler_path import timesteps_of_scheduler
 from secmi_exp.targets.pixel.adm_format import ADMFlags
-from secmi_exp.targets.pixel.class_labels import class_query, pixel_inputs
+from secmi_exp.targets.pixel.class_labels import LabelledPixels, class_query, pixel_inputs
 from secmi_exp.targets.pixel.networks import refuse_other_images, refuse_other_networks
 
 PixelPredictor = Deferred("secmi_exp.targets.pixel.predictor:PixelPredictor")
@@ -33,24 +36,16 @@ VERSION = 1
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class ADMCheckpoint:
+class ADMCheckpoint(LabelledPixels):
     """A file with one state dict, such as ``ema_0.9999_250000.pt``, and the flags of its training."""
 
+    trained_here: ClassVar[bool] = False
+
     name: str
-    path: Path
+    path: UserPath
     flags: ADMFlags
     label: LabelChoice = "dataset"
     """Class that images are queried with, where the network takes any."""
-
-    @property
-    def input_space(self) -> InputSpace:
-        """See `Target.input_space`."""
-        return "labelled pixels" if self.label_query else "pixels"
-
-    @property
-    def conditions(self) -> tuple[str, ...]:
-        """See `Target.conditions`."""
-        return ("labels",) if self.label_query and self.label == "dataset" else ()
 
     @property
     def label_query(self) -> LabelQuery | None:

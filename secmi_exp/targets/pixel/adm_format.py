@@ -61,7 +61,7 @@ class ADMFlags:
     learn_sigma: bool = False
     class_cond: bool = False
     num_classes: Annotated[int, Field(gt=0, le=1_000_000)] = 1000
-    """With `class_cond`; a constant in their code."""
+    """Number of classes with `class_cond`; a constant in the authors' code."""
     diffusion_steps: Annotated[int, Field(gt=0, le=MOST_TIMESTEPS)] = 1000
     noise_schedule: Literal["linear", "cosine"] = "linear"
     predict_xstart: bool = False
@@ -237,7 +237,7 @@ def from_adm(theirs: Mapping[str, Any], flags: ADMFlags, network: "torch.nn.Modu
 
     Args:
         theirs: state dict.
-        flags: those that it was trained with.
+        flags: flags of the training.
         network: diffusers' network for these flags, which gives names and shapes; may be on the meta device.
         source: the checkpoint, for the message.
 

@@ -196,7 +196,7 @@ def from_authors(
 
     Args:
         theirs: state dict, with or without the prefix ``module.`` of data-parallel training.
-        flags: those that it was trained with.
+        flags: flags of the training.
         network: diffusers' network for these flags, which gives names and shapes; may be on the meta device.
         source: the checkpoint, for the message.
 

@@ -25,7 +25,7 @@ def convert_authors(path: Path, weights: str, flags: Flags, workspace: Path) -> 
     Args:
         path: the checkpoint.
         weights: ``ema`` or ``net``.
-        flags: those that it was trained with.
+        flags: flags of the training.
         workspace: of the store.
 
     Raises:
@@ -43,7 +43,7 @@ def convert_adm(path: Path, flags: ADMFlags, workspace: Path) -> None:
 
     Args:
         path: the checkpoint.
-        flags: those that it was trained with.
+        flags: flags of the training.
         workspace: of the store.
 
     Raises:
@@ -63,7 +63,7 @@ def save(
 
     Args:
         network: without memory.
-        state: its weights.
+        state: state dict of the network.
         scheduler: arguments of `DDPMScheduler`.
         path: the checkpoint, for messages.
         workspace: of the store.

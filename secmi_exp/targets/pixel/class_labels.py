@@ -1,13 +1,35 @@
 """The class labels that a pixel-space network takes, and the inputs of one that takes any; needs no torch."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import partial
 
 from secmi_exp.data.images import Images
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.store import Store
-from secmi_exp.targets.interface import Inputs, MakeInputs, PixelInputs, pixels
+from secmi_exp.targets.interface import Inputs, InputSpace, MakeInputs, PixelInputs, pixels
 from secmi_exp.targets.labels import LabelChoice, LabelledInputs, LabelQuery
+
+
+class LabelledPixels(ABC):
+    """Base class of targets in pixel space whose network may take class labels."""
+
+    label: LabelChoice
+
+    @property
+    @abstractmethod
+    def label_query(self) -> LabelQuery | None:
+        """See `ClassConditional.label_query`."""
+
+    @property
+    def input_space(self) -> InputSpace:
+        """See `Target.input_space`."""
+        return "labelled pixels" if self.label_query else "pixels"
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """See `Target.conditions`."""
+        return ("labels",) if self.label_query and self.label == "dataset" else ()
 
 
 def class_query(network: Mapping[str, object], choice: LabelChoice, guidance: float = 1.0) -> LabelQuery | None:

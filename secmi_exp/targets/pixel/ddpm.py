@@ -4,7 +4,7 @@ Sources: Ho et al., "Denoising Diffusion Probabilistic Models" (NeurIPS 2020), a
 and Fast: Learning to Generate and Transfer Data with Rectified Flow" (ICLR 2023).
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,19 +13,20 @@ from typing import Annotated, Self
 from pydantic import ConfigDict, Field, FiniteFloat
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.configuration.user_path import UserPath
 from secmi_exp.data.images import Images
-from secmi_exp.defenses.defense import Undefended
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import TimeAxis, Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.store import Input, Json, Key, Store
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import Input, Key, Store
 from secmi_exp.store.class_identity import outside_classes
-from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, InputSpace, PreparedTarget, queried
+from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget, queried
 from secmi_exp.targets.labels import LabelChoice, LabelQuery, QueriedLabels
-from secmi_exp.targets.library_settings import optimizer_class, trained_before
+from secmi_exp.targets.library_settings import drawing_within, optimizer_class, trained_before
 from secmi_exp.targets.noise_schedule import FlowSchedule, NoiseSchedule
-from secmi_exp.targets.pixel.class_labels import class_query, pixel_inputs
+from secmi_exp.targets.pixel.class_labels import LabelledPixels, class_query, pixel_inputs
 from secmi_exp.targets.pixel.privacy_spent import privacy_facts
 from secmi_exp.targets.pixel.recipe import PICTURE, PixelRecipe
 
@@ -43,25 +44,15 @@ VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class PixelTarget(PixelRecipe, ABC):
+class PixelTarget(PixelRecipe, LabelledPixels):
     """A target trained by a recipe."""
 
-    path: Path | None
+    path: UserPath | None
     """Folder of a target that was trained before, or directory of the run that trained it; None: to be trained."""
     label: LabelChoice = "dataset"
     """Class that images are queried with, where the network takes any."""
     guidance: Annotated[FiniteFloat, Field(ge=0)] = 1.0
     """w of classifier-free guidance away from the class for none, in queries; 1: none."""
-
-    @property
-    def input_space(self) -> InputSpace:
-        """See `Target.input_space`."""
-        return "labelled pixels" if self.label_query else "pixels"
-
-    @property
-    def conditions(self) -> tuple[str, ...]:
-        """See `Target.conditions`."""
-        return ("labels",) if self.label_query and self.label == "dataset" else ()
 
     @cached_property
     def label_query(self) -> LabelQuery | None:
@@ -70,6 +61,11 @@ class PixelTarget(PixelRecipe, ABC):
             return class_query(self.network, self.label, self.guidance)
         trained: LabelQuery | None = trained_label_query(self.path, self.label, self.guidance)
         return trained
+
+    @property
+    def trained_here(self) -> bool:
+        """See `Target.trained_here`."""
+        return self.path is None
 
     @cached_property
     def timesteps(self) -> Timesteps:
@@ -105,6 +101,7 @@ class PixelTarget(PixelRecipe, ABC):
         if settings := {**self.defense.settings(), **outside_classes(defense=self.defense)}:
             config["defense"] = settings
         config |= outside_classes(target=self) | optimizer_class(self.defended.optimizer)
+        config |= drawing_within(self.architecture, self.network)
         files = (*PIXEL_PIPELINE_FILES, PICTURE, *self.defense.report_files)
         inputs: dict[str, Input] = {"members": members.digest}
         if labels := self._training_labels(members):
@@ -121,7 +118,7 @@ class PixelTarget(PixelRecipe, ABC):
         return query.labels_of(members) if query else None
 
     def dry_run(self, images: tuple[int, int, int], store: Store, runtime: Runtime) -> None:
-        """See `TrainableTarget.dry_run`."""
+        """See `SupportsDryRun.dry_run`."""
         recipe = self.defended
         made: dict[str, Json] = {"network": recipe.network, "optimizer": recipe.optimizer}
         if self.path is None and not trained_before(store, "target", made):
@@ -132,15 +129,9 @@ class PixelTarget(PixelRecipe, ABC):
 
         Raises:
             UserError: for images of another shape than the network's, settings that diffusers or torch refuse, training
-                that diverges, a `path` without trained weights, and a defense that comes too late or that the runtime
-                doesn't allow.
+                that diverges, a `path` without trained weights, and a defense that the runtime doesn't allow.
         """
         if self.path:
-            if not isinstance(self.defense, Undefended):
-                raise UserError(
-                    f"defense={self.defense.name} acts on a training, and the target in {self.path} is trained "
-                    "already: leave out defense or target.path."
-                )
             prepared: PreparedTarget = prepare_trained(
                 self.path, members.shape, self.axis, self.label, self.guidance, store
             )

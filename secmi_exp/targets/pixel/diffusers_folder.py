@@ -3,19 +3,21 @@
 from collections.abc import Collection
 from dataclasses import asdict
 from functools import cached_property, partial
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import ConfigDict, Field, FiniteFloat
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.configuration.user_path import UserPathOrName
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import TimeAxis, Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
+from secmi_exp.files.strict_json import Json
 from secmi_exp.run_warnings import warn
-from secmi_exp.store import Json, Store
+from secmi_exp.store import Store
 from secmi_exp.store.class_identity import outside_classes
-from secmi_exp.targets.interface import InputSpace, PreparedTarget, queried
+from secmi_exp.targets.interface import PreparedTarget, queried
 from secmi_exp.targets.labels import LabelChoice, LabelQuery
 from secmi_exp.targets.loading.hub import fetch
 from secmi_exp.targets.loading.training_folder import (
@@ -27,7 +29,7 @@ from secmi_exp.targets.loading.training_folder import (
 )
 from secmi_exp.targets.loading.weight_files import network_files
 from secmi_exp.targets.noise_schedule import DiscretePrediction, NoiseSchedule
-from secmi_exp.targets.pixel.class_labels import class_query, pixel_inputs
+from secmi_exp.targets.pixel.class_labels import LabelledPixels, class_query, pixel_inputs
 from secmi_exp.targets.pixel.networks import refuse_other_images
 from secmi_exp.targets.pixel.pipeline_folder import PipelineFolder
 
@@ -35,11 +37,13 @@ PixelPredictor = Deferred("secmi_exp.targets.pixel.predictor:PixelPredictor")
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class DiffusersFolder:
+class DiffusersFolder(LabelledPixels):
     """A pipeline in pixel space, or its network alone; its fields are those of ``conf/target/diffusers.yaml``."""
 
+    trained_here: ClassVar[bool] = False
+
     name: str
-    path: str
+    path: UserPathOrName
     input_range: tuple[float, float]
     schedule: NoiseSchedule
     prediction_type: DiscretePrediction
@@ -52,16 +56,6 @@ class DiffusersFolder:
     """w of classifier-free guidance away from the class for none; 1: none."""
     time_axis: TimeAxis = "ddpm"
     """What a timestep means on a continuous path."""
-
-    @property
-    def input_space(self) -> InputSpace:
-        """See `Target.input_space`."""
-        return "labelled pixels" if self.label_query else "pixels"
-
-    @property
-    def conditions(self) -> tuple[str, ...]:
-        """See `Target.conditions`."""
-        return ("labels",) if self.label_query and self.label == "dataset" else ()
 
     @property
     def label_query(self) -> LabelQuery | None:

@@ -34,7 +34,7 @@ def refuse_other_networks(network: Description, what: str) -> None:
     """Refuse a network that has another condition than class labels, or that predicts something else than an image.
 
     Args:
-        network: its description.
+        network: description of the network.
         what: name of the network, for the message.
 
     Raises:
@@ -57,7 +57,7 @@ def refuse_other_images(network: Description, shape: tuple[int, int, int], what:
     """Compare the shape of images that a network takes with the dataset's.
 
     Args:
-        network: its description.
+        network: description of the network.
         shape: (C, H, W) of the dataset's images.
         what: name of the network, for the message.
 

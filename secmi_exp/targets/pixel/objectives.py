@@ -16,7 +16,7 @@ class Objective(Protocol):
     """The states that a network is trained on, and its goal."""
 
     scheduler: Any
-    """Of diffusers, which describes the path beside the weights."""
+    """Scheduler of diffusers that describes the path and is saved beside the weights."""
 
     def draw(self, x_0: Tensor, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
         """Noise images [B, C, H, W]: their states [B, C, H, W], the network's times [B], and its goal [B, C, H, W]."""

@@ -11,8 +11,9 @@ from typing import Any
 from secmi_exp.diffusion.path import GaussianPath
 from secmi_exp.diffusion.timesteps import TimeAxis, Timesteps
 from secmi_exp.errors import UserError
+from secmi_exp.files.strict_json import Json
 from secmi_exp.run_warnings import warn
-from secmi_exp.store import FileDigest, Json, Key, file_digest
+from secmi_exp.store import FileDigest, Key, file_digest
 from secmi_exp.targets.loading.file_kind import refuse_file, refuse_strange_folder
 from secmi_exp.targets.loading.json_fields import checked
 from secmi_exp.targets.loading.libraries import network_class

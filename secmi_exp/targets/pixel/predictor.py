@@ -24,7 +24,7 @@ class PixelPredictor(NoisePredictor):
         folder: of a pipeline, or of a network alone; see `PipelineFolder`.
         input_range: the network's values for black and white.
         scheduler: settings of the scheduler for a network without one.
-        weights: which of a training's networks; see `PipelineFolder.from_path`.
+        weights: choice among a training's networks; see `PipelineFolder.from_path`.
         variant: of the weights; see `PipelineFolder.from_path`.
         axis: what a timestep means, where the path is continuous.
         guidance: w of classifier-free guidance away from the class ``negative_label``; 1: none.

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from secmi_exp.defenses.dp_sgd_settings import PRIVACY
+from secmi_exp.files.strict_json import Json
 from secmi_exp.run_warnings import warn
-from secmi_exp.store import Json
 from secmi_exp.targets.loading.json_fields import checked
 from secmi_exp.targets.loading.model_file_schemas import Spent
 from secmi_exp.targets.loading.settings_files import read_json

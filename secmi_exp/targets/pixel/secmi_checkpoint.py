@@ -8,13 +8,15 @@ from typing import ClassVar, Literal
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.configuration.user_path import UserPath
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.errors import UserError
+from secmi_exp.files.strict_json import Json
 from secmi_exp.run_warnings import warn
-from secmi_exp.store import Json, Key, Store
+from secmi_exp.store import Key, Store
 from secmi_exp.store.class_identity import outside_classes
 from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, InputSpace, PreparedTarget
 from secmi_exp.targets.loading.file_kind import foreign_kind
@@ -38,9 +40,10 @@ class SecMICheckpoint:
 
     conditions: ClassVar[tuple[str, ...]] = ()
     input_space: ClassVar[InputSpace] = "pixels"
+    trained_here: ClassVar[bool] = False
 
     name: str
-    path: Path
+    path: UserPath
     weights: Literal["ema", "net"]
 
     @cached_property

@@ -11,7 +11,7 @@ from secmi_exp.store import MANIFEST, Damaged, Store, check, digest_of, note_use
 from secmi_exp.targets.interface import PIXEL_PIPELINE_FILES, PreparedTarget, queried
 from secmi_exp.targets.labels import LabelChoice, LabelQuery
 from secmi_exp.targets.loading.json_fields import checked
-from secmi_exp.targets.loading.model_file_schemas import RunResults
+from secmi_exp.targets.loading.model_file_schemas import RunResultsFile
 from secmi_exp.targets.loading.settings_files import read_json
 from secmi_exp.targets.pixel.class_labels import class_query, pixel_inputs
 from secmi_exp.targets.pixel.networks import refuse_other_images
@@ -64,7 +64,7 @@ def _pipeline(path: Path) -> PipelineFolder:
     results = path / "results.json"
     if not results.is_file():
         return PipelineFolder.from_path(path.absolute())
-    folder = checked(RunResults, read_json(results), results).target_folder
+    folder = checked(RunResultsFile, read_json(results), results).target_folder
     if not is_folder(folder):
         raise UserError(f"The target of the run {path} isn't there any more ({folder}): set target.path to its folder.")
     return PipelineFolder.from_path(Path(folder))

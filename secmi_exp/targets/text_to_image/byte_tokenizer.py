@@ -34,7 +34,7 @@ def save_byte_tokenizer(folder: Path, length: int) -> int:
     """Write a tokenizer as transformers' `CLIPTokenizer` reads it; return the size of its vocabulary.
 
     Args:
-        folder: is created.
+        folder: folder to create.
         length: upper bound of a text's tokens, including its two ends.
     """
     tokens = vocabulary()

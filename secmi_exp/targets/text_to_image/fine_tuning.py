@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from dataclasses import asdict
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
@@ -10,12 +11,13 @@ from pydantic.dataclasses import dataclass
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
 from secmi_exp.engine.runtime import MakeLogger, Runtime
+from secmi_exp.files.strict_json import Json
 from secmi_exp.run_warnings import warn
-from secmi_exp.store import Json, Key, Store
+from secmi_exp.store import Key, Store
 from secmi_exp.store.class_identity import outside_classes
-from secmi_exp.targets.families.stable_diffusion import StableDiffusion
+from secmi_exp.targets.families.stable_diffusion import StableDiffusionFolder
 from secmi_exp.targets.interface import PreparedTarget
-from secmi_exp.targets.library_settings import optimizer_class, trained_before
+from secmi_exp.targets.library_settings import drawing_within, optimizer_class, trained_before
 from secmi_exp.targets.text_to_image.latents import EncodedImages
 from secmi_exp.targets.text_to_image.pipeline_folder import kept_files
 from secmi_exp.targets.text_to_image.prompts import EncodedPrompts, Prompts, own_captions
@@ -36,19 +38,24 @@ NOT_IN_KEY = ("gradient_checkpointing", "checkpoint_every", "samples", "samples_
 class TrainedTextToImage(TextToImage):
     """A pipeline whose U-Net is trained on the members."""
 
+    trained_here: ClassVar[bool] = True
+
     training: TrainingRecipe
 
     @abstractmethod
-    def base(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> StableDiffusion:
+    def base(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> StableDiffusionFolder:
         """Return the pipeline that the training starts from."""
 
-    def key(self, base: StableDiffusion, prompts: Prompts, members: Images, store: Store, runtime: Runtime) -> Key:
+    def key(
+        self, base: StableDiffusionFolder, prompts: Prompts, members: Images, store: Store, runtime: Runtime
+    ) -> Key:
         """Return the key of what decides the weights; the store gives the digests of files."""
         training: dict[str, Json] = asdict(self.training)
         for name in NOT_IN_KEY:
             del training[name]
         config = training | {"precision": runtime.precision, "seed": self.seed}
         config |= outside_classes(target=self) | optimizer_class(self.training.optimizer) | base.assumed_scaling
+        config |= drawing_within("UNet2DConditionModel", base.model("unet").config)
         parts = ("vae", "unet", *base.text_parts, "scheduler")
         start = base.key("target", *parts, reading=config, digest=store.file_digest)
         inputs = {**start.inputs, "members": members.digest, "captions": prompts.digest}
@@ -81,7 +88,7 @@ class TrainedTextToImage(TextToImage):
         entry = store.get_or_build(self.key(base, prompts, members, store, runtime), train)
         samples = entry.path / "samples.png"
         return self.prepared(
-            StableDiffusion.from_path(entry.path),
+            StableDiffusionFolder.from_path(entry.path),
             store,
             trained_on=members.digest,
             trained_now=not entry.reused,
@@ -94,12 +101,12 @@ class FineTuned(FromElsewhere, TrainedTextToImage):
     """A pipeline from elsewhere, trained further; its fields are those of ``conf/target/finetuned.yaml``."""
 
     def dry_run(self, images: tuple[int, int, int], store: Store, runtime: Runtime) -> None:
-        """See `TrainableTarget.dry_run`; the networks exist already."""
+        """See `SupportsDryRun.dry_run`; the networks exist already."""
         if not trained_before(store, "target", {"optimizer": self.training.optimizer}):
             try_optimizer(self.training.optimizer, "target.training.optimizer")
 
-    def base(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> StableDiffusion:
+    def base(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> StableDiffusionFolder:
         """Return the pipeline as it is."""
         folder = self.pipeline(members, store)
-        assert isinstance(folder, StableDiffusion)  # as `FromElsewhere.read` makes it
+        assert isinstance(folder, StableDiffusionFolder)  # as `FromElsewhere.read` makes it
         return folder

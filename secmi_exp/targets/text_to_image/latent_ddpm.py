@@ -15,9 +15,10 @@ from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import MakeLogger, Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.store import Json, Key, Store
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import Key, Store
 from secmi_exp.store.class_identity import outside_classes
-from secmi_exp.targets.families.stable_diffusion import StableDiffusion
+from secmi_exp.targets.families.stable_diffusion import StableDiffusionFolder
 from secmi_exp.targets.library_settings import optimizer_class, trained_before
 from secmi_exp.targets.text_to_image.fine_tuning import TrainedTextToImage
 from secmi_exp.targets.text_to_image.pipeline_folder import kept_files
@@ -40,7 +41,7 @@ class LatentDDPM(LatentDDPMRecipe, TrainedTextToImage):
         return self.schedule.timesteps
 
     def dry_run(self, images: tuple[int, int, int], store: Store, runtime: Runtime) -> None:
-        """See `TrainableTarget.dry_run`."""
+        """See `SupportsDryRun.dry_run`."""
         self._refuse_other_sizes(images)
         first: dict[str, Json] = {
             "autoencoder": self.autoencoder, "text_encoder": self.text_encoder, "network": self.network,
@@ -65,7 +66,7 @@ class LatentDDPM(LatentDDPMRecipe, TrainedTextToImage):
                 f"images have {height}×{width}: set dataset.image_size to a multiple of {unit}."
             )
 
-    def base(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> StableDiffusion:
+    def base(self, members: Images, store: Store, runtime: Runtime, make_logger: MakeLogger) -> StableDiffusionFolder:
         """Return a pipeline with a trained autoencoder, and with random weights in the other networks.
 
         Raises:
@@ -84,6 +85,6 @@ class LatentDDPM(LatentDDPMRecipe, TrainedTextToImage):
             "precision": runtime.precision,
         }
         config |= outside_classes(target=self) | optimizer_class(self.autoencoder_training.optimizer)
-        files = kept_files(StableDiffusion.kinds["StableDiffusionPipeline"])
+        files = kept_files(StableDiffusionFolder.kinds["StableDiffusionPipeline"])
         key = Key("base_pipeline", VERSION, config, {"members": members.digest}, files)
-        return StableDiffusion.from_path(store.get_or_build(key, build).path)
+        return StableDiffusionFolder.from_path(store.get_or_build(key, build).path)

@@ -13,7 +13,8 @@ from secmi_exp.data.images import Images, Pixels, Rows
 from secmi_exp.data.stored_rows import StoredRows
 from secmi_exp.deferred import Deferred
 from secmi_exp.engine.runtime import Runtime
-from secmi_exp.store import Json, Key, Store
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import Key, Store
 from secmi_exp.targets.loading.latent_folder import LatentFolder
 
 encode_images = Deferred("secmi_exp.targets.text_to_image.encoding:encode_images")

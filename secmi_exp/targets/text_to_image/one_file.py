@@ -13,9 +13,10 @@ from typing import Literal
 from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
 from secmi_exp.files.regular import is_regular
+from secmi_exp.files.strict_json import Json
 from secmi_exp.run_warnings import warn
-from secmi_exp.store import Json, Key, Store
-from secmi_exp.targets.families.stable_diffusion import StableDiffusion
+from secmi_exp.store import Key, Store
+from secmi_exp.targets.families.stable_diffusion import StableDiffusionFolder
 from secmi_exp.targets.loading.file_kind import SINGLE_FILE, file_kind
 from secmi_exp.targets.loading.hub import fetch
 from secmi_exp.targets.loading.latent_folder import SCHEDULER_CONFIG, has_weights
@@ -95,7 +96,7 @@ class OneFile:
         return there and self.weights != "net"
 
     @cached_property
-    def described(self) -> StableDiffusion:
+    def described(self) -> StableDiffusionFolder:
         """The pipeline with descriptions, tokenizers and schedule; its weights are never read.
 
         Raises:
@@ -113,7 +114,7 @@ class OneFile:
                 ) from error
         else:
             folder = fetch(self.config, self._described_files, setting)
-        described = StableDiffusion.from_path(folder)
+        described = StableDiffusionFolder.from_path(folder)
         if described.kind != family.pipeline:
             raise UserError(
                 f"{setting}={self.config} is a {described.kind}, and {self.path} is a checkpoint of {family.name}: set "
@@ -182,11 +183,11 @@ class OneFile:
     def _chosen(self) -> Literal["ema", "net"]:
         return "ema" if self.averaged else "net"
 
-    def converted(self, store: Store) -> StableDiffusion:
+    def converted(self, store: Store) -> StableDiffusionFolder:
         """Convert the file into a pipeline in diffusers' layout, or find the pipeline in the store.
 
         Raises:
             UserError: for a file that can't be read, or that contradicts the descriptions.
         """
         build = partial(convert, self.path, self.family.text_encoders, self.averaged, self.described)
-        return StableDiffusion.from_path(store.get_or_build(self.key(store), build).path)
+        return StableDiffusionFolder.from_path(store.get_or_build(self.key(store), build).path)

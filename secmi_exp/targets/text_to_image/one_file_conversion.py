@@ -20,7 +20,7 @@ from torch import Tensor
 
 from secmi_exp.engine.kept_target import forget_target
 from secmi_exp.errors import UserError
-from secmi_exp.targets.families.stable_diffusion import StableDiffusion
+from secmi_exp.targets.families.stable_diffusion import StableDiffusionFolder
 from secmi_exp.targets.loading.blank_networks import (
     network_without_memory,
     refuse_differing,
@@ -51,7 +51,7 @@ CONSTANT = "embeddings.position_ids"
 
 
 def convert(
-    path: Path, text_encoders: Mapping[str, str], averaged: bool, described: StableDiffusion, workspace: Path
+    path: Path, text_encoders: Mapping[str, str], averaged: bool, described: StableDiffusionFolder, workspace: Path
 ) -> None:
     """Write the pipeline into the workspace, once all of its parts are known to fit.
 
@@ -109,7 +109,9 @@ def average_of(name: str, content: Mapping[str, Any], path: Path) -> Any:
     return content[averaged_name(name)]
 
 
-def convert_part(part: str, prefix: str, content: Mapping[str, Any], described: StableDiffusion, path: Path) -> Weights:
+def convert_part(
+    part: str, prefix: str, content: Mapping[str, Any], described: StableDiffusionFolder, path: Path
+) -> Weights:
     """Return the weights of one part under the names that diffusers or transformers saves them with.
 
     Args:

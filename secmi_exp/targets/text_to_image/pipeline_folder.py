@@ -9,7 +9,7 @@ from typing import Any
 
 from secmi_exp.deferred import Deferred
 from secmi_exp.errors import UserError
-from secmi_exp.store import Json
+from secmi_exp.files.strict_json import Json
 from secmi_exp.targets.loading.file_kind import refuse_strange_files
 from secmi_exp.targets.loading.json_fields import checked
 from secmi_exp.targets.loading.latent_folder import SCHEDULER_CONFIG, LatentFolder, has_weights, library_of

@@ -16,8 +16,9 @@ from secmi_exp.data.stored_rows import StoredRows
 from secmi_exp.deferred import Deferred
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
+from secmi_exp.files.strict_json import Json
 from secmi_exp.run_warnings import warn
-from secmi_exp.store import Json, Key, Store
+from secmi_exp.store import Key, Store
 from secmi_exp.targets.loading.file_kind import refuse_strange_files
 from secmi_exp.targets.loading.hub import fetch
 from secmi_exp.targets.loading.json_fields import checked

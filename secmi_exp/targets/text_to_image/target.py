@@ -6,19 +6,21 @@ from dataclasses import dataclass as plain_dataclass
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
+from secmi_exp.configuration.user_path import UserPath, UserPathOrName
 from secmi_exp.data.images import Images
 from secmi_exp.deferred import Deferred
 from secmi_exp.diffusion.timesteps import Timesteps
 from secmi_exp.engine.runtime import Runtime
 from secmi_exp.errors import UserError
-from secmi_exp.store import Input, Json, Key, Store
+from secmi_exp.files.strict_json import Json
+from secmi_exp.store import Input, Key, Store
 from secmi_exp.store.class_identity import outside_classes
-from secmi_exp.targets.families.stable_diffusion import StableDiffusion
+from secmi_exp.targets.families.stable_diffusion import StableDiffusionFolder
 from secmi_exp.targets.interface import InputArrays, Inputs, InputSpace, PreparedTarget, queried
 from secmi_exp.targets.loading.hub import fetch
 from secmi_exp.targets.loading.latent_folder import LatentFolder
@@ -39,11 +41,13 @@ VERSION = 1
 class TextToImage(ABC):
     """A text-to-image pipeline, and the way in which it is queried."""
 
+    trained_here: ClassVar[bool] = False
+
     name: str
     prompt: PromptSource
     fixed_prompt: str | None
     """Prompt of all images with ``prompt: fixed``."""
-    blip: str
+    blip: UserPathOrName
     """Folder or repository of the model that writes the captions with ``prompt: blip``."""
     guidance: Annotated[FiniteFloat, Field(ge=0)]
     """w of classifier-free guidance; 1: none."""
@@ -113,13 +117,13 @@ class TextToImage(ABC):
 class FromElsewhere(TextToImage):
     """A target that is a pipeline on disk or on the hub, of Stable Diffusion's family, or is trained from one."""
 
-    path: str
-    config: str | None
+    path: UserPathOrName
+    config: UserPathOrName | None
     """Folder or repository with what a checkpoint in one file lacks; None: that of its version of Stable Diffusion."""
     weights: WeightsChoice
     variant: str | None
     """Variant of the weights, such as fp16; None: the default one."""
-    lora: Path | None
+    lora: UserPath | None
     """A low-rank adapter that is added to the weights."""
     lora_scale: FiniteFloat
     """Factor of the adapter; 1: as it was trained."""
@@ -154,7 +158,7 @@ class FromElsewhere(TextToImage):
 
     def read(self, path: Path) -> LatentFolder:
         """Read the descriptions of the pipeline in a folder."""
-        return StableDiffusion.from_path(path, self.weights, self.variant)
+        return StableDiffusionFolder.from_path(path, self.weights, self.variant)
 
     @property
     def timesteps(self) -> Timesteps:
@@ -184,7 +188,7 @@ class FromElsewhere(TextToImage):
             folder.warn_of_choices()
         if lora is None:
             return folder
-        if not isinstance(folder, StableDiffusion):
+        if not isinstance(folder, StableDiffusionFolder):
             raise UserError(f"target.lora={self.lora} can't be added to a {folder.kind}: only to Stable Diffusion.")
         return replace(folder, lora=lora)
 

@@ -28,7 +28,7 @@ from secmi_exp.engine.trainers import first_device
 from secmi_exp.engine.training import MovingAverage, fit
 from secmi_exp.errors import UserError
 from secmi_exp.progress import WorkProgress
-from secmi_exp.targets.families.stable_diffusion import StableDiffusion, time_ids
+from secmi_exp.targets.families.stable_diffusion import StableDiffusionFolder, time_ids
 from secmi_exp.targets.loading.latent_folder import has_weights
 from secmi_exp.targets.loading.model_folder import CONFIG, without_origin
 from secmi_exp.targets.loading.settings_files import reason
@@ -45,7 +45,7 @@ def train_into(
     workspace: Path,
     recipe: TrainingRecipe,
     seed: int,
-    base: StableDiffusion,
+    base: StableDiffusionFolder,
     latents: Latents,
     condition: Mapping[str, StoredRows],
     prompts: Prompts,
@@ -57,7 +57,7 @@ def train_into(
     Args:
         workspace: of the store.
         recipe: of the training.
-        seed: of all that is drawn.
+        seed: seed of the training's random numbers.
         base: the pipeline that it starts from.
         latents: of the members, [n, C, h, w].
         condition: embeddings of their captions and of the empty prompt, name → [n, …].
@@ -82,7 +82,7 @@ def train_into(
     (workspace / "unet" / CONFIG).write_bytes(without_origin(workspace / "unet" / CONFIG))
     if recipe.samples:
         texts = [prompts.distinct[number % len(prompts.distinct)] for number in range(recipe.samples)]
-        folder, guidance = StableDiffusion.from_path(workspace), recipe.samples_guidance
+        folder, guidance = StableDiffusionFolder.from_path(workspace), recipe.samples_guidance
         size, progress_bar = latents.shape[-2:], runtime.progress_bar
         images = sample(folder, texts, guidance, seed, first_device(runtime), size, progress_bar=progress_bar)
         save_image(make_grid(images, nrow=min(4, len(images))), workspace / "samples.png")
@@ -91,7 +91,7 @@ def train_into(
 def train(
     recipe: TrainingRecipe,
     seed: int,
-    base: StableDiffusion,
+    base: StableDiffusionFolder,
     latents: Latents,
     condition: Mapping[str, StoredRows],
     workspace: Path,
@@ -125,7 +125,7 @@ class TextToImageTraining(Optimization):
 
     Args:
         recipe: of the training.
-        seed: of all that is drawn.
+        seed: seed of the training's random numbers.
         base: the pipeline whose U-Net is trained.
         condition: names of the arrays in a batch after mean and standard deviation of the latents.
         fused: see `Optimization`.
@@ -135,7 +135,7 @@ class TextToImageTraining(Optimization):
     """
 
     def __init__(
-        self, recipe: TrainingRecipe, seed: int, base: StableDiffusion, condition: tuple[str, ...], *, fused: bool
+        self, recipe: TrainingRecipe, seed: int, base: StableDiffusionFolder, condition: tuple[str, ...], *, fused: bool
     ):
         super().__init__(recipe.optimizer, "target.training.optimizer", recipe.warmup_steps, seed, fused=fused)
         self.caption_dropout, self.condition = recipe.caption_dropout, condition
@@ -209,7 +209,7 @@ def save_adapter(network: Any, folder: Path) -> None:
     )
 
 
-def copy_parts(base: StableDiffusion, folder: Path) -> None:
+def copy_parts(base: StableDiffusionFolder, folder: Path) -> None:
     """Copy all parts of a pipeline but its U-Net, with the weights' default file names in place of variants."""
     base.copy_descriptions(folder)
     for part in base.parts:
@@ -233,7 +233,7 @@ def prepare_sampling(pipeline: Any, timesteps: Timesteps) -> int:
 
 @torch.no_grad()
 def sample(
-    folder: StableDiffusion,
+    folder: StableDiffusionFolder,
     texts: list[str],
     guidance: float,
     seed: int,
