@@ -82,7 +82,7 @@ def view(project: str, entity: str, group: str | None) -> Workspace:
         from wandb_workspaces import workspaces as ws
     except ImportError as error:
         raise UserError(
-            f"The dashboard needs wandb-workspaces ({first_line(error)}): pip install 'secmi-exp[dashboard]'."
+            f"The dashboard needs wandb-workspaces ({first_line(error)}): pip install wandb-workspaces."
         ) from error
     sweep, attack = expr.Metric("Group"), expr.Metric("JobType")
     return ws.Workspace(

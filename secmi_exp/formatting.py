@@ -83,6 +83,15 @@ def shown(value: object) -> str:
         return f"<{type(value).__name__}>"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things that form their plural by an s.
+
+    >>> counted(1, "image"), counted(1200, "image")
+    ('1 image', '1,200 images')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def as_size(size: float) -> str:
     """A number of bytes with its unit.
 

@@ -54,6 +54,12 @@ def told(*arguments: str) -> str:
         (["-m", "+attack=[pia,pian],stat"], "by `-m +attack=pia,pian`"),
         (["+attack@attack.parts.x=[pia,pian]"], "merges 2 choices of attack"),
         (["target=[ddpm]"], "target=[ddpm] is a list: write target=ddpm."),
+        (
+            ["+attack=stat", "+attack=pia"],
+            "attack is chosen 2 times, by +attack=stat and +attack=pia: keep one, or sweep over them by "
+            "`-m +attack=stat,pia`.",
+        ),
+        (["-m", "+attack=stat,nn", "+attack=pia"], "`-m +attack=stat,nn,pia`"),
         (["+attack=[]"], "attack=[] names no attack"),
         (["target=null"], "target=null names no target: choose one of adm_checkpoint, ddpm, "),
         (["+attack=3"], "+attack=3 names no attack: choose one of blind, "),

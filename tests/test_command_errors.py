@@ -42,7 +42,18 @@ from tests.support.commands import CONF, Refused
         (["seed=\udcff"], [r"\udcff", "UTF-8"]),
         (["a=" + "[" * 10000], ["'a=[[[[", "…", "too deeply"]),
         (["+attack=pia", "experiment=latent_digits"], ["write attack=pia without +"]),
+        (["+dataset=lfw"], ["dataset is chosen already, by default or", "write dataset=lfw without +"]),
+        (["+attack=stat", "t_sec=50"], ["no key 't_sec' at the top level (did you mean attack.t_sec?)"]),
+        (["+attack=stat", "+t_sec=50"], ["no key 't_sec' at the top level (did you mean attack.t_sec?)"]),
+        (["name=x"], ["no key 'name' at the top level: choose one of"]),  # several groups have one
         (["~seed"], ["seed has been left out"]),
+        (
+            ["experiment=smoke", "target=diffusers", "target.path=x"],
+            ["target.max_steps=60 (set by experiment=smoke)", "leave experiment=smoke out"],
+        ),
+        (["experiment=smoke", "target=diffusers", "target.path=x", "target.max_steps=60"], ["this name, leave it out"]),
+        (["experiment=smoke", "split=indices", "split.path=x"], ["split.members=64 (set by experiment=smoke)"]),
+        (["-m", "experiment=prompts", "target=ddpm_small"], ["no key 'prompt'", "experiment=prompts sets it"]),
     ],
     ids=lambda value: str(value)[:40],
 )

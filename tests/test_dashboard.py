@@ -93,9 +93,9 @@ def test_a_server_that_cannot_be_reached_is_told_in_a_sentence(
     assert "can't be saved at Weights & Biases (no route to host): check" in capsys.readouterr().err
 
 
-def test_the_package_that_is_missing_is_named_with_the_extra_that_brings_it(
+def test_the_package_that_is_missing_is_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
     mistake("--print")
-    assert "pip install 'secmi-exp[dashboard]'" in capsys.readouterr().err
+    assert "pip install wandb-workspaces" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from secmi_exp.attacks.scorers.scorer import Scorer, Scores
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.gate import Comparison, Decision, Measured, Outcome
 from secmi_exp.files.strict_json import Json
-from secmi_exp.reporting.gate_report import decisions_of, gate_end, junit, markdown
+from secmi_exp.reporting.gate_report import decisions_of, gate_end, junit, level_notes, markdown
 from secmi_exp.reporting.run_folders import read_sweep
 from secmi_exp.reporting.sweep_output import close_sweep
 from tests.support.commands import Command
@@ -50,7 +50,7 @@ def ended(output: Path, *limits: str) -> tuple[int, str, Path]:
 @pytest.mark.parametrize(
     ("limits", "status", "sentence"),
     [
-        (["gate.max_auc=1"], 0, "The gate is passed: all 1 intervals end at or below their limits (gate.md)."),
+        (["gate.max_auc=1"], 0, "The gate is passed: the interval ends at or below its limit (gate.md)."),
         (
             ["gate.max_auc=0.55", "gate.max_epsilon=0.5"],
             3,
@@ -103,6 +103,13 @@ def test_every_scorer_is_judged_and_recorded(output: Path) -> None:
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("4", "1", "2")
     assert [case.get("classname") for case in suite] == 2 * ["gate.stat"] + 2 * ["gate.inverse"]
     assert "1% FPR needs at least 100 hold-outs" in str(suite[1][0].get("message"))
+
+
+@pytest.mark.parametrize(("comparisons", "several"), [(1, False), (2, True)])
+def test_how_comparisons_are_put_together_is_told_of_several(comparisons: int, several: bool) -> None:
+    notes = "\n".join(level_notes(comparisons))
+    assert (f"The worst of the {comparisons} decides" in notes) is several
+    assert (f"({comparisons} × 2.5%)" in notes) is several
 
 
 def test_no_limit_changes_nothing(output: Path) -> None:

@@ -35,6 +35,11 @@ def test_its_command_composes_with_its_limits() -> None:
     assert (config.target.path, config.dataset.image_size) == ("model", 32)
 
 
+def test_it_installs_from_a_repository_that_its_reader_names() -> None:
+    assert RUN["Install"] == 'pip install "$SECMI_EXP"'
+    assert WORKFLOW["env"]["SECMI_EXP"].startswith("git+https://")
+
+
 def test_what_it_keeps_has_no_images() -> None:
     (kept,) = [step["with"]["path"].split() for step in STEPS if step.get("uses", "").startswith("actions/upload")]
     assert kept == ["gate/gate.md", "gate/gate.xml", "gate/results.json"]

@@ -130,16 +130,16 @@ def test_a_sweep_over_attacks_ends_with_their_comparison(secmi: Command) -> None
 
 
 @pytest.mark.parametrize("missing", ["hydra/launcher/joblib", "hydra/launcher/submitit_slurm"])
-def test_a_launcher_that_is_not_installed_is_named_with_the_extra_that_brings_it(missing: str) -> None:
+def test_a_launcher_that_is_not_installed_is_named_with_the_packages_that_bring_it(missing: str) -> None:
     error = MissingConfigException("", missing, ["basic", "slurm", "workstation"])
     assert explain(error, [], CONF) == (
         f"There is no hydra/launcher '{missing.rpartition('/')[2]}' here: choose one of basic, slurm, workstation, or "
-        "get Hydra's plugins by pip install 'secmi-exp[launchers]'."
+        "get Hydra's plugins by pip install hydra-joblib-launcher hydra-submitit-launcher."
     )
 
 
-def test_a_search_without_its_plugin_names_the_extra_that_brings_it() -> None:
+def test_a_search_without_its_plugin_names_the_package_that_brings_it() -> None:
     error = MissingConfigException("", "hydra/sweeper/sampler/tpe", [])
     assert explain(error, [], CONF) == (
-        "There is no hydra/sweeper/sampler 'tpe' here: get Hydra's plugins by pip install 'secmi-exp[search]'."
+        "There is no hydra/sweeper/sampler 'tpe' here: get Hydra's plugins by pip install hydra-optuna-sweeper."
     )

@@ -1,5 +1,6 @@
 """Audits and t-errors from Python: objects in memory are given names, and the command's own job is carried out."""
 
+import difflib
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,7 +56,8 @@ def audit(
 ) -> AuditResult:
     """Ask how well an attack tells a model's training images from others: `python -m secmi_exp` as a function.
 
-    The run is the command's, with the same configuration, store and results folder; nothing is printed.
+    The run is the command's, with the same configuration, store and results folder. Nothing is printed apart from
+    progress bars, which ``trainer={"progress_bar": False}`` leaves out.
 
     Args:
         model: the folder of a pipeline or a repository of the hub, as for ``target.path``, or another file or folder
@@ -78,15 +80,19 @@ def audit(
     Raises:
         UserError: for whatever the command would refuse, with the same sentence.
     """
-    attacked = {"attack": attack, **({} if t_sec is None else {"attack.t_sec": t_sec}), "logger": logger}
-    given = list(overrides({**attacked, **settings}))
-    choices = chosen(model, settings, own_images=members is not None)
     sides = {"members": members, "holdouts": holdouts}
     missing = [name for name, images in sides.items() if images is None]
     if len(missing) == 1:
-        raise UserError(f"{missing[0]} are missing: an audit compares members with hold-outs.")
+        hint = misspelt(missing, settings)
+        raise UserError(f"{missing[0]} are missing{hint}: an audit compares members with hold-outs.")
     if missing and not isinstance(settings.get("dataset"), str) and "experiment" not in settings:
-        raise UserError("There are no images: give members and holdouts, or a dataset by name, as in dataset='digits'.")
+        raise UserError(
+            f"There are no images{misspelt(missing, settings)}: give members and holdouts, or a dataset by name, as in "
+            "dataset='digits'."
+        )
+    attacked = {"attack": attack, **({} if t_sec is None else {"attack.t_sec": t_sec}), "logger": logger}
+    given = list(overrides({**attacked, **settings}))
+    choices = chosen(model, settings, own_images=members is not None)
     with named_target(model, key, [*choices, *given]) as (store, named):
         if members is not None and holdouts is not None:
             upright = dataset_setting(settings, "exif") == "apply"
@@ -97,6 +103,12 @@ def audit(
             named += overrides({"dataset.members": both[0].path, "dataset.holdout": both[1].path})
             named += shape_overrides(both, settings)
         return load(run_job([*choices, *named, *given]))
+
+
+def misspelt(missing: Sequence[str], settings: Mapping[str, Setting]) -> str:
+    """What to add to a message about arguments that are missing, where settings have nearly their names."""
+    close = [(name, each) for name in missing for each in difflib.get_close_matches(name, settings, n=1)]
+    return f" ({', '.join(f'{each}= must be called {name}=' for name, each in close)})" if close else ""
 
 
 def t_errors(

@@ -1,13 +1,15 @@
 """Several results compared, as the end of a sweep compares its jobs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from os import PathLike
 
 import pandas as pd
 
 from secmi_exp.api.html import page_of, table_of
-from secmi_exp.api.result import AuditResult
+from secmi_exp.api.result import AuditResult, load
 from secmi_exp.errors import UserError
+from secmi_exp.formatting import shown
 from secmi_exp.reporting.contests import find_contests
 from secmi_exp.reporting.entries import read_entries
 from secmi_exp.reporting.ranking import Ranking, rank
@@ -48,31 +50,37 @@ class ResultComparison:
         return page_of(title, [table_of(headings, rows)], remarks(self.ranking))
 
 
-def compare(results: Sequence[AuditResult]) -> ResultComparison:
+def compare(results: Iterable[AuditResult | str | PathLike[str]]) -> ResultComparison:
     """Compare results on the same images by DeLong's paired test, with Holm's correction over all pairs.
 
     Results that differ in a seed or a split are averaged, and compared by the runs in common.
 
     Args:
-        results: two or more, of different settings, on the same images or with some images in common.
+        results: two or more, of different settings, on the same images or with some images in common; as results, or as
+            the folders that `load` takes.
 
     Raises:
         UserError: for fewer than two, the same run twice, results that have no images in common, and other images of
             the same names.
     """
-    folders = [each.folder for each in results]
+    if isinstance(results, AuditResult | str | PathLike) or not isinstance(results, Iterable):
+        raise UserError(
+            f"compare takes a list of results, and {shown(results)} is none: write compare([one, another])."
+        )
+    read = [each if isinstance(each, AuditResult) else load(each) for each in results]
+    folders = [each.folder for each in read]
     if len(set(folders)) < 2 or len(set(folders)) < len(folders):
         raise UserError(
             f"A comparison needs at least two different results, and {len(set(folders))} of {len(folders)} are."
         )
-    refuse_other_images(results)
+    refuse_other_images(read)
     entries = [entry for entry in read_entries(find_runs(folders).finished) if entry.is_own]
     contests = find_contests(entries)
     compared = {each.run.folder for contest in contests for each in contest.scorings}
-    alone = [each for each in results if each.folder.resolve() not in compared]
+    alone = [each for each in read if each.folder.resolve() not in compared]
     if alone:
         raise UserError(
-            f"{len(alone)} of {len(results)} results can't be compared with another, the first of them "
+            f"{len(alone)} of {len(read)} results can't be compared with another, the first of them "
             f"{alone[0].place}: they must have scored the same images, by other settings."
         )
     if len(contests) > 1:
@@ -81,7 +89,7 @@ def compare(results: Sequence[AuditResult]) -> ResultComparison:
     return ResultComparison(rank(contests[0]))
 
 
-def refuse_other_images(results: Sequence[AuditResult]) -> None:
+def refuse_other_images(results: Iterable[AuditResult]) -> None:
     """Refuse results whose images have the same names and other pixels, though they were prepared alike.
 
     Raises:

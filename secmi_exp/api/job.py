@@ -75,7 +75,7 @@ def compose_job(overrides: Sequence[str]) -> DictConfig:
 
 
 def run_job(overrides: Sequence[str]) -> Path:
-    """Carry out a job; nothing is printed.
+    """Carry out a job; nothing is printed apart from progress bars.
 
     Args:
         overrides: overrides in the command line's format.

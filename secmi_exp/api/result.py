@@ -15,6 +15,7 @@ from secmi_exp.data.parquet_files import open_parquet
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.roc import Roc
 from secmi_exp.files.regular import read_regular
+from secmi_exp.formatting import shown
 from secmi_exp.report import write_report
 from secmi_exp.reporting.drawing import Drawing
 from secmi_exp.reporting.entries import EvaluatedScores, read_entries
@@ -166,8 +167,11 @@ def load(folder: str | PathLike[str]) -> AuditResult:
         folder: of the run; or one that holds a single run.
 
     Raises:
-        UserError: where there is no run, more than one, one without results, or one without an attack.
+        UserError: where there is no run, more than one, one without results, or one without an attack; for what is no
+            path.
     """
+    if not isinstance(folder, str | PathLike):
+        raise UserError(f'load takes the folder of a run, and {shown(folder)} is no path: write load("FOLDER").')
     runs = find_runs([Path(folder)])
     names = sorted([each.shown for each in runs.finished] + [each.shown for each in runs.failed])
     if len(names) > 1:

@@ -31,7 +31,8 @@ def checked_arguments(arguments: Sequence[str], conf: Path) -> list[str]:
         conf: folder of the configuration.
 
     Raises:
-        UserError: for an argument that can't be read, and for a group that isn't set to one of its choices.
+        UserError: for an argument that can't be read, for a group that isn't set to one of its choices, and for one
+            that is added twice.
     """
     given = read_flags(arguments)
     if given.shell_completion:
@@ -40,8 +41,10 @@ def checked_arguments(arguments: Sequence[str], conf: Path) -> list[str]:
         refuse_empty_or_deep(argument)
     readable = {argument: quote_homes(argument) for argument in given.overrides}
     folders = ConfigFolders.from_arguments(arguments, conf)
-    for argument in readable.values():
-        refuse_wrong_choice(read_override(argument), folders)
+    overrides = [read_override(argument) for argument in readable.values()]
+    for override in overrides:
+        refuse_wrong_choice(override, folders)
+    refuse_added_twice(overrides, folders)
     return [readable.get(argument, argument) for argument in arguments]
 
 
@@ -179,6 +182,25 @@ def refuse_wrong_choice(override: Override, folders: ConfigFolders) -> None:
             raise UserError(f"{override.input_line} names no {group}: {_choose(group, folders)}{leave_out}.")
     if override.is_force_add() and not isinstance(value, dict):
         raise UserError(f"{override.input_line} can't be read: a group is added by +{group}=…, or set by {group}=….")
+
+
+def refuse_added_twice(overrides: Sequence[Override], folders: ConfigFolders) -> None:
+    """Refuse a second `+` for one group: of a sweep, Hydra would take the last and say nothing.
+
+    Raises:
+        UserError: with the sweep that may have been meant.
+    """
+    added: dict[str, list[str]] = {}
+    for override in overrides:
+        if override.is_add() and folders.has_group(override.key_or_group):
+            added.setdefault(override.get_key_element(), []).append(str(override.input_line).partition("=")[2])
+    for key, choices in added.items():
+        if len(choices) > 1:
+            given = " and ".join(f"{key}={each}" for each in choices)
+            raise UserError(
+                f"{key.lstrip('+')} is chosen {len(choices)} times, by {given}: "
+                f"keep one, or sweep over them by `-m {key}={','.join(dict.fromkeys(choices))}`."
+            )
 
 
 def refuse_several(group: str, choice: object) -> None:

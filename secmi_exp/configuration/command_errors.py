@@ -3,6 +3,7 @@
 import difflib
 import re
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from secmi_exp.configuration.arguments import given_arguments, literal_dollars, quoted, refuse_several
 from secmi_exp.configuration.flags import read_flags
 from secmi_exp.configuration.folders import ConfigFolders
-from secmi_exp.configuration.setting_errors import unforeseen
+from secmi_exp.configuration.setting_errors import preset_that_sets, unforeseen
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.files.storage_errors import StorageLocation, output_place, storage_sentence
 from secmi_exp.formatting import LONGEST_LINE, LONGEST_VALUE, one_sentence, shortened, shown
@@ -30,8 +31,12 @@ RESOLVING = "UserError raised while resolving interpolation: "
 ELSEWHERE = ("--config-name", "--config-path", "-cn", "-cp")
 """Flags that replace the whole configuration."""
 
-PLUGINS = {"hydra/launcher": "launchers", "hydra/sweeper": "search", "hydra/sweeper/sampler": "search"}
-"""Groups whose choices come with packages of their own → our extra that brings them."""
+PLUGINS = {
+    "hydra/launcher": "hydra-joblib-launcher hydra-submitit-launcher",
+    "hydra/sweeper": "hydra-optuna-sweeper",
+    "hydra/sweeper/sampler": "hydra-optuna-sweeper",
+}
+"""Groups whose choices come with packages of their own → these packages, as our extras list them."""
 
 
 def explain(error: Exception, arguments: list[str], conf: Path, *, started: bool = False) -> str | None:
@@ -133,10 +138,7 @@ def _missing_choice(error: MissingConfigException, folders: ConfigFolders, argum
     group, _, choice = (error.missing_cfg_file or "").rpartition("/")
     if group in PLUGINS:
         others = f"choose one of {', '.join(error.options)}, or " if error.options else ""
-        return (
-            f"There is no {group} '{choice}' here: {others}get Hydra's plugins by "
-            f"pip install 'secmi-exp[{PLUGINS[group]}]'."
-        )
+        return f"There is no {group} '{choice}' here: {others}get Hydra's plugins by pip install {PLUGINS[group]}."
     if error.options:
         return f"There is no {group} '{choice}': choose one of {', '.join(error.options)}."
     return f"There is no config group '{group or choice}': choose one of {', '.join(folders.groups())}."
@@ -146,7 +148,7 @@ def _bad_override(message: str, cause: str, arguments: list[str], folders: Confi
     first = shortened(message.splitlines()[0].rstrip("."), LONGEST_LINE)
     named = re.search(r"[Cc]ould not (?:override|append(?: to)?|delete) '([^']+)'", message)
     if chosen := re.search(r"Multiple values for (\S+)\. To override a value use 'override \S+: (\S+)'", first):
-        return f"A preset has chosen {chosen[1]} already: write {chosen[1]}={chosen[2]} without +."
+        return f"{chosen[1]} is chosen already, by default or by a preset: write {chosen[1]}={chosen[2]} without +."
     if several := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.+)'", first):
         return _several_values(several[1], folders)
     if named is None:
@@ -163,7 +165,10 @@ def _bad_override(message: str, cause: str, arguments: list[str], folders: Confi
     for depth, name in enumerate(path):
         place = ".".join(path[:depth])
         if name not in node:
-            return _no_such_key(name, place, [str(each) for each in node if not str(each).startswith("_")])
+            preset = preset_that_sets(key, arguments)
+            by = f" {preset} sets it: leave that out." if preset else ""
+            keys = [str(each) for each in node if not str(each).startswith("_")]
+            return _no_such_key(name, place, keys, [] if place else _groups_with(name, node)) + by
         child = OmegaConf.select(node, name)
         if not isinstance(child, DictConfig):
             return f"{place}.{name} holds a value, so {key} can't be set: set {place}.{name} itself."
@@ -178,11 +183,25 @@ def _several_values(argument: str, folders: ConfigFolders) -> str:
     return f"{sweep}; if it is one, quote it: {quoted(argument)}."
 
 
-def _no_such_key(name: str, place: str, keys: list[str]) -> str:
-    close = difflib.get_close_matches(name, keys, n=1)
+def _no_such_key(name: str, place: str, keys: list[str], within: Sequence[str] = ()) -> str:
+    """The sentence for a key that isn't there, with the one that was probably meant.
+
+    Args:
+        name: of the key.
+        place: where it was looked for; empty at the top level.
+        keys: those that are there.
+        within: groups that have a setting of this name.
+    """
+    close = [f"{within[0]}.{name}"] if len(within) == 1 else difflib.get_close_matches(name, keys, n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""
     where = f"in {place}" if place else "at the top level"
     return f"There is no key '{name}' {where}{hint}: choose one of {', '.join(sorted(keys))}."
+
+
+def _groups_with(name: str, config: DictConfig) -> list[str]:
+    """The groups of a configuration that have a setting of this name."""
+    groups = ((str(key), node) for key, node in config.items_ex(resolve=False) if isinstance(node, DictConfig))
+    return [group for group, node in groups if group != name and name in node]
 
 
 def refuse_unread_keys(config: DictConfig, conf: Path) -> None:
@@ -195,7 +214,7 @@ def refuse_unread_keys(config: DictConfig, conf: Path) -> None:
     read |= set(ConfigFolders.from_job(conf).groups())
     for key in config:
         if key not in read:
-            raise UserError(_no_such_key(str(key), "", sorted(read)))
+            raise UserError(_no_such_key(str(key), "", sorted(read), _groups_with(str(key), config)))
 
 
 def refuse_merged_choices(config: DictConfig, conf: Path) -> None:

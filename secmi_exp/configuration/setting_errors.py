@@ -5,15 +5,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from hydra.errors import HydraException, InstantiationException
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from secmi_exp.configuration.arguments import given_arguments, literal_dollars, typed_otherwise
+from secmi_exp.configuration.folders import CONF, ConfigFolders
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.formatting import shown
 
-UNREAD = "nothing reads a setting of this name, leave it out"
 LEFT_OUT = {"missing", "missing_argument", "missing_keyword_only_argument"}
 NO_TEXT = {"string_type", "path_type"}
 """Kinds of pydantic's errors."""
@@ -54,7 +55,7 @@ def _sentence(error: Exception, place: str, given: object) -> str:
         return f"{missing[1]} has no default: add {missing[1]}=… to the command line."
     unread = re.search(r"got an unexpected keyword argument '(.+)'", first_line(cause))
     if unread and isinstance(cause, TypeError):
-        return f"{place}.{unread[1]}={shown(found_in(given, [unread[1]]))} can't be used: {UNREAD}."
+        return unread_setting(f"{place}.{unread[1]}", found_in(given, [unread[1]]))
     subject = f"The configuration of {place}" if place else "The configuration"
     if isinstance(cause, OmegaConfBaseException):
         key = f" of {cause.full_key}" if cause.full_key and cause.full_key != place else ""
@@ -83,12 +84,45 @@ def refused(error: ValidationError, place: str, given: object = None) -> str:
     key = ".".join([*([place] if place else []), *path])
     if first["type"] in LEFT_OUT:
         return f"{key} has been left out, and nothing stands in for it: set it again."
-    if first["type"] in NO_TEXT:
-        return f"{typed_otherwise(key, first['input'], given_arguments())}."
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return f"{key}={shown(first['input'])} can't be used: {UNREAD}."
+        return unread_setting(key, first["input"])
+    preset = preset_that_sets(key, given_arguments())
+    if first["type"] in NO_TEXT and not preset:
+        return f"{typed_otherwise(key, first['input'], given_arguments())}."
     allowed = dict.fromkeys(_words(each) for each in errors if _path(each, given) == path)
-    return f"{key}={shown(first['input'])} can't be used: {', or '.join(allowed)}."
+    by, otherwise = (f" (set by {preset})", f": set it yourself, or leave {preset} out") if preset else ("", "")
+    return f"{key}={shown(first['input'])}{by} can't be used: {', or '.join(allowed)}{otherwise}."
+
+
+def unread_setting(key: str, value: object) -> str:
+    """The sentence for a setting that nothing reads; a preset may have set it, for another target or dataset."""
+    preset = preset_that_sets(key, given_arguments())
+    by = f" (set by {preset})" if preset else ""
+    return f"{key}={shown(value)}{by} can't be used: nothing reads a setting of this name, leave {preset or 'it'} out."
+
+
+def preset_that_sets(key: str, arguments: Sequence[str]) -> str | None:
+    """The argument, such as ``experiment=smoke``, whose preset sets a key; None where none or another does."""
+    given = {name: value for name, _, value in (argument.lstrip("+").partition("=") for argument in arguments)}
+    if key in given or "experiment" not in given:
+        return None
+    presets = re.findall(r"[^\s,\[\]]+", given["experiment"])
+    return f"experiment={given['experiment']}" if any(_sets(preset, key) for preset in presets) else None
+
+
+def _sets(preset: str, key: str) -> bool:
+    """Whether a preset, or one that it is built from, sets a key or sweeps over it."""
+    files = (folder / "experiment" / f"{preset}.yaml" for folder in ConfigFolders.from_job(CONF).all)
+    file = next((each for each in files if each.is_file()), None)
+    if file is None:
+        return False
+    content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    *place, name = key.split(".")
+    if _has(found_in(content, place), name) or _has(found_in(content, ["hydra", "sweeper", "params"]), key):
+        return True
+    built_from = found_in(content, ["defaults"])
+    assert isinstance(built_from, list | None)
+    return any(_sets(each, key) for each in built_from or [] if isinstance(each, str) and each != "_self_")
 
 
 def _words(error: ErrorDetails) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from secmi_exp.data.folder_walk import FolderWalk
 from secmi_exp.data.image_formats import EXTENSIONS, UNREAD_EXTENSIONS
+from secmi_exp.formatting import counted
 from secmi_exp.run_warnings import warn
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -71,10 +72,11 @@ class FolderContents:
         """Warn of folders and of images that are not read, and of tables that may have been meant for captions."""
         self.walk.warn_of_unread()
         if self.unread_images:
+            images = counted(len(self.unread_images), "image")
             suffixes = Counter(PurePosixPath(name).suffix.lower() for name in self.unread_images).most_common()
             warn(
                 "images_not_read",
-                f"{len(self.unread_images)} images below {self.folder} are left out, since their formats are not read "
+                f"Left out: {images} below {self.folder} in formats that are not read "
                 f"({', '.join(f'{count} {suffix}' for suffix, count in suffixes)}; the first of them "
                 f"{self.unread_images[0]}): save them as PNG, or move them away.",
                 count=len(self.unread_images),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from secmi_exp.errors import first_line
+from secmi_exp.formatting import counted
 from secmi_exp.run_warnings import warn
 
 
@@ -53,17 +54,19 @@ class FolderWalk:
     def warn_of_unread(self) -> None:
         """Warn of the links and the folders that were not read."""
         if self.linked_again:
+            links = counted(len(self.linked_again), "link")
             warn(
                 "folders_linked_again",
-                f"{len(self.linked_again)} links below {self.top} lead to folders that are read already (the first of "
-                f"them {self.linked_again[0]}): each folder is read once.",
+                f"Not followed: {links} below {self.top} to folders that are read already "
+                f"(the first of them {self.linked_again[0]}): each folder is read once.",
             )
         if self.unreadable:
             name, why = self.unreadable[0]
+            folders = counted(len(self.unreadable), "folder")
             warn(
                 "folders_not_read",
-                f"{len(self.unreadable)} folders below {self.top} can't be read and are left out, the first of them "
-                f"{name} ({why}): make them readable, or move them away.",
+                f"Left out: {folders} below {self.top} that can't be read, the first of "
+                f"them {name} ({why}): make them readable, or move them away.",
             )
 
 

@@ -41,7 +41,7 @@ def inception(weights: Path, setting: str = "quality.inception") -> NoTrainIncep
     except UserError:
         raise
     except ModuleNotFoundError as error:
-        raise UserError(f"{setting} needs torch-fidelity: pip install 'secmi-exp[fid]', or set it to null.") from error
+        raise UserError(f"{setting} needs torch-fidelity: pip install torch-fidelity, or set it to null.") from error
     except Exception as error:  # torch raises many kinds for a broken file
         raise UserError(
             f"{setting}={weights} can't be read as Inception's weights ({first_line(error)}): use "

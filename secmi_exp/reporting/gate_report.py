@@ -118,7 +118,9 @@ def gate_sentence(decisions: Decisions) -> str:
     listed = list(_listed(decisions))
     outcome = worst(each.outcome for _, each in listed)
     if outcome is Outcome.PASSED:
-        return f"{WORDS[outcome]}: all {len(listed)} intervals end at or below their limits ({SUMMARY})."
+        several = f"all {len(listed)} intervals end at or below their limits"
+        ends = "the interval ends at or below its limit" if len(listed) == 1 else several
+        return f"{WORDS[outcome]}: {ends} ({SUMMARY})."
     decisive = [(name, each) for name, each in listed if each.outcome is outcome]
     name, first = decisive[0]
     job = f"job {name}: " if name else ""
@@ -187,13 +189,15 @@ def markdown(decisions: Decisions) -> str:
 def level_notes(comparisons: int) -> list[str]:
     """Return what the intervals' level means for one answer made of several."""
     false_alarm = min(1.0, comparisons * LEVEL)
+    several = comparisons > 1
+    decides = f" The worst of the {comparisons} decides." if several else ""
+    product = f" ({comparisons} × {LEVEL:.1%})" if several else ""
     return [
         f"A comparison fails where its 95% interval lies above the limit, passes where the interval ends at or below "
-        f"it, and is undecided where the interval contains it. The worst of the {comparisons} decides.",
+        f"it, and is undecided where the interval contains it.{decides}",
         "",
         f"- A model that breaks a limit passes with a probability of at most {LEVEL:.1%}.",
-        f"- A model that keeps all limits fails with a probability of at most {false_alarm:.1%} "
-        f"({comparisons} × {LEVEL:.1%}).",
+        f"- A model that keeps all limits fails with a probability of at most {false_alarm:.1%}{product}.",
         "",
         "Extracted members are counted, not estimated: with more samples there may be more of them.",
         "",

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from secmi_exp.errors import UserError
+from secmi_exp.formatting import counted
 from secmi_exp.reporting.artifacts import comparison_files, score_files
 from secmi_exp.reporting.common_images import on_common_images
 from secmi_exp.reporting.contests import find_contests
@@ -62,7 +63,7 @@ def close_sweep(folder: Path, search: str | None = None) -> None:
         _present_jobs(finished, rows, folder, console)
     _print_warnings(finished, console)
     if failed:
-        console.print(f"{len(failed)} of {len(finished) + len(failed)} jobs failed:")
+        console.print(f"{len(failed)} of {counted(len(finished) + len(failed), 'job')} failed:")
     for each in failed:
         console.print(Text(f"  {each.shown}: {each.failure}"), soft_wrap=True)
     if decisions := decisions_of(runs):

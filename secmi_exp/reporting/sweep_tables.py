@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from secmi_exp.evaluation.operating_points import tpr_metric
+from secmi_exp.formatting import counted
 from secmi_exp.reporting.ranking import Ranking, Standing
 from secmi_exp.reporting.results_file import UNRESOLVED, Estimate
 from secmi_exp.reporting.run_folders import FinishedRun, swept_settings
@@ -35,7 +36,7 @@ LONGEST_WORD = 20
 def jobs_table(runs: Sequence[FinishedRun]) -> Table:
     """Return a row for each job, with the settings in which they differ, AUC, ASR and cost."""
     metrics = {heading: [run.results.estimate(metric) for run in runs] for metric, heading in METRICS.items()}
-    return _jobs_table(f"{len(runs)} jobs", runs, metrics, str)
+    return _jobs_table(counted(len(runs), "job"), runs, metrics, str)
 
 
 def rank_by_validation(runs: Sequence[FinishedRun], direction: str) -> list[FinishedRun]:
@@ -53,7 +54,7 @@ def rank_by_validation(runs: Sequence[FinishedRun], direction: str) -> list[Fini
 def search_table(ranked: Sequence[FinishedRun]) -> Table:
     """Return a row for each job with its settings and validation AUC; nothing of the evaluation part."""
     metrics = {"validation AUC": [_validation_auc(run) for run in ranked]}
-    return _jobs_table(f"{len(ranked)} jobs by their AUC on attack-train images", ranked, metrics, rounded)
+    return _jobs_table(f"{counted(len(ranked), 'job')} by AUC on attack-train images", ranked, metrics, rounded)
 
 
 def rounded(value: str) -> str:
@@ -93,9 +94,9 @@ def tradeoff_table(rows: Sequence[TableRow], swept: Sequence[str]) -> Table | No
     columns = [name for name in names if any(Estimate.from_row(row, name).value is not None for row in rows)]
     if not QUALITY.keys() & columns:
         return None
-    table = Table("job", title="Leak and quality (less is better)", title_justify="left")
-    for name in (*swept, *columns):
-        table.add_column(Text(name.rpartition(".")[2].replace("_", " ")), no_wrap=name in columns)
+    table = Table(title="Leak and quality (less is better)", title_justify="left")
+    for name in ("job", *swept, *columns):
+        table.add_column(Text(name.rpartition(".")[2].replace("_", " ")), overflow="fold")
     for row in rows:
         estimates = (str(Estimate.from_row(row, name)) for name in columns)
         table.add_row(*map(Text, (str(row["job"]), *(str(row.get(name, "")) for name in swept), *estimates)))
@@ -180,11 +181,11 @@ def _jobs_table(
     title: str, runs: Sequence[FinishedRun], metrics: Mapping[str, list[Estimate]], shown: Callable[[str], str]
 ) -> Table:
     swept = swept_settings([run.overrides for run in runs])
-    table = Table("job", title=title, title_justify="left")
-    for name in swept:
-        table.add_column(Text(name.rpartition(".")[2]))
+    table = Table(title=title, title_justify="left")
+    for name in ("job", *swept):
+        table.add_column(Text(name.rpartition(".")[2]), overflow="fold")
     for heading in (*metrics, "queries/sample", "made", "seconds"):
-        table.add_column(heading, justify="right", no_wrap=heading in metrics)
+        table.add_column(heading, justify="right", overflow="fold")
     for run, *estimates in zip(runs, *metrics.values(), strict=True):
         results, settings = run.results, [shown(run.overrides.get(name, "")) for name in swept]
         per_sample = "" if results.queries_per_sample is None else str(results.queries_per_sample)

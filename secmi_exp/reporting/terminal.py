@@ -9,12 +9,17 @@ from rich.console import Console
 
 from secmi_exp.errors import UserError
 
+FILE_WIDTH = 200
+"""Characters of a line where there is no terminal, as in CI, and COLUMNS doesn't say; rich would take 80."""
+
 
 class StandardOutput(Console):
     """Reads neither ``[b]`` nor ``:bug:`` as markup, and tells in a sentence where nothing more can be written."""
 
     def __init__(self) -> None:
-        super().__init__(file=sys.stdout, markup=False, emoji=False, highlight=False)
+        limited = "COLUMNS" in os.environ or any(map(os.isatty, (0, 1, 2)))
+        width = None if limited else FILE_WIDTH
+        super().__init__(file=sys.stdout, markup=False, emoji=False, highlight=False, width=width)
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print as rich does.

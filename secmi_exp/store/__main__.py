@@ -14,7 +14,7 @@ from rich.table import Table
 
 from secmi_exp.configuration.paths import expand_home, from_environment
 from secmi_exp.errors import UserError
-from secmi_exp.formatting import as_size
+from secmi_exp.formatting import as_size, counted
 from secmi_exp.reporting.terminal import terminal
 from secmi_exp.store import Store
 from secmi_exp.store.inventory import Inventory, Stored
@@ -65,7 +65,7 @@ def show_entry(store: Inventory, wanted: str, console: Console) -> None:
     say(console, "computed from it:" + ("" if users else " nothing in this store"))
     for user in users:
         say(console, f"  {user}")
-    say(console, f"{len(files)} {'file' if len(files) == 1 else 'files'}, {as_size(entry.size)}.")
+    say(console, f"{counted(len(files), 'file')}, {as_size(entry.size)}.")
 
 
 def described(key: Key, made_from: Mapping[str, Key], store: Inventory) -> Iterator[str]:

@@ -148,6 +148,24 @@ def test_results_are_compared_as_a_sweep_compares_its_jobs(audited: AuditResult,
     assert "DeLong" in compared._repr_html_()
 
 
+def test_results_are_compared_by_their_folders_too(audited: AuditResult, by_pia: AuditResult) -> None:
+    compared = secmi_exp.compare([str(audited.folder), by_pia.folder])
+    assert compared.pairs.equals(secmi_exp.compare([audited, by_pia]).pairs)
+
+
+def test_what_is_no_list_of_results_is_refused(audited: AuditResult) -> None:
+    for given in (str(audited.folder), audited.folder, audited, 3, None):
+        with pytest.raises(UserError, match=r"compare takes a list of results, .* write compare\(\[one, another\]\)"):
+            secmi_exp.compare(given)  # type: ignore[arg-type]
+    for given in (3, None, audited):
+        with pytest.raises(UserError, match="load takes the folder of a run"):
+            secmi_exp.load(given)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="load takes the folder of a run, and 3 is no path"):
+        secmi_exp.compare([audited, 3])  # type: ignore[list-item]
+    with pytest.raises(UserError, match="There is no directory RUN"):
+        secmi_exp.compare(["RUN", "RUN10"])
+
+
 def test_results_that_cant_be_compared_are_refused(audited: AuditResult, root: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="at least two different results, and 1 of 2 are"):
         secmi_exp.compare([audited, audited])
@@ -315,6 +333,12 @@ def slow(*values: object) -> ParameterSet:
     [
         ("x", {}, "There are no images: give members and holdouts"),
         slow("x", {"members": MEMBERS}, "holdouts are missing"),
+        ("x", {"members": MEMBERS, "holdout": HOLDOUTS}, r"holdouts are missing \(holdout= must be called holdouts=\)"),
+        (
+            "x",
+            {"member": MEMBERS, "hold_outs": HOLDOUTS},
+            r"no images \(member= .* members=, hold_outs= .* holdouts=\)",
+        ),
         ("x.pt", small(), "There is no file x.pt: set target.path"),
         (print, small(), "give secmi_exp.NoiseFunction"),
         slow(3, small(), "The target is of type int"),

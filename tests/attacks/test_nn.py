@@ -101,7 +101,11 @@ def test_further_timesteps_are_taken_where_they_help_and_left_where_they_do_not(
         best = max(found["candidates"], key=lambda each: each["auc"] or 0)
         assert found["chosen"] == best
         assert found["maps"] == len(FITTED)
-        assert f"AUC {best['auc']:.3f}" in found["summary"]
+        assert f"; AUC {best['auc']:.3f} in 3-fold cross-validation. Rejected: " in found["summary"]
+        assert (
+            f"small network of 8 channels on the maps at t_sec = {'10, 20' if leaking == 20 else '20'}, "
+            in found["summary"]
+        )
 
 
 def test_cross_validated_auc_is_that_of_images_which_were_not_trained_on(tmp_path: Path) -> None:

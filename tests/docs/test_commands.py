@@ -14,6 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from secmi_exp.configuration.arguments import checked_arguments
+from secmi_exp.configuration.command_errors import PLUGINS
 from secmi_exp.configuration.components import component
 from secmi_exp.configuration.search import prefer_own_sweeper
 from tests.support.commands import CONF, REPOSITORY
@@ -104,8 +105,16 @@ def test_targets_of_make_and_extras_that_are_shown_exist() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     for command in SHOWN:
         if command[0] == "pip":
-            for extra in re.findall(r"secmi-exp\[(.+)\]", " ".join(command)):
+            assert not any(word.startswith("secmi-exp") for word in command)  # which isn't on PyPI yet
+            for extra in re.findall(r"\.\[(.+)\]", " ".join(command)):
                 assert extra in project["optional-dependencies"]
+
+
+def test_packages_that_messages_name_are_those_of_the_extras() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    listed = {each.partition(">")[0] for extra in ("launchers", "search") for each in extras[extra]}
+    assert {package for packages in PLUGINS.values() for package in packages.split()} == listed
 
 
 def test_the_pages_show_commands_of_every_kind() -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ from secmi_exp.reporting.run_output import print_metrics
 from secmi_exp.reporting.run_results import RunResults
 from secmi_exp.reporting.sweep_figures import draw_search, draw_sweep, draw_tradeoff
 from secmi_exp.reporting.sweep_output import close_sweep
-from secmi_exp.reporting.terminal import terminal
+from secmi_exp.reporting.terminal import FILE_WIDTH, terminal
 from secmi_exp.testing import run
 from tests.support.commands import REPOSITORY
 from tests.support.sweep_folder import SweepFolder, finished_run
@@ -140,6 +141,14 @@ def test_what_the_terminals_encoding_lacks_is_escaped(monkeypatch: pytest.Monkey
     terminal().print("ε – \udcff [b] :bug:", soft_wrap=True)
     sys.stdout.flush()
     assert written.getvalue() == rb"\u03b5 \u2013 \udcff [b] :bug:" + b"\n"
+
+
+def test_without_a_terminal_lines_are_wide_unless_columns_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "isatty", lambda fd: False)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert terminal().width == FILE_WIDTH
+    monkeypatch.setenv("COLUMNS", "90")
+    assert terminal().width == 90
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from secmi_exp.reporting.run_folders import FinishedRun
 from secmi_exp.reporting.sweep_figures import draw_search
 from secmi_exp.reporting.sweep_output import close_sweep
-from secmi_exp.reporting.sweep_tables import choice, rank_by_validation
+from secmi_exp.reporting.sweep_tables import choice, jobs_table, rank_by_validation
 from tests.support.sweep_folder import SweepFolder, finished_run
 
 
@@ -32,6 +33,16 @@ def test_the_choice_is_told_with_what_it_was_made_on_and_its_own_evaluation() ->
         "Best on attack-train images: job 1 (t=20): validation AUC 0.800 [0.500, 1.000] over 51 members and "
         "50 hold-outs; on the evaluation part AUC 0.600."
     )
+
+
+def test_a_narrow_terminal_folds_cells_and_loses_none(capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = [
+        job(number, 0.7, 0.9, **{"attack.long_setting": f"{number}_value", "seed": str(number)}) for number in (0, 1)
+    ]
+    Console(width=76).print(jobs_table(jobs))
+    printed = capsys.readouterr().out
+    assert "…" not in printed
+    assert "1_value" in printed
 
 
 @pytest.mark.usefixtures("unrendered")

@@ -49,3 +49,13 @@ def test_the_table_has_leak_quality_and_the_privacy_spent(capsys: pytest.Capture
     assert "epsilon spent" in printed
     assert "8.000" in printed
     assert "fid" not in printed
+
+
+def test_a_narrow_terminal_folds_cells_and_loses_none(capsys: pytest.CaptureFixture[str]) -> None:
+    table = tradeoff_table(ROWS, ["defense"])
+    assert table
+    Console(width=64).print(table)
+    printed = capsys.readouterr().out
+    assert "…" not in printed
+    for text in ("defense", "dp_sgd", "none", "0.100,", "8.000"):
+        assert text in printed

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import logging
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -149,6 +150,7 @@ def test_a_folder_with_one_file_of_weights_is_named_for_it(tmp_path: Path) -> No
         ("../ckpt", "There is no folder ../ckpt: set target.path"),
         ("~/nowhere", "There is no folder ~/nowhere: set target.path"),
         ("models/sd/unet", "There is no folder models/sd/unet: set target.path"),
+        ("MODL", "There is no folder MODL: set target.path"),
     ],
 )
 def test_what_looks_like_a_path_is_not_looked_up_on_the_hub(
@@ -161,6 +163,23 @@ def test_what_looks_like_a_path_is_not_looked_up_on_the_hub(
     with pytest.raises(UserError) as refused:
         fetch(path, list)
     assert message in str(refused.value)
+
+
+def test_what_the_client_of_the_hub_logs_is_shown_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    log = logging.getLogger("huggingface_hub")
+    monkeypatch.setattr(log, "handlers", [logging.StreamHandler()])  # as the client makes it
+
+    def fails(repository: str) -> None:
+        log.warning("Retrying")
+        raise ConnectionError
+
+    monkeypatch.setattr(huggingface_hub, "list_repo_files", fails)
+    with pytest.raises(UserError):
+        fetch("somebody/model", list)
+    assert "Retrying" in caplog.text
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("read", [read_json, read_pickled, inception, lambda path: fetch(str(path), list)])

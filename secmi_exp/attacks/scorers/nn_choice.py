@@ -33,6 +33,7 @@ from secmi_exp.data.stored_rows import RowArray
 from secmi_exp.engine.training import fit
 from secmi_exp.evaluation.roc import Roc
 from secmi_exp.files.strict_json import Json
+from secmi_exp.formatting import counted
 from secmi_exp.store import SCRATCH, write_json
 
 FEWEST_A_FOLD = 2
@@ -95,7 +96,8 @@ def choose_train_and_score(recipe: ClassifierSettings, maps: RowArray, fitting: 
             further = [each for each in trial.candidates(recipe.network, timesteps) if each.network in networks]
             tried += trial.cross_validated(further, tried)
         chosen = best_of(tried)
-        how = f"AUC {chosen.auc:.3f} in {trial.folds}-fold cross-validation{in_words(rivals(tried, chosen))}"
+        others = rejected(rivals(tried, chosen), trial.folds)
+        how = f"AUC {chosen.auc:.3f} in {trial.folds}-fold cross-validation{others}"
     facts: dict[str, Json] = {
         "summary": f"{chosen}, fitted on {sum(trial.sides)} maps; {how}.",
         "maps": sum(trial.sides),
@@ -120,9 +122,15 @@ def rivals(candidates: Sequence[Candidate], chosen: Candidate) -> list[Candidate
     return [best_of(group) for kind, group in groups.items() if kind != (chosen.network, chosen.timesteps)]
 
 
-def in_words(others: Sequence[Candidate]) -> str:
-    """Return the end of a sentence that names the others with their AUC."""
-    return f" ({'; '.join(f'{each.auc:.3f} in {len(each.aucs)} of them: {each}' for each in others)})" if others else ""
+def rejected(others: Sequence[Candidate], folds: int) -> str:
+    """Return a sentence that names the others with their AUC, and what ends the one before; nothing for none."""
+    told = (f"{each}, AUC {each.auc:.3f}{in_few(len(each.aucs), folds)}" for each in others)
+    return f". Rejected: {'; '.join(told)}" if others else ""
+
+
+def in_few(judged: int, folds: int) -> str:
+    """Return in how many folds a candidate was judged, where not in all."""
+    return f" in {judged} of the folds" if judged < folds else ""
 
 
 class Trial:
@@ -234,7 +242,7 @@ class Trial:
             module,
             FoldBatches(fitted, self.fitting.is_member, folds, module.procedure),
             name="nn",
-            label="classifier" if final else f"{len(module.learners)} classifiers to choose from",
+            label="classifier" if final else f"{counted(len(module.learners), 'classifier')} to choose from",
             workspace=workspace,
             runtime=self.fitting.runtime,
             logger=self.fitting.make_logger() if final else None,

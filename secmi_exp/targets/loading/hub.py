@@ -1,5 +1,6 @@
 """Fetches models that are named by a folder on disk or by a repository of the Hugging Face hub."""
 
+import logging
 import re
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -13,6 +14,7 @@ from secmi_exp.files.storage_errors import StorageLocation, explain_storage_erro
 from secmi_exp.targets.loading.file_kind import SUFFIXES, refuse_file
 from secmi_exp.targets.loading.settings_files import reason
 
+hub_logger = Deferred("huggingface_hub.utils.logging:get_logger")
 list_repo_files = Deferred("huggingface_hub:list_repo_files")
 snapshot_download = Deferred("huggingface_hub:snapshot_download")
 
@@ -33,8 +35,10 @@ def fetch(path: str, files: Callable[[Collection[str]], Sequence[str]], setting:
     refuse_file(Path(path), setting)
     if Path(path).suffix.lower() in SUFFIXES:
         raise UserError(f"There is no file {path}: set {setting} to a model's folder or a repository of the hub.")
-    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", path):
-        raise UserError(f"There is no folder {path}: set {setting} to a model's folder or a repository of the hub.")
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", path):
+        raise UserError(
+            f"There is no folder {path}: set {setting} to a model's folder or a repository of the hub, OWNER/NAME."
+        )
     try:
         with explain_storage_errors(cache()):
             return _fetch_repository(path, files)
@@ -48,6 +52,8 @@ def fetch(path: str, files: Callable[[Collection[str]], Sequence[str]], setting:
 
 
 def _fetch_repository(repository: str, files: Callable[[Collection[str]], Sequence[str]]) -> Path:
+    if logging.getLogger().handlers:  # the process shows the lines of the hub's client, which need not show them too
+        hub_logger("huggingface_hub").handlers.clear()
     try:
         names = list_repo_files(repository)
     except Exception:
