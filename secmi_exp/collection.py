@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from secmi_exp.attacks.scorers.column import Column
 from secmi_exp.attacks.scorers.map_distance import MapDistance
+from secmi_exp.data.parquet_files import open_parquet
 from secmi_exp.data.split import Part
 from secmi_exp.deferred import Deferred
-from secmi_exp.errors import UserError
+from secmi_exp.errors import UserError, reason_without_path
 from secmi_exp.evaluation.collection_size import FEWEST, PowerCurve, least_share, power_curve, used_share
 from secmi_exp.evaluation.scored import Floats
 from secmi_exp.files.regular import read_regular
@@ -67,9 +67,10 @@ class JudgedRun:
             ) from error
         try:
             columns = ["part", "is_member", f"score_{results.attack}"]
-            part, is_member, scores = pq.read_table(folder / "scores.parquet", columns=columns).to_pydict().values()
-        except (OSError, ValueError) as error:
-            raise UserError(f"{folder / 'scores.parquet'} can't be read ({error}).") from error
+            with open_parquet(folder / "scores.parquet") as file:
+                part, is_member, scores = file.read().select(columns).to_pydict().values()
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"{folder / 'scores.parquet'} can't be read ({reason_without_path(error)}).") from error
         judged, member = np.array(part) == str(Part.EVALUATION), np.array(is_member)
         values = np.array(scores, dtype=np.float64)
         return cls(folder, results, settings, str(target), values[judged & member], values[judged & ~member])

@@ -17,6 +17,11 @@ class UserError(Exception):
         super().__init__(shortened(printable(sentence), LONGEST_SENTENCE))
 
 
+def reason_without_path(error: BaseException) -> str:
+    """Why a file can't be read, for a sentence that names the file already."""
+    return (error.strerror if isinstance(error, OSError) else None) or first_line(error)
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an exception's message, shortened and without a full stop, to be quoted in a sentence."""
     try:

@@ -83,13 +83,13 @@ def shown(value: object) -> str:
         return f"<{type(value).__name__}>"
 
 
-def counted(number: int, noun: str) -> str:
-    """A number of things that form their plural by an s.
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """A number of things.
 
-    >>> counted(1, "image"), counted(1200, "image")
-    ('1 image', '1,200 images')
+    >>> counted(1, "image"), counted(1200, "image"), counted(0, "query", "queries")
+    ('1 image', '1,200 images', '0 queries')
     """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def as_size(size: float) -> str:

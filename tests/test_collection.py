@@ -116,3 +116,13 @@ def test_results_that_lack_what_runs_are_recognised_by_end_in_a_sentence(
     older = changed(run, tmp_path / "older", lambda results: results.pop(field))
     assert "lacks what the run's attack and target are recognised by" in refused(capsys, older)
     assert "can't be read" in refused(capsys, str(tmp_path / "nowhere"))
+
+
+def test_scores_that_are_not_there_end_in_a_sentence_that_names_them_once(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = changed(run, tmp_path / "alone", lambda results: None)
+    (tmp_path / "alone" / "scores.parquet").unlink()
+    told = refused(capsys, alone)
+    assert "scores.parquet can't be read (No such file or directory)" in told
+    assert told.count("scores.parquet") == 1

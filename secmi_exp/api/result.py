@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from secmi_exp.api.html import page_of, table_of, warnings_of
 from secmi_exp.data.parquet_files import open_parquet
-from secmi_exp.errors import UserError
+from secmi_exp.errors import UserError, reason_without_path
 from secmi_exp.evaluation.roc import Roc
 from secmi_exp.files.regular import read_regular
 from secmi_exp.formatting import shown
 from secmi_exp.report import write_report
 from secmi_exp.reporting.drawing import Drawing
 from secmi_exp.reporting.entries import EvaluatedScores, read_entries
-from secmi_exp.reporting.results_file import METRIC_NAMES, Estimate, Results
+from secmi_exp.reporting.results_file import METRIC_NAMES, Estimate, Results, subject
 from secmi_exp.reporting.run_figures import plot_run
 from secmi_exp.reporting.run_folders import FinishedRun, find_runs
 from secmi_exp.run_warnings import RunWarning, grave_first
@@ -89,8 +90,12 @@ class AuditResult:
         Raises:
             UserError: where scores.parquet can't be read.
         """
-        with open_parquet(self.folder / "scores.parquet") as file:
-            table = file.read().to_pandas().rename(columns={f"score_{self.attack}": "score"})
+        try:
+            with open_parquet(self.folder / "scores.parquet") as file:
+                table = file.read().to_pandas().rename(columns={f"score_{self.attack}": "score"})
+        except (OSError, pa.ArrowException) as error:
+            place = self.folder / "scores.parquet"
+            raise UserError(f"{place} can't be read ({reason_without_path(error)}).") from error
         return table[[*FIRST, *(name for name in table.columns if name not in FIRST)]]
 
     @property
@@ -115,8 +120,8 @@ class AuditResult:
             UserError: where scores.parquet can't be read.
         """
         thresholds = {name: value for name, value in self.results.threshold.items() if value is not None}
-        subject = f"{self.results.target}, {self.results.dataset}"
-        return plot_run(self.attack, self._evaluated.scored, thresholds, subject)
+        named = subject(self.results.target, self.results.dataset)
+        return plot_run(self.attack, self._evaluated.scored, thresholds, named)
 
     def report(self, file: str | PathLike[str] = "report.html") -> Path:
         """Write the HTML page about this run; returns its path.
@@ -137,8 +142,8 @@ class AuditResult:
         """What was attacked with what, and how many images judge it."""
         results = self.results
         return (
-            f"{self.attack} on {results.target}, {results.dataset}: {results.n_member} members and {results.n_holdout} "
-            f"hold-outs, {results.queries_per_sample} queries an image"
+            f"{self.attack} on {subject(results.target, results.dataset)}: {results.n_member} members and "
+            f"{results.n_holdout} hold-outs, {results.queries_per_sample} queries an image"
         )
 
     def __repr__(self) -> str:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from secmi_exp.data.parquet_files import open_parquet
 from secmi_exp.data.split import Part
-from secmi_exp.errors import UserError, first_line
+from secmi_exp.errors import UserError, first_line, reason_without_path
 from secmi_exp.evaluation.roc import Roc
 from secmi_exp.evaluation.scored import Bools, Floats, Scored
 from secmi_exp.formatting import shortened
@@ -144,7 +144,7 @@ def _read_run(run: FinishedRun) -> Iterator[Entry]:
         with open_parquet(run.folder / "scores.parquet") as file:
             table = file.read()
     except (OSError, pa.ArrowException) as error:
-        unreadable = f"scores.parquet can't be read ({first_line(error)[:120]})"
+        unreadable = f"scores.parquet can't be read ({reason_without_path(error)[:120]})"
     for scorer, results in run.results.scorers.items():
         evaluated, missing = None, unreadable
         if table is not None:

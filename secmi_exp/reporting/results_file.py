@@ -256,6 +256,15 @@ class Results(ScorerResults):
         return float(sum(self.timing_s.get(stage, 0.0) for stage in ("signal", "scores")))
 
 
+def subject(target: str, dataset: str) -> str:
+    """What was attacked, as titles have it.
+
+    >>> subject("ddpm", "digits"), subject("none", "scored_images")  # a file of scores, and an attack without a target
+    ('ddpm, digits', 'scored_images')
+    """
+    return dataset if target == "none" else f"{target}, {dataset}"
+
+
 def read_results(path: Path) -> Results:
     """Read a results.json.
 

@@ -23,7 +23,7 @@ from secmi_exp.reporting import run_figures
 from secmi_exp.reporting.artifacts import score_files, split_files, target_files
 from secmi_exp.reporting.drawing import draws_or_logs
 from secmi_exp.reporting.gate_report import decide_run, gate_sentence, write_gate
-from secmi_exp.reporting.results_file import METRIC_NAMES, Estimate
+from secmi_exp.reporting.results_file import METRIC_NAMES, Estimate, subject
 from secmi_exp.reporting.run_results import RunResults, describe_run, write_results, write_scores
 from secmi_exp.reporting.terminal import terminal
 from secmi_exp.run_state import AttackOutcome, Run
@@ -92,7 +92,7 @@ def print_metrics(results: RunResults, console: Console) -> None:
     own = next(iter(results.judgements.values()))
     header = results.header
     title = (
-        f"{header['attack']} on {header['target']}, {header['dataset']}: {own.n_member} members, "
+        f"{header['attack']} on {subject(str(header['target']), str(header['dataset']))}: {own.n_member} members, "
         f"{own.n_holdout} hold-outs, {header['queries_per_sample']} queries a sample"
     )
     table = Table(title=Text(title, style="table.title"), title_justify="left")
@@ -178,24 +178,24 @@ def _draw(run: Run, attacked: AttackOutcome) -> list[Path]:
 
     Those of one scorer are the best one's.
     """
-    subject, split = f"{run.target_name}, {run.parts.dataset.name}", run.split
+    named, split = subject(run.target_name, run.parts.dataset.name), run.split
     best = best_scorer(attacked.judgements)
     paths = [run.folder / f"{name}.png" for name in ("roc", "roc_log", "scores")]
-    run_figures.draw_roc(paths[0], attacked.evaluated, subject, logarithmic=False)
-    run_figures.draw_roc(paths[1], attacked.evaluated, subject, logarithmic=True)
-    run_figures.draw_scores(paths[2], best, attacked.evaluated[best], attacked.judgements[best], subject)
+    run_figures.draw_roc(paths[0], attacked.evaluated, named, logarithmic=False)
+    run_figures.draw_roc(paths[1], attacked.evaluated, named, logarithmic=True)
+    run_figures.draw_scores(paths[2], best, attacked.evaluated[best], attacked.judgements[best], named)
     if run.images.has_pixels:
         rows, percentile = run_figures.extremes(attacked.scores[best], split.of_part(Part.EVALUATION), split.is_member)
         images = run.images.select(split.attacked[rows])[slice(None)]
         paths.append(run.folder / "exposed.png")
-        run_figures.draw_exposed(paths[-1], images, percentile, split.is_member[rows], f"{best}: {subject}")
+        run_figures.draw_exposed(paths[-1], images, percentile, split.is_member[rows], f"{best}: {named}")
     if (t_errors := _judged_t_errors(run, attacked)) and (relative := attacked.relative_t_error):
         t_sec = _t_sec(attacked)
         paths.append(run.folder / "t_errors.png")
-        run_figures.draw_t_errors(paths[-1], t_errors, subject, t_sec)
+        run_figures.draw_t_errors(paths[-1], t_errors, named, t_sec)
         if len(relative.timesteps) > 1:
             paths.append(run.folder / "relative_t_error.png")
-            run_figures.draw_relative_t_error(paths[-1], relative, t_sec, subject)
+            run_figures.draw_relative_t_error(paths[-1], relative, t_sec, named)
     return [path for path in paths if path.is_file()]
 
 

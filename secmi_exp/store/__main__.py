@@ -125,7 +125,7 @@ def say(console: Console, line: str) -> None:
 
 def entry_count(entries: Sequence[Stored]) -> str:
     """A number of entries in words."""
-    return "1 entry" if len(entries) == 1 else f"{len(entries)} entries"
+    return counted(len(entries), "entry", "entries")
 
 
 def total(entries: Sequence[Stored]) -> str:

@@ -153,6 +153,13 @@ def test_results_are_compared_by_their_folders_too(audited: AuditResult, by_pia:
     assert compared.pairs.equals(secmi_exp.compare([audited, by_pia]).pairs)
 
 
+def test_scores_that_are_gone_are_told_in_a_sentence(audited: AuditResult, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(audited.folder, tmp_path / "copied"))
+    (copied / "scores.parquet").unlink()
+    with pytest.raises(UserError, match=r"scores\.parquet can't be read \(No such file or directory\)\."):
+        secmi_exp.load(copied).scores  # noqa: B018
+
+
 def test_what_is_no_list_of_results_is_refused(audited: AuditResult) -> None:
     for given in (str(audited.folder), audited.folder, audited, 3, None):
         with pytest.raises(UserError, match=r"compare takes a list of results, .* write compare\(\[one, another\]\)"):

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from secmi_exp.api.result import load
 from secmi_exp.data.scored_images import ScoredImages
 from secmi_exp.errors import UserError
 from secmi_exp.evaluation.delong import paired_test
@@ -68,6 +69,7 @@ def test_scores_are_judged_without_a_dataset(tmp_path: Path) -> None:
     assert {"percentile", "q_value"} <= set(table.column_names)
     files = {path.name for path in folder.iterdir()}
     assert {"roc.png", "scores.png"} <= files
+    assert load(folder).headline.startswith("scores on scored_images: ")
     assert "exposed.png" not in files
     assert "the scores come without images" in render_page(find_runs([folder]))
     pq.write_table(pa.table({"id": IDS, "score": -values, "is_member": IS_MEMBER}), tmp_path / "a.parquet")
