@@ -40,10 +40,13 @@ FORMULAS: Mapping[str, tuple[int, Formula, Callable[[Measurements], RowArray]]] 
     "pfami": (20, by_hand.pfami, lambda found: found.values["fluctuation"]),
     "quantile": (11, by_hand.stat, lambda found: found.values["t_error"]),
     "distance": (11, by_hand.distance, lambda found: -MapDistance(p=4.0).score(found)),
-    "cdi": (31, by_hand.cdi, lambda found: found.values["features"]),
+    "cdi": (8, by_hand.cdi, lambda found: found.values["features"]),
     "gsa": (80, by_hand.gsa, lambda found: found.values["features"]),
 }  # fmt: skip
-"""Attack → queries an image, about what its batches of them cost, its formula, and where its values are."""
+"""Attack → queries an image, about what its batches of them cost, its formula, and where its values are.
+
+cdi makes 31 queries an image, and is about collections: of 1,024 images.
+"""
 
 SETTINGS = ["attack.t_sec=100", "attack.k=10"]
 
