@@ -25,7 +25,7 @@ FAULTS: dict[Ended, Callable[[], object]] = {
     Ended.NO_SENTENCE: refuse_without_words,
     Ended.TRACEBACK: lambda: 1 / 0,
     Ended.HANG: lambda: time.sleep(60),
-    Ended.MEMORY: lambda: np.ones(2**27, np.uint8).sum(),  # more than malloc keeps for later
+    Ended.MEMORY: lambda: np.ones(2**28, np.uint8).sum(),  # far more than malloc keeps for later
     Ended.DIED: lambda: ctypes.string_at(0),
 }
 
