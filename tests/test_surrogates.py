@@ -98,6 +98,8 @@ def test_the_answer_goes_by_all_images_and_says_so_where_auc_goes_by_fewer(
     assert "Of 100 pairs of the two, a classifier that never sees the model picks" in page.words("doubts")
     assert "Source, time and processing of the comparison images" not in page.words("doubts")
     assert warning["sentence"] in page.words("warnings")
+    assert "split_at_fault" in {each["code"] for each in results["warnings"]}
+    assert "at fault" not in page.words("warnings")  # the answer has allowed for it
 
 
 def test_the_page_of_a_run_without_references_names_what_is_missing(folders: Path, tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ MOST_WARNINGS, LONGEST_WARNING, LONGEST_NAME = 3, 240, 90
 """Number of the run's own warnings that are printed, and characters of one and of a name: all fits on one page."""
 SURROGATES = "surrogate_holdouts"
 """Code of the warning with a surrogate run's own answer, which is printed in full."""
+ALLOWED_FOR = "split_at_fault"
+"""Code of the warning that a surrogate run's answer has allowed for: that made-up images differ from others."""
 MADE = {
     "references": "the reference images",
     "generated": "made by the model itself",
@@ -371,6 +373,7 @@ def _warnings(results: Results) -> list[str]:
     sentences = [
         warning.sentence if warning.code == SURROGATES else shortened(warning.sentence, LONGEST_WARNING)
         for warning in grave_first(results.warnings or [])
+        if not (results.surrogates and warning.code == ALLOWED_FOR)
     ]
     more = len(sentences) - MOST_WARNINGS
     return sentences[:MOST_WARNINGS] + ([f"{more} more are in results.json."] if more > 0 else [])
