@@ -87,8 +87,8 @@ class JudgedRun:
     def doubts(self) -> list[str]:
         """Why its figures are no measure of a leak, by its own warnings."""
         return [
-            f"The figures of {self.folder} are no measure of a leak, so that neither the share that was used can be "
-            f"told nor how many images it takes: {warning.sentence}"
+            f"The figures of {self.folder} are no measure of a leak, so that neither the share that was used nor the "
+            f"number of images that are needed can be estimated: {warning.sentence}"
             for warning in self.results.graves
         ]
 

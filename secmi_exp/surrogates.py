@@ -132,12 +132,12 @@ def judge_surrogates(
         side="holdouts",
         grave=True,
     )
-    told: dict[str, Json] = {**facts, "verdict": str(verdict), "why": why, "excess": None, "blind": None}
+    fields: dict[str, Json] = {**facts, "verdict": str(verdict), "why": why, "excess": None, "blind": None}
     if given:
-        told["blind"] = {"auc": given.blind_auc, "ci95": list(given.blind_ci95)}
+        fields["blind"] = {"auc": given.blind_auc, "ci95": list(given.blind_ci95)}
         if given.excess:
-            told["excess"] = {**asdict(given.excess), "ci90": list(given.excess.ci90)}
-    return told
+            fields["excess"] = {**asdict(given.excess), "ci90": list(given.excess.ci90)}
+    return fields
 
 
 def reason(kind: Kind, given: Answer) -> str:
@@ -156,14 +156,14 @@ def reason(kind: Kind, given: Answer) -> str:
         "generated": "on references, and than a classifier that never sees the target",
         "augmented": "on references that were treated in the same way",
     }[kind]
-    told = (
+    finding = (
         f"the attack's AUC lies {given.excess.value:.3f} [{low:.3f}, {high:.3f}] above what is expected without "
         f"membership (90% interval, one-sided p = {p_value:.2g}), that is, it finds more than {expected}"
         if given.verdict is Verdict.USED
         else f"the attack's AUC lies {given.excess.value:.3f} [{low:.3f}, {high:.3f}] above what is expected without "
         f"membership (90% interval, one-sided p = {p_value:.2g}), which is no proof that it was not used"
     )
-    return f"{told}; this holds if the target would treat collection and references alike without having seen either"
+    return f"{finding}; this holds if the target would treat collection and references alike without having seen either"
 
 
 def contrasts(

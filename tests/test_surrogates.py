@@ -116,7 +116,8 @@ def test_of_surrogates_the_share_and_the_number_of_images_are_not_told(
     collection.main([str(folder)])
     told = capsys.readouterr().out
     assert (
-        "neither the share that was used can be told nor how many images it takes: The hold-outs are surrogates" in told
+        "neither the share that was used nor the number of images that are needed can be estimated: The hold-outs"
+        in told
     )
     assert not (folder / "power.png").exists()
 

@@ -173,7 +173,7 @@ class Surrogates(_Fields):
     limit: float | None = None
     """Upper end of the interval of blind's AUC up to which there is an answer."""
     images: int | None = None
-    """Of the collection, by which the verdict goes; None without references."""
+    """Number of the collection's images that the verdict is computed from; None without references."""
     references: int | None = None
     """By which the verdict goes; None without."""
     blind: dict[str, Any] | None = None

@@ -124,8 +124,8 @@ def rivals(candidates: Sequence[Candidate], chosen: Candidate) -> list[Candidate
 
 def rejected(others: Sequence[Candidate], folds: int) -> str:
     """Return a sentence that names the others with their AUC, and what ends the one before; nothing for none."""
-    told = (f"{each}, AUC {each.auc:.3f}{in_few(len(each.aucs), folds)}" for each in others)
-    return f". Rejected: {'; '.join(told)}" if others else ""
+    descriptions = (f"{each}, AUC {each.auc:.3f}{in_few(len(each.aucs), folds)}" for each in others)
+    return f". Rejected: {'; '.join(descriptions)}" if others else ""
 
 
 def in_few(judged: int, folds: int) -> str:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
@@ -18,8 +17,9 @@ from secmi_exp import __version__
 from secmi_exp.errors import UserError, first_line
 from secmi_exp.files.regular import read_regular
 from secmi_exp.formatting import shortened
+from secmi_exp.reporting.page.owner_doubts import doubts, pairs_in_words
 from secmi_exp.reporting.page.render import content_policy, environment, read_asset
-from secmi_exp.reporting.results_file import Estimate, Results, SplitFacts, Surrogates
+from secmi_exp.reporting.results_file import Results, Surrogates
 from secmi_exp.reporting.run_folders import FinishedRun, Runs
 from secmi_exp.run_warnings import grave_first
 from secmi_exp.store.manifest import Damaged, read_manifest
@@ -93,7 +93,7 @@ def answer(results: Results) -> Answer:
         return Answer(Verdict.UNCLEAR, unsound)
     compared = (
         "Of 100 pairs of an image in question and a comparison image, the attack scores the one in question higher in "
-        f"{_pairs(auc)}"
+        f"{pairs_in_words(auc)}"
     )
     p_value = results.collection.p_mann_whitney
     if p_value is not None and p_value <= EVIDENCE and auc.low > 0.5:
@@ -177,16 +177,6 @@ def _reasons_against(results: Results) -> Iterator[str]:
             yield f"The run's figures are no measure of use: {shortened(warning.sentence, LONGEST_WARNING)}"
 
 
-def _pairs(estimate: Estimate) -> str:
-    """Return an AUC in words.
-
-    >>> _pairs(Estimate(0.898, 0.865, 0.923))
-    '90 (with 95% confidence 86 to 92; guessing gives 50)'
-    """
-    value, low, high = (100 * (each or 0.0) for each in estimate)
-    return f"{value:.0f} (with 95% confidence {low:.0f} to {high:.0f}; guessing gives 50)"
-
-
 def render_owner_page(runs: Runs) -> str:
     """Return the HTML of the page on a run.
 
@@ -213,7 +203,7 @@ def render_owner_page(runs: Runs) -> str:
             answer=found,
             kind=found.verdict.name.lower().replace("_", "-"),
             compared=dict(_compared(run)),
-            doubts=list(_doubts(run.results)),
+            doubts=list(doubts(run.results)),
             warnings=_warnings(run.results),
             hashes=dict(_hashes(run)),
             written=run.written,
@@ -292,81 +282,6 @@ def _origin(trained_here: bool | None, path: str | None) -> str:
     if named:
         return named
     return "of which it was not recorded who trained it" if trained_here is None else "not trained by this program"
-
-
-def _doubts(results: Results) -> Iterator[tuple[str, str]]:
-    """Yield what would make the answer wrong, each with what is known of it."""
-    copies = f"{_copies(results.split)} {_near_duplicates(results.split.near_duplicates)}"
-    if found := results.surrogates:
-        others = "reference images"
-        yield (
-            f"The images in question and the {others} differ in more than use",
-            "The answer takes it that the model would treat both alike if it had seen neither. "
-            f"{_blind_to_references(found)}",
-        )
-        if found.kind != "references":
-            copies = f"Whether any of the {others} is an image in question has not been looked for."
-    else:
-        others = "comparison images"
-        yield (
-            "The two groups differ in more than use",
-            f"Source, time and processing of the {others} must be those of the images in question. "
-            f"{_blind(results.split.blind)}",
-        )
-    yield (
-        f"The {others} were used, too",
-        "It is taken as given that none was. Each that was makes a real difference look smaller.",
-    )
-    yield "The same image on both sides", copies
-    yield (
-        "Another model, or another attack",
-        "The answer is about the model with the hash below, and about this attack alone: another one may find more. It "
-        "is about the collection as a whole, not about any single image.",
-    )
-
-
-def _blind(blind: dict[str, Any] | None) -> str:
-    """Return the outcome of the check by classifiers that never see the target."""
-    if not blind:
-        return "Nothing has checked that: no classifier without the model was tried on them."
-    value, ends = blind.get("auc"), blind.get("ci95") or (None, None)
-    rate = "" if value is None else f": of 100 pairs it picks the one in question in {_pairs(Estimate(value, *ends))}"
-    outcome = "tells them apart" if blind.get("split_at_fault") else "finds no difference that can't be chance"
-    return f"A classifier that never sees the model {outcome}{rate}."
-
-
-def _blind_to_references(found: Surrogates) -> str:
-    """Return how well a classifier that never sees the target tells images in question and references apart."""
-    if not found.blind:
-        return "There are no reference images, so that nothing is known of that."
-    limit = "" if found.limit is None else f"; where it may be more than {100 * found.limit:.0f}, there is no answer"
-    return (
-        "Of 100 pairs of the two, a classifier that never sees the model picks the one in question in "
-        f"{_pairs(Estimate(found.blind['auc'], *found.blind['ci95']))}{limit}."
-    )
-
-
-def _copies(split: SplitFacts) -> str:
-    """Return what was found of exact copies."""
-    equal, within = split.holdouts_equal_to_a_member, split.copies_within_side
-    if equal is None:
-        return "Whether images occur twice was not recorded."
-    repeated = f", and {sum(within.values()):,} images repeat another of their own group" if within else ""
-    return (
-        f"Exact copies were looked for: {equal:,} comparison images equal one that the model is said to have seen"
-        f"{repeated}."
-    )
-
-
-def _near_duplicates(found: dict[str, Any] | None) -> str:
-    """Return what was found of resized or edited copies."""
-    alike = (found or {}).get("holdouts_like_a_member")
-    if alike is None:
-        return "Resized or edited copies would not be noticed."
-    by = "a perceptual hash, which misses some edits"
-    if "similarity" in (found or {}):
-        by = "a perceptual hash and a network's features, which may miss edits"
-    return f"By {by}, {alike:,} comparison images look like an image in question."
 
 
 def _warnings(results: Results) -> list[str]:
